@@ -1,0 +1,1 @@
+"""What do the pictures show: one folder per family of classifiers."""

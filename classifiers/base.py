@@ -1,0 +1,28 @@
+"""What every classifier declares, so that the daemon can dispatch without knowing its name."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Reads = Literal["face", "frame", "frame_text", "clip"]
+
+
+class Classifier(Protocol):
+    """A model that turns a batch of inputs into class probabilities.
+
+    `reads` says what one input is: `face` a uint8 grey crop from the crop contract
+    ([48, 48], full range 0..255), `frame` a whole picture, `frame_text` a picture with its
+    text, `clip` a stretch of video with sound.
+    """
+
+    name: str
+    reads: Reads
+    labels: tuple[str, ...]
+    device: str
+
+    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return calibrated probabilities, [N, len(labels)] float32, each row summing to 1."""
+        ...

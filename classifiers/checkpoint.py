@@ -1,0 +1,110 @@
+"""Weights on disk: a safetensors file beside a JSON record of what it is and how it came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from classifiers.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that is needed to use weights rightly, and to make them again.
+
+    `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
+    `scores` maps a split and a way of testing to a figure between 0 and 1.
+    """
+
+    name: str
+    family: str
+    architecture: str
+    options: dict[str, Any]
+    labels: list[str]
+    input_px: int
+    crop_px: int
+    normalisation: str
+    temperature: float
+    unknown_below: float
+    data_set: str
+    data_sha256: str
+    recipe: dict[str, Any]
+    seed: int
+    commit: str
+    sha256: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def record_path(weights: Path) -> Path:
+    """The record that belongs to a weights file: the same name, ending in .json."""
+    return weights.with_suffix(".json")
+
+
+def save(
+    weights: Path, net: nn.Module, record: Record, dtype: torch.dtype = torch.float32
+) -> Record:
+    """Write the net's parameters as `dtype` with the record beside them; returns that record."""
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in net.state_dict().items()
+    }
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    known = Record(**{**asdict(record), "sha256": digest})
+    record_path(weights).write_text(json.dumps(asdict(known), indent=2) + "\n")
+    return known
+
+
+def read_record(weights: Path) -> Record:
+    """Read the record of a weights file. Raises CheckpointError if it is missing or not one."""
+    path = record_path(weights)
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{weights}: its record {path.name} is missing; accepted is a .safetensors file "
+            "with the .json record that training wrote beside it"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a readable record: {error}") from error
+    names = {f.name for f in fields(Record)}
+    if not isinstance(found, dict) or set(found) != names:
+        wrong = sorted(names ^ set(found)) if isinstance(found, dict) else "not an object"
+        raise CheckpointError(f"{path}: not a record of weights; missing or unknown: {wrong}")
+    return Record(**found)
+
+
+def load_into(weights: Path, net: nn.Module, record: Record) -> None:
+    """Load a weights file into `net` as float32, after checking it against its record.
+
+    Raises CheckpointError naming both files when the file is missing, cut, changed, or
+    belongs to another architecture.
+    """
+    both = f"{weights} and its record {record_path(weights).name}"
+    try:
+        content = weights.read_bytes()
+        tensors = load_file(weights)
+    except FileNotFoundError:
+        raise CheckpointError(f"{weights}: no such weights file") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{weights}: cut short or not a safetensors file: {error}") from error
+    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    got = {name: tuple(value.shape) for name, value in tensors.items()}
+    if expected != got:
+        odd = sorted(n for n in expected.keys() | got.keys() if expected.get(n) != got.get(n))
+        raise CheckpointError(
+            f"{both} do not fit: the record says {record.architecture} {record.options}, "
+            f"but {len(odd)} tensors differ, the first is {odd[0]}"
+        )
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise CheckpointError(f"{both} do not fit: the file's SHA-256 is not the recorded one")
+    net.load_state_dict(tensors)

@@ -1,0 +1,30 @@
+"""What can go wrong in a classifier, its files and its data.
+
+ClassifierError
+├── CheckpointError   weights or their record are missing, cut, or do not fit each other
+├── DataError         a data set is missing, incomplete or unreadable
+├── RecipeError       a training recipe has an unknown key or an impossible value
+└── TrainingError     training cannot go on (loss is not a number)
+"""
+
+from __future__ import annotations
+
+
+class ClassifierError(Exception):
+    """Base of all errors of this package; the message names the file and what is accepted."""
+
+
+class CheckpointError(ClassifierError):
+    """Weights or their record are missing, cut, or do not fit each other."""
+
+
+class DataError(ClassifierError):
+    """A data set is missing, incomplete or unreadable."""
+
+
+class RecipeError(ClassifierError):
+    """A training recipe has an unknown key or an impossible value."""
+
+
+class TrainingError(ClassifierError):
+    """Training cannot go on."""

@@ -1,0 +1,89 @@
+"""A training recipe: one TOML file that says everything a run depends on, but for the data."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from classifiers.errors import RecipeError
+from classifiers.expression.augment import Augmentation
+from classifiers.expression.models import ARCHITECTURES
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From this fraction of all epochs on, faces are drawn with this many pixels."""
+
+    start: float
+    out_px: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters of one run; see config/train/ for commented files."""
+
+    architecture: str
+    epochs: int
+    options: dict[str, Any] = field(default_factory=dict)
+    batch: int = 128
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.05
+    ema_decay: float = 0.998
+    seed: int = 1
+    field_px: int = 44
+    stages: tuple[Stage, ...] = (Stage(0.0, 44),)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def out_px(self, epoch: int) -> int:
+        """Size of the faces in `epoch` (Howard's progressive resizing)."""
+        done = epoch / self.epochs
+        return [stage.out_px for stage in self.stages if stage.start <= done][-1]
+
+
+def read(path: Path) -> Recipe:
+    """Read and check a recipe. Raises RecipeError naming the file, the key and what is accepted."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: not a readable recipe: {error}") from error
+    recipe: Recipe = _make(Recipe, content, f"{path}: ")
+    if recipe.architecture not in ARCHITECTURES:
+        raise RecipeError(
+            f"{path}: architecture is {recipe.architecture!r}; accepted: {', '.join(ARCHITECTURES)}"
+        )
+    if recipe.epochs < 1 or recipe.batch < 2:
+        raise RecipeError(f"{path}: epochs must be at least 1 and batch at least 2")
+    if not recipe.stages or recipe.stages[0].start != 0.0:
+        raise RecipeError(f"{path}: the first of stages must start at 0.0")
+    return recipe
+
+
+def _make(kind: Any, content: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in hints:
+            near = get_close_matches(key, names, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; accepted: {', '.join(names)}"
+            raise RecipeError(f"{where}unknown key {key}{hint}")
+        wanted = hints[key]
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if is_dataclass(wanted) and isinstance(value, dict):
+            value = _make(wanted, value, f"{where}{key}.")
+        elif key == "stages" and isinstance(value, list):
+            value = tuple(_make(Stage, item, f"{where}{key}.") for item in value)
+        elif wanted in (int, float, str) and type(value) is not wanted:
+            raise RecipeError(f"{where}{key} is {value!r}; accepted is a {wanted.__name__}")
+        values[key] = value
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RecipeError(f"{where}{str(error).rpartition('missing ')[2]}") from error

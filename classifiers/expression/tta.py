@@ -1,0 +1,60 @@
+"""Test-time augmentation: several views of each face, made on the device, and their mean."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+TTA = Literal["none", "flip", "ten_crop"]
+CROPS: dict[TTA, int] = {"none": 1, "flip": 2, "ten_crop": 10}
+"""How many crops a face costs under each mode."""
+
+
+def standardise(faces: torch.Tensor) -> torch.Tensor:
+    """Shift and scale each face by its own mean and deviation.
+
+    faces: [N, S, S], any real dtype, range 0..255. Returns float32 [N, 1, S, S].
+    A data set's mean would make every dim face look sad; see docs/crop-contract.md.
+    """
+    x = faces.unsqueeze(1).float()
+    deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True, correction=0)
+    return (x - mean) / (deviation + 1.0)  # one grey level keeps a flat crop flat
+
+
+def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
+    """Cut the crops of `tta` out of [N, C, S, S]; returns [T, N, C, crop_px, crop_px].
+
+    `ten_crop` has the order of torchvision's `TenCrop`: corners and centre, then the same of
+    the mirrored face. The cuts are slices; only the final stack copies.
+    """
+    last = x.shape[-1] - crop_px
+    middle = round(last / 2)
+    offsets = [(middle, middle)]
+    if tta == "ten_crop":
+        offsets = [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
+    mirrors = [x] if tta == "none" else [x, x.flip(-1)]
+    return torch.stack(
+        [
+            m[..., top : top + crop_px, left : left + crop_px]
+            for m in mirrors
+            for top, left in offsets
+        ]
+    )
+
+
+def mean_probabilities(
+    net: nn.Module, faces: torch.Tensor, crop_px: int, tta: TTA, temperature: float = 1.0
+) -> torch.Tensor:
+    """Mean class probabilities over the crops, then calibrated by `temperature`.
+
+    faces: uint8 [N, S, S] on the net's device. Returns float32 [N, 7], rows summing to 1.
+    Temperature scaling as in Guo et al. 2017 (arXiv:1706.04599), on the log of the mean.
+    """
+    x = views(standardise(faces), crop_px, tta)  # [T, N, 1, c, c]
+    crops, n = x.shape[:2]
+    x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    logits = net(x).float().view(crops, n, -1)
+    mean = logits.softmax(-1).mean(0)
+    return (mean.clamp_min(1e-12).log() / temperature).softmax(-1)

@@ -1,0 +1,51 @@
+"""One picture on its way through a stream, and the two small looks that models take at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+FULL_RANGE_FORMATS = ("yuvj420p", "yuvj422p", "yuvj444p", "gray")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded picture.
+
+    `image` is an `av.VideoFrame` in yuv420p or yuvj420p, upright, of even width and height.
+    `pts_s` is media time in seconds from the start of the source; `captured_s` is wall time
+    (seconds since the epoch) when the picture was decoded.
+    """
+
+    stream: str
+    seq: int
+    pts_s: float
+    captured_s: float
+    image: av.VideoFrame
+
+
+def plane(image: av.VideoFrame, index: int) -> NDArray[np.uint8]:
+    """Plane `index` (0 Y, 1 U, 2 V) as a uint8 [height, width] view into the frame's memory.
+
+    Writing to the view changes the frame: call `image.make_writable()` first.
+    """
+    data = image.planes[index]
+    rows = np.frombuffer(data, np.uint8)[: data.height * data.line_size]
+    return rows.reshape(data.height, data.line_size)[:, : data.width]
+
+
+def is_full_range(image: av.VideoFrame) -> bool:
+    """Whether luma spans 0..255 rather than 16..235."""
+    return image.format.name in FULL_RANGE_FORMATS or int(image.color_range) == 2
+
+
+def small_rgb(image: av.VideoFrame, long_side_px: int) -> NDArray[np.uint8]:
+    """The whole picture as RGB uint8 [h, w, 3], its longer side at most `long_side_px`."""
+    factor = min(1.0, long_side_px / max(image.width, image.height))
+    width, height = max(2, round(image.width * factor)), max(2, round(image.height * factor))
+    return image.to_ndarray(
+        width=width, height=height, format="rgb24", interpolation="FAST_BILINEAR"
+    )

@@ -1,0 +1,125 @@
+"""Everything that affectd counts, on one registry. Labels come from the configuration only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.metrics import MetricWrapperBase
+
+STAGES = ("decode", "detect", "track", "overlay", "encode")
+_FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_AGE_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+_CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """The metrics of DESIGN's table; every attribute is one of them, labels in that order.
+
+    Use a fresh `CollectorRegistry` per daemon and per test.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        stream = ["stream"]
+        self.build_info = Info(
+            "affectd_build", "Version of affectd, torch, device and weights.", registry=registry
+        )
+        self.stream_up = Gauge(
+            "affectd_stream_up", "1 while the stream delivers frames.", stream, registry=registry
+        )
+        self.last_frame = Gauge(
+            "affectd_stream_last_frame_timestamp_seconds",
+            "Unix time at which the last frame was decoded.",
+            stream,
+            registry=registry,
+        )
+        self.frames = Counter("affectd_frames_total", "Frames decoded.", stream, registry=registry)
+        self.dropped = Counter(
+            "affectd_frames_dropped_total",
+            "Frames or crops given up, by the stage that gave them up.",
+            ["stream", "stage", "reason"],
+            registry=registry,
+        )
+        self.reconnects = Counter(
+            "affectd_stream_reconnects_total",
+            "Times a source was opened again.",
+            ["stream", "reason"],
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "affectd_stage_seconds",
+            "Time that one frame spends in a stage.",
+            ["stream", "stage"],
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.classify_seconds = Histogram(
+            "affectd_classify_seconds",
+            "Time to classify one batch.",
+            ["model"],
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.batch_crops = Histogram(
+            "affectd_batch_crops", "Faces in a batch.", ["model"], buckets=_CROPS, registry=registry
+        )
+        self.batch_wait_seconds = Histogram(
+            "affectd_batch_wait_seconds",
+            "Time that a face waits for its batch to close.",
+            ["model"],
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.frame_age_seconds = Histogram(
+            "affectd_frame_age_seconds",
+            "Age of a frame, from capture to sink.",
+            ["stream", "sink"],
+            buckets=_AGE_S,
+            registry=registry,
+        )
+        self.faces = Gauge("affectd_faces", "Faces in view.", stream, registry=registry)
+        self.readings = Counter(
+            "affectd_readings_total",
+            "Readings, by the label that was given.",
+            ["stream", "expression"],
+            registry=registry,
+        )
+        self.face_seconds = Counter(
+            "affectd_expression_face_seconds_total",
+            "Seconds that faces showed an expression, summed over faces.",
+            ["stream", "expression"],
+            registry=registry,
+        )
+        self.tta_crops = Gauge(
+            "affectd_tta_crops", "Crops per face at test time.", ["model"], registry=registry
+        )
+        self.sink_up = Gauge(
+            "affectd_sink_up",
+            "1 while the sink takes output.",
+            ["stream", "sink"],
+            registry=registry,
+        )
+        self.sink_errors = Counter(
+            "affectd_sink_errors_total",
+            "Failures of a sink.",
+            ["stream", "sink", "reason"],
+            registry=registry,
+        )
+
+    def add_stream(self, stream: str, sinks: Iterable[str]) -> None:
+        """Make the stream's series appear at zero, so that a rate over them is right at once."""
+        self.stream_up.labels(stream).set(0)
+        self.faces.labels(stream).set(0)
+        self.frames.labels(stream)
+        for stage in STAGES:
+            self.stage_seconds.labels(stream, stage)
+        for sink in sinks:
+            self.sink_up.labels(stream, sink).set(0)
+            self.frame_age_seconds.labels(stream, sink)
+
+    def remove_stream(self, stream: str) -> None:
+        """Make every series of the stream disappear."""
+        for metric in vars(self).values():
+            if isinstance(metric, MetricWrapperBase) and "stream" in metric._labelnames:
+                metric.remove_by_labels({"stream": stream})

@@ -1,0 +1,92 @@
+"""What one look at one face gave, and the line of JSON that says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+UNKNOWN = "unknown"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a face can be seen.
+
+    `face_px`: shorter side of the detection in frame pixels. `blur`: 0 sharp .. 1 featureless.
+    `yaw_deg`: turn of the head from the camera, positive to the picture's right; None where
+    the detector gives no landmarks.
+    """
+
+    face_px: int
+    blur: float
+    yaw_deg: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One classified look at a track; docs/events.md describes every field."""
+
+    stream: str
+    seq: int
+    media_time_s: float
+    captured_s: float | None
+    track: int
+    box_px: tuple[int, int, int, int]
+    frame_px: tuple[int, int]
+    label: str
+    probabilities: Mapping[str, float]
+    quality: Quality
+    crops: int
+    weights: str
+    age_ms: float | None
+
+    def to_event(self) -> dict[str, Any]:
+        """The reading as schema 1 describes it, ready for JSON."""
+        captured_at = None
+        if self.captured_s is not None:
+            moment = datetime.fromtimestamp(self.captured_s, UTC)
+            captured_at = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        quality = self.quality
+        return {
+            "schema": SCHEMA,
+            "stream": self.stream,
+            "seq": self.seq,
+            "media_time_s": round(self.media_time_s, 6),
+            "captured_at": captured_at,
+            "track": self.track,
+            "box_px": list(self.box_px),
+            "frame_px": list(self.frame_px),
+            "label": self.label,
+            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()},
+            "quality": {
+                "face_px": quality.face_px,
+                "blur": round(quality.blur, 3),
+                "yaw_deg": None if quality.yaw_deg is None else round(quality.yaw_deg, 1),
+            },
+            "crops": self.crops,
+            "weights": self.weights,
+            "age_ms": None if self.age_ms is None else round(self.age_ms, 1),
+        }
+
+    def to_json(self) -> str:
+        """One line of JSON, without the line's end."""
+        return json.dumps(self.to_event(), separators=(", ", ": "))
+
+
+@dataclass(frozen=True, slots=True)
+class FaceView:
+    """A face as the overlay, the page and the metrics see it in one frame.
+
+    `box_px` as in Reading, in this frame. `label` and `probabilities` are the track's last
+    smoothed reading; None and empty while there is none. `age_s` is how old that reading is.
+    """
+
+    track: int
+    box_px: tuple[int, int, int, int]
+    label: str | None
+    probabilities: Mapping[str, float]
+    age_s: float

@@ -1,0 +1,196 @@
+"""The schema of affectd.toml. Reading a file into it is config_file.py's work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+# Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
+COLOURS = {
+    "angry": "#D55E00",
+    "disgust": "#009E73",
+    "fear": "#CC79A7",
+    "happy": "#F0E442",
+    "sad": "#0072B2",
+    "surprise": "#56B4E9",
+    "neutral": "#E0E0E0",
+    "unknown": "#909090",
+}
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DaemonSettings(_Table):
+    """[daemon]"""
+
+    listen: str = "127.0.0.1:9464"
+    token: SecretStr = SecretStr("")
+    allow_anonymous: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError("accepted is HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464")
+        return value
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @model_validator(mode="after")
+    def _beyond_loopback(self) -> DaemonSettings:
+        loopback = self.host in ("localhost", "::1") or self.host.startswith("127.")
+        if not (loopback or self.allow_anonymous or self.token.get_secret_value()):
+            raise ValueError(
+                f"listen = {self.listen!r} is beyond loopback: "
+                "set token, or allow_anonymous = true if everybody may see the cameras"
+            )
+        return self
+
+
+class ModelsSettings(_Table):
+    """[models]"""
+
+    dir: str = ""
+    pull: bool = True
+
+
+class DetectorSettings(_Table):
+    """[detector]"""
+
+    backend: Literal["auto", "mediapipe", "yunet", "haar"] = "auto"
+    range: Literal["short", "full"] = "short"
+    min_score: Fraction = 0.5
+    long_side_px: Annotated[int, Field(ge=160, le=1920)] = 480
+
+
+class TrackingSettings(_Table):
+    """[tracking]"""
+
+    max_missing_s: Annotated[float, Field(gt=0.0, le=60.0)] = 1.0
+    half_life_s: Annotated[float, Field(ge=0.0, le=60.0)] = 0.5
+
+
+class ExpressionSettings(_Table):
+    """[expression]"""
+
+    enabled: bool = True
+    weights: str = "default"
+    tta: Literal["none", "flip", "ten_crop"] = "ten_crop"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0
+    queue_crops: Annotated[int, Field(ge=1, le=65536)] = 256
+    min_face_px: Annotated[int, Field(ge=0)] = 32
+    max_blur: Fraction = 0.9
+    max_yaw_deg: Annotated[float, Field(ge=0.0, le=90.0)] = 55.0
+    unknown_below: Fraction | None = None
+
+
+class OverlaySettings(_Table):
+    """[overlay]"""
+
+    enabled: bool = True
+    bars: bool = True
+    font_px: Annotated[int, Field(ge=0, le=400)] = 0
+    stale_after_s: Annotated[float, Field(ge=0.0)] = 1.0
+    colours: dict[str, Colour] = Field(default_factory=lambda: dict(COLOURS))
+
+    @field_validator("colours")
+    @classmethod
+    def _known_labels(cls, value: dict[str, str]) -> dict[str, str]:
+        for label in value:
+            if label not in COLOURS:
+                raise ValueError(f"{label!r} is no expression; accepted: {', '.join(COLOURS)}")
+        return {**COLOURS, **value}
+
+
+class Mp4Sink(_Table):
+    """A fragmented MP4 file. An existing file of that name gets a number before its ending."""
+
+    kind: Literal["mp4"]
+    path: Path
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
+    fragment_s: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+
+
+class MjpegSink(_Table):
+    """/streams/NAME/mjpeg"""
+
+    kind: Literal["mjpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)] = 75
+    max_fps: Annotated[float, Field(gt=0.0, le=120.0)] = 15.0
+    max_width_px: Annotated[int, Field(ge=64, le=7680)] = 960
+
+
+class EventsSink(_Table):
+    """A JSONL file that readings are appended to."""
+
+    kind: Literal["events"]
+    path: Path
+
+
+SinkSettings = Annotated[Mp4Sink | MjpegSink | EventsSink, Field(discriminator="kind")]
+
+
+class StreamSettings(_Table):
+    """[[stream]]"""
+
+    name: Name
+    url: SecretStr
+    policy: Literal["auto", "live", "file"] = "auto"
+    loop: bool = False
+    stall_timeout_s: Annotated[float, Field(gt=0.0, le=600.0)] = 10.0
+    width_px: Annotated[int, Field(ge=16, le=7680)] = 1280
+    height_px: Annotated[int, Field(ge=16, le=4320)] = 720
+    fps: Annotated[float, Field(gt=0.0, le=240.0)] = 30.0
+    sink: tuple[SinkSettings, ...] = ()
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if not url:
+            raise ValueError("is empty; accepted are a file, /dev/videoN or a URL")
+        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", url, re.IGNORECASE)
+        accepted = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
+        if scheme and scheme[1].lower() not in accepted:
+            raise ValueError(f"scheme {scheme[1]}:// is unknown; accepted: {', '.join(accepted)}")
+        return value
+
+
+class Settings(_Table):
+    """The whole file."""
+
+    daemon: DaemonSettings = DaemonSettings()
+    models: ModelsSettings = ModelsSettings()
+    detector: DetectorSettings = DetectorSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    expression: ExpressionSettings = ExpressionSettings()
+    overlay: OverlaySettings = OverlaySettings()
+    stream: Annotated[tuple[StreamSettings, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Settings:
+        names = [stream.name for stream in self.stream]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(f"two streams are named {name!r}; every name must be its own")
+        return self

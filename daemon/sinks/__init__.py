@@ -1,0 +1,1 @@
+"""Where annotated pictures and readings go: one file per kind of sink."""

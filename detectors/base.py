@@ -1,0 +1,67 @@
+"""What every face detector takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle in pixels: left, top, width, height."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def scaled(self, fx: float, fy: float) -> Box:
+        return Box(self.x * fx, self.y * fy, self.width * fx, self.height * fy)
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One face. `eyes` are the person's right and left eye (left and right in the picture).
+
+    Coordinates are pixels of the image that was given to `detect`; `scaled` brings them to
+    another size. `eyes` and `nose` are None where the backend gives no landmarks.
+    """
+
+    box: Box
+    score: float
+    eyes: tuple[Point, Point] | None = None
+    nose: Point | None = None
+
+    def scaled(self, fx: float, fy: float) -> Detection:
+        def at(point: Point) -> Point:
+            return point[0] * fx, point[1] * fy
+
+        return Detection(
+            self.box.scaled(fx, fy),
+            self.score,
+            None if self.eyes is None else (at(self.eyes[0]), at(self.eyes[1])),
+            None if self.nose is None else at(self.nose),
+        )
+
+
+class Detector(Protocol):
+    """A face detector. One instance belongs to one thread.
+
+    `name` is the backend: `mediapipe`, `yunet` or `haar`; the crop contract keeps a framing
+    for each name.
+    """
+
+    name: str
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces of an RGB uint8 [h, w, 3] image, best score first."""
+        ...
+
+    def close(self) -> None:
+        """Free the backend's resources; the detector is not used again."""
+        ...

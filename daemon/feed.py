@@ -1,0 +1,127 @@
+"""From a writer's thread to the web server's readers: newest wins, nobody waits for a slow one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Feed(Generic[T]):
+    """Hands what any thread publishes to every subscriber of any event loop.
+
+    Each subscriber has a queue of its own of `capacity` items. When it is full, its oldest item
+    is dropped and counted in `Subscription.dropped`; `publish` never waits.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._subscriptions: list[Subscription[T]] = []
+        self._closed = False
+
+    @property
+    def subscribers(self) -> int:
+        """How many are subscribed now; whoever publishes can skip the work when it is 0."""
+        return len(self._subscriptions)
+
+    def publish(self, item: T) -> None:
+        """Give `item` to every subscriber. From any thread; never blocks."""
+        with self._lock:
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription._put(item)
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[Subscription[T]]:
+        """A subscription of the running event loop, from now on: older items are not repeated."""
+        subscription: Subscription[T] = Subscription(self._capacity, asyncio.get_running_loop())
+        with self._lock:
+            self._subscriptions.append(subscription)
+            if self._closed:
+                subscription._close()
+        try:
+            yield subscription
+        finally:
+            with self._lock:
+                self._subscriptions.remove(subscription)
+
+    def close(self) -> None:
+        """End every subscription once its items are read; later ones end at once."""
+        with self._lock:
+            self._closed = True
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription._close()
+
+
+class Subscription(Generic[T]):
+    """One reader's queue. `dropped` counts what it was too slow for."""
+
+    def __init__(self, capacity: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._items: deque[T] = deque(maxlen=capacity)
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._wake = asyncio.Event()
+        self._wake_is_due = False
+        self._closed = False
+        self.dropped = 0
+
+    async def next(self) -> T:
+        """Wait for the oldest item not read yet. Raises StopAsyncIteration at the feed's end.
+
+        Inside an async generator use `async for item in subscription`, which ends by itself.
+        """
+        while True:
+            with self._lock:
+                if self._items:
+                    return self._items.popleft()
+                if self._closed:
+                    raise StopAsyncIteration
+                self._wake.clear()
+            await self._wake.wait()
+
+    def __aiter__(self) -> Subscription[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        return await self.next()
+
+    def _put(self, item: T) -> None:
+        with self._lock:
+            if len(self._items) == self._items.maxlen:
+                self.dropped += 1
+            self._items.append(item)
+            self._wake_reader()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        # At most one wake-up waits in the loop, so that a stuck loop does not collect them.
+        if self._wake_is_due or self._loop.is_closed():
+            return
+        self._wake_is_due = True
+        try:
+            self._loop.call_soon_threadsafe(self._woken)
+        except RuntimeError:  # The loop closed meanwhile: its reader is gone.
+            self._wake_is_due = False
+
+    def _woken(self) -> None:
+        with self._lock:
+            self._wake_is_due = False
+            self._wake.set()
+
+
+class JpegFeed(Feed[bytes]):
+    """The newest picture of a stream as JPEG; an unread one is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=1)

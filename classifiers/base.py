@@ -15,13 +15,20 @@ class Classifier(Protocol):
 
     `reads` says what one input is: `face` a uint8 grey crop from the crop contract
     ([48, 48], full range 0..255), `frame` a whole picture, `frame_text` a picture with its
-    text, `clip` a stretch of video with sound.
+    text, `clip` a stretch of video with sound. Below a probability of `unknown_below` the label
+    is `unknown`.
     """
 
     name: str
     reads: Reads
     labels: tuple[str, ...]
     device: str
+    unknown_below: float
+
+    @property
+    def crops(self) -> int:
+        """How many views of each input are averaged."""
+        ...
 
     def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return calibrated probabilities, [N, len(labels)] float32, each row summing to 1."""

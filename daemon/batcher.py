@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +42,15 @@ class Result:
 
 
 Deliver = Callable[[Result], None]
+
+
+@dataclass(slots=True)
+class _Queued:
+    """A live crop in the queue: the newest of its track, in the place of the oldest."""
+
+    job: Job
+    deliver: Deliver
+    since_s: float
 
 
 @dataclass(slots=True)
@@ -82,7 +91,7 @@ class Batcher:
         self._queue_crops = queue_crops
         self._clock = clock
         self._beat = beat
-        self._live: dict[tuple[str, int], tuple[Job, Deliver]] = {}  # in order of arrival
+        self._live: dict[tuple[str, int], _Queued] = {}  # in order of arrival
         self._kept: list[_Waiting] = []  # at most one a file stream: its thread waits
         self._changed = threading.Condition()
         self._stopping = False
@@ -103,13 +112,16 @@ class Batcher:
         """Queue a live crop; never waits. `deliver` is called on the batcher's thread."""
         key = (job.stream, job.track)
         with self._changed:
-            if self._live.pop(key, None) is not None:
+            before = self._live.get(key)
+            since_s = job.submitted_s
+            if before is not None:
+                since_s = before.since_s  # keeps its turn, or a fast camera would wait for ever
                 self._drop(job.stream, "superseded")
             elif len(self._live) >= self._queue_crops:
                 oldest = next(iter(self._live))
                 del self._live[oldest]
                 self._drop(oldest[0], "queue_full")
-            self._live[key] = (job, deliver)
+            self._live[key] = _Queued(job, deliver, since_s)
             self._changed.notify_all()
 
     def classify(self, jobs: Sequence[Job]) -> list[Result]:
@@ -135,32 +147,33 @@ class Batcher:
         self._metrics.dropped.labels(stream, "classify", reason).inc()
 
     def _run(self) -> None:
+        try:
+            while (batch := self._next_batch()) is not None:
+                self._beat()
+                if batch:
+                    self._classify_batch(batch)
+        finally:
+            self._abandon()
+
+    def _classify_batch(self, batch: list[tuple[Job, Deliver]]) -> None:
         model = self.classifier.name
-        while True:
-            batch = self._next_batch()
-            self._beat()
-            if batch is None:
-                break
-            if not batch:
-                continue
-            started_s = self._clock()
+        started_s = self._clock()
+        for job, _ in batch:
+            wait_s = started_s - job.submitted_s
+            self._metrics.batch_wait_seconds.labels(model).observe(max(0.0, wait_s))
+        rows: Sequence[NDArray[np.float32] | None]
+        try:
+            rows = list(self.classifier.predict(np.stack([job.image for job, _ in batch])))
+        except RuntimeError:  # torch: out of memory, a device that went away
+            log.exception("a batch of %d crops failed; it is dropped", len(batch))
+            rows = [None] * len(batch)
             for job, _ in batch:
-                wait_s = started_s - job.submitted_s
-                self._metrics.batch_wait_seconds.labels(model).observe(max(0.0, wait_s))
-            rows: Sequence[NDArray[np.float32] | None]
-            try:
-                rows = list(self.classifier.predict(np.stack([job.image for job, _ in batch])))
-            except RuntimeError:  # torch: out of memory, a device that went away
-                log.exception("a batch of %d crops failed; it is dropped", len(batch))
-                rows = [None] * len(batch)
-                for job, _ in batch:
-                    self._drop(job.stream, "error")
-            self._metrics.classify_seconds.labels(model).observe(self._clock() - started_s)
-            self._metrics.batch_crops.labels(model).observe(len(batch))
-            for (job, deliver), row in zip(batch, rows, strict=True):
-                deliver(Result(job.token, row))
-            self._release()
-        self._abandon()
+                self._drop(job.stream, "error")
+        self._metrics.classify_seconds.labels(model).observe(self._clock() - started_s)
+        self._metrics.batch_crops.labels(model).observe(len(batch))
+        for (job, deliver), row in zip(batch, rows, strict=True):
+            deliver(Result(job.token, row))
+        self._release()
 
     def _next_batch(self) -> list[tuple[Job, Deliver]] | None:
         """The next batch; empty after a while without one; None at the end."""
@@ -177,11 +190,12 @@ class Batcher:
                     return [(job, first.deliver) for job in taken]
                 if not self._live:
                     return []
-                oldest_s = next(iter(self._live.values()))[0].submitted_s
+                oldest_s = next(iter(self._live.values())).since_s
                 left_s = oldest_s + self._max_wait_s - self._clock()
                 if len(self._live) >= self._max_batch or left_s <= 0:
                     keys = list(self._live)[: self._max_batch]
-                    return [self._live.pop(key) for key in keys]
+                    taken_live = [self._live.pop(key) for key in keys]
+                    return [(queued.job, queued.deliver) for queued in taken_live]
                 self._changed.wait(left_s)
             return None
 
@@ -193,14 +207,10 @@ class Batcher:
 
     def _abandon(self) -> None:
         with self._changed:
+            self._stopping = True
             for waiting in self._kept:
                 for job in waiting.jobs:
                     waiting.deliver(Result(job.token, None))
                 waiting.done.set()
             self._kept.clear()
             self._live.clear()
-
-
-def label_map(labels: Sequence[str], row: NDArray[np.float32]) -> Mapping[str, float]:
-    """Probabilities by label, as plain floats."""
-    return {label: float(p) for label, p in zip(labels, row, strict=True)}

@@ -33,6 +33,7 @@ class ExpressionClassifier:
         self.name = f"{record.name}-{record.sha256[:7]}"
         self.labels = tuple(record.labels)
         self.device = device
+        self.unknown_below = record.unknown_below
         self.tta = tta
         self.record = record
         self._net = fuse(net.eval()).to(device, memory_format=torch.channels_last)

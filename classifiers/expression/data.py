@@ -1,4 +1,4 @@
-"""FER2013 (Goodfellow et al. 2013, arXiv:1307.0414) in its folder layout, or a tar archive of it."""
+"""FER2013 (Goodfellow et al. 2013, arXiv:1307.0414), as folders or as a tar archive of them."""
 
 from __future__ import annotations
 

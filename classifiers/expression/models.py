@@ -1,4 +1,4 @@
-"""Networks that read one grey face. All take float32 [N, 1, S, S], S in 32..47, give logits [N, 7]."""
+"""Networks that read one grey face: float32 [N, 1, S, S], S in 32..47, to logits [N, 7]."""
 
 from __future__ import annotations
 

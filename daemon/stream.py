@@ -1,0 +1,256 @@
+"""One stream, from its mailbox to its writers: the only place that knows the order of the steps."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.expression.crop import FRAMINGS, crop
+from daemon.batcher import Batcher, Job, Result
+from daemon.errors import Reason
+from daemon.frame import Frame, is_full_range, plane, small_rgb
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.overlay import Overlay
+from daemon.quality import assess, is_poor
+from daemon.reading import UNKNOWN, FaceView, Quality, Reading
+from daemon.settings import Settings
+from daemon.sinks.base import Output
+from daemon.sinks.writer import Writer
+from daemon.status import Board
+from daemon.track import Track, Tracker
+from detectors.base import Box, Detector
+
+log = logging.getLogger("affectd.stream")
+
+INBOX = 1024  # results that wait for the next frame; the batcher's queue bounds them too
+POLL_S = 0.5
+RESTART_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is known of a crop while it is being classified."""
+
+    frame: Frame
+    track: int
+    box: Box
+    quality: Quality
+
+
+class Stream:
+    """Detects, tracks, submits crops, draws and hands out; one thread.
+
+    Live: drawing never waits for the classifier; it shows each track's last smoothed reading.
+    File (`keep_all`): every frame waits for its own readings, so two runs agree.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        mailbox: Mailbox,
+        make_detector: Callable[[], Detector],
+        batcher: Batcher | None,
+        writers: Sequence[Writer],
+        *,
+        keep_all: bool,
+        metrics: Metrics,
+        board: Board,
+        stop: threading.Event,
+        clock: Callable[[], float] = time.time,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.error: Exception | None = None
+        self._settings = settings
+        self._mailbox = mailbox
+        self._make_detector = make_detector
+        self._batcher = batcher
+        self._writers = writers
+        self._keep_all = keep_all
+        self._metrics = metrics
+        self._board = board
+        self._stop = stop
+        self._clock = clock
+        self._beat = beat
+        self._overlay = Overlay(settings.overlay)
+        self._inbox: deque[Result] = deque(maxlen=INBOX)
+        self._frames = 0
+        self._fps = 0.0
+        self._last_pts_s: float | None = None
+        self._thread = threading.Thread(target=self.run, name=f"stream {name}")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        self._thread.join(timeout_s)
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def run(self) -> None:
+        """Process frames until the mailbox closes; a fault restarts the stream, and no other."""
+        faults: set[str] = set()
+        tries = 0
+        while not self._stop.is_set():
+            try:
+                self.run_once()
+                return
+            except Exception as error:  # noqa: BLE001  the one broad catch of a stream
+                self.error = error
+                if self._keep_all:
+                    self._mailbox.close()
+                    return
+                known = f"{type(error).__name__}: {error}"
+                log.error(
+                    "stream %s: %s; restarting", self.name, known, exc_info=known not in faults
+                )
+                faults.add(known)
+                self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
+                self._stop.wait(RESTART_S[min(tries, len(RESTART_S) - 1)])
+                tries += 1
+
+    def run_once(self) -> None:
+        """Process frames until the mailbox is closed and empty. Raises whatever a step raises."""
+        tracking = self._settings.tracking
+        tracker = Tracker(max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s)
+        detector = self._make_detector()
+        try:
+            while not (self._mailbox.closed and self._mailbox.empty):
+                frame = self._mailbox.get(POLL_S)
+                self._beat()
+                if frame is not None:
+                    self._step(frame, detector, tracker)
+        finally:
+            detector.close()
+            if self._batcher is not None:
+                self._batcher.forget(self.name)
+
+    def _step(self, frame: Frame, detector: Detector, tracker: Tracker) -> None:
+        readings = self._arrived(tracker)
+        with self._timed("detect"):
+            image = small_rgb(frame.image, self._settings.detector.long_side_px)
+            fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
+            found = [detection.scaled(fx, fy) for detection in detector.detect(image)]
+        with self._timed("track"):
+            tracks = tracker.update(found, frame.pts_s)
+            jobs = [self._job(frame, track, detector.name) for track in tracks]
+        readings += self._classify(jobs, tracker)
+        faces = [_view(track, frame.pts_s) for track in tracks]
+        self._count(frame, faces)
+        with self._timed("overlay"):
+            self._overlay.draw(frame.image, faces)
+        output = Output(frame, readings, faces)
+        for writer in self._writers:
+            writer.put(output)
+
+    def _job(self, frame: Frame, track: Track, detector: str) -> Job:
+        """The crop of one face, and how well it can be seen."""
+        detection = track.detection
+        box = detection.box
+        luma = plane(frame.image, 0)
+        framing = FRAMINGS[detector]
+        corners = (box.x, box.y, box.width, box.height)
+        face = crop(luma, corners, detection.eyes, framing, is_full_range(frame.image))
+        quality = assess(luma, corners, detection.eyes, detection.nose, face)
+        look = _Look(frame, track.id, box, quality)
+        return Job(self.name, track.id, face, look, time.monotonic())
+
+    def _classify(self, jobs: Sequence[Job], tracker: Tracker) -> list[Reading]:
+        """Submit the crops; readings come back at once from a file, with later frames if live."""
+        if self._batcher is None:
+            return []
+        if self._keep_all:
+            return self._read(self._batcher.classify(jobs), tracker)
+        for job in jobs:
+            self._batcher.submit(job, self._inbox.append)
+        return []
+
+    def _arrived(self, tracker: Tracker) -> list[Reading]:
+        results = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        return self._read(results, tracker)
+
+    def _read(self, results: Sequence[Result], tracker: Tracker) -> list[Reading]:
+        """Smooth each result into its track; a result of a track that has ended is dropped."""
+        readings = []
+        for result in results:
+            look = result.token
+            assert isinstance(look, _Look)
+            track = tracker.get(look.track)
+            if track is None:
+                self._metrics.dropped.labels(self.name, "classify", "track_ended").inc()
+            elif result.probabilities is not None:
+                readings.append(self._reading(look, track, result.probabilities))
+        return readings
+
+    def _reading(self, look: _Look, track: Track, probabilities: NDArray[np.float32]) -> Reading:
+        assert self._batcher is not None
+        classifier = self._batcher.classifier
+        frame, limits = look.frame, self._settings.expression
+        smooth = track.smoother.update(probabilities, frame.pts_s)
+        shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
+        best = max(shares, key=lambda name: shares[name])
+        poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
+        floor = limits.unknown_below
+        if floor is None:
+            floor = classifier.unknown_below
+        label = UNKNOWN if poor or shares[best] < floor else best
+        track.label, track.probabilities, track.read_s = label, shares, frame.pts_s
+        self._metrics.readings.labels(self.name, label).inc()
+        live = not self._keep_all
+        return Reading(
+            stream=self.name,
+            seq=frame.seq,
+            media_time_s=frame.pts_s,
+            captured_s=frame.captured_s if live else None,
+            track=look.track,
+            box_px=_whole(look.box),
+            frame_px=(frame.image.width, frame.image.height),
+            label=label,
+            probabilities=shares,
+            quality=look.quality,
+            crops=classifier.crops,
+            weights=classifier.name,
+            age_ms=1000.0 * (self._clock() - frame.captured_s) if live else None,
+        )
+
+    def _count(self, frame: Frame, faces: Sequence[FaceView]) -> None:
+        """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""
+        elapsed_s = 0.0 if self._last_pts_s is None else frame.pts_s - self._last_pts_s
+        self._last_pts_s = frame.pts_s
+        self._frames += 1
+        if elapsed_s > 0.0:
+            rate = 1.0 / elapsed_s
+            self._fps = rate if self._fps == 0.0 else 0.9 * self._fps + 0.1 * rate
+        self._metrics.faces.labels(self.name).set(len(faces))
+        for face in faces:
+            if face.label is not None and 0.0 < elapsed_s <= 1.0:
+                self._metrics.face_seconds.labels(self.name, face.label).inc(elapsed_s)
+        self._board.set_view(self.name, self._frames, self._fps, faces)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started_s = time.perf_counter()
+        yield
+        elapsed_s = time.perf_counter() - started_s
+        self._metrics.stage_seconds.labels(self.name, stage).observe(elapsed_s)
+
+
+def _whole(box: Box) -> tuple[int, int, int, int]:
+    return round(box.x), round(box.y), round(box.width), round(box.height)
+
+
+def _view(track: Track, now_s: float) -> FaceView:
+    age_s = 0.0 if track.label is None else max(0.0, now_s - track.read_s)
+    return FaceView(track.id, _whole(track.detection.box), track.label, track.probabilities, age_s)

@@ -1,0 +1,120 @@
+"""Which face is which from frame to frame, and what its readings say over time. Per stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from detectors.base import Box, Detection
+
+REACH = 1.0  # face sizes that a face may move from where it was expected
+LEAST_P = 1e-6  # keeps one certain look from outweighing all others
+COAST_S = 0.3  # a missing face is expected to keep its speed for this long
+
+
+@dataclass(slots=True)
+class Smoother:
+    """Exponential average of log-probabilities by elapsed time, so frame rate plays no part.
+
+    A look counts half after `half_life_s`. The average in log space is the geometric mean of
+    the looks, normalised: one doubtful look pulls less than a certain one.
+    """
+
+    half_life_s: float
+    at_s: float = -math.inf
+    _mean_log: NDArray[np.float64] | None = None
+
+    def update(self, probabilities: NDArray[np.float32], at_s: float) -> NDArray[np.float64]:
+        """Take in a look, float32 [K], made at `at_s`; returns the smoothed ones, summing to 1."""
+        log_p = np.log(np.maximum(probabilities.astype(np.float64), LEAST_P))
+        if self._mean_log is None or self.half_life_s <= 0.0:
+            self._mean_log = log_p
+        else:
+            kept = 0.5 ** (max(0.0, at_s - self.at_s) / self.half_life_s)
+            self._mean_log = kept * self._mean_log + (1.0 - kept) * log_p
+        self.at_s = max(self.at_s, at_s)
+        smooth: NDArray[np.float64] = np.exp(self._mean_log - self._mean_log.max())
+        return smooth / smooth.sum()
+
+
+@dataclass(slots=True)
+class Track:
+    """One face over time. `speed` is in pixels a second, of the box's centre."""
+
+    id: int
+    detection: Detection
+    seen_s: float
+    smoother: Smoother
+    speed: tuple[float, float] = (0.0, 0.0)
+    label: str | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+    read_s: float = -math.inf
+
+    def see(self, detection: Detection, now_s: float) -> None:
+        elapsed_s = now_s - self.seen_s
+        if elapsed_s > 0.0:
+            (x0, y0), (x1, y1) = _centre(self.detection.box), _centre(detection.box)
+            fresh = ((x1 - x0) / elapsed_s, (y1 - y0) / elapsed_s)
+            self.speed = (0.5 * (self.speed[0] + fresh[0]), 0.5 * (self.speed[1] + fresh[1]))
+        self.detection = detection
+        self.seen_s = now_s
+
+
+class Tracker:
+    """Assigns detections to tracks by expected place and size (Hungarian method).
+
+    Ids count from 1 and are never used again. A track that was not seen for `max_missing_s`
+    ends. No appearance is compared: affectd keeps no face embedding.
+    """
+
+    def __init__(self, *, max_missing_s: float, half_life_s: float) -> None:
+        self._max_missing_s = max_missing_s
+        self._half_life_s = half_life_s
+        self._tracks: dict[int, Track] = {}
+        self._next_id = 1
+
+    def update(self, detections: Sequence[Detection], now_s: float) -> list[Track]:
+        """Take in a frame's detections; returns the tracks seen in it, by id."""
+        for track in list(self._tracks.values()):
+            if now_s - track.seen_s > self._max_missing_s:
+                del self._tracks[track.id]
+        old = list(self._tracks.values())
+        free = set(range(len(detections)))
+        if old and detections:
+            cost = np.array([[_distance(t, d.box, now_s) for d in detections] for t in old])
+            for row, column in zip(*linear_sum_assignment(cost), strict=True):
+                if cost[row, column] < REACH:
+                    old[row].see(detections[column], now_s)
+                    free.discard(int(column))
+        for index in sorted(free):
+            track = Track(self._next_id, detections[index], now_s, Smoother(self._half_life_s))
+            self._tracks[track.id] = track
+            self._next_id += 1
+        return [track for track in self._tracks.values() if track.seen_s == now_s]
+
+    def get(self, track_id: int) -> Track | None:
+        """The track of that id, unless it has ended."""
+        return self._tracks.get(track_id)
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return box.x + box.width / 2, box.y + box.height / 2
+
+
+def _size(box: Box) -> float:
+    return max(1.0, math.sqrt(max(0.0, box.width * box.height)))
+
+
+def _distance(track: Track, box: Box, now_s: float) -> float:
+    """How far a box is from where a track should be, in face sizes, plus the change of size."""
+    elapsed_s = min(COAST_S, now_s - track.seen_s)
+    x, y = _centre(track.detection.box)
+    x, y = x + track.speed[0] * elapsed_s, y + track.speed[1] * elapsed_s
+    bx, by = _centre(box)
+    size, other = _size(track.detection.box), _size(box)
+    return math.hypot(bx - x, by - y) / ((size + other) / 2) + abs(math.log(other / size))

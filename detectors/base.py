@@ -26,7 +26,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One face. `eyes` are the person's right and left eye (left and right in the picture).
+    """One face. `eyes` are the one more to the left in the picture, then the other.
 
     Coordinates are pixels of the image that was given to `detect`; `scaled` brings them to
     another size. `eyes` and `nose` are None where the backend gives no landmarks.
@@ -47,6 +47,11 @@ class Detection:
             None if self.eyes is None else (at(self.eyes[0]), at(self.eyes[1])),
             None if self.nose is None else at(self.nose),
         )
+
+
+def ordered(eye: Point, other: Point) -> tuple[Point, Point]:
+    """Two eyes as Detection wants them: the one more to the left in the picture first."""
+    return (eye, other) if eye[0] <= other[0] else (other, eye)
 
 
 class Detector(Protocol):

@@ -1,0 +1,71 @@
+"""BlazeFace, short or full range, run by MediaPipe Tasks.
+
+https://ai.google.dev/edge/mediapipe/solutions/vision/face_detector
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import Box, Detection, ordered
+from detectors.errors import ModelMismatchError
+from detectors.quiet import quiet
+
+# Keypoints in the model's order; "right" is the person's.
+RIGHT_EYE, LEFT_EYE, NOSE = 0, 1, 2
+
+
+class MediaPipe:
+    """The MediaPipe FaceDetector in image mode: no state between frames.
+
+    `model` is the content of a BlazeFace .tflite file. Raises ModelMismatchError when MediaPipe
+    does not take it. Close it before the interpreter ends: MediaPipe cannot do so any later.
+    """
+
+    name = "mediapipe"
+
+    def __init__(self, model: bytes, *, min_score: float = 0.5) -> None:
+        # Imported here: it takes more than a second, and other backends do without it.
+        import mediapipe
+        from mediapipe.tasks.python import BaseOptions
+        from mediapipe.tasks.python.vision import FaceDetector, FaceDetectorOptions
+
+        self._mediapipe = mediapipe
+        options = FaceDetectorOptions(
+            base_options=BaseOptions(model_asset_buffer=model),
+            min_detection_confidence=min_score,
+        )
+        with quiet():
+            try:
+                self._detector = FaceDetector.create_from_options(options)
+            except (RuntimeError, ValueError) as error:
+                raise ModelMismatchError(
+                    f"MediaPipe does not load this face model: {error}"
+                ) from error
+            # The first look warns once more, about memory that it then copies.
+            self.detect(np.zeros((64, 64, 3), np.uint8))
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces of an RGB uint8 [h, w, 3] image, best score first."""
+        height, width = image.shape[:2]
+        picture = self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+        )
+        found = []
+        for face in self._detector.detect(picture).detections:
+            box = face.bounding_box
+            points = [(point.x * width, point.y * height) for point in face.keypoints]
+            found.append(
+                Detection(
+                    Box(box.origin_x, box.origin_y, box.width, box.height),
+                    float(face.categories[0].score),
+                    ordered(points[RIGHT_EYE], points[LEFT_EYE]),
+                    points[NOSE],
+                )
+            )
+        return sorted(found, key=lambda face: -face.score)
+
+    def close(self) -> None:
+        with quiet():
+            self._detector.close()

@@ -1,0 +1,60 @@
+"""YuNet, run by OpenCV's FaceDetectorYN.
+
+https://docs.opencv.org/4.x/df/d20/classcv_1_1FaceDetectorYN.html
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import Box, Detection, ordered
+from detectors.errors import ModelMismatchError
+
+NMS_OVERLAP = 0.3
+# Candidates kept before overlapping ones are merged: far more than faces fit a picture.
+TOP_K = 1000
+
+
+class YuNet:
+    """OpenCV's YuNet detector. `model` is the content of its .onnx file.
+
+    Raises ModelMismatchError when OpenCV does not take it.
+    """
+
+    name = "yunet"
+
+    def __init__(self, model: bytes, *, min_score: float = 0.5) -> None:
+        content = np.frombuffer(model, np.uint8)
+        try:
+            self._detector = cv2.FaceDetectorYN.create(
+                "onnx", content, np.empty(0, np.uint8), (320, 320), min_score, NMS_OVERLAP, TOP_K
+            )
+        except cv2.error as error:
+            raise ModelMismatchError(
+                f"OpenCV does not load this face model: {error.err}"
+            ) from error
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces of an RGB uint8 [h, w, 3] image, best score first."""
+        height, width = image.shape[:2]
+        self._detector.setInputSize((width, height))
+        _, rows = self._detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return []
+        found = []
+        for row in np.asarray(rows, np.float64).tolist():
+            x, y, w, h, right_x, right_y, left_x, left_y, nose_x, nose_y, *_, score = row
+            found.append(
+                Detection(
+                    Box(x, y, w, h),
+                    min(1.0, score),
+                    ordered((right_x, right_y), (left_x, left_y)),
+                    (nose_x, nose_y),
+                )
+            )
+        return sorted(found, key=lambda face: -face.score)
+
+    def close(self) -> None:
+        """Nothing to free: OpenCV counts references."""

@@ -1,0 +1,73 @@
+"""How well a face can be seen, and when that is too little to name its expression."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.reading import Quality
+
+Point = tuple[float, float]
+
+# The eyes are about 1.6 times as far apart as the tip of the nose stands before them.
+EYES_PER_NOSE = 1.6
+# Relative Laplacian energy of a face that counts as half blurred.
+HALF_BLURRED = 0.1
+# Grey levels of deviation below which contrast is taken for noise of the 8-bit steps.
+NOISE_LEVELS = 4.0
+
+
+def assess(
+    luma: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    eyes: tuple[Point, Point] | None,
+    nose: Point | None,
+    crop48: NDArray[np.uint8],
+) -> Quality:
+    """Measure one face.
+
+    luma: uint8 [H, W], the plane the face was found in. box: x, y, width, height; eyes (the
+    one at the picture's left first) and nose, None without landmarks, in pixels of luma.
+    crop48: uint8 [48, 48], what the classifier reads.
+    """
+    return Quality(
+        face_px=round(min(box[2], box[3])),
+        blur=blur(crop48),
+        yaw_deg=None if eyes is None or nose is None else yaw_deg(eyes, nose),
+    )
+
+
+def is_poor(quality: Quality, min_face_px: int, max_blur: float, max_yaw_deg: float) -> bool:
+    """Whether a reading of such a face would be a guess."""
+    return (
+        quality.face_px < min_face_px
+        or quality.blur > max_blur
+        or (quality.yaw_deg is not None and abs(quality.yaw_deg) > max_yaw_deg)
+    )
+
+
+def blur(face: NDArray[np.uint8]) -> float:
+    """0 sharp .. 1 featureless, of uint8 [S, S].
+
+    The face's Laplacian energy over its variance is the mean square of its spatial frequency:
+    blind to brightness and contrast, and it only falls when the face is smoothed.
+    """
+    x = face.astype(np.float32)
+    laplacian = cv2.Laplacian(x, cv2.CV_32F, borderType=cv2.BORDER_REFLECT_101)
+    energy = float(np.square(laplacian).mean()) / (float(x.var()) + NOISE_LEVELS**2)
+    return 1.0 / (1.0 + energy / HALF_BLURRED)
+
+
+def yaw_deg(eyes: tuple[Point, Point], nose: Point) -> float:
+    """The head's turn, -90..90 degrees, positive when the nose points to the picture's right.
+
+    On a head turned by a, eyes in one plane and the nose before it, the nose lies
+    tan(a) / EYES_PER_NOSE eye distances beside the middle of the eyes.
+    """
+    (left_x, left_y), (right_x, right_y) = eyes
+    dx, dy = right_x - left_x, right_y - left_y
+    aside = (nose[0] - (left_x + right_x) / 2) * dx + (nose[1] - (left_y + right_y) / 2) * dy
+    return math.degrees(math.atan2(EYES_PER_NOSE * aside, dx * dx + dy * dy))

@@ -107,7 +107,7 @@ class Stream:
             try:
                 self.run_once()
                 return
-            except Exception as error:  # noqa: BLE001  the one broad catch of a stream
+            except Exception as error:
                 self.error = error
                 if self._keep_all:
                     self._mailbox.close()
@@ -131,13 +131,16 @@ class Stream:
                 frame = self._mailbox.get(POLL_S)
                 self._beat()
                 if frame is not None:
-                    self._step(frame, detector, tracker)
+                    output = self.step(frame, detector, tracker)
+                    for writer in self._writers:
+                        writer.put(output)
         finally:
             detector.close()
             if self._batcher is not None:
                 self._batcher.forget(self.name)
 
-    def _step(self, frame: Frame, detector: Detector, tracker: Tracker) -> None:
+    def step(self, frame: Frame, detector: Detector, tracker: Tracker) -> Output:
+        """Take one frame all the way: found, tracked, read, counted and drawn, in place."""
         readings = self._arrived(tracker)
         with self._timed("detect"):
             image = small_rgb(frame.image, self._settings.detector.long_side_px)
@@ -151,9 +154,7 @@ class Stream:
         self._count(frame, faces)
         with self._timed("overlay"):
             self._overlay.draw(frame.image, faces)
-        output = Output(frame, readings, faces)
-        for writer in self._writers:
-            writer.put(output)
+        return Output(frame, readings, faces)
 
     def _job(self, frame: Frame, track: Track, detector: str) -> Job:
         """The crop of one face, and how well it can be seen."""

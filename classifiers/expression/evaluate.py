@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from classifiers.base import Classifier
 from classifiers.expression.data import Faces
 from classifiers.expression.tta import TTA, mean_probabilities
 
@@ -28,6 +29,12 @@ def probabilities(
         for part in np.array_split(faces.images, max(1, len(faces.images) // batch))
     ]
     return torch.cat(parts).numpy().astype(np.float32)
+
+
+def classify(classifier: Classifier, faces: Faces, batch: int = 64) -> NDArray[np.float32]:
+    """What a classifier that reads faces makes of a split, float32 [N, 7]."""
+    parts = np.array_split(faces.images, max(1, len(faces.images) // batch))
+    return np.concatenate([classifier.predict(part) for part in parts])
 
 
 def accuracy(guessed: NDArray[np.float32], faces: Faces) -> float:

@@ -1,0 +1,113 @@
+"""`affectd train` and `affectd evaluate` on a terminal. Nothing here is loaded by the daemon."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from classifiers.errors import DataError, RecipeError
+from classifiers.expression import LABELS, data
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.evaluate import accuracy, classify
+from classifiers.expression.recipe import read
+from classifiers.expression.train import Progress as Step
+from classifiers.expression.train import train
+from classifiers.expression.tta import TTA
+
+
+def train_expression(
+    recipe: Path,
+    source: Path,
+    out: Path,
+    device: str,
+    resume: bool,
+    max_minutes: float | None,
+    console: Console,
+) -> bool:
+    """Train with a progress bar; returns whether the run came to its end."""
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise RecipeError(f"--device is {device}; accepted: cpu, and cuda where torch finds one")
+    plan = read(recipe)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console.print(f"Reading {source} …", highlight=False)
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(step: Step) -> None:
+            text = (
+                f"epoch {step.epoch + 1}/{plan.epochs}  loss {step.loss:.3f}  "
+                f"accuracy {step.accuracy:.1%}  {step.images_per_s:.0f} images/s"
+            )
+            bar.update(task, total=step.steps, completed=step.step, description=text)
+            if step.holdout is not None:
+                bar.console.print(f"{text}  holdout {step.holdout:.1%}", highlight=False)
+
+        weights = train(
+            plan,
+            source,
+            out,
+            device=device,
+            resume=resume,
+            max_minutes=max_minutes,
+            commit=_commit(),
+            report=report,
+        )
+    if weights is None:
+        console.print(f"Stopped early; go on with --resume --out {out}", highlight=False)
+        return False
+    console.print(f"Weights: {weights}", highlight=False)
+    return True
+
+
+def evaluate_expression(source: Path, split: str, weights: str, tta: str, console: Console) -> None:
+    """Print accuracy and recall by class, with and without images that training has seen."""
+    for value, kind, option in ((split, data.Split, "--split"), (tta, TTA, "--tta")):
+        if value not in get_args(kind):
+            raise DataError(f"{option} is {value}; accepted: {', '.join(get_args(kind))}")
+    classifier = ExpressionClassifier.load(weights, tta=tta)  # type: ignore[arg-type]
+    faces = data.load(source, split)  # type: ignore[arg-type]
+    seen = set(data.load(source, "train").digests())
+    unseen = np.array([digest not in seen for digest in faces.digests()])
+    guessed = classify(classifier, faces)
+    table = Table("", "images", "correct", box=None)
+    table.add_row("all", str(len(unseen)), f"{accuracy(guessed, faces):.2%}")
+    table.add_row(
+        "not in training",
+        str(int(unseen.sum())),
+        f"{accuracy(guessed[unseen], faces.keep(unseen)):.2%}",
+    )
+    for index, label in enumerate(LABELS):
+        mask = faces.labels == index
+        table.add_row(
+            label, str(int(mask.sum())), f"{accuracy(guessed[mask], faces.keep(mask)):.2%}"
+        )
+    console.print(f"{classifier.name} on {split}, {tta}", highlight=False)
+    console.print(table)
+
+
+def _commit() -> str:
+    """The commit that the code stands at, for the record; empty outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()

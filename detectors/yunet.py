@@ -15,6 +15,8 @@ from detectors.errors import ModelMismatchError
 NMS_OVERLAP = 0.3
 # Candidates kept before overlapping ones are merged: far more than faces fit a picture.
 TOP_K = 1000
+# With a side below 33 px the coarsest grid has one row, and OpenCV 4.14 reads past its end.
+MIN_SIDE_PX = 64
 
 
 class YuNet:
@@ -38,9 +40,13 @@ class YuNet:
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces of an RGB uint8 [h, w, 3] image, best score first."""
-        height, width = image.shape[:2]
-        self._detector.setInputSize((width, height))
-        _, rows = self._detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        height, width = bgr.shape[:2]
+        below, beside = max(0, MIN_SIDE_PX - height), max(0, MIN_SIDE_PX - width)
+        if below or beside:
+            bgr = cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_CONSTANT)
+        self._detector.setInputSize((width + beside, height + below))
+        _, rows = self._detector.detect(bgr)
         if rows is None:
             return []
         found = []

@@ -1,0 +1,208 @@
+"""What the daemon shows over HTTP: the page, metrics, health, states, pictures and readings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from daemon.feed import Feed, JpegFeed
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.reading import FaceView, Reading
+from daemon.settings import COLOURS, DaemonSettings
+from daemon.status import Board, StreamStatus
+from daemon.web_access import Access
+from daemon.web_live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
+
+PAGE = Path(__file__).parent / "page"
+MAX_READERS = 32
+_PAGE_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+
+
+def make_app(
+    board: Board,
+    metrics: Metrics,
+    health: Health,
+    jpeg_feeds: Mapping[str, JpegFeed],
+    readings: Feed[Reading],
+    settings: DaemonSettings,
+    version: str,
+    *,
+    colours: Mapping[str, str] = COLOURS,
+    max_readers: int = MAX_READERS,
+) -> Starlette:
+    """The application that `WebServer` serves.
+
+    `jpeg_feeds` holds the streams that have an mjpeg sink; it is read at every request, so a
+    reload may change it. At most `max_readers` read pictures at once, and as many events.
+    """
+    closing = asyncio.Event()
+    web = _Web(
+        board=board,
+        metrics=metrics,
+        health=health,
+        jpeg_feeds=jpeg_feeds,
+        readings=readings,
+        version=version,
+        colours=colours,
+        picture_readers=Readers(max_readers, closing),
+        event_readers=Readers(max_readers, closing),
+    )
+    app = Starlette(
+        routes=web.routes(),
+        middleware=[Middleware(Access, settings=settings)],
+        exception_handlers={HTTPException: _error},
+    )
+    app.state.closing = closing
+    return app
+
+
+@dataclass(frozen=True)
+class _Web:
+    """The answers. They run on the web server's event loop and only read what others write."""
+
+    board: Board
+    metrics: Metrics
+    health: Health
+    jpeg_feeds: Mapping[str, JpegFeed]
+    readings: Feed[Reading]
+    version: str
+    colours: Mapping[str, str]
+    picture_readers: Readers
+    event_readers: Readers
+
+    def routes(self) -> list[Route]:
+        return [
+            *_page_routes(),
+            Route("/metrics", self.scrape),
+            Route("/livez", self.livez),
+            Route("/readyz", self.readyz),
+            Route("/api/streams", self.streams),
+            Route("/api/pictures", self.pictures),
+            Route("/streams/{name}/mjpeg", self.mjpeg),
+            Route("/events", self.events),
+        ]
+
+    async def scrape(self, request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self.metrics.registry), headers={"Content-Type": content_type})
+
+    async def livez(self, request: Request) -> Response:
+        return _verdict(*self.health.is_alive())
+
+    async def readyz(self, request: Request) -> Response:
+        return _verdict(*self.health.is_ready(self.board.streams()))
+
+    async def streams(self, request: Request) -> Response:
+        now_s = time.time()
+        states = [self._state(stream, now_s) for stream in self.board.streams()]
+        body = {
+            "version": self.version,
+            "build": build_info(self.metrics),
+            "models_loaded": self.health.models_loaded,
+            "colours": dict(self.colours),
+            "streams": states,
+        }
+        return JSONResponse(body, headers={"Cache-Control": "no-store"})
+
+    def _state(self, stream: StreamStatus, now_s: float) -> dict[str, Any]:
+        moment = datetime.fromtimestamp(stream.since_s, UTC)
+        has_pictures = stream.name in self.jpeg_feeds
+        return {
+            "name": stream.name,
+            "state": stream.state,
+            "since": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "for_s": round(max(0.0, now_s - stream.since_s), 3),
+            "reason": stream.reason,
+            "last_error": stream.last_error,
+            "frames": stream.frames,
+            "fps": round(stream.fps, 2),
+            "faces": [_face(face) for face in stream.faces],
+            "sinks": list(stream.sinks),
+            "mjpeg": f"/streams/{stream.name}/mjpeg" if has_pictures else None,
+        }
+
+    async def pictures(self, request: Request) -> Response:
+        return self.picture_readers.response(PICTURES_TYPE, pictures(dict(self.jpeg_feeds)))
+
+    async def mjpeg(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        feed = self.jpeg_feeds.get(name)
+        if feed is None:
+            known = ", ".join(sorted(self.jpeg_feeds)) or "none"
+            what = "has no mjpeg sink" if name in self._names() else "is not configured"
+            raise HTTPException(404, f"stream {name!r} {what}; streams with pictures: {known}")
+        return self.picture_readers.response(MJPEG_TYPE, mjpeg(feed))
+
+    async def events(self, request: Request) -> Response:
+        name = request.query_params.get("stream")
+        names = self._names()
+        if name is not None and name not in names:
+            known = ", ".join(names)
+            raise HTTPException(404, f"stream {name!r} is not configured; known are: {known}")
+        return self.event_readers.response(EVENTS_TYPE, events(self.readings, name))
+
+    def _names(self) -> list[str]:
+        return [stream.name for stream in self.board.streams()]
+
+
+def build_info(metrics: Metrics) -> dict[str, str]:
+    """What `affectd_build_info` says: version, torch, device, weights; empty before it is set."""
+    (family,) = metrics.build_info.collect()
+    return dict(family.samples[0].labels)
+
+
+def _face(face: FaceView) -> dict[str, Any]:
+    return {
+        "track": face.track,
+        "box_px": list(face.box_px),
+        "label": face.label,
+        "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
+        "age_s": round(face.age_s, 3),
+    }
+
+
+def _verdict(good: bool, reason: str) -> Response:
+    body = {"status": "ok" if good else "unavailable", "reason": reason}
+    return JSONResponse(body, 200 if good else 503, {"Cache-Control": "no-store"})
+
+
+def _page_routes() -> list[Route]:
+    """The page's few files, held in memory, so that an upgrade on disk never mixes versions."""
+
+    def route(path: str, file: Path) -> Route:
+        content, media_type = file.read_bytes(), _PAGE_TYPES[file.suffix]
+
+        async def answer(request: Request) -> Response:
+            return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+        return Route(path, answer)
+
+    files = [file for file in sorted(PAGE.iterdir()) if file.suffix in _PAGE_TYPES]
+    return [route("/", PAGE / "index.html"), *(route(f"/page/{file.name}", file) for file in files)]
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code == 404 and not request.path_params:
+        detail = f"nothing is at {request.url.path}"
+    return JSONResponse({"error": detail}, error.status_code, error.headers)

@@ -1,0 +1,154 @@
+"""The web server: uvicorn in one thread, on a socket that is bound before anything else starts."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+
+import uvicorn
+from starlette.applications import Starlette
+
+from daemon.errors import AffectdError, ConfigError
+
+READER_TIMEOUT_S = 30.0
+_STALLED_READERS_S = 0.5
+
+
+class WebServer:
+    """Serves `app` (from `make_app`) at `host` and `port`; port 0 takes any free one.
+
+    A reader whose machine takes no byte for `reader_timeout_s` is given up (by the kernel, where
+    it can: Linux).
+    """
+
+    def __init__(
+        self,
+        app: Starlette,
+        host: str,
+        port: int,
+        reader_timeout_s: float = READER_TIMEOUT_S,
+    ) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._reader_timeout_s = reader_timeout_s
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is served, once started."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The address of the page, for people: http://127.0.0.1:9464/"""
+        return f"http://{_address(self._host, self._port)}/"
+
+    def start(self) -> None:
+        """Bind, then serve from a thread; returns when requests are answered.
+
+        Raises ConfigError, naming the address, when it cannot be listened on.
+        """
+        listener = _listen(self._host, self._port, self._reader_timeout_s)
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        self._server = _Server(config, self._app.state.closing)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="web", daemon=False
+        )
+        self._thread.start()
+        self._server.is_settled.wait()
+        if not self._server.started:
+            raise AffectdError(f"the web server did not start at {self.url}")
+
+    def stop(self, timeout_s: float) -> None:
+        """Let every reader go and end the thread. Safe to call twice."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.should_exit = True
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise AffectdError(f"the web server did not stop within {timeout_s:g} s")
+        self._server = self._thread = None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, except that endless responses end with it. Off the main thread it leaves signals
+    alone."""
+
+    def __init__(self, config: uvicorn.Config, closing: asyncio.Event) -> None:
+        super().__init__(config)
+        self.is_settled = threading.Event()
+        self._closing = closing
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        finally:
+            self.is_settled.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_settled.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        # Readers that do not read would keep their connection open for ever.
+        asyncio.get_running_loop().call_later(_STALLED_READERS_S, self._abort_connections)
+        await super().shutdown(sockets)
+
+    def _abort_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+
+
+def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
+    where = f"[daemon] listen = {_address(host, port)}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise ConfigError(f"{where}: the host {host!r} is not known: {error.strerror}") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Accepted sockets inherit it.
+            timeout_ms = round(reader_timeout_s * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+        listener.bind(address)
+        listener.listen(128)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"{where}: {_why_not(error)}") from error
+    return listener
+
+
+def _why_not(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "the address is in use by another program; stop it, or choose another port"
+        case errno.EADDRNOTAVAIL:
+            return "no interface of this machine has this address"
+        case errno.EACCES:
+            return "not permitted; ports below 1024 want root or CAP_NET_BIND_SERVICE"
+        case _:
+            return f"cannot be listened on: {error.strerror}"
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

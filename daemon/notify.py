@@ -1,0 +1,125 @@
+"""What systemd hears from the daemon: that it is ready, what it does, and that it still works.
+
+The protocol is sd_notify(3): lines such as READY=1 in a datagram to $NOTIFY_SOCKET.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+_SEND_TIMEOUT_S = 1.0
+
+
+class Notifier:
+    """Sends to the socket at `address`; without one, every call does nothing.
+
+    An address that begins with @ is in Linux's abstract namespace. A message that cannot be sent
+    is logged and lost: the daemon never fails because systemd does not listen.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Notifier:
+        return cls(env.get("NOTIFY_SOCKET"))
+
+    def ready(self) -> None:
+        """Everything is started."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        """A clean end has begun."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`; a newline in `text` becomes a blank."""
+        self._send(f"STATUS={' '.join(text.splitlines())}")
+
+    def watchdog(self) -> None:
+        """The daemon made progress since the last call."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        address = self._address
+        if address.startswith("@"):
+            address = "\0" + address[1:]
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.settimeout(_SEND_TIMEOUT_S)
+                sender.sendto(message.encode(), address)
+        except OSError as error:
+            log.warning("systemd was not told %s: %s", message.partition("=")[0], error)
+
+
+class Aliveness(Protocol):
+    """What `daemon.health.Health` says of the loops."""
+
+    def is_alive(self) -> tuple[bool, str]: ...
+
+
+def watchdog_interval_s(env: Mapping[str, str], pid: int) -> float | None:
+    """Half of systemd's watchdog time, or None where no watchdog waits for process `pid`."""
+    time_us = env.get("WATCHDOG_USEC", "")
+    if not time_us.isdecimal() or int(time_us) == 0:
+        return None
+    if env.get("WATCHDOG_PID", str(pid)) != str(pid):
+        return None
+    return int(time_us) / 2e6
+
+
+class Watchdog:
+    """Feeds systemd's watchdog while the loops of the daemon turn, and only then.
+
+    A hung pipeline is so killed and started again by systemd, although this thread still runs.
+    With `interval_s` None (no watchdog is set) nothing is started.
+    """
+
+    def __init__(
+        self,
+        notifier: Notifier,
+        health: Aliveness,
+        stop: threading.Event,
+        interval_s: float | None,
+    ) -> None:
+        self._notifier = notifier
+        self._health = health
+        self._stop = stop
+        self._interval_s = interval_s
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Feed at once, then every `interval_s`, until the stop event is set."""
+        if self._interval_s is None:
+            return
+        self._thread = threading.Thread(
+            target=self._run, args=(self._interval_s,), name="watchdog", daemon=True
+        )
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end; the stop event must have been set."""
+        if self._thread:
+            self._thread.join(timeout_s)
+
+    def _run(self, interval_s: float) -> None:
+        starved = False
+        while True:
+            alive, why = self._health.is_alive()
+            if alive:
+                self._notifier.watchdog()
+                starved = False
+            elif not starved:
+                log.error("not feeding systemd's watchdog: %s", why)
+                self._notifier.status(f"hangs: {why}")
+                starved = True
+            if self._stop.wait(interval_s):
+                return

@@ -68,6 +68,7 @@ class Stream:
         stop: threading.Event,
         clock: Callable[[], float] = time.time,
         beat: Callable[[], None] = lambda: None,
+        publish: Callable[[Reading], None] = lambda reading: None,
     ) -> None:
         self.name = name
         self.error: Exception | None = None
@@ -82,6 +83,7 @@ class Stream:
         self._stop = stop
         self._clock = clock
         self._beat = beat
+        self._publish = publish
         self._overlay = Overlay(settings.overlay)
         self._inbox: deque[Result] = deque(maxlen=INBOX)
         self._frames = 0
@@ -127,13 +129,15 @@ class Stream:
         tracker = Tracker(max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s)
         detector = self._make_detector()
         try:
-            while not (self._mailbox.closed and self._mailbox.empty):
+            while not self._mailbox.ended:
                 frame = self._mailbox.get(POLL_S)
                 self._beat()
                 if frame is not None:
                     output = self.step(frame, detector, tracker)
                     for writer in self._writers:
                         writer.put(output)
+                    for reading in output.readings:
+                        self._publish(reading)
         finally:
             detector.close()
             if self._batcher is not None:

@@ -1,0 +1,209 @@
+"""The batcher with a classifier whose answers are known: it must be a fake to be slow on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from classifiers.base import Reads
+from daemon.batcher import Batcher, Job, Result
+from daemon.metrics import Metrics
+
+WAIT_S = 10.0
+
+
+@dataclass
+class Echo:
+    """Gives each crop's first pixel back as a probability; can be held and can fail."""
+
+    name: str = "echo"
+    reads: Reads = "face"
+    labels: tuple[str, ...] = ("a", "b")
+    device: str = "cpu"
+    unknown_below: float = 0.0
+    crops: int = 1
+    batches: list[int] = field(default_factory=list)
+    entered: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+    fail: bool = False
+
+    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.entered.set()
+        assert self.go.wait(WAIT_S)
+        self.batches.append(len(batch))
+        if self.fail:
+            raise RuntimeError("out of memory")
+        p = batch[:, 0, 0].astype(np.float32) / 255
+        return np.stack([p, 1 - p], axis=1)
+
+
+class Inbox:
+    """Collects results and lets a test wait for a number of them."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self._came = threading.Condition()
+
+    def __call__(self, result: Result) -> None:
+        with self._came:
+            self.results.append(result)
+            self._came.notify_all()
+
+    def wait_for(self, count: int) -> list[object]:
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.results) >= count, WAIT_S)
+            return [result.token for result in self.results]
+
+
+def job(track: int, value: int = 0, stream: str = "lobby") -> Job:
+    image = np.full((48, 48), value, np.uint8)
+    return Job(stream, track, image, (track, value), time.monotonic())
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def batcher(echo: Echo, metrics: Metrics) -> Iterator[Batcher]:
+    made = Batcher(echo, metrics, max_batch=4, max_wait_s=0.02, queue_crops=6)
+    made.start()
+    yield made
+    echo.go.set()
+    made.stop()
+
+
+def dropped(metrics: Metrics, reason: str, stream: str = "lobby") -> float:
+    labels = {"stream": stream, "stage": "classify", "reason": reason}
+    return metrics.registry.get_sample_value("affectd_frames_dropped_total", labels) or 0.0
+
+
+def test_crops_of_all_streams_share_a_batch(batcher: Batcher, echo: Echo) -> None:
+    inbox = Inbox()
+    for stream in ("a", "b", "c", "d"):
+        batcher.submit(job(1, 51, stream), inbox)
+    echo.go.set()
+    inbox.wait_for(4)
+    assert echo.batches == [4]
+    first = inbox.results[0].probabilities
+    assert first is not None
+    assert first == pytest.approx([0.2, 0.8])
+
+
+def test_a_batch_closes_after_its_wait_though_it_is_not_full(batcher: Batcher, echo: Echo) -> None:
+    echo.go.set()
+    inbox = Inbox()
+    batcher.submit(job(1), inbox)
+    assert inbox.wait_for(1) == [(1, 0)]
+
+
+def test_only_the_newest_crop_of_a_track_counts(
+    batcher: Batcher, echo: Echo, metrics: Metrics
+) -> None:
+    """1. The model is held by a first crop. 2. Track 7 is submitted three times. 3. One result."""
+    inbox = Inbox()
+    batcher.submit(job(1), inbox)
+    assert echo.entered.wait(WAIT_S)
+    for value in (10, 20, 30):
+        batcher.submit(job(7, value), inbox)
+    echo.go.set()
+    assert inbox.wait_for(2) == [(1, 0), (7, 30)]
+    assert dropped(metrics, "superseded") == 2
+
+
+def test_a_full_queue_drops_its_oldest_and_counts_it(
+    batcher: Batcher, echo: Echo, metrics: Metrics
+) -> None:
+    inbox = Inbox()
+    batcher.submit(job(0), inbox)
+    assert echo.entered.wait(WAIT_S)
+    for track in range(1, 9):  # two more than there is room for
+        batcher.submit(job(track), inbox)
+    echo.go.set()
+    assert [token[0] for token in inbox.wait_for(7)] == [0, 3, 4, 5, 6, 7, 8]  # type: ignore[index]
+    assert dropped(metrics, "queue_full") == 2
+
+
+def test_kept_crops_are_all_classified_in_batches_of_their_own(
+    batcher: Batcher, echo: Echo, metrics: Metrics
+) -> None:
+    """Though live crops wait beside them, and though they are more than the queue holds."""
+    inbox = Inbox()
+    batcher.submit(job(0), inbox)
+    assert echo.entered.wait(WAIT_S)
+    batcher.submit(job(1, stream="other"), inbox)
+    kept: list[Result] = []
+    caller = threading.Thread(
+        target=lambda: kept.extend(batcher.classify([job(t, t, "film") for t in range(9)]))
+    )
+    caller.start()
+    time.sleep(0.05)  # nothing to wait on: the caller shows no sign of having queued
+    echo.go.set()
+    caller.join(WAIT_S)
+    assert [result.token for result in kept] == [(t, t) for t in range(9)]
+    inbox.wait_for(2)
+    assert echo.batches == [1, 4, 4, 1, 1]
+    assert dropped(metrics, "queue_full", "film") == 0
+
+
+def test_a_failing_model_drops_the_batch_and_the_next_one_works(
+    batcher: Batcher, echo: Echo, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo.go.set()
+    echo.fail = True
+    inbox = Inbox()
+    batcher.submit(job(1), inbox)
+    inbox.wait_for(1)
+    assert inbox.results[0].probabilities is None
+    assert dropped(metrics, "error") == 1
+    assert "out of memory" in caplog.text
+    echo.fail = False
+    batcher.submit(job(1), inbox)
+    inbox.wait_for(2)
+    assert inbox.results[1].probabilities is not None
+
+
+def test_stop_wakes_a_caller_whose_crops_will_not_be_classified(echo: Echo) -> None:
+    metrics = Metrics(CollectorRegistry())
+    batcher = Batcher(echo, metrics, max_batch=1, max_wait_s=0.0, queue_crops=4)
+    batcher.start()
+    results: list[Result] = []
+    caller = threading.Thread(
+        target=lambda: results.extend(batcher.classify([job(1), job(2), job(3)]))
+    )
+    caller.start()
+    assert echo.entered.wait(WAIT_S)
+    stopper = threading.Thread(target=batcher.stop)
+    stopper.start()
+    echo.go.set()
+    stopper.join(WAIT_S)
+    caller.join(WAIT_S)
+    assert not caller.is_alive()
+    assert [result.token for result in results] == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_forgetting_a_stream_leaves_the_others(
+    batcher: Batcher, echo: Echo, metrics: Metrics
+) -> None:
+    inbox = Inbox()
+    batcher.submit(job(0, stream="x"), inbox)
+    assert echo.entered.wait(WAIT_S)
+    batcher.submit(job(1, stream="gone"), inbox)
+    batcher.submit(job(2, stream="stays"), inbox)
+    batcher.forget("gone")
+    echo.go.set()
+    assert inbox.wait_for(2) == [(0, 0), (2, 0)]
+    assert dropped(metrics, "stream_gone", "gone") == 1

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from daemon.track import Smoother, Tracker
+from detectors.base import Box, Detection
+
+
+def face(x: float, y: float, size: float = 100.0) -> Detection:
+    return Detection(Box(x, y, size, size), 0.9)
+
+
+def tracker(max_missing_s: float = 1.0) -> Tracker:
+    return Tracker(max_missing_s=max_missing_s, half_life_s=0.5)
+
+
+def test_ids_count_from_one_and_follow_moving_faces() -> None:
+    tracks = tracker()
+    for step in range(30):
+        seen = tracks.update([face(step * 12, 50), face(900 - step * 12, 400)], step / 25)
+        assert [track.id for track in seen] == [1, 2]
+    assert seen[0].detection.box.x == 29 * 12
+
+
+def test_two_faces_that_pass_each_other_keep_their_ids() -> None:
+    tracks = tracker()
+    for step in range(50):
+        now_s = step / 25
+        left, right = face(step * 20, 100), face(1000 - step * 20, 160)
+        seen = {t.id: t for t in tracks.update([right, left] if step % 2 else [left, right], now_s)}
+        if step == 0:
+            left_id = next(i for i, t in seen.items() if t.detection is left)
+    assert seen[left_id].detection.box.x == 49 * 20
+
+
+def test_order_of_detections_does_not_matter() -> None:
+    tracks = tracker()
+    tracks.update([face(0, 0), face(500, 0)], 0.0)
+    seen = tracks.update([face(502, 0), face(3, 0)], 0.04)
+    assert [(t.id, t.detection.box.x) for t in seen] == [(1, 3), (2, 502)]
+
+
+def test_a_face_that_comes_back_in_time_is_the_same_and_later_another() -> None:
+    tracks = tracker(max_missing_s=1.0)
+    tracks.update([face(100, 100)], 0.0)
+    assert tracks.update([], 0.5) == []
+    assert [t.id for t in tracks.update([face(104, 100)], 0.9)] == [1]
+    tracks.update([], 1.5)
+    assert [t.id for t in tracks.update([face(104, 100)], 2.5)] == [2]
+    assert tracks.get(1) is None
+
+
+def test_a_face_far_away_or_of_another_size_is_another() -> None:
+    tracks = tracker()
+    tracks.update([face(0, 0)], 0.0)
+    assert [t.id for t in tracks.update([face(300, 0)], 0.04)] == [2]
+    assert [t.id for t in tracks.update([face(300, 0, 300)], 0.08)] == [3]
+
+
+def test_trackers_share_nothing() -> None:
+    first, second = tracker(), tracker()
+    first.update([face(0, 0), face(500, 0)], 0.0)
+    assert [t.id for t in second.update([face(0, 0)], 0.0)] == [1]
+
+
+def test_an_empty_box_does_no_harm() -> None:
+    tracks = tracker()
+    tracks.update([Detection(Box(5, 5, 0, 0), 0.5)], 0.0)
+    assert [t.id for t in tracks.update([Detection(Box(5, 5, 0, 0), 0.5)], 0.1)] == [1]
+
+
+HAPPY = np.array([0.9, 0.05, 0.05], np.float32)
+SAD = np.array([0.05, 0.9, 0.05], np.float32)
+
+
+def test_smoothing_depends_on_time_not_on_frame_rate() -> None:
+    ends = []
+    for rate in (5, 10, 50):
+        smoother = Smoother(half_life_s=0.5)
+        smoother.update(HAPPY, 0.0)
+        for step in range(1, rate + 1):
+            smooth = smoother.update(SAD, step / rate)
+        ends.append(smooth)
+    assert ends[0] == pytest.approx(ends[1], abs=1e-6)
+    assert ends[0] == pytest.approx(ends[2], abs=1e-6)
+
+
+def test_half_life_is_where_two_opposite_looks_balance() -> None:
+    smoother = Smoother(half_life_s=0.5)
+    smoother.update(HAPPY, 0.0)
+    smooth = smoother.update(SAD, 0.5)
+    assert smooth[0] == pytest.approx(smooth[1])
+    assert smooth.sum() == pytest.approx(1.0)
+
+
+def test_no_half_life_means_no_memory() -> None:
+    smoother = Smoother(half_life_s=0.0)
+    smoother.update(HAPPY, 0.0)
+    assert smoother.update(SAD, 0.01) == pytest.approx(SAD, abs=1e-6)
+
+
+def test_a_certain_look_can_be_outweighed() -> None:
+    smoother = Smoother(half_life_s=0.5)
+    smoother.update(np.array([1.0, 0.0, 0.0], np.float32), 0.0)
+    for step in range(1, 60):
+        smooth = smoother.update(SAD, step / 25)
+    assert smooth.argmax() == 1
+    assert np.isfinite(smooth).all()

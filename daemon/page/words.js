@@ -1,0 +1,48 @@
+// What the page says in words.
+
+export const STATES = {
+  live: "Live",
+  connecting: "Connecting",
+  down: "Down",
+  ended: "Ended",
+  lost: "Unknown",
+};
+
+const REASONS = {
+  connect_refused: "Nobody answers at its address",
+  auth_failed: "User name or password refused",
+  not_found: "The source is not there",
+  tls: "No secure connection",
+  timeout: "No answer in time",
+  stalled: "Its pictures stopped",
+  no_video: "There is no video in it",
+  unsupported: "Its format is not supported",
+  decode_error: "Its pictures are damaged",
+  end_of_stream: "The source ended",
+  not_writable: "Cannot be written",
+  disk_full: "The disk is full",
+  encode_error: "Pictures could not be encoded",
+  internal: "A fault inside affectd",
+};
+
+export function reason(name) {
+  return REASONS[name] ?? name ?? "";
+}
+
+export function duration(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  const min = Math.floor(s / 60);
+  if (min < 60) return `${min} min`;
+  const h = Math.floor(min / 60);
+  if (h < 48) return `${h} h ${min % 60} min`;
+  return `${Math.floor(h / 24)} days`;
+}
+
+export function percent(probability) {
+  return `${Math.round(probability * 100)} %`;
+}
+
+export function count(n, one, many) {
+  return n === 0 ? `no ${one}` : `${n} ${n === 1 ? one : many}`;
+}

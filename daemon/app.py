@@ -1,0 +1,143 @@
+"""`affectd run`: everything that runs, started in order and ended in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from prometheus_client import CollectorRegistry
+
+from daemon import logs, models
+from daemon.config_file import Loaded
+from daemon.environment import faults
+from daemon.errors import EnvironmentFault
+from daemon.feed import Feed, JpegFeed
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.notify import Notifier, Watchdog, watchdog_interval_s
+from daemon.pipeline import Pipeline
+from daemon.reading import Reading
+from daemon.settings import MjpegSink, Settings
+from daemon.status import Board
+from daemon.version import affectd_version
+from daemon.web import make_app
+from daemon.web_server import WebServer
+
+log = logging.getLogger("affectd")
+
+READINGS_WAITING = 256  # readings that a slow reader of /events may fall behind
+WEB_STOP_S = 3.0
+
+
+def run_daemon(loaded: Loaded, config: Path) -> int:
+    """Run until SIGTERM or SIGINT, then end cleanly; returns the exit code.
+
+    Raises AffectdError, DetectorError or ClassifierError when it cannot start.
+    """
+    settings = loaded.settings
+    logs.set_up(settings.daemon.log_level, loaded.secrets)
+    found = faults()
+    if found:
+        raise EnvironmentFault("\n".join(found))
+    log.info("affectd %s, configured by %s", affectd_version(), config)
+    stop = threading.Event()
+    with _signals(stop):
+        _run(settings, stop)
+    log.info("ended cleanly")
+    return 0
+
+
+def _run(settings: Settings, stop: threading.Event) -> None:
+    notifier = Notifier.from_env(os.environ)
+    board, health = Board(time.time), Health(time.monotonic)
+    metrics = Metrics(CollectorRegistry())
+    readings: Feed[Reading] = Feed(READINGS_WAITING)
+    jpegs: dict[str, JpegFeed] = {
+        stream.name: JpegFeed()
+        for stream in settings.stream
+        if any(isinstance(sink, MjpegSink) for sink in stream.sink)
+    }
+    app = make_app(
+        board,
+        metrics,
+        health,
+        jpegs,
+        readings,
+        settings.daemon,
+        affectd_version(),
+        colours=settings.overlay.colours,
+    )
+    web = WebServer(app, settings.daemon.host, settings.daemon.port)
+    web.start()
+    batcher = None
+    pipelines: list[Pipeline] = []
+    watchdog = Watchdog(notifier, health, stop, watchdog_interval_s(os.environ, os.getpid()))
+    try:
+        log.info("loading models")
+        loaded = models.load(settings, metrics, health, log.info)
+        batcher = loaded.batcher
+        health.models_loaded = True
+        log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))
+        for stream in settings.stream:
+            pipeline = Pipeline(
+                stream,
+                settings,
+                loaded,
+                metrics=metrics,
+                board=board,
+                health=health,
+                stop=stop,
+                jpegs=jpegs.get(stream.name) or JpegFeed(),
+                publish=readings.publish,
+            )
+            pipelines.append(pipeline)
+            pipeline.start()
+        notifier.ready()
+        watchdog.start()
+        log.info("the page is at %s (Ctrl-C ends affectd)", web.url)
+        stop.wait()
+    finally:
+        stop.set()
+        notifier.stopping()
+        _close(pipelines)
+        if batcher is not None:
+            batcher.stop()
+        web.stop(WEB_STOP_S)
+        watchdog.join(1.0)
+
+
+def _close(pipelines: list[Pipeline]) -> None:
+    """Close all at once, so that the slowest decides how long it takes, not their sum."""
+    threads = [
+        threading.Thread(target=pipeline.close, name=f"close {pipeline.name}")
+        for pipeline in pipelines
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stop`; the second of them ends the process at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        log.info("%s: finishing what is open", signal.Signals(number).name)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

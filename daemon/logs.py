@@ -1,0 +1,41 @@
+"""Where the log goes: one handler, and nothing passes it with a secret in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+
+from daemon.redact import Redactor
+
+# Journal priorities, which systemd reads off the start of a line (sd-daemon(3)).
+_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+
+
+class _JournalFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _PRIORITIES.get(record.levelname, 6)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
+
+
+def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
+    """Log affectd's messages of `level` and above to standard error, without `secrets`.
+
+    Under systemd lines carry the journal's priority instead of a time, which it adds itself.
+    """
+    redactor = Redactor()
+    for secret in secrets:
+        redactor.register(secret)
+    handler = logging.StreamHandler()
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        )
+    handler.addFilter(redactor)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("affectd").setLevel(level.upper())
+    return redactor

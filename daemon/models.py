@@ -1,0 +1,75 @@
+"""The models that all streams share: which detector each of them makes, and the one batcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from classifiers.expression.classifier import ExpressionClassifier
+from daemon.batcher import Batcher
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.settings import Settings
+from daemon.version import affectd_version
+from detectors import select, store
+
+BATCH_LIMIT_S = 120.0  # the first batch on a cold GPU is slow
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What streams need of models. `batcher` is None when expressions are switched off."""
+
+    detector: select.Choice
+    batcher: Batcher | None
+
+    @property
+    def description(self) -> dict[str, str]:
+        """What `affectd_build_info` and the page say: version, torch, device, weights, detector."""
+        classifier = self.batcher.classifier if self.batcher else None
+        return {
+            "version": affectd_version(),
+            "torch": version("torch"),
+            "device": classifier.device if classifier else "none",
+            "weights": classifier.name if classifier else "none",
+            "detector": self.detector.backend,
+        }
+
+
+def load(
+    settings: Settings, metrics: Metrics, health: Health, say: Callable[[str], None]
+) -> Models:
+    """Find or pull the detector's model, load the classifier and start its batcher.
+
+    Raises DetectorError or CheckpointError. Call `batcher.stop()` at the end.
+    """
+    detector = select.resolve(
+        settings.detector.backend,
+        range=settings.detector.range,
+        min_score=settings.detector.min_score,
+        models=store.models_dir(settings.models.dir),
+        pull=settings.models.pull,
+        log=say,
+    )
+    batcher = None
+    expression = settings.expression
+    if expression.enabled:
+        classifier = ExpressionClassifier.load(
+            expression.weights, device=expression.device, tta=expression.tta
+        )
+        metrics.tta_crops.labels(classifier.name).set(classifier.crops)
+        batcher = Batcher(
+            classifier,
+            metrics,
+            max_batch=expression.max_batch,
+            max_wait_s=expression.max_wait_ms / 1000.0,
+            queue_crops=expression.queue_crops,
+            beat=health.loop("batcher", BATCH_LIMIT_S),
+        )
+        batcher.start()
+    models = Models(detector, batcher)
+    info = dict(models.description)
+    del info["detector"]
+    metrics.build_info.info(info)
+    return models

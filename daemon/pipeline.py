@@ -1,0 +1,105 @@
+"""One stream, whole: its capture, mailbox, stream thread and writers, started and ended in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from daemon.capture import Capture
+from daemon.feed import JpegFeed
+from daemon.health import Health
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.models import Models
+from daemon.reading import Reading
+from daemon.settings import Settings, StreamSettings
+from daemon.sinks.make import make_sink, sink_labels
+from daemon.sinks.writer import Writer
+from daemon.sources.open import is_live
+from daemon.status import Board
+from daemon.stream import Stream
+
+STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
+CLOSE_S = 6.0  # what the sinks of a stream may take to finish their files, together
+
+
+class Pipeline:
+    """From source to sinks for one `[[stream]]`. With `once`, the first fault ends it."""
+
+    def __init__(
+        self,
+        stream: StreamSettings,
+        settings: Settings,
+        models: Models,
+        *,
+        metrics: Metrics,
+        board: Board,
+        health: Health,
+        stop: threading.Event,
+        jpegs: JpegFeed,
+        publish: Callable[[Reading], None] = lambda reading: None,
+        once: bool = False,
+    ) -> None:
+        keep_all = not is_live(stream)
+        labels = sink_labels(stream.sink)
+        board.add(stream.name, labels)
+        metrics.add_stream(stream.name, labels)
+        dropped = metrics.dropped.labels(stream.name, "capture", "superseded")
+        self.name = stream.name
+        self._loop = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
+        self.mailbox = Mailbox(keep_all=keep_all, on_drop=dropped.inc)
+        self.capture = Capture(stream, self.mailbox, metrics, board, stop=stop, once=once)
+        self.writers = [
+            Writer(
+                make_sink(sink, live=not keep_all, jpegs=jpegs),
+                stream.name,
+                label,
+                keep_all=keep_all,
+                metrics=metrics,
+                stop=stop,
+                retry=not once,
+            )
+            for sink, label in zip(stream.sink, labels, strict=True)
+        ]
+        self.stream = Stream(
+            stream.name,
+            settings,
+            self.mailbox,
+            models.detector.make,
+            models.batcher,
+            self.writers,
+            keep_all=keep_all,
+            metrics=metrics,
+            board=board,
+            stop=stop,
+            beat=self._loop,
+            publish=publish,
+        )
+
+    def start(self) -> None:
+        for writer in self.writers:
+            writer.start()
+        self.stream.start()
+        self.capture.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether frames may still come out of the stream."""
+        return self.stream.running
+
+    def close(self) -> None:
+        """Join every thread and finish every sink; `stop` was set, or the source has ended."""
+        end_s = time.monotonic() + CLOSE_S
+        self.mailbox.close()
+        self.capture.join(2.0)
+        self.stream.join(2.0)
+        self._loop.end()
+        for writer in self.writers:
+            writer.close(max(0.5, end_s - time.monotonic()))
+
+    @property
+    def error(self) -> Exception | None:
+        """The first fault of a pipeline that was made with `once`."""
+        faults = [self.capture.error, *(writer.error for writer in self.writers), self.stream.error]
+        return next((fault for fault in faults if fault is not None), None)

@@ -1,0 +1,273 @@
+# make            what there is
+# make run        set everything up and start the demo
+# make test       set everything up, then lint, types and tests
+#
+# PYTHON=python3.12   the interpreter of the virtual environment (default: the first that is new enough)
+# TORCH="..."         what pip is given to install PyTorch
+# CONFIG=FILE         what `make run` runs
+# PREFIX, DESTDIR     where `make install` installs
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?=
+TORCH ?= torch torchvision
+CONFIG ?= config/demo.toml
+PREFIX ?= /opt/affectd
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+
+PY := .venv/bin/python
+PYTEST := OMP_NUM_THREADS=1 PATH="$(CURDIR)/.setup/deb/usr/bin:$$PATH" $(PY) -m pytest
+# Debian's servers and browser that tests talk to; a test says so where it lacks one.
+TEST_PACKAGES := python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
+  gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly chromium systemd
+# Libraries that the wheels of OpenCV and mediapipe load and do not bring.
+RUNTIME_LIBRARIES := libGL.so.1 libEGL.so.1 libGLESv2.so.2 libgthread-2.0.so.0
+RUNTIME_PACKAGES := libgl1 libegl1 libgles2 libglib2.0-0
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export DEBIAN_FRONTEND := noninteractive
+
+# Shell: say in plain words what happens.
+say = echo "affectd:"
+
+# Shell: the first Python that is new enough.
+define find_python
+find_python() {
+  local python
+  for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14); do
+    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$$python"
+      return
+    fi
+  done
+  $(say) "no Python 3.11 or newer among: $(or $(PYTHON),python3 python3.11 to python3.14);" \
+    "install one, or name it: make PYTHON=/path/to/python3.12" >&2
+  return 1
+}
+endef
+
+# Shell: install the Debian packages that are missing, or say which and why not.
+define need
+need() {
+  local package missing=() sudo=()
+  for package in "$$@"; do
+    dpkg-query -W -f='$${db:Status-Abbrev}\n' "$$package" 2>/dev/null | grep -q ^ii ||
+      missing+=("$$package")
+  done
+  [ $${#missing[@]} -gt 0 ] || return 0
+  if ! command -v apt-get >/dev/null; then
+    $(say) "please install what Debian calls: $${missing[*]}" >&2
+    return 1
+  fi
+  if [ "$$(id -u)" != 0 ]; then
+    if ! sudo -n true 2>/dev/null; then
+      $(say) "please run: sudo apt-get install $${missing[*]}" >&2
+      return 1
+    fi
+    sudo=(sudo)
+  fi
+  $(say) "installing the Debian packages $${missing[*]}"
+  "$${sudo[@]}" apt-get update -qq
+  local wanted=()
+  for package in "$${missing[@]}"; do
+    if apt-cache policy "$$package" | grep -q 'Candidate: [^(]' ||
+       apt-cache showpkg "$$package" | grep -A1 '^Reverse Provides' | grep -q " "; then
+      wanted+=("$$package")
+    else
+      $(say) "this system has no package $$package" >&2
+    fi
+  done
+  [ $${#wanted[@]} -gt 0 ] || return 1
+  "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$${wanted[@]}" >/dev/null
+}
+endef
+
+# Shell: pip, of which only the big downloads and the errors are shown.
+define pip
+pip() {
+  "$$1" -m pip install --progress-bar off "$${@:2}" |
+    sed -un 's/^ *Downloading \([^ ]*\) (\([0-9.]* [MG]B\))$$/  fetching \1 (\2)/p
+             s/^Installing collected packages.*/  unpacking/p'
+}
+endef
+
+.PHONY: help
+help:
+	cat <<-'TEXT'
+	make run        set everything up and start the demo (CONFIG=FILE for another configuration)
+	make test       set everything up, then lint, types and the tests
+	make test-all   the slow tests too
+	make check      the same as make test
+	make bench      the benchmarks
+	make format     put imports and lines in order
+	make install    put affectd under /opt/affectd, with its systemd unit and configuration
+	make uninstall  remove that again; configuration and recordings stay
+	make clean      remove what set-up and tests made here
+	TEXT
+
+.PHONY: run
+run: .venv/set-up/run
+	$(say) "starting on $(CONFIG); Ctrl-C ends it"
+	exec .venv/bin/affectd run $(CONFIG)
+
+.PHONY: lint
+lint: .venv/set-up/dev
+	.venv/bin/ruff check --quiet .
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/mypy
+
+.PHONY: test
+test: lint test-packages
+	$(PYTEST) -n 2 -m "not slow"
+
+.PHONY: test-all
+test-all: lint test-packages
+	$(PYTEST) -n 2
+
+.PHONY: check
+check: test
+
+.PHONY: bench
+bench: .venv/set-up/dev
+	$(PY) -m pytest tests/bench -s -p no:xdist
+
+.PHONY: format
+format: .venv/set-up/dev
+	.venv/bin/ruff check --quiet --fix .
+	.venv/bin/ruff format --quiet .
+
+# --- set-up: each step leaves a stamp, so that the second time takes seconds. Those of the virtual
+# environment lie inside it, so that they go when it goes. ---
+
+.venv/set-up/venv:
+	$(find_python)
+	$(need)
+	python="$$(find_python)"
+	if ! $(PY) -c 'import pip' 2>/dev/null; then
+	  version="$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	  "$$python" -c 'import ensurepip' 2>/dev/null || need "python$$version-venv"
+	  $(say) "making a virtual environment in .venv with $$("$$python" --version)"
+	  "$$python" -m venv --clear .venv
+	fi
+	mkdir -p $(@D)
+	touch $@
+
+.setup/libraries:
+	$(need)
+	for library in $(RUNTIME_LIBRARIES); do
+	  if ! PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q "$$library "; then
+	    need $(RUNTIME_PACKAGES)
+	    break
+	  fi
+	done
+	mkdir -p $(@D)
+	touch $@
+
+.venv/set-up/run: pyproject.toml | .venv/set-up/venv .setup/libraries
+	$(pip)
+	$(say) "installing what affectd needs into .venv;" \
+	  "PyTorch is large, so the first time takes some minutes"
+	pip $(PY) $(TORCH)
+	pip $(PY) -e .
+	touch $@
+
+.venv/set-up/dev: .venv/set-up/run
+	$(pip)
+	$(say) "installing what the tests need into .venv"
+	pip $(PY) -e '.[dev]'
+	touch $@
+
+# Prometheus is unpacked and not installed, since Debian's package would start a server at boot.
+.PHONY: test-packages
+test-packages:
+	[ ! -e .setup/test-packages ] || exit 0
+	$(need)
+	if need $(TEST_PACKAGES); then
+	  mkdir -p .setup
+	  touch .setup/test-packages
+	else
+	  $(say) "the tests that need one of these are skipped" >&2
+	fi
+	if ! command -v prometheus promtool >/dev/null && command -v apt-get >/dev/null; then
+	  $(say) "fetching Prometheus for the tests"
+	  mkdir -p .setup/deb
+	  cd .setup/deb
+	  apt-get download -qq prometheus 2>/dev/null && dpkg -x prometheus_*.deb . ||
+	    $(say) "there is none; the tests that need it are skipped" >&2
+	fi
+
+# --- installing as a service ---
+
+.PHONY: install
+install:
+	if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" != 0 ]; then
+	  $(say) "make install writes to $(PREFIX) and $(SYSCONFDIR); please run it with sudo" >&2
+	  exit 1
+	fi
+	$(MAKE) --no-print-directory install-files
+	[ -z "$(DESTDIR)" ] || exit 0
+	$(MAKE) --no-print-directory install-venv install-user
+	$(say) "installed. Next: edit $(SYSCONFDIR)/affectd/affectd.toml, try it with" \
+	  "affectd check $(SYSCONFDIR)/affectd/affectd.toml, then: systemctl enable --now affectd"
+
+.PHONY: install-venv
+install-venv: .setup/libraries
+	$(find_python)
+	$(need)
+	$(pip)
+	python="$$(find_python)"
+	if ! $(PREFIX)/venv/bin/python -c 'import pip' 2>/dev/null; then
+	  version="$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	  "$$python" -c 'import ensurepip' 2>/dev/null || need "python$$version-venv"
+	  $(say) "making a virtual environment in $(PREFIX)/venv"
+	  "$$python" -m venv --clear $(PREFIX)/venv
+	fi
+	$(say) "installing affectd into $(PREFIX)/venv; the first time takes some minutes"
+	pip $(PREFIX)/venv/bin/python $(TORCH)
+	pip $(PREFIX)/venv/bin/python --upgrade .
+
+.PHONY: install-files
+install-files:
+	unit=$(DESTDIR)$(SYSCONFDIR)/systemd/system/affectd.service
+	config=$(DESTDIR)$(SYSCONFDIR)/affectd/affectd.toml
+	install -d $(DESTDIR)$(SYSCONFDIR)/{systemd/system,sysusers.d,affectd} $(DESTDIR)/usr/local/bin
+	sed 's,/opt/affectd,$(PREFIX),g; s,/etc/affectd,$(SYSCONFDIR)/affectd,g' \
+	  systemd/affectd.service > "$$unit"
+	chmod 644 "$$unit"
+	install -m 644 systemd/affectd.sysusers $(DESTDIR)$(SYSCONFDIR)/sysusers.d/affectd.conf
+	ln -sfn $(PREFIX)/venv/bin/affectd $(DESTDIR)/usr/local/bin/affectd
+	if [ -e "$$config" ]; then
+	  $(say) "$$config is there already and stays as it is"
+	else
+	  install -m 640 config/affectd.toml "$$config"
+	fi
+
+.PHONY: install-user
+install-user:
+	systemd-sysusers $(SYSCONFDIR)/sysusers.d/affectd.conf
+	chgrp affectd $(SYSCONFDIR)/affectd/affectd.toml
+	if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+
+.PHONY: uninstall
+uninstall:
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then
+	  systemctl disable --now affectd 2>/dev/null || true
+	fi
+	rm -rf $(DESTDIR)$(PREFIX)/venv
+	rm -f $(DESTDIR)$(SYSCONFDIR)/systemd/system/affectd.service \
+	  $(DESTDIR)$(SYSCONFDIR)/sysusers.d/affectd.conf $(DESTDIR)/usr/local/bin/affectd
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	$(say) "$(SYSCONFDIR)/affectd and /var/lib/affectd are left; the user affectd too"
+
+.PHONY: clean
+clean:
+	rm -rf .setup .venv build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

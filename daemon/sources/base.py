@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.frame import Frame
+
+
+def _ignore_seconds(seconds: float) -> None:
+    pass
+
+
+def _ignore() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where a source tells what frames do not: seconds spent decoding each frame, and packets
+    that were damaged and dropped. Called from the thread that reads the source."""
+
+    decoded: Callable[[float], None] = _ignore_seconds
+    damaged: Callable[[], None] = _ignore
 
 
 class Source(Protocol):
     """An open source, read by one thread.
 
     `live` decides between the two policies: newest wins, or every frame is kept.
+    `cut` says, after a file was read to its end, that it ended too early; else None.
     """
 
     live: bool

@@ -1,0 +1,234 @@
+"""The capture thread of a stream: opens the source, reads it, and opens it again when it fails."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from daemon.errors import Reason, SourceError
+from daemon.frame import Frame
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.settings import StreamSettings
+from daemon.sources.base import Report, Source
+from daemon.sources.open import is_live, open_source
+from daemon.status import Board
+
+log = logging.getLogger("affectd.capture")
+
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 60.0
+JITTER = 0.2
+GOOD_AFTER_S = 5.0
+_BEAT_S = 1.0
+
+
+class OpenSource(Protocol):
+    def __call__(
+        self,
+        settings: StreamSettings,
+        *,
+        stop: threading.Event,
+        report: Report | None,
+        clock: Callable[[], float],
+    ) -> Source: ...
+
+
+def mailbox_for(settings: StreamSettings, metrics: Metrics) -> Mailbox:
+    """The mailbox that fits the stream's policy; replaced frames are counted."""
+    dropped = metrics.dropped.labels(settings.name, "capture", "superseded")
+    return Mailbox(keep_all=not is_live(settings), on_drop=dropped.inc)
+
+
+class Capture:
+    """Reads one source into one mailbox, in a thread of its own.
+
+    `run` tries again after 1, 2, 4 .. 60 s, each shortened or lengthened by up to a fifth so
+    that a rack of cameras does not come back as one; the delay falls back to 1 s only after
+    `GOOD_AFTER_S` of frames. A file that was read to its end is `ended` and closes the mailbox,
+    so does one that breaks off after frames were given: to read it again would give them twice.
+
+    With `once` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
+    Media time and sequence numbers go on over a reconnect.
+
+    `beat` is called whenever the thread turns, at least every stall time-out.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        mailbox: Mailbox,
+        metrics: Metrics,
+        board: Board,
+        *,
+        stop: threading.Event,
+        once: bool = False,
+        open_source: OpenSource = open_source,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], bool] | None = None,
+        rng: random.Random | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = settings.name
+        self.error: Exception | None = None
+        self._settings = settings
+        self._mailbox = mailbox
+        self._metrics = metrics
+        self._board = board
+        self._stop = stop
+        self._once = once
+        self._open_source = open_source
+        self._clock = clock
+        self._monotonic = monotonic
+        self._wait = wait or stop.wait
+        self._rng = rng or random.Random()
+        self._beat = beat
+        self._live = is_live(settings)
+        self._delay_s = FIRST_DELAY_S
+        self._seq = 0
+        self._pts_s = 0.0
+        self._last_frame_s: float | None = None
+        self._faults: set[str] = set()
+        self._last_log = ""
+        # libav reads end only by their time-out; the process must not wait for one to exit.
+        self._thread = threading.Thread(target=self.run, name=f"capture {self.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        self._thread.join(timeout_s)
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def run(self) -> None:
+        """Read until stopped, or until a file ends. Always leaves the mailbox closed."""
+        try:
+            while not self._stop.is_set():
+                given = self._seq
+                try:
+                    self.run_once()
+                except SourceError as error:
+                    reason: Reason = error.reason
+                    self._down(reason, error)
+                except Exception as error:
+                    reason = Reason.INTERNAL
+                    self._down(reason, error)
+                else:
+                    return
+                if self._once:
+                    return
+                if not self._live and self._seq > given:
+                    self._board.set_state(self.name, "ended", reason, str(self.error))
+                    return
+                self._pause()
+                if not self._stop.is_set():
+                    self._metrics.reconnects.labels(self.name, reason).inc()
+        finally:
+            self._metrics.stream_up.labels(self.name).set(0)
+            self._mailbox.close()
+
+    def run_once(self) -> None:
+        """Open the source and read it until it ends or the stream stops. Raises SourceError;
+        the end of a live source is one, the end of a file is not."""
+        self._beat()
+        self._board.set_state(self.name, "connecting")
+        source = self._open_source(
+            self._settings, stop=self._stop, report=self._report(), clock=self._clock
+        )
+        try:
+            self._read(source)
+        finally:
+            source.close()
+        if self._stop.is_set() or self._mailbox.closed:
+            return
+        if self._live:
+            raise SourceError(Reason.END_OF_STREAM, "the source ended")
+        cut: str | None = getattr(source, "cut", None)
+        self._board.set_state(self.name, "ended", None if cut is None else Reason.DECODE_ERROR, cut)
+        log.info("stream %s: ended after %d frames", self.name, self._seq)
+
+    def _read(self, source: Source) -> None:
+        began_s: float | None = None
+        shift_s = 0.0
+        frames = self._metrics.frames.labels(self.name)
+        last_frame = self._metrics.last_frame.labels(self.name)
+        for frame in source.frames():
+            self._beat()
+            now_s = self._monotonic()
+            if began_s is None:
+                began_s = now_s
+                shift_s = self._gap(now_s, frame.pts_s)
+                self._up()
+            elif now_s - began_s >= GOOD_AFTER_S:
+                self._delay_s = FIRST_DELAY_S
+            frame = self._continued(frame, shift_s)
+            self._last_frame_s = now_s
+            frames.inc()
+            last_frame.set(frame.captured_s)
+            if not self._mailbox.put(frame, self._stop) or self._stop.is_set():
+                return
+
+    def _gap(self, now_s: float, pts_s: float) -> float:
+        """What to add to a reopened source's media time, so that it counts the gap as passed."""
+        if self._last_frame_s is None:
+            return 0.0
+        return self._pts_s + max(now_s - self._last_frame_s, 0.001) - pts_s
+
+    def _continued(self, frame: Frame, shift_s: float) -> Frame:
+        if shift_s or frame.seq != self._seq:
+            frame = replace(frame, seq=self._seq, pts_s=frame.pts_s + shift_s)
+        self._seq += 1
+        self._pts_s = frame.pts_s
+        return frame
+
+    def _report(self) -> Report:
+        return Report(
+            decoded=self._metrics.stage_seconds.labels(self.name, "decode").observe,
+            damaged=self._metrics.dropped.labels(self.name, "decode", "damaged").inc,
+        )
+
+    def _up(self) -> None:
+        self._metrics.stream_up.labels(self.name).set(1)
+        self._board.set_state(self.name, "live")
+        self._last_log = ""
+        log.info("stream %s: frames arrive", self.name)
+
+    def _down(self, reason: Reason, error: Exception) -> None:
+        """Say that and why the stream is down: each fault once, until frames came again."""
+        self.error = error
+        self._metrics.stream_up.labels(self.name).set(0)
+        text = str(error)
+        if reason is Reason.INTERNAL:
+            text = f"{type(error).__name__}: {error}"
+        self._board.set_state(self.name, "down", reason, text)
+        again = text == self._last_log
+        self._last_log = text
+        trace = reason is Reason.INTERNAL and text not in self._faults
+        if trace:
+            self._faults.add(text)
+        log.log(
+            logging.DEBUG if again else logging.WARNING,
+            "stream %s: down (%s): %s",
+            self.name,
+            reason,
+            text,
+            exc_info=error if trace else None,
+        )
+
+    def _pause(self) -> None:
+        """Wait before the next try, a second at a time so that the loop is seen to turn."""
+        left_s = self._delay_s * (1.0 + self._rng.uniform(-JITTER, JITTER))
+        self._delay_s = min(2.0 * self._delay_s, LONGEST_DELAY_S)
+        while left_s > 0.0 and not self._stop.is_set():
+            self._beat()
+            self._wait(min(left_s, _BEAT_S))
+            left_s -= _BEAT_S

@@ -1,0 +1,104 @@
+"""What libav's errors mean to a user: a Reason and a sentence, never a password."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import av
+
+from daemon.errors import Reason, SourceError
+from daemon.url import is_url, split_url
+
+_PROBE_S = 2.0
+_TLS_SCHEMES = ("https", "rtsps")
+_DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+_MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
+    (av.error.ConnectionRefusedError, Reason.CONNECT_REFUSED, "the connection was refused"),
+    (av.error.HTTPUnauthorizedError, Reason.AUTH_FAILED, "the user or the password is wrong (401)"),
+    (av.error.HTTPForbiddenError, Reason.AUTH_FAILED, "access is forbidden (403)"),
+    (av.error.PermissionError, Reason.AUTH_FAILED, "permission is denied"),
+    (av.error.HTTPNotFoundError, Reason.NOT_FOUND, "the server knows no such path (404)"),
+    (av.error.FileNotFoundError, Reason.NOT_FOUND, "there is no such file"),
+    (av.error.IsADirectoryError, Reason.UNSUPPORTED, "is a folder; accepted is a video file"),
+    (av.error.HTTPServerError, Reason.CONNECT_REFUSED, "the server failed (5xx)"),
+    (av.error.HTTPClientError, Reason.CONNECT_REFUSED, "the server refused the request (4xx)"),
+    (av.error.ProtocolNotFoundError, Reason.UNSUPPORTED, "libav cannot read this kind of URL"),
+    (av.error.DecoderNotFoundError, Reason.UNSUPPORTED, "libav cannot decode this video"),
+    (av.error.EOFError, Reason.END_OF_STREAM, "the other side closed the connection"),
+    (av.error.ConnectionResetError, Reason.END_OF_STREAM, "the connection was lost"),
+    (av.error.ConnectionAbortedError, Reason.END_OF_STREAM, "the connection was lost"),
+    (av.error.BrokenPipeError, Reason.END_OF_STREAM, "the connection was lost"),
+)
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
+
+
+def open_fault(
+    shown: str, target: str, error: Exception, waited_s: float, limit_s: float
+) -> SourceError:
+    """The fault behind `error`, which libav raised while opening `target`.
+
+    `shown` names the source without its password. `waited_s` is how long it took, `limit_s` the
+    time-out: RTSP reports a silent server as bad data, after exactly that time.
+    """
+    if isinstance(error, av.error.TimeoutError | av.error.ExitError) or (
+        is_url(target) and waited_s >= 0.95 * limit_s
+    ):
+        return SourceError(Reason.TIMEOUT, f"{shown}: no answer within {limit_s:g} s")
+    known = _known(shown, error)
+    if known is not None:
+        return known
+    if isinstance(error, av.error.InvalidDataError):
+        what = "what the server sends is no video" if is_url(target) else _NO_VIDEO_FILE
+        return SourceError(Reason.UNSUPPORTED, f"{shown}: {what}")
+    if is_url(target) and isinstance(error, OSError):
+        return _network_fault(shown, target, error)
+    return SourceError(Reason.UNSUPPORTED, f"{shown}: {_plain(error)}")
+
+
+_NO_VIDEO_FILE = "is no video that libav can read, or its beginning or its index is cut off"
+
+
+def read_fault(shown: str, error: Exception, limit_s: float) -> SourceError:
+    """The fault behind `error`, which libav raised while reading an open source."""
+    if isinstance(error, av.error.TimeoutError | av.error.ExitError):
+        return SourceError(Reason.STALLED, f"{shown}: nothing came for {limit_s:g} s")
+    known = _known(shown, error)
+    if known is not None:
+        return known
+    if isinstance(error, OSError):
+        return SourceError(Reason.END_OF_STREAM, f"{shown}: the connection was lost")
+    return SourceError(Reason.DECODE_ERROR, f"{shown}: {_plain(error)}")
+
+
+def _known(shown: str, error: Exception) -> SourceError | None:
+    for kind, reason, sentence in _MEANING:
+        if isinstance(error, kind):
+            return SourceError(reason, f"{shown}: {sentence}")
+    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
+        return SourceError(Reason.CONNECT_REFUSED, f"{shown}: the host cannot be reached")
+    return None
+
+
+def _network_fault(shown: str, target: str, error: OSError) -> SourceError:
+    """libav says EIO of an unknown host and of a failed TLS handshake alike: look which."""
+    url = split_url(target)
+    port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+    try:
+        socket.create_connection((url.host.strip("[]"), port), timeout=_PROBE_S).close()
+    except socket.gaierror:
+        return SourceError(Reason.NOT_FOUND, f"{shown}: the host name {url.host} is not known")
+    except TimeoutError:
+        return SourceError(Reason.TIMEOUT, f"{shown}: {url.host} does not answer")
+    except OSError as refused:
+        return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(refused)}")
+    if url.scheme in _TLS_SCHEMES:
+        return SourceError(
+            Reason.TLS, f"{shown}: TLS failed; the certificate is not trusted or no TLS is spoken"
+        )
+    return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(error)}")
+
+
+def _plain(error: Exception) -> str:
+    """The error's text without the URL that libav adds to it."""
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,73 @@
+"""From the url of a stream's settings to an open source."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from daemon.settings import StreamSettings
+from daemon.sources.base import Report, Source
+
+_VIDEO_FILE = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|m2ts|wmv|flv|ogv|3gp)$")
+
+
+def is_live(settings: StreamSettings) -> bool:
+    """Whether the newest frame wins, or every frame is kept.
+
+    `policy` decides; `auto` means file for a path, for file:// and for an http(s) address whose
+    path ends like a video file, and live for everything else.
+    """
+    if settings.policy != "auto":
+        return settings.policy == "live"
+    url = settings.url.get_secret_value()
+    scheme = _scheme(url)
+    if scheme in ("http", "https"):
+        path = re.split(r"[?#]", url, maxsplit=1)[0]
+        return _VIDEO_FILE.search(path.lower()) is None
+    return scheme not in ("", "file")
+
+
+def open_source(
+    settings: StreamSettings,
+    *,
+    stop: threading.Event,
+    report: Report | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Source:
+    """Open the source that `settings.url` names, by its scheme. Raises SourceError.
+
+    Each kind of source is imported when it is first used.
+    """
+    url = settings.url.get_secret_value()
+    live = is_live(settings)
+    scheme = _scheme(url)
+    if scheme == "demo":
+        from daemon.sources.demo import DemoSource
+
+        return DemoSource(settings.name, url, paced=live, clock=clock, stop=stop)
+    if scheme == "v4l2":
+        from daemon.sources.webcam import WebcamSource
+
+        return WebcamSource(settings, live=live, stop=stop, report=report, clock=clock)
+    from daemon.sources.video import VideoSource
+
+    return VideoSource(
+        settings.name,
+        url,
+        live=live,
+        stop=stop,
+        loop=settings.loop,
+        stall_timeout_s=settings.stall_timeout_s,
+        report=report,
+        clock=clock,
+    )
+
+
+def _scheme(url: str) -> str:
+    """The scheme in lower case; v4l2 for a device file, empty for any other path."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
+    if match:
+        return match[1].lower()
+    return "v4l2" if re.match(r"/dev/(video\d|v4l/)", url) else ""

@@ -1,0 +1,281 @@
+"""Video files, http(s):// and rtsp(s):// by libav: every codec and container that PyAV has."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import av
+from av.stream import Disposition
+
+from daemon.errors import Reason, SourceError
+from daemon.frame import Frame
+from daemon.redact import redact_url
+from daemon.sources.base import Report
+from daemon.sources.faults import open_fault, read_fault
+from daemon.sources.picture import check_size, to_frame_image
+from daemon.sources.timeline import Timeline
+from daemon.url import is_url, split_url
+
+log = logging.getLogger("affectd.source")
+
+OPEN_TIMEOUT_S = 10.0
+DAMAGED_IN_A_ROW = 50
+DEFAULT_FPS = 25.0
+# These write their length at the beginning, so that a cut file can be told from a short one.
+_HONEST_LENGTH = ("mov", "matroska", "avi", "flv")
+_CUT_TOLERANCE_S = 0.5
+
+
+class VideoSource:
+    """One file or URL, opened by the constructor, read by one thread.
+
+    `live` chooses the policy. A live source is decoded without frame threads, which would hold
+    back a frame per core; a *file* read as live keeps the pace of its own timestamps, like a
+    camera. `loop` starts a file again at its end; media time goes on.
+
+    A damaged packet or picture is dropped and told to `report.damaged`; `DAMAGED_IN_A_ROW`
+    raise SourceError(DECODE_ERROR). `cut` says so when a file ended before the length that its
+    header promises. `damaged` counts what was dropped.
+
+    Raises SourceError, whose message names the source without its password.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        url: str,
+        *,
+        live: bool,
+        stop: threading.Event,
+        loop: bool = False,
+        stall_timeout_s: float = 10.0,
+        report: Report | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.live = live
+        self.damaged = 0
+        self.cut: str | None = None
+        self._name = stream
+        self._stop = stop
+        self._loop = loop
+        self._stall_timeout_s = stall_timeout_s
+        self._report = report or Report()
+        self._clock = clock
+        self._monotonic = monotonic
+        self._shown, self._target, self._is_file = _target(url)
+        self._closed = threading.Event()
+        self._reading = threading.Lock()
+        self._container, self._video = self._open()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames until the end, `stop` or `close`. Raises SourceError."""
+        with self._reading:
+            try:
+                yield from self._frames()
+            finally:
+                self._container.close()
+
+    def close(self) -> None:
+        """End `frames`, at the latest after its read time-out; free everything if none runs."""
+        self._closed.set()
+        # libav must not be freed under a thread that reads it: that thread closes it itself.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._container.close()
+            finally:
+                self._reading.release()
+
+    def _frames(self) -> Iterator[Frame]:
+        rate = self._video.average_rate or self._video.guessed_rate
+        timeline = Timeline(1.0 / float(rate) if rate else 1.0 / DEFAULT_FPS)
+        seq = 0
+        started_s = self._monotonic()
+        while not self._ending():
+            before = seq
+            for image in self._images():
+                pts_s = timeline.place(image.time)
+                if self.live and self._is_file:
+                    self._wait(started_s + pts_s - self._monotonic())
+                if self._ending():
+                    return
+                yield Frame(self._name, seq, pts_s, self._clock(), image)
+                seq += 1
+            if self._ending():
+                return
+            if seq == before:
+                raise SourceError(
+                    Reason.DECODE_ERROR, f"{self._shown}: holds no picture that can be decoded"
+                )
+            if not (self._loop and self._is_file):
+                return
+            timeline.restart()
+            self._container.close()
+            self._container, self._video = self._open()
+
+    def _images(self) -> Iterator[av.VideoFrame]:
+        """Decode once from here to the end. Yields pictures as a Frame wants them."""
+        in_a_row = 0
+        end_s = 0.0
+        last_s = self._monotonic()
+        for packet in self._packets():
+            if self._ending():
+                return
+            if packet.pts is not None and packet.time_base is not None:
+                length = packet.duration or 0
+                end_s = max(end_s, float((packet.pts + length) * packet.time_base))
+            images: list[av.VideoFrame] | None = []
+            # Sound is read and let go, so that it cannot hide that the video stands still.
+            if packet.stream.index == self._video.index:
+                images = self._decode(packet)
+            if images is None:
+                self.damaged += 1
+                in_a_row += 1
+                self._report.damaged()
+                if in_a_row >= DAMAGED_IN_A_ROW:
+                    raise SourceError(
+                        Reason.DECODE_ERROR, f"{self._shown}: {in_a_row} damaged packets in a row"
+                    )
+            elif images:
+                in_a_row = 0
+                yield from images
+                last_s = self._monotonic()
+            if self.live and self._monotonic() - last_s > self._stall_timeout_s:
+                raise SourceError(
+                    Reason.STALLED, f"{self._shown}: no picture for {self._stall_timeout_s:g} s"
+                )
+        self._look_for_cut(end_s)
+
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux()
+        except av.error.FFmpegError as error:
+            raise read_fault(self._shown, error, self._stall_timeout_s) from error
+
+    def _decode(self, packet: av.Packet) -> list[av.VideoFrame] | None:
+        """The pictures that `packet` completes; None if it is damaged."""
+        began_s = time.perf_counter()
+        if packet.is_corrupt:
+            return None
+        try:
+            decoded = packet.decode()
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError:
+            return None
+        images = []
+        for image in decoded:
+            if image.is_corrupt:
+                continue
+            check_size(self._shown, image.width, image.height)
+            images.append(to_frame_image(image))
+        for _ in images:
+            self._report.decoded((time.perf_counter() - began_s) / len(images))
+        return images if images or not decoded else None
+
+    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
+        """Open the container and choose its video. Raises SourceError."""
+        if self._is_file:
+            _check_file(self._target, self._shown)
+        limit_s = min(OPEN_TIMEOUT_S, self._stall_timeout_s)
+        timeouts = None if self._is_file else (limit_s, self._stall_timeout_s)
+        began_s = time.monotonic()
+        try:
+            container = av.open(
+                f"file:{self._target}" if self._is_file else self._target,
+                timeout=timeouts,
+                options=_options(self._target, limit_s),
+                metadata_errors="replace",
+            )
+        except (av.error.FFmpegError, ValueError) as error:
+            waited_s = time.monotonic() - began_s
+            raise open_fault(self._shown, self._target, error, waited_s, limit_s) from error
+        try:
+            return container, self._choose(container)
+        except SourceError:
+            container.close()
+            raise
+
+    def _choose(self, container: av.container.InputContainer) -> av.VideoStream:
+        # libav renders any text file as a film of letters.
+        if container.format.name == "tty":
+            raise SourceError(Reason.UNSUPPORTED, f"{self._shown}: is text, not a video")
+        moving = [
+            video
+            for video in container.streams.video
+            if not video.disposition & Disposition.attached_pic
+        ]
+        if not moving:
+            kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+            raise SourceError(
+                Reason.NO_VIDEO, f"{self._shown}: has no video track (it has {', '.join(kinds)})"
+            )
+        video = moving[0]
+        if video.codec_context is None:
+            raise SourceError(Reason.UNSUPPORTED, f"{self._shown}: libav has no decoder for it")
+        if video.width and video.height:
+            check_size(self._shown, video.width, video.height)
+        video.thread_type = "SLICE" if self.live else "AUTO"
+        return video
+
+    def _look_for_cut(self, end_s: float) -> None:
+        container = self._container
+        promised_us = container.duration
+        if not self._is_file or not promised_us:
+            return
+        if not container.format.name.startswith(_HONEST_LENGTH):
+            return
+        promised_s = promised_us / av.time_base
+        read_s = end_s - (container.start_time or 0) / av.time_base
+        if read_s < promised_s - _CUT_TOLERANCE_S:
+            self.cut = f"{self._shown}: is cut: it ends at {read_s:.1f} s of {promised_s:.1f} s"
+            log.warning("stream %s: %s", self._name, self.cut)
+
+    def _ending(self) -> bool:
+        return self._stop.is_set() or self._closed.is_set()
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0.0:
+            self._stop.wait(seconds)
+
+
+def _target(url: str) -> tuple[str, str, bool]:
+    """How a source is shown to people, what libav opens, and whether that is a local file."""
+    if url.lower().startswith("file://"):
+        path = unquote(url[len("file://") :])
+        return path, path, True
+    if not is_url(url):
+        return url, url, True
+    try:
+        return redact_url(url), split_url(url).encoded(), False
+    except ValueError:
+        raise SourceError(
+            Reason.UNSUPPORTED, f"{redact_url(url)}: names no host; accepted is rtsp://HOST/PATH"
+        ) from None
+
+
+def _check_file(path: str, shown: str) -> None:
+    """Say of a file what libav would say less clearly. Raises SourceError."""
+    try:
+        size = Path(path).stat().st_size
+    except FileNotFoundError:
+        raise SourceError(Reason.NOT_FOUND, f"{shown}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "is no path"
+        raise SourceError(Reason.NOT_FOUND, f"{shown}: {why}") from None
+    if Path(path).is_file() and size == 0:
+        raise SourceError(Reason.UNSUPPORTED, f"{shown}: the file is empty")
+
+
+def _options(target: str, limit_s: float) -> dict[str, str]:
+    if not is_url(target):
+        return {}
+    options = {"timeout": str(int(limit_s * 1e6))}
+    if target.startswith("rtsp"):
+        options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+    return options

@@ -1,0 +1,117 @@
+"""Where the user, the password and the host of a camera's URL are, whatever the password holds.
+
+`rtsp://user:password@host:554/path`: by the standard, the first of `/ ? #` ends the host's part,
+so a password with such a character has to be percent-encoded (the configuration does so with
+every secret it puts there). People write them raw all the same. The rule, in this order:
+
+1. No `@` before the first of `/ ? #`, and what stands there reads as `host` or `host:port`:
+   there is no user. (`rtsp://10.0.0.7/ch@1`)
+2. The standard's own reading, where its host is plainly one: an address, a dotted name,
+   `localhost`, or anything with a port. (`rtsp://u:p@10.0.0.7/ch@1`)
+3. Else the last `@` that such a plain host follows. (`rtsp://u:p@ss/w#rd@10.0.0.7/main`)
+4. Else the standard's reading, and where that has no user, the last `@`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)"
+_HOST_PORT = re.compile(rf"(?P<host>{_HOST})?(?::(?P<port>\d{{1,5}}))?(?=[/?#]|$)")
+_PLAIN_HOST = re.compile(r"\[.*\]|localhost|.*\..*", re.IGNORECASE)
+# What RFC 3986 lets stand in a user or password, beside %XX.
+_USERINFO_SAFE = "!$&'()*+,;=-._~"
+_TAIL_SAFE = "!#$%&'()*+,/:;=?@[]~"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitUrl:
+    """The parts of a URL as written. `user` and `password` are None where there are none."""
+
+    scheme: str
+    user: str | None
+    password: str | None = field(repr=False)
+    host: str
+    port: int | None
+    tail: str
+
+    def encoded(self) -> str:
+        """The URL in which every odd character is percent-encoded; what already is, stays."""
+        userinfo = ""
+        if self.user is not None:
+            userinfo = _encode(self.user)
+            if self.password is not None:
+                userinfo += ":" + _encode(self.password)
+            userinfo += "@"
+        tail = quote(self.tail, safe=_TAIL_SAFE)
+        return f"{self.scheme}://{userinfo}{self._address()}{tail}"
+
+    def redacted(self) -> str:
+        """The URL as it may be shown: `user:***@host`."""
+        userinfo = ""
+        if self.user is not None:
+            # A user alone may be a token.
+            userinfo = "***@" if self.password is None else f"{self.user}:***@"
+        return f"{self.scheme}://{userinfo}{self._address()}{self.tail}"
+
+    def _address(self) -> str:
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` begins with a scheme."""
+    return _SCHEME.match(text) is not None
+
+
+def split_url(url: str) -> SplitUrl:
+    """Split `url` by the rule above. Raises ValueError where it has no scheme or no host."""
+    start = _SCHEME.match(url)
+    if start is None:
+        raise ValueError("no scheme")
+    scheme, rest = start[0][:-3].lower(), url[start.end() :]
+    at = _userinfo_end(rest)
+    address = _HOST_PORT.match(rest, at + 1)
+    if address is None or address["host"] is None:
+        raise ValueError("no host")
+    user, colon, password = rest[:at].partition(":") if at >= 0 else ("", "", "")
+    return SplitUrl(
+        scheme=scheme,
+        user=user if at >= 0 else None,
+        password=password if colon else None,
+        host=address["host"],
+        port=int(address["port"]) if address["port"] else None,
+        tail=rest[address.end() :],
+    )
+
+
+def _userinfo_end(rest: str) -> int:
+    """Index of the `@` that ends user and password in what follows `scheme://`; -1 if none."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    standard = authority.rfind("@")
+    if standard < 0 and _HOST_PORT.fullmatch(authority):
+        return -1
+    if standard >= 0 and _is_plain(rest, standard):
+        return standard
+    ats = [at for at in range(len(rest)) if rest[at] == "@"]
+    for at in reversed(ats):
+        if _is_plain(rest, at):
+            return at
+    return standard if standard >= 0 or not ats else ats[-1]
+
+
+def _is_plain(rest: str, at: int) -> bool:
+    """Whether the text after the `@` can hardly be anything but a host."""
+    address = _HOST_PORT.match(rest, at + 1)
+    if address is None or not address["host"]:
+        return False
+    return address["port"] is not None or _PLAIN_HOST.fullmatch(address["host"]) is not None
+
+
+def _encode(part: str) -> str:
+    """Percent-encode; a part whose every `%` begins a %XX is taken as encoded already."""
+    if "%" in part and not re.search(r"%(?![0-9A-Fa-f]{2})", part):
+        part = unquote(part, errors="surrogateescape")
+    return quote(part, safe=_USERINFO_SAFE, errors="surrogateescape")

@@ -3,6 +3,7 @@
 AffectdError
 ├── ConfigError       the configuration does not validate (exit code 2)
 ├── EnvironmentFault  another distribution owns one of our import names, or cv2
+├── EventsError       a file of readings cannot be turned into a table
 ├── SourceError       a source cannot be opened or read; carries a Reason
 └── SinkError         a sink cannot be written; carries a Reason
 
@@ -44,6 +45,10 @@ class ConfigError(AffectdError):
 
 class EnvironmentFault(AffectdError):
     """The Python environment holds a distribution that clashes with affectd."""
+
+
+class EventsError(AffectdError):
+    """A file of readings cannot be turned into a table; the message names file and line."""
 
 
 class SourceError(AffectdError):

@@ -1,0 +1,223 @@
+"""Readings from a file of JSON lines into a table: CSV, or Parquet with types."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from daemon.errors import EventsError
+from daemon.reading import SCHEMA
+
+Row = dict[str, Any]
+OnBroken = Callable[[str], None]
+
+
+class Column(NamedTuple):
+    """A column of the table, and the way to its value in the event."""
+
+    name: str
+    way: tuple[str | int, ...]
+    kind: type
+    optional: bool = False
+
+
+COLUMNS = (
+    Column("stream", ("stream",), str),
+    Column("seq", ("seq",), int),
+    Column("media_time_s", ("media_time_s",), float),
+    Column("captured_at", ("captured_at",), datetime, optional=True),
+    Column("track", ("track",), int),
+    Column("x_px", ("box_px", 0), int),
+    Column("y_px", ("box_px", 1), int),
+    Column("width_px", ("box_px", 2), int),
+    Column("height_px", ("box_px", 3), int),
+    Column("frame_width_px", ("frame_px", 0), int),
+    Column("frame_height_px", ("frame_px", 1), int),
+    Column("label", ("label",), str),
+    Column("face_px", ("quality", "face_px"), int),
+    Column("blur", ("quality", "blur"), float),
+    Column("yaw_deg", ("quality", "yaw_deg"), float, optional=True),
+    Column("crops", ("crops",), int),
+    Column("weights", ("weights",), str),
+    Column("age_ms", ("age_ms",), float, optional=True),
+)
+_BATCH_ROWS = 8192
+_LONGEST_LINE = 1 << 20
+
+
+def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> int:
+    """Write the readings in `source` to `target` as CSV, one row each; returns how many.
+
+    The columns are COLUMNS and then the probabilities, `p_angry` and so on; null is an empty
+    field. An existing target is replaced, once all is written. Raises EventsError, also at the
+    first line that is no reading; with `on_broken`, such lines are skipped and told to it.
+    """
+    with _Lines(source) as lines, _replaced(target) as part:
+        names = [column.name for column in COLUMNS] + lines.survey(on_broken)
+        with part.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, names, lineterminator="\n")
+            table.writeheader()
+            for row in lines.rows():
+                table.writerow(row)
+    return lines.readings
+
+
+def to_parquet(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> int:
+    """As to_csv, to Parquet with types; `captured_at` becomes a timestamp in UTC."""
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        hint = "pip install 'affectd[parquet]'"
+        raise EventsError(f"Parquet needs pyarrow, which is not installed: {hint}") from error
+    types = {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        datetime: pa.timestamp("us", "UTC"),
+    }
+    with _Lines(source) as lines, _replaced(target) as part:
+        probabilities = lines.survey(on_broken)
+        fields = [
+            pa.field(column.name, types[column.kind], nullable=column.optional)
+            for column in COLUMNS
+        ]
+        fields += [pa.field(name, pa.float64()) for name in probabilities]
+        schema = pa.schema(fields)
+        rows = lines.rows()
+        with parquet.ParquetWriter(part, schema, compression="zstd") as table:
+            while batch := list(islice(rows, _BATCH_ROWS)):
+                for row in batch:
+                    if row["captured_at"] is not None:
+                        row["captured_at"] = datetime.fromisoformat(row["captured_at"])
+                table.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+    return lines.readings
+
+
+class _Lines:
+    """The lines of a file of readings, gone through twice: for the columns, then for the rows.
+
+    One line is in memory at a time, and lines that come after the first pass are left out.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._broken: set[int] = set()
+        self._last = 0
+        self.readings = 0
+
+    def __enter__(self) -> _Lines:
+        try:
+            self._file: BinaryIO = self._source.open("rb")
+        except OSError as error:
+            raise EventsError(f"{self._source} cannot be read: {error.strerror}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def survey(self, on_broken: OnBroken | None) -> list[str]:
+        """Check every line; the columns of all probabilities that occur, in order of the first."""
+        names: dict[str, None] = {}
+        for number, line in self._numbered():
+            self._last = number
+            try:
+                row = flatten(line)
+            except ValueError as error:
+                message = f"{self._source}, line {number}: {error}; accepted is one reading of "
+                message += f"schema {SCHEMA} a line, as affectd writes them"
+                if on_broken is None:
+                    raise EventsError(message) from error
+                on_broken(message)
+                self._broken.add(number)
+                continue
+            self.readings += 1
+            names.update(dict.fromkeys(name for name in row if name.startswith("p_")))
+        return list(names)
+
+    def rows(self) -> Iterator[Row]:
+        """The row of every reading."""
+        self._file.seek(0)
+        for number, line in islice(self._numbered(), self._last):
+            if number not in self._broken:
+                yield flatten(line)
+
+    def _numbered(self) -> Iterator[tuple[int, bytes]]:
+        return zip(count(1), iter(lambda: self._file.readline(_LONGEST_LINE), b""), strict=False)
+
+
+def flatten(line: bytes) -> Row:
+    """One line of JSON as a row of plain values. Raises ValueError saying what is wrong with it."""
+    try:
+        event = json.loads(line)
+    except ValueError as error:
+        raise ValueError("is not JSON") from error
+    if not isinstance(event, dict):
+        raise ValueError("is no JSON object")
+    if event.get("schema") != SCHEMA:
+        raise ValueError(f"has schema {event.get('schema')!r}")
+    row = {column.name: _value(event, column) for column in COLUMNS}
+    probabilities = event.get("probabilities")
+    if not isinstance(probabilities, dict):
+        raise ValueError("has no probabilities")
+    for name, value in probabilities.items():
+        row[f"p_{name}"] = _checked(value, float, f"probabilities.{name}")
+    return row
+
+
+def _value(event: Row, column: Column) -> object:
+    where = column.way[0] if isinstance(column.way[-1], int) else ".".join(map(str, column.way))
+    value: Any = event
+    try:
+        for step in column.way:
+            value = value[step]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"has no {where}") from error
+    if value is None and column.optional:
+        return None
+    return _checked(value, column.kind, str(where))
+
+
+def _checked(value: object, kind: type, where: str) -> object:
+    if not _is(value, kind):
+        raise ValueError(f"has {where} = {json.dumps(value)}")
+    return value
+
+
+def _is(value: object, kind: type) -> bool:
+    if isinstance(value, bool):
+        return False
+    if kind is datetime:
+        return isinstance(value, str) and _is_moment(value)
+    if kind is int:
+        return isinstance(value, int) and abs(value) < 2**63
+    if kind is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, kind)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """A file beside `target` that takes its place if all goes well, and is removed if not."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        yield part
+        part.replace(target)
+    except OSError as error:
+        raise EventsError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)

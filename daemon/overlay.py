@@ -133,12 +133,13 @@ class Overlay:
                 face.plate = *found, parts
                 taken.append(found[1])
         for face in shown:
-            if not (self._settings.bars and self._has_bars(face)):
+            if not (self._settings.bars and face.plate and _has_bars(face)):
                 continue
             before = self._kept.get(face.view.track)
             others = [box for box in boxes if box is not face.visible]
             face.panel = placing.panel(
                 face.visible,
+                face.plate[1],
                 _Panel.of(face).size,
                 whole,
                 others,
@@ -147,12 +148,6 @@ class Overlay:
             )
             if face.panel:
                 taken.append(face.panel[1])
-
-    def _has_bars(self, face: _Face) -> bool:
-        """A face far away, or one that affectd does not judge, gets no bars."""
-        if face.view.label in (None, UNKNOWN) or not face.view.probabilities:
-            return False
-        return face.box.height >= 0.5 * _Panel.of(face).size[1]
 
     def _plate_parts(
         self, face: _Face, whole: Rect, system: ColourSystem
@@ -198,7 +193,7 @@ class Overlay:
         canvas.tint(where, system.paint(DARK), _PANEL_OPACITY)
         left, top = where.x0 + panel.pad, where.y0 + panel.pad
         canvas.write(panel.names, left, top, system.paint(LIGHT))
-        left += panel.names.width + panel.pad // 4 * 2
+        left += panel.names.width + panel.gap
         for row, (label, probability) in enumerate(face.view.probabilities.items()):
             y = top + row * panel.pitch + (panel.pitch - panel.bar_height) // 4 * 2
             length = max(2, even(panel.bar_width * min(1.0, max(0.0, probability))))
@@ -208,7 +203,7 @@ class Overlay:
     def _style(self, system: ColourSystem, label: str | None, stale: bool) -> _Style:
         key = system, label, stale
         if key not in self._styles:
-            rgb = GREY if label is None else self._rgb.get(label, self._rgb[UNKNOWN])
+            rgb = self._rgb.get(label or UNKNOWN, self._rgb[UNKNOWN])
             if stale:
                 rgb = _mix(rgb, GREY, _FADE)
             ink = DARK if _luminance(rgb) > 0.18 else LIGHT  # Equal contrast to both is there.
@@ -223,6 +218,7 @@ class _Panel:
     names: glyphs.Strip
     pitch: int
     pad: int
+    gap: int
     bar_width: int
     bar_height: int
 
@@ -231,12 +227,26 @@ class _Panel:
         size_px = max(_MIN_TEXT_PX + 1, round(0.75 * face.size_px))
         pitch, pad = even(1.2 * size_px), max(4, even(0.4 * size_px))
         names = glyphs.column(tuple(map(_short, face.view.probabilities)), size_px, pitch)
-        return cls(names, pitch, pad, even(3.6 * size_px), max(4, even(0.6 * size_px)))
+        return cls(
+            names,
+            pitch,
+            pad,
+            max(4, even(0.35 * size_px)),
+            even(3.6 * size_px),
+            max(4, even(0.6 * size_px)),
+        )
 
     @property
     def size(self) -> tuple[int, int]:
-        width = self.names.width + self.pad // 4 * 2 + self.bar_width + 2 * self.pad
+        width = self.names.width + self.gap + self.bar_width + 2 * self.pad
         return width, self.names.height + 2 * self.pad
+
+
+def _has_bars(face: _Face) -> bool:
+    """A face far away, or one that affectd does not judge, gets no bars."""
+    if face.view.label in (None, UNKNOWN) or not face.view.probabilities:
+        return False
+    return face.box.height >= 0.5 * _Panel.of(face).size[1]
 
 
 def _draw_plate(canvas: Canvas, where: Rect, parts: Sequence[tuple[glyphs.Strip, _Style]]) -> None:
@@ -250,7 +260,7 @@ def _draw_plate(canvas: Canvas, where: Rect, parts: Sequence[tuple[glyphs.Strip,
 def _text_px(whole: Rect, box: Rect) -> int:
     """Text a sixth of the face's height, but neither tiny nor huge in its frame."""
     short = min(whole.width, whole.height)
-    return round(min(max(box.height / 6, 0.017 * short, 11), max(0.03 * short, 11)))
+    return round(min(max(box.height / 6, 0.017 * short, 12), max(0.03 * short, 12)))
 
 
 def _stroke_px(whole: Rect, box: Rect) -> int:

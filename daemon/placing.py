@@ -12,6 +12,7 @@ from daemon.paint import Rect
 
 _HEAD_START = 0.15  # Of its own area, which a kept place may cover more than a new one.
 _ORDER = 0.02  # Cost of each later place in the list, so that equal ones keep their order.
+_TEXT = 8  # How much worse it is to cover text than to cover a face.
 _TOLERATED = 0.25  # A panel that would cover more than this is left out.
 
 
@@ -40,6 +41,7 @@ def plate(
 
 def panel(
     face: Rect,
+    own: Rect,
     size: tuple[int, int],
     frame: Rect,
     faces: Sequence[Rect],
@@ -48,16 +50,20 @@ def panel(
 ) -> tuple[int, Rect] | None:
     """Right of the face, left, below, above, or in a corner of a face that fills the frame.
 
-    None where it would hide too much.
+    `own` is the face's plate, which a panel beside it keeps clear of. None where the panel would
+    hide too much.
     """
     width, height = size
     gap = 4
+    left, right = min(face.x0, own.x0), max(face.x1, own.x1)
     y = max(0, min(face.y0, (frame.y1 - height) // 2 * 2))
     x = max(0, min(face.x0, (frame.x1 - width) // 2 * 2))
     inner_x, inner_y = face.x0 + 2 * gap, (face.y1 - height - 2 * gap) // 2 * 2
     places = [
         _at(face.x1 + gap, y, size),
         _at(face.x0 - gap - width, y, size),
+        _at(right + gap, y, size),
+        _at(left - gap - width, y, size),
         _at(x, face.y1 + gap, size),
         _at(x, face.y0 - gap - height, size),
     ]
@@ -77,13 +83,13 @@ def _scored(
     taken: Sequence[Rect],
     before: int | None,
 ) -> list[tuple[float, int, Rect]]:
-    """(cost, index, place) of the places that lie wholly in the frame; text weighs thrice."""
+    """(cost, index, place) of the places that lie wholly in the frame."""
     scored = []
     for index, place in enumerate(places):
         if not frame.covers(place):
             continue
         hidden = sum(place.within(face).area for face in faces)
-        hidden += 3 * sum(place.within(text).area for text in taken)
+        hidden += _TEXT * sum(place.within(text).area for text in taken)
         cost = hidden / place.area + _ORDER * index
         scored.append((cost - (_HEAD_START if index == before else 0.0), index, place))
     return scored

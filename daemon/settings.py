@@ -21,7 +21,7 @@ COLOURS = {
     "sad": "#0072B2",
     "surprise": "#56B4E9",
     "neutral": "#E0E0E0",
-    "unknown": "#909090",
+    "unknown": "#606060",
 }
 
 

@@ -49,12 +49,11 @@ export class Card {
     this.veil(stream, isLive, hasPicture);
     setText(this.find(".facts"), facts(stream, isLive));
     const error = this.find(".error");
-    error.hidden = isLive || !stream.last_error;
-    setText(error, stream.last_error ?? "");
+    error.hidden = !stream.last_error;
+    setText(error, isLive ? `Last fault: ${stream.last_error}` : (stream.last_error ?? ""));
     this.updateFaces(isLive ? stream.faces : [], colours);
     const nobody = this.find(".nobody");
-    nobody.hidden = stream.faces.length > 0 && isLive;
-    setText(nobody, isLive ? "No face in view" : "");
+    nobody.hidden = !isLive || stream.faces.length > 0;
     this.links(stream);
   }
 
@@ -71,7 +70,7 @@ export class Card {
     } else if (isLive) {
       what = "Waiting for a picture";
     } else if (stream.state === "down") {
-      why = `${why ? `${why}. ` : ""}Trying again by itself`;
+      why = `${why ? `${why}. ` : ""}affectd keeps trying.`;
     } else if (stream.state === "ended") {
       why = "Read to its end";
     }
@@ -120,8 +119,8 @@ function facts(stream, isLive) {
   if (isLive) {
     parts.unshift(`${stream.fps.toFixed(1)} fps`, count(stream.faces.length, "face", "faces"));
     if (stream.faces.length > MAX_FACES) parts[1] += `, ${MAX_FACES} of them below`;
-  } else {
-    parts.push(`${stream.frames.toLocaleString("en")} frames until then`);
+  } else if (stream.frames > 0) {
+    parts.push(`${count(stream.frames, "frame", "frames")} until then`);
   }
   return parts.join(" · ");
 }

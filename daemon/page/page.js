@@ -36,7 +36,7 @@ function showStreams(streams, colours) {
     }
     cards.get(stream.name).update(stream, colours);
   }
-  main.dataset.count = Math.min(streams.length, 3);
+  main.dataset.count = streams.length;
 }
 
 function show(states) {
@@ -44,11 +44,9 @@ function show(states) {
   const { streams, build } = states;
   showStreams(streams, states.colours);
   const live = streams.filter((stream) => stream.state === "live").length;
-  const faces = streams.reduce((sum, stream) => sum + stream.faces.length, 0);
   setText("summary", `${live} of ${count(streams.length, "stream", "streams")} live`);
   document.title = `${live}/${streams.length} live · affectd`;
-  document.body.dataset.faces = faces;
-  const parts = [`affectd ${states.version}`];
+  const parts = [`version ${states.version}`];
   if (build.weights) parts.push(`weights ${build.weights}`);
   if (build.device) parts.push(`on ${build.device}`);
   setText("build", parts.join(" · "));

@@ -3,6 +3,7 @@
 DetectorError
 ├── ModelMissingError    a model file is not there, and was not pulled
 ├── ModelMismatchError   a model file is not the one whose SHA-256 is pinned, or does not load
+├── BackendError         a backend's library does not start on this machine
 └── PullError            no origin of a model gave it; the message says what each one answered
 """
 
@@ -19,6 +20,10 @@ class ModelMissingError(DetectorError):
 
 class ModelMismatchError(DetectorError):
     """A model file is not the one it should be."""
+
+
+class BackendError(DetectorError):
+    """A backend's library cannot be used here; the message says what it lacks."""
 
 
 class PullError(DetectorError):

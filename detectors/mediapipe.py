@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import Box, Detection, ordered
-from detectors.errors import ModelMismatchError
+from detectors.errors import BackendError, ModelMismatchError
 from detectors.quiet import quiet
 
 # Keypoints in the model's order; "right" is the person's.
@@ -20,16 +20,20 @@ class MediaPipe:
     """The MediaPipe FaceDetector in image mode: no state between frames.
 
     `model` is the content of a BlazeFace .tflite file. Raises ModelMismatchError when MediaPipe
-    does not take it. Close it before the interpreter ends: MediaPipe cannot do so any later.
+    does not take it, BackendError when MediaPipe itself does not start. Close it before the
+    interpreter ends: MediaPipe cannot do so any later.
     """
 
     name = "mediapipe"
 
     def __init__(self, model: bytes, *, min_score: float = 0.5) -> None:
         # Imported here: it takes more than a second, and other backends do without it.
-        import mediapipe
-        from mediapipe.tasks.python import BaseOptions
-        from mediapipe.tasks.python.vision import FaceDetector, FaceDetectorOptions
+        try:
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions
+            from mediapipe.tasks.python.vision import FaceDetector, FaceDetectorOptions
+        except (ImportError, OSError) as error:
+            raise BackendError(f"MediaPipe does not start: {error}") from error
 
         self._mediapipe = mediapipe
         options = FaceDetectorOptions(
@@ -42,6 +46,11 @@ class MediaPipe:
             except (RuntimeError, ValueError) as error:
                 raise ModelMismatchError(
                     f"MediaPipe does not load this face model: {error}"
+                ) from error
+            except OSError as error:
+                raise BackendError(
+                    f"MediaPipe does not start: {error}; on Debian and Ubuntu, "
+                    "`apt install libegl1 libgles2` brings what it needs"
                 ) from error
             # The first look warns once more, about memory that it then copies.
             self.detect(np.zeros((64, 64, 3), np.uint8))

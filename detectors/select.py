@@ -1,0 +1,147 @@
+"""Which backend to use: decided once, then built for each stream's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from detectors import store
+from detectors.base import Detector
+from detectors.errors import BackendError, DetectorError, ModelMissingError
+from detectors.origins import Origin
+
+Backend = Literal["auto", "mediapipe", "yunet", "haar"]
+Range = Literal["short", "full"]
+Log = Callable[[str], None]
+
+# Best first, as measured: docs/detectors.md.
+AUTO_ORDER: tuple[Backend, ...] = ("mediapipe", "yunet")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A backend that works here, with its model. `make` gives each thread its own detector."""
+
+    backend: Backend
+    model_name: str | None
+    min_score: float
+    _model: bytes = field(repr=False, default=b"")
+
+    def make(self) -> Detector:
+        """Build a detector. Raises DetectorError."""
+        if self.backend == "mediapipe":
+            from detectors.mediapipe import MediaPipe
+
+            return MediaPipe(self._model, min_score=self.min_score)
+        if self.backend == "yunet":
+            from detectors.yunet import YuNet
+
+            return YuNet(self._model, min_score=self.min_score)
+        from detectors.haar import Haar
+
+        return Haar(min_score=self.min_score)
+
+
+def model_of(backend: Backend, range: Range) -> str | None:
+    """The name of the model that a backend loads; None for Haar, whose file OpenCV brings."""
+    return {"mediapipe": f"blazeface-{range}", "yunet": "yunet"}.get(backend)
+
+
+def resolve(
+    backend: Backend,
+    *,
+    range: Range,
+    min_score: float,
+    models: Path,
+    pull: bool,
+    log: Log,
+    origins: Mapping[str, Sequence[Origin]] | None = None,
+    progress: store.Progress | None = None,
+) -> Choice:
+    """Decide on a backend, pulling its model into `models` where that is allowed and needed.
+
+    `auto` takes the best whose model is there, else pulls one, else falls back to Haar; what it
+    does besides the first is told to `log`. A named backend is that or a DetectorError. Network
+    and disk are asked here only, so that no stream repeats a pull that failed.
+    """
+    ways = _Ways(range, min_score, models, log, origins or {}, progress)
+    if backend == "haar":
+        return ways.trial("haar")
+    if backend != "auto":
+        return _named(ways, backend, pull)
+    for candidate in AUTO_ORDER:
+        try:
+            return ways.trial(candidate)
+        except ModelMissingError:
+            continue
+        except DetectorError as error:
+            log(f"detector {candidate} cannot be used: {error}")
+    if pull:
+        for candidate in AUTO_ORDER:
+            try:
+                ways.pull(candidate)
+                return ways.trial(candidate)
+            except DetectorError as error:
+                log(f"detector {candidate} cannot be used: {error}")
+    log(
+        "WARNING: no face model could be had, so faces are looked for with OpenCV's Haar cascade, "
+        "which misses tilted and turned faces and costs more; "
+        f"`affectd models pull` brings the models to {models}"
+    )
+    return ways.trial("haar")
+
+
+def make(
+    backend: Backend,
+    *,
+    range: Range,
+    min_score: float,
+    models: Path,
+    pull: bool,
+    log: Log,
+) -> Detector:
+    """Resolve and build in one step, where one detector is enough. Raises DetectorError."""
+    choice = resolve(backend, range=range, min_score=min_score, models=models, pull=pull, log=log)
+    return choice.make()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """What resolving needs to know, whichever backend it tries."""
+
+    range: Range
+    min_score: float
+    models: Path
+    log: Log
+    origins: Mapping[str, Sequence[Origin]]
+    progress: store.Progress | None
+
+    def trial(self, backend: Backend) -> Choice:
+        """A choice that was seen to work: its detector could be built. Raises DetectorError."""
+        name = model_of(backend, self.range)
+        model = store.load(name, self.models) if name else b""
+        choice = Choice(backend, name, self.min_score, model)
+        choice.make().close()
+        return choice
+
+    def pull(self, backend: Backend) -> None:
+        """Bring the backend's model. Raises PullError."""
+        if name := model_of(backend, self.range):
+            self.log(f"detector {backend}: pulling its model {name} into {self.models}")
+            store.pull(name, self.models, origins=self.origins.get(name), progress=self.progress)
+
+
+def _named(ways: _Ways, backend: Backend, pull: bool) -> Choice:
+    try:
+        return ways.trial(backend)
+    except DetectorError as error:
+        if isinstance(error, BackendError):
+            raise
+        if not pull:
+            raise type(error)(
+                f"{error}; `affectd models pull {model_of(backend, ways.range)}` brings it"
+            ) from error
+    ways.pull(backend)
+    return ways.trial(backend)

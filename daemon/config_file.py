@@ -166,7 +166,7 @@ def _explain(details: ErrorDetails, raw: object) -> tuple[Key, str]:
         case "value_error":
             return key, str(context["error"])
         case "too_short":
-            return key, f"found an empty list, accepted is at least {context['min_length']}"
+            return key, f"found an empty list, accepted is {_accepted(table, str(key[-1]))}"
         case "string_pattern_mismatch":
             pattern = context["pattern"]
             return key, f"found {found}, {_PATTERNS.get(pattern, f'accepted is {pattern}')}"

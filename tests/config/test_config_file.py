@@ -1,0 +1,199 @@
+"""A file becomes Settings, or every fault of it becomes one line that a person can act upon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from daemon.config_file import Loaded, load
+from daemon.errors import ConfigError
+from daemon.settings import EventsSink, MjpegSink
+
+STREAM = '[[stream]]\nname = "lobby"\nurl = "clip.mp4"\n'
+
+
+def read(folder: Path, text: str, env: Mapping[str, str] | None = None) -> Loaded:
+    path = folder / "affectd.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, env or {})
+
+
+def faults(folder: Path, text: str, env: Mapping[str, str] | None = None) -> list[str]:
+    """The lines that `text` is refused with, without the path of the file."""
+    with pytest.raises(ConfigError) as caught:
+        read(folder, text, env)
+    prefix = f"{folder / 'affectd.toml'}: "
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(prefix) for line in lines)
+    return [line.removeprefix(prefix) for line in lines]
+
+
+def test_a_small_file_gets_the_defaults(tmp_path: Path) -> None:
+    settings = read(tmp_path, STREAM).settings
+    assert settings.daemon.port == 9464
+    assert settings.detector.backend == "auto"
+    assert settings.stream[0].url.get_secret_value() == "clip.mp4"
+
+
+def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
+    text = (
+        "tracking.half_life_s = 2\n[overlay.colours]\nhappy = '#112233'\n"
+        + STREAM
+        + "sink = [{kind = 'mjpeg'}, {kind = 'events', path = 'a/b.jsonl'}]"
+    )
+    settings = read(tmp_path, text).settings
+    assert settings.tracking.half_life_s == 2.0
+    assert settings.overlay.colours["happy"] == "#112233"
+    assert settings.overlay.colours["sad"] == "#0072B2"
+    mjpeg, events = settings.stream[0].sink
+    assert isinstance(mjpeg, MjpegSink)
+    assert isinstance(events, EventsSink)
+    assert events.path == Path("a/b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[detector]\nbacknd = 'haar'", "detector.backnd: unknown key; did you mean backend?"),
+        ("[detectr]", "detectr: unknown key; did you mean detector?"),
+        ("backend = 'haar'", "backend: unknown key here; did you mean detector.backend?"),
+        ("[models]\nzzz = 1", "models.zzz: unknown key; accepted: dir, pull"),
+        ('["a.b\\n"]', '"a.b\\n": unknown key; accepted: daemon, models, detector, tracking, '),
+        (
+            "[detector]\nbackend = 'mediapip'",
+            'detector.backend: found "mediapip", accepted: auto, mediapipe, yunet, haar',
+        ),
+        ("[detector]\nmin_score = 1.5", "detector.min_score: found 1.5, accepted is at most 1"),
+        ("[detector]\nmin_score = nan", "detector.min_score: found NaN, accepted is at most 1"),
+        (
+            "[tracking]\nmax_missing_s = 0",
+            "tracking.max_missing_s: found 0, accepted is more than 0",
+        ),
+        (
+            "[detector]\nlong_side_px = 3.5",
+            "detector.long_side_px: found 3.5, accepted is a whole number",
+        ),
+        (
+            "[expression]\nmax_wait_ms = '9'",
+            'expression.max_wait_ms: found "9", accepted is a number',
+        ),
+        ("[models]\npull = 1", "models.pull: found 1, accepted is true or false"),
+        ("[models]\ndir = 1979-05-27", "models.dir: found a date or time, which no key accepts"),
+        ("models = 3", "models: found 3, accepted is a table"),
+        (
+            "[overlay.colours]\nsad = 'blue'",
+            'overlay.colours.sad: found "blue", accepted is a colour such as #D55E00',
+        ),
+        ("[daemon]\nlisten = '9464'", "daemon.listen: accepted is HOST:PORT, such as"),
+        ("[daemon]\nlisten = '0.0.0.0:1'", "daemon: listen = '0.0.0.0:1' is beyond loopback:"),
+    ],
+)
+def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
+    found = faults(tmp_path, f"{text}\n{STREAM}")
+    assert len(found) == 1
+    assert found[0].startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("url = 3", "stream[1].url: found 3, accepted is a string"),
+        ("", "stream[1].url: missing, accepted is a string"),
+        ("url = ''", "stream[1].url: is empty; accepted are a file, /dev/videoN or a URL"),
+        ("url = 'rtmp://x'", "stream[1].url: scheme rtmp:// is unknown; accepted: rtsp, "),
+        ("url = 'x'\nfsp = 3", "stream[1].fsp: unknown key; did you mean fps?"),
+        (
+            "url = 'x'\n[stream.sink]\nkind = 'mjpeg'",
+            "stream[1].sink: found a table, accepted is a list of tables, "
+            "each headed [[stream.sink]]",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp5'",
+            'stream[1].sink[0].kind: found "mp5", accepted: mp4, mjpeg, events',
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\npath = 'x'",
+            "stream[1].sink[0].kind: missing, accepted: mp4, mjpeg, events",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mjpeg'\n[[stream.sink]]\nkind = 'mp4'\npath = 3",
+            "stream[1].sink[1].path: found 3, accepted is a string",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\nmp4 = 3",
+            "stream[1].sink[0].mp4: unknown key; accepted: kind, path, crf, preset, fragment_s",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\ncrf = 99",
+            "stream[1].sink[0].crf: found 99, accepted is at most 51",
+        ),
+    ],
+)
+def test_a_fault_in_a_stream_names_its_index_from_0(tmp_path: Path, text: str, line: str) -> None:
+    found = faults(tmp_path, f"{STREAM}[[stream]]\nname = 'desk'\n{text}")
+    assert len(found) == 1
+    assert found[0].startswith(line)
+
+
+def test_every_fault_is_listed_and_none_twice(tmp_path: Path) -> None:
+    text = "[detector]\nbacknd = 1\nrange = 4\n[[stream]]\nname = 'Lobby'\nurl = '${PW}'\n"
+    assert faults(tmp_path, text) == [
+        "stream[0].url: the environment variable PW is not set",
+        "detector.range: found 4, accepted: short, full",
+        "detector.backnd: unknown key; did you mean backend?",
+        'stream[0].name: found "Lobby", accepted are the characters a-z, 0-9, _ and -',
+    ]
+
+
+def test_two_streams_of_one_name(tmp_path: Path) -> None:
+    (line,) = faults(tmp_path, STREAM + STREAM)
+    assert line == "two streams are named 'lobby'; every name must be its own"
+
+
+def test_no_stream_at_all(tmp_path: Path) -> None:
+    one = "accepted is at least one table headed [[stream]]"
+    assert faults(tmp_path, "") == [f"stream: missing, {one}"]
+    assert faults(tmp_path, "stream = []") == [f"stream: found an empty list, {one}"]
+
+
+def test_broken_toml_names_line_and_column(tmp_path: Path) -> None:
+    (line,) = faults(tmp_path, STREAM + "fps = \n")
+    assert line == "line 4, column 7: not TOML: Invalid value"
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 4000, f"x = {'[' * 600}{']' * 600}\n{STREAM}"])
+def test_absurd_nesting_is_refused(tmp_path: Path, text: str) -> None:
+    (line,) = faults(tmp_path, text)
+    assert line
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "affectd.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + STREAM.replace("\n", "\r\n").encode())
+    assert load(path, {}).settings.stream[0].name == "lobby"
+
+
+def test_a_file_that_is_not_there_or_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file or directory; accepted"):
+        load(tmp_path / "nowhere.toml", {})
+    with pytest.raises(ConfigError, match="Is a directory; accepted is a TOML file"):
+        load(tmp_path, {})
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b"# ok\n# caf\xe9\n")
+    with pytest.raises(ConfigError, match="line 2: not UTF-8"):
+        load(latin, {})
+
+
+def test_a_wrong_token_is_not_shown(tmp_path: Path) -> None:
+    assert faults(tmp_path, "daemon.token = 12345\n" + STREAM) == [
+        "daemon.token: found a whole number, accepted is a string"
+    ]
+    assert faults(tmp_path, "[[stream]]\nname = 'rtsp://u:hunter2@h'\nurl = 'x'") == [
+        "stream[0].name: found a URL, accepted are the characters a-z, 0-9, _ and -"
+    ]
+    secret = "hunter2:9464"
+    for line in faults(tmp_path, "daemon.listen = '${L}'\n" + STREAM, {"L": secret}):
+        assert "hunter2" not in line
+        assert "${L}" in line

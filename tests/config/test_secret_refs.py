@@ -1,0 +1,89 @@
+"""References to secrets: where they are looked up, how they are put in, and what they hide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from daemon.config_file import Loaded, load
+from daemon.secret_refs import RefError, expand
+
+NASTY = "p@ss:/w?r#d %&{}\"'\\ü"
+
+
+def stream(folder: Path, url: str, env: dict[str, str], head: str = "") -> Loaded:
+    path = folder / "affectd.toml"
+    path.write_text(f"{head}\n[[stream]]\nname = 'lobby'\nurl = '{url}'\n", encoding="utf-8")
+    return load(path, env)
+
+
+def test_variable_file_and_credential(tmp_path: Path) -> None:
+    (tmp_path / "cam").write_text("from a file\n\n")
+    (tmp_path / "lobby").write_text("from systemd\r\n")
+    env = {"NAME": "from env", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert expand("<${NAME}>", env).text == "<from env>"
+    assert expand(f"<${{file:{tmp_path}/cam}}>", env).text == "<from a file\n>"
+    assert expand("<${credential:lobby}>", env).text == "<from systemd>"
+
+
+def test_a_dollar_can_be_escaped_and_alone_means_nothing() -> None:
+    assert expand("$${NAME} $ $$ {x}", {}).text == "${NAME} $ $$ {x}"
+    assert expand("$${NAME}", {}).values == frozenset()
+
+
+def test_a_value_is_not_expanded_again() -> None:
+    assert expand("${A}", {"A": "${B}", "B": "no"}).text == "${B}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("${NOPE}", "the environment variable NOPE is not set"),
+        ("${file:/nope}", "${file:/nope}: /nope: No such file or directory"),
+        ("${file:/}", "${file:/}: /: Is a directory"),
+        ("${credential:x}", "CREDENTIALS_DIRECTORY is not set"),
+        ("${credential:../x}", "found ${credential:../x}, accepted: ${NAME}, ${file:PATH}"),
+        ("${vault:x}", "found ${vault:x}, accepted: ${NAME}, ${file:PATH}"),
+        ("${}", "found ${}, accepted: ${NAME}"),
+        ("${OPEN", "${ is never closed by }"),
+        ("${BYTES}", "the environment variable BYTES is not UTF-8 text"),
+    ],
+)
+def test_a_reference_that_leads_nowhere(text: str, message: str) -> None:
+    with pytest.raises(RefError) as caught:
+        expand(text, {"BYTES": "\udcff"})
+    assert message in str(caught.value)
+
+
+def test_a_missing_variable_names_the_key(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"stream\[0\]\.url: the environment variable CAM_PW is"):
+        stream(tmp_path, "rtsp://viewer:${CAM_PW}@10.0.0.7/main", {})
+
+
+def test_any_password_works_in_a_url(tmp_path: Path) -> None:
+    url = "rtsp://${USER}:${PW}@10.0.0.7:554/main?name=${PW2}"
+    env = {"USER": "me@home", "PW": NASTY, "PW2": "a b"}
+    loaded = stream(tmp_path, url, env)
+    parts = urlsplit(loaded.settings.stream[0].url.get_secret_value())
+    assert unquote(parts.username or "") == "me@home"
+    assert unquote(parts.password or "") == NASTY
+    assert (parts.hostname, parts.port, parts.query) == ("10.0.0.7", 554, "name=a b")
+
+
+def test_a_password_from_a_file_is_encoded_too(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("a/b@c\n")
+    text = expand(f"rtsp://u:${{file:{tmp_path}/pw}}@h/${{file:{tmp_path}/pw}}", {}).text
+    assert text == "rtsp://u:a%2Fb%40c@h/a/b@c"
+
+
+def test_secrets_are_returned_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("hidden")
+    head = f"daemon.token = '${{T}}'\n[models]\ndir = '${{HOME}}/${{file:{tmp_path}/model}}'"
+    env = {"T": "t0ken", "HOME": "/home/me", "PW": NASTY, "E": ""}
+    loaded = stream(tmp_path, "rtsp://u:${PW}@h/${E}", env, head)
+    assert loaded.secrets == {"t0ken", NASTY, "hidden"}
+    assert loaded.settings.models.dir == "/home/me/hidden"
+    for secret in ("t0ken", "ss:/w"):
+        assert secret not in repr(loaded)

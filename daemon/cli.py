@@ -71,11 +71,12 @@ def video(
     config: Annotated[
         Path | None, typer.Option(help="Take everything but the streams from this affectd.toml.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT and events.")] = False,
 ) -> None:
     """Annotate a video file; every frame is kept and waits for its own readings."""
     from daemon.offline import annotate_video
 
-    annotate_video(source, target, events, config, err)
+    annotate_video(source, target, events, config, force, err)
 
 
 @app.command(epilog="Example: `affectd image photos/ me.jpg --out read --json > readings.jsonl`")
@@ -110,7 +111,7 @@ def models_list() -> None:
     folder = models_dir("")
     table = Table("model", "file", "state", box=None)
     for model in list_models(folder):
-        table.add_row(model.name, str(folder / model.file), model.state)
+        table.add_row(model.name, str(model.path), model.state)
     for name in shipped():
         table.add_row(f"expression {name}", str(SHIPPED / f"{name}.safetensors"), "shipped")
     out.print(table)
@@ -125,7 +126,7 @@ def models_pull(
     """Bring the detectors' model files from their official addresses, checked by SHA-256."""
     from daemon.offline import pull_models
 
-    pull_models(names or [], err)
+    pull_models(names or [], "", err)
 
 
 @events_app.command("to-csv", epilog="Example: `affectd events to-csv readings.jsonl readings.csv`")

@@ -1,4 +1,4 @@
-"""One stream, whole: its capture, mailbox, stream thread and writers, started and ended in order."""
+"""One stream, whole: capture, mailbox, stream thread and writers, started and ended in order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from daemon.capture import Capture
+from daemon.capture import Capture, mailbox_for
 from daemon.feed import JpegFeed
 from daemon.health import Health
-from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.models import Models
 from daemon.reading import Reading
@@ -45,10 +44,9 @@ class Pipeline:
         labels = sink_labels(stream.sink)
         board.add(stream.name, labels)
         metrics.add_stream(stream.name, labels)
-        dropped = metrics.dropped.labels(stream.name, "capture", "superseded")
         self.name = stream.name
         self._loop = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
-        self.mailbox = Mailbox(keep_all=keep_all, on_drop=dropped.inc)
+        self.mailbox = mailbox_for(stream, metrics)
         self.capture = Capture(stream, self.mailbox, metrics, board, stop=stop, once=once)
         self.writers = [
             Writer(

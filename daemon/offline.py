@@ -1,0 +1,260 @@
+"""`affectd video`, `affectd image` and `affectd models pull`: work that ends by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from daemon import logs, models
+from daemon.capture import mailbox_for
+from daemon.config_file import load
+from daemon.errors import ConfigError, Reason, SinkError, SourceError
+from daemon.feed import JpegFeed
+from daemon.frame import Frame
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.pipeline import Pipeline
+from daemon.settings import EventsSink, Mp4Sink, Settings, SinkSettings, StreamSettings
+from daemon.sinks.mjpeg import JpegEncoder
+from daemon.sources.video import VideoSource
+from daemon.status import Board
+from daemon.stream import Stream
+from daemon.track import Tracker
+from detectors import store
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+JPEG_QUALITY = 92
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What one stream needs around it when there is no daemon."""
+
+    settings: Settings
+    models: models.Models
+    metrics: Metrics
+    board: Board
+    health: Health
+
+
+@contextmanager
+def _bench(config: Path | None, stream: StreamSettings, console: Console) -> Iterator[_Bench]:
+    """Load models for one stream; everything but the streams comes from `config`."""
+    if config is None:
+        settings, secrets = Settings(stream=(stream,)), frozenset[str]()
+    else:
+        loaded = load(config, os.environ)
+        settings = loaded.settings.model_copy(update={"stream": (stream,)})
+        secrets = loaded.secrets
+    logs.set_up("warning", secrets)
+    metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    found = models.load(settings, metrics, health, say)
+    try:
+        yield _Bench(settings, found, metrics, Board(time.time), health)
+    finally:
+        if found.batcher is not None:
+            found.batcher.stop()
+
+
+def annotate_video(
+    source: str,
+    target: Path,
+    events: Path | None,
+    config: Path | None,
+    force: bool,
+    console: Console,
+) -> None:
+    """Read a file to its end and write it annotated; its readings too if `events` is given.
+
+    Raises SourceError or SinkError for the first thing that goes wrong; what was written until
+    then stays whole. KeyboardInterrupt passes, after the files were finished.
+    """
+    sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
+    if events is not None:
+        sinks.append(EventsSink(kind="events", path=events))
+    for path in (target, events):
+        if path is not None and path.exists():
+            if not force or not path.is_file():
+                raise ConfigError(f"{path} exists; accepted is a new file, or --force")
+            path.unlink()
+    stream = StreamSettings(name="video", url=SecretStr(source), policy="file", sink=tuple(sinks))
+    stop = threading.Event()
+    with _bench(config, stream, console) as bench:
+        pipeline = Pipeline(
+            stream,
+            bench.settings,
+            bench.models,
+            metrics=bench.metrics,
+            board=bench.board,
+            health=bench.health,
+            stop=stop,
+            jpegs=JpegFeed(),
+            once=True,
+        )
+        columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        try:
+            with Progress(*columns, console=console, transient=True) as bar:
+                task = bar.add_task("", total=_frames_in(source))
+                pipeline.start()
+                while pipeline.running:
+                    bar.update(task, completed=bench.board.streams()[0].frames)
+                    stop.wait(POLL_S)
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+        finally:
+            pipeline.close()
+    if pipeline.error is not None:
+        raise pipeline.error
+    status = bench.board.streams()[0]
+    console.print(f"{status.frames} frames written to {target}", highlight=False, markup=False)
+    if status.reason is not None:
+        raise SourceError(status.reason, status.last_error or f"{source} ended too early")
+
+
+def _frames_in(source: str) -> int | None:
+    """How many frames a file promises, for the progress bar; None where it does not say."""
+    try:
+        with av.open(source) as container:
+            return container.streams.video[0].frames or None
+    except (av.FFmpegError, IndexError, ValueError):
+        return None  # the capture says what is wrong with it
+
+
+def annotate_images(
+    sources: Sequence[Path],
+    folder: Path,
+    as_json: bool,
+    config: Path | None,
+    out: Console,
+    err: Console,
+) -> int:
+    """Annotate images and folders of images into `folder`; returns how many could not be read.
+
+    Each fault is one line on `err`, and the others go on. Raises SinkError when `folder` cannot
+    be written.
+    """
+    stream = StreamSettings(name="image", url=SecretStr("images"), policy="file")
+    failed = 0
+    with _bench(config, stream, err) as bench:
+        bench.board.add(stream.name, ())
+        steps = Stream(
+            stream.name,
+            bench.settings,
+            mailbox_for(stream, bench.metrics),
+            bench.models.detector.make,
+            bench.models.batcher,
+            (),
+            keep_all=True,
+            metrics=bench.metrics,
+            board=bench.board,
+            stop=threading.Event(),
+        )
+        detector = bench.models.detector.make()
+        try:
+            for path, target in _images(sources, folder):
+                line: dict[str, object] = {"file": str(path)}
+                try:
+                    frame = _read_image(path)
+                    output = steps.step(frame, detector, Tracker(max_missing_s=0, half_life_s=0))
+                    _write_image(frame, target)
+                    line["readings"] = [reading.to_event() for reading in output.readings]
+                    text = f"{path}: {_summary([r.label for r in output.readings])} → {target}"
+                except SourceError as error:
+                    failed += 1
+                    line["error"] = str(error)
+                    text = ""
+                    err.print(f"affectd: {error}", style="red", highlight=False, markup=False)
+                if as_json:
+                    out.print(json.dumps(line), highlight=False, markup=False, soft_wrap=True)
+                elif text:
+                    out.print(text, highlight=False, markup=False, soft_wrap=True)
+        finally:
+            detector.close()
+    return failed
+
+
+def _images(sources: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image with the file that its annotated copy goes to."""
+    for source in sources:
+        if source.is_dir():
+            found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGES)
+            if not found:
+                raise SourceError(
+                    Reason.NOT_FOUND, f"{source}: no image in it; accepted: {', '.join(IMAGES)}"
+                )
+            pairs = [(path, path.relative_to(source)) for path in found]
+        else:
+            pairs = [(source, Path(source.name))]
+        for path, relative in pairs:
+            is_jpeg = relative.suffix.lower() in (".jpg", ".jpeg")
+            name = relative if is_jpeg else relative.with_name(f"{relative.name}.jpg")
+            yield path, folder / name
+
+
+def _read_image(path: Path) -> Frame:
+    source = VideoSource("image", str(path), live=False, stop=threading.Event())
+    try:
+        for frame in source.frames():
+            return frame
+    finally:
+        source.close()
+    raise SourceError(Reason.NO_VIDEO, f"{path}: holds no picture")
+
+
+def _write_image(frame: Frame, target: Path) -> None:
+    image = frame.image.reformat(format="yuvj420p", dst_colorspace="itu601", dst_color_range="jpeg")
+    encoded = JpegEncoder(image.width, image.height, JPEG_QUALITY).encode(image)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(encoded)
+    except OSError as error:
+        raise SinkError(
+            Reason.NOT_WRITABLE, f"{target}: cannot be written: {error.strerror}"
+        ) from error
+
+
+def _summary(labels: Sequence[str]) -> str:
+    return ", ".join(labels) if labels else "no face"
+
+
+def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
+    """Pull the named models, or all, with a progress bar. Raises ConfigError or PullError."""
+    for name in names:
+        if name not in store.MODELS:
+            raise ConfigError(f"{name!r} is no model; accepted: {', '.join(store.MODELS)}")
+    target = store.models_dir(folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        for name in names or list(store.MODELS):
+            task = bar.add_task(name, total=None)
+
+            def progress(done: int, total: int, task: object = task) -> None:
+                bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
+
+            path = store.pull(name, target, progress=progress)
+            bar.console.print(f"{name}: {path}", highlight=False, markup=False)

@@ -119,7 +119,7 @@ class Capture:
                 except SourceError as error:
                     reason: Reason = error.reason
                     self._down(reason, error)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - one stream stops no other
                     reason = Reason.INTERNAL
                     self._down(reason, error)
                 else:

@@ -1,0 +1,251 @@
+"""A webcam by Video4Linux: what the camera sends, wrapped or decoded, never by way of BGR.
+
+PyAV's wheels hold no v4l2 input, so OpenCV only fetches the buffers (CAP_PROP_CONVERT_RGB = 0).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.errors import Reason, SourceError
+from daemon.frame import Frame
+from daemon.settings import StreamSettings
+from daemon.sources.base import Report
+from daemon.sources.picture import check_size, to_frame_image
+
+log = logging.getLogger("affectd.source")
+
+DAMAGED_IN_A_ROW = 50
+# Four-letter codes, as V4L2 names them, that `Unpacker` reads; the first is asked for first.
+ACCEPTED = ("MJPG", "YUYV")
+_NAMES = {"MJPG": "MJPG", "JPEG": "MJPG", "YUYV": "YUYV", "YUY2": "YUYV"}
+
+
+class Camera(Protocol):
+    """The part of `cv2.VideoCapture` that is used here."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802
+
+    def set(self, prop: int, value: float) -> bool: ...
+
+    def get(self, prop: int) -> float: ...
+
+    def read(self) -> tuple[bool, NDArray[np.uint8] | None]: ...
+
+    def release(self) -> None: ...
+
+
+class Unpacker:
+    """Raw camera buffers of one four-letter code and size to pictures as a Frame wants them.
+
+    YUYV: 2 bytes a pixel, Y0 U Y1 V. MJPG: a JPEG file a buffer.
+    """
+
+    def __init__(self, code: str, width: int, height: int) -> None:
+        if code not in _NAMES:
+            raise SourceError(
+                Reason.UNSUPPORTED,
+                f"the camera sends {code or 'no known format'}; accepted are {', '.join(ACCEPTED)}",
+            )
+        self._width, self._height = width, height
+        self._jpeg: av.VideoCodecContext | None = None
+        if _NAMES[code] == "MJPG":
+            self._jpeg = av.VideoCodecContext.create("mjpeg", "r")
+            # Frame threads would hold pictures back.
+            self._jpeg.thread_type = "SLICE"
+
+    def unpack(self, buffer: NDArray[np.uint8]) -> av.VideoFrame | None:
+        """The picture in `buffer` (uint8 of any shape); None if it is damaged or cut short."""
+        data = np.ascontiguousarray(buffer).reshape(-1)
+        image = self._yuyv(data) if self._jpeg is None else self._decoded(self._jpeg, data)
+        if image is None:
+            return None
+        check_size("the camera's picture", image.width, image.height)
+        return to_frame_image(image)
+
+    def _yuyv(self, data: NDArray[np.uint8]) -> av.VideoFrame | None:
+        row_bytes = 2 * self._width
+        if data.size < row_bytes * self._height:
+            return None
+        image = av.VideoFrame(self._width, self._height, "yuyv422")
+        target = image.planes[0]
+        rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
+        sent = data[: row_bytes * self._height].reshape(self._height, row_bytes)
+        rows[: self._height, :row_bytes] = sent
+        return image
+
+    def _decoded(self, jpeg: av.VideoCodecContext, data: NDArray[np.uint8]) -> av.VideoFrame | None:
+        try:
+            images = jpeg.decode(av.Packet(data.tobytes()))
+        except av.error.FFmpegError:
+            return None
+        return images[-1] if images and not images[-1].is_corrupt else None
+
+
+class WebcamSource:
+    """`v4l2:///dev/video0` or `/dev/video0`, opened by the constructor, read by one thread.
+
+    Asks for `width_px`, `height_px` and `fps` of the settings and logs what the camera really
+    gives. Raises SourceError: NOT_FOUND, AUTH_FAILED, UNSUPPORTED, STALLED, DECODE_ERROR.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        *,
+        live: bool = True,
+        stop: threading.Event,
+        report: Report | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        open_camera: Callable[[str], Camera] | None = None,
+    ) -> None:
+        self.live = live
+        self.damaged = 0
+        self._name = settings.name
+        self._stop = stop
+        self._stall_timeout_s = settings.stall_timeout_s
+        self._report = report or Report()
+        self._clock = clock
+        self._monotonic = monotonic
+        self._closed = threading.Event()
+        self._reading = threading.Lock()
+        self._device = settings.url.get_secret_value().removeprefix("v4l2://")
+        if open_camera is None:
+            check_device(self._device)
+            open_camera = _open_v4l2
+        self._camera = open_camera(self._device)
+        if not self._camera.isOpened():
+            raise SourceError(
+                Reason.UNSUPPORTED,
+                f"{self._device} cannot be opened: it is no camera, or another program uses it",
+            )
+        try:
+            self._unpacker = self._agree(settings)
+        except SourceError:
+            self._camera.release()
+            raise
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames until `stop` or `close`. Raises SourceError."""
+        with self._reading:
+            try:
+                yield from self._frames()
+            finally:
+                self._camera.release()
+
+    def close(self) -> None:
+        """End `frames` with the picture that is under way; free the camera if none runs."""
+        self._closed.set()
+        if self._reading.acquire(blocking=False):
+            try:
+                self._camera.release()
+            finally:
+                self._reading.release()
+
+    def _frames(self) -> Iterator[Frame]:
+        seq = in_a_row = 0
+        first_s: float | None = None
+        last_s = self._monotonic()
+        while not (self._stop.is_set() or self._closed.is_set()):
+            came, buffer = self._camera.read()
+            now_s = self._monotonic()
+            if not came or buffer is None:
+                check_device(self._device)
+                if now_s - last_s > self._stall_timeout_s:
+                    raise SourceError(
+                        Reason.STALLED,
+                        f"{self._device}: no picture for {self._stall_timeout_s:g} s",
+                    )
+                # A camera that was pulled out fails at once, again and again.
+                self._stop.wait(0.1)
+                continue
+            began_s = time.perf_counter()
+            image = self._unpacker.unpack(buffer)
+            if image is None:
+                self.damaged += 1
+                in_a_row += 1
+                self._report.damaged()
+                if in_a_row >= DAMAGED_IN_A_ROW:
+                    raise SourceError(
+                        Reason.DECODE_ERROR,
+                        f"{self._device}: {in_a_row} damaged pictures in a row",
+                    )
+                continue
+            self._report.decoded(time.perf_counter() - began_s)
+            in_a_row = 0
+            last_s = now_s
+            first_s = now_s if first_s is None else first_s
+            yield Frame(self._name, seq, now_s - first_s, self._clock(), image)
+            seq += 1
+
+    def _agree(self, settings: StreamSettings) -> Unpacker:
+        """Ask for format, size and rate, and log what came of it."""
+        camera = self._camera
+        camera.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        # Uncompressed pictures of this size and rate rarely fit through USB 2.
+        camera.set(cv2.CAP_PROP_FOURCC, float(cv2.VideoWriter.fourcc(*ACCEPTED[0])))
+        camera.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width_px)
+        camera.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height_px)
+        camera.set(cv2.CAP_PROP_FPS, settings.fps)
+        camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        code = _four_letters(camera.get(cv2.CAP_PROP_FOURCC))
+        width = int(camera.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = int(camera.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        log.info(
+            "stream %s: %s gives %s %dx%d at %g fps (asked for %dx%d at %g)",
+            self._name,
+            self._device,
+            code,
+            width,
+            height,
+            camera.get(cv2.CAP_PROP_FPS),
+            settings.width_px,
+            settings.height_px,
+            settings.fps,
+        )
+        check_size(f"the picture of {self._device}", width, height)
+        return Unpacker(code, width, height)
+
+
+def check_device(device: str) -> None:
+    """Raise SourceError if the device file is missing, no device, or not ours to open."""
+    path = Path(device)
+    if not path.exists():
+        there = ", ".join(sorted(str(found) for found in Path("/dev").glob("video*")))
+        raise SourceError(
+            Reason.NOT_FOUND, f"{device}: there is no such device (there is {there or 'none'})"
+        )
+    if not path.is_char_device():
+        raise SourceError(
+            Reason.UNSUPPORTED, f"{device} is no camera; accepted is a device such as /dev/video0"
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise SourceError(
+            Reason.AUTH_FAILED,
+            f"{device}: {os.strerror(errno.EACCES)}; its user has to be in the group `video`",
+        )
+
+
+def _open_v4l2(device: str) -> Camera:
+    camera: Camera = cv2.VideoCapture(device, cv2.CAP_V4L2)
+    return camera
+
+
+def _four_letters(value: float) -> str:
+    """`CAP_PROP_FOURCC` as text; empty where the camera does not say."""
+    number = int(value)
+    letters = bytes(number >> shift & 0xFF for shift in (0, 8, 16, 24)) if number > 0 else b""
+    return letters.decode("ascii", "replace").strip("\0 ")

@@ -1,0 +1,88 @@
+"""An RTSP server on 127.0.0.1 for tests, run by the system's Python (which has GStreamer).
+
+    /usr/bin/python3 tests/rtsp_server.py [--user U --password P] [--digest] [--port N]
+
+Serves /cam, a moving ball as H.264 over RTP. Prints `PORT n` when it listens.
+Debian packages: python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base
+gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly.
+"""
+# ruff: noqa: T201, E402
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import gi  # type: ignore[import-not-found, unused-ignore]
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import (  # type: ignore[import-not-found, unused-ignore]
+    GLib,
+    Gst,
+    GstRtsp,
+    GstRtspServer,
+)
+
+ENCODE = (
+    "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay0 pt=96"
+)
+PICTURE = (
+    "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},"
+    "height={height},framerate={fps}/1"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--user")
+    parser.add_argument("--password", default="")
+    parser.add_argument("--digest", action="store_true")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=-1, help="end the stream after so many")
+    parser.add_argument("--silent", action="store_true", help="accept, and never send a picture")
+    parser.add_argument("--size", default="320x240")
+    parser.add_argument("--fps", type=int, default=25)
+    args = parser.parse_args()
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer.new()
+    server.set_address("127.0.0.1")
+    server.set_service(str(args.port))
+    width, height = args.size.split("x")
+    picture = PICTURE.format(width=width, height=height, fps=args.fps)
+    if args.frames >= 0:
+        picture = picture.replace("pattern", f"num-buffers={args.frames} pattern")
+    if args.silent:
+        picture += " ! valve drop=true"
+    factory = GstRtspServer.RTSPMediaFactory.new()
+    factory.set_launch(f"( {picture} ! {ENCODE} )")
+    factory.set_shared(True)
+    if args.user is not None:
+        protect(server, factory, args.user, args.password, args.digest)
+    server.get_mount_points().add_factory("/cam", factory)
+    if server.attach(None) == 0:
+        raise SystemExit(f"cannot listen on port {args.port}")
+    print("PORT", server.get_bound_port(), flush=True)
+    GLib.MainLoop().run()
+
+
+def protect(server: Any, factory: Any, user: str, password: str, digest: bool) -> None:
+    """Let in nobody but `user`."""
+    auth = GstRtspServer.RTSPAuth.new()
+    token = GstRtspServer.RTSPToken()
+    token.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "viewer")
+    if digest:
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        auth.add_digest(user, password, token)
+    else:
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    server.set_auth(auth)
+    roles = GstRtspServer.RTSPPermissions()
+    roles.add_permission_for_role("viewer", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_ACCESS, True)
+    roles.add_permission_for_role("viewer", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, True)
+    factory.set_permissions(roles)
+
+
+if __name__ == "__main__":
+    main()

@@ -45,8 +45,9 @@ def schema(table: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fiel
         if not inner:
             yield f"{prefix}{name}", info
         for one in inner:
-            kind = one.model_fields["kind"].annotation if len(inner) > 1 else None
-            tag = f"({get_args(kind)[0]})" if kind else ""
+            tag = ""
+            if len(inner) > 1:
+                tag = f"({get_args(one.model_fields['kind'].annotation)[0]})"
             yield from schema(one, f"{prefix}{name}{tag}.")
 
 

@@ -115,9 +115,9 @@ def _outline(person: Person, chin_y: float) -> Points:
             (107 * w, -60),
             (110 * w, 0),
             (105 * w, 58),
-            (93 * w * j, 58 + (chin_y - 58) * 0.46),
-            (66 * w * j, 58 + (chin_y - 58) * 0.80),
-            (30 * w * j, 58 + (chin_y - 58) * 0.975),
+            (90 * w * j, 58 + (chin_y - 58) * 0.46),
+            (61 * w * j, 58 + (chin_y - 58) * 0.80),
+            (27 * w * j, 58 + (chin_y - 58) * 0.97),
             (0, chin_y),
         ],
         60,
@@ -140,9 +140,9 @@ def draw_head(person: Person, units: Units, px_per_unit: float, seed: int) -> ND
 
     height = _forms(c, person, p, units)
     folds = _folds(c, person, p, units)
-    height -= 2.4 * folds
+    height -= 1.9 * folds
     light, gloss = _light(c, height)
-    light *= 1 - 0.5 * np.clip(folds, 0, 1)
+    light *= 1 - 0.38 * np.clip(folds, 0, 1.2)
 
     skin = np.array(person.skin, np.float32) / 255
     picture = np.empty((*c.shape, 3), np.float32)
@@ -182,8 +182,8 @@ def _forms(c: _Canvas, person: Person, p, units: Units) -> Plane:
     h -= 5 * c.bumps(76, 108, 20, 24) * (1 - 0.5 * au(12))
     n = person.nose
     tip_y = 66 - 4 * au(9)
-    h += 15 * c.bump(0, 10, 8.5, 30) * np.clip((c.y + 40) / 60, 0, 1)
-    h += 16 * c.bump(0, tip_y - 16, 10 * n, 20) + 12 * c.bump(0, tip_y - 2, 11 * n, 9)
+    h += 11 * c.bump(0, 10, 11, 30) * np.clip((c.y + 40) / 60, 0, 1)
+    h += 13 * c.bump(0, tip_y - 16, 12 * n, 20) + 12 * c.bump(0, tip_y - 2, 11 * n, 9)
     h += (9 + 3 * au(9)) * c.bumps(20 * n + 2 * au(9) + 3 * au(12), tip_y + 3 - 4 * au(9), 7, 7)
     h += 7 * c.bump(0, 112, 42, 22)  # the teeth behind the lips
     h -= 2.5 * c.bump(0, 90, 4.5, 8)  # philtrum
@@ -227,9 +227,9 @@ def _folds(c: _Canvas, person: Person, p, units: Units) -> Plane:
     wave = 0 if au(2) > 0.35 * au(1) else -5
     rows = [
         curve([(-reach, y + 3 - wave), (-reach / 2, y), (0, y + 2 + wave), (reach / 2, y), (reach, y + 3 - wave)])
-        for y in (-66.0 - 6 * lift, -80.0 - 5 * lift, -94.0 - 4 * lift)
+        for y in (-58.0 - 6 * lift, -69.0 - 5 * lift, -80.0 - 4 * lift)
     ]
-    add(0.25 * age + 0.7 * lift, *rows, width=3.4, blur=1.6, mirror=False)
+    add(0.2 * age + 0.5 * lift, *rows, width=2.6, blur=1.5, mirror=False)
     scrunch = [curve([(2, 4 + k), (9, 1 + k), (17, 6 + k)], 10) for k in (-8.0, 0.0, 8.0)]
     add(0.9 * au(9), *scrunch, width=3, blur=1.0)
     x, y = p.mouth_corner
@@ -319,7 +319,7 @@ def _nostrils(c: _Canvas, person: Person, units: Units, picture: NDArray[np.floa
 
 def _eyes(c: _Canvas, person: Person, p, units: Units, picture: NDArray[np.float32]) -> None:
     socket = c.bumps(45, -6, 22, 12) * 0.5 + c.bumps(28, 0, 8, 12) * 0.5
-    picture *= (1 - 0.16 * np.clip(socket, 0, 1))[..., None]
+    picture *= (1 - 0.24 * np.clip(socket, 0, 1))[..., None]
     opening = c.fill(np.vstack([p.upper_lid, p.lower_lid[::-1]]), blur=0.4, mirror=True)
     ball = np.empty_like(picture)
     depth = np.clip(1 - (np.abs(np.abs(c.x) - 50) / 34) ** 2, 0.4, 1)
@@ -374,8 +374,16 @@ def _assemble(
     """Neck and ears behind the face, hair over it, and the outline of it all as alpha."""
     w = person.width
     neck_half = 60 * (0.92 if person.jaw < 1 else 1.04)
+    half = neck_half + 6
     neck = c.fill(
-        np.array([[-neck_half, 90], [neck_half, 90], [neck_half + 4, 215], [neck_half + 40, 300], [-neck_half - 40, 300], [-neck_half - 4, 215]], np.float32), blur=1.5,
+        np.vstack(
+            [
+                [[-neck_half, 90], [neck_half, 90], [neck_half, 175], [half + 8, 212]],
+                [[x, 212 + 36 * np.sqrt(1 - (x / (half + 8)) ** 2)] for x in np.linspace(half + 8, -half - 8, 24)],
+                [[-half - 8, 212], [-neck_half, 175]],
+            ]
+        ).astype(np.float32),
+        blur=1.0,
     )
     head = np.empty_like(picture)
     head[:] = skin
@@ -417,11 +425,11 @@ def _hair(c: _Canvas, person: Person, rng: np.random.Generator) -> tuple[Plane |
     rise = {"short": 186.0, "long": 184.0, "bun": 178.0}[person.style]
     outer = curve([(116 * w, low), (121 * w, -52), (110 * w, -118), (66 * w, -rise + 16), (0, -rise)], 40)
     if person.style == "short":
-        inner = curve([(0, -108), (50, -110), (80, -96), (94 * w, -60), (101 * w, -30), (107 * w, low)], 40)
+        inner = curve([(0, -94), (48, -97), (76, -88), (90 * w, -58), (99 * w, -30), (106 * w, low)], 40)
     elif person.style == "long":
-        inner = curve([(0, -122), (36, -112), (72, -84), (92 * w, -40), (99 * w, 14), (106 * w, low)], 40)
+        inner = curve([(0, -108), (34, -98), (68, -74), (88 * w, -36), (97 * w, 14), (106 * w, low)], 40)
     else:
-        inner = curve([(0, -112), (46, -108), (80, -84), (97 * w, -44), (106 * w, low)], 40)
+        inner = curve([(0, -98), (46, -95), (78, -76), (96 * w, -42), (106 * w, low)], 40)
     cap = c.fill(np.vstack([outer, inner]), blur=1.6, mirror=True)
     behind = None
     if person.style == "long":

@@ -79,28 +79,28 @@ def pose(units: Units, *, lips: float = 1.0) -> Pose:
     a1, a2, a4, a9 = au(1), au(2), au(4), au(9)
     brow = curve(
         [
-            (19 - 5 * a4, -29 - 13 * a1 + 12 * a4 + 4 * a9),
-            (37 - 3 * a4, -37 - 7 * a1 - 6 * a2 + 9 * a4 + 3 * a9),
-            (60 - 1 * a4, -39 - 13 * a2 + 5 * a4 + 3 * a1),
-            (82, -28 - 9 * a2 + 3 * a4 + 4 * a1),
+            (18 - 5 * a4, -22 - 13 * a1 + 10 * a4 + 4 * a9),
+            (36 - 3 * a4, -29 - 8 * a1 - 6 * a2 + 8 * a4 + 3 * a9),
+            (60 - 1 * a4, -33 - 14 * a2 + 5 * a4 + 3 * a1),
+            (84, -20 - 10 * a2 + 2 * a4 + 5 * a1),
         ]
     )
 
     shut = min(1.0, au(43))
-    lift = max(0.0, 9.5 + 6 * au(5) - 1.5 * au(7) - 2.0 * au(6) - 1.0 * a4 - 1.5 * a9) * (1 - shut)
-    drop = 7.5 + 1.0 * au(5) - 3.0 * au(6) - 3.0 * au(7) - 2.0 * a9 - 1.0 * shut
+    lift = max(0.0, 8.4 + 6.5 * au(5) - 1.5 * au(7) - 2.0 * au(6) - 1.0 * a4 - 1.5 * a9) * (1 - shut)
+    drop = 6.6 + 1.0 * au(5) - 3.0 * au(6) - 3.0 * au(7) - 2.0 * a9 - 1.0 * shut
     s = np.linspace(0, 1, 24, dtype=np.float32)
     bow = np.clip(np.sin(np.pi * s**0.92), 0, 1) ** 0.8
     base = np.stack([27 + 47 * s, 4 - 5 * s], 1)
     droop = 3.0 * a1 * a4 * s**2
     upper = base + np.stack([0 * s, droop - lift * bow + drop * shut * bow], 1)
     lower = base + np.stack([0 * s, drop * np.clip(np.sin(np.pi * s**1.1), 0, 1) ** 0.9], 1)
-    gap = 7.5 - 2.0 * au(5) - 2.5 * a4 + 2.5 * a1 + 4 * shut
+    gap = 6.0 - 2.0 * au(5) - 2.5 * a4 + 2.5 * a1 + 4 * shut
     crease = upper - np.stack([0 * s, gap * np.sin(np.pi * np.clip(s, 0.06, 0.96)) ** 0.5], 1)
 
     jaw = au(26)
     corner_x = 39 + 12 * au(12) + 10 * au(20) - 4 * au(23) - 6 * jaw - 3 * au(17) + 2 * au(10)
-    corner_y = 114 - 15 * au(12) + 9 * au(15) + 4 * au(20) + 7 * jaw - 2 * au(17) - 2 * au(10)
+    corner_y = 112 - 15 * au(12) + 9 * au(15) + 4 * au(20) + 7 * jaw - 2 * au(17) - 2 * au(10)
     thin = (1 - 0.5 * au(23)) * (1 - 0.25 * au(12)) * lips
     part = au(25)
     raised = 7 * au(10) + 4 * a9 + 3 * au(17)

@@ -56,7 +56,8 @@ class Capture:
     With `once` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
     Media time and sequence numbers go on over a reconnect.
 
-    `beat` is called whenever the thread turns, at least every stall time-out.
+    `beat` is called whenever the thread turns, at least every stall time-out; `ended` when it
+    will not turn again.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Capture:
         wait: Callable[[float], bool] | None = None,
         rng: random.Random | None = None,
         beat: Callable[[], None] = lambda: None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = settings.name
         self.error: Exception | None = None
@@ -89,6 +91,7 @@ class Capture:
         self._wait = wait or stop.wait
         self._rng = rng or random.Random()
         self._beat = beat
+        self._ended = ended
         self._live = is_live(settings)
         self._delay_s = FIRST_DELAY_S
         self._seq = 0
@@ -135,6 +138,7 @@ class Capture:
         finally:
             self._metrics.stream_up.labels(self.name).set(0)
             self._mailbox.close()
+            self._ended()
 
     def run_once(self) -> None:
         """Open the source and read it until it ends or the stream stops. Raises SourceError;

@@ -20,6 +20,7 @@ from daemon.status import Board
 from daemon.stream import Stream
 
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
+CAPTURE_STALLS = 10.0  # opening and reading have time-outs of their own, some of them in a row
 CLOSE_S = 6.0  # what the sinks of a stream may take to finish their files, together
 
 
@@ -45,9 +46,12 @@ class Pipeline:
         board.add(stream.name, labels)
         metrics.add_stream(stream.name, labels)
         self.name = stream.name
-        self._loop = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
+        turns = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
+        opens = health.loop(f"capture {stream.name}", CAPTURE_STALLS * stream.stall_timeout_s)
         self.mailbox = mailbox_for(stream, metrics)
-        self.capture = Capture(stream, self.mailbox, metrics, board, stop=stop, once=once)
+        self.capture = Capture(
+            stream, self.mailbox, metrics, board, stop=stop, once=once, beat=opens, ended=opens.end
+        )
         self.writers = [
             Writer(
                 make_sink(sink, live=not keep_all, jpegs=jpegs),
@@ -71,7 +75,8 @@ class Pipeline:
             metrics=metrics,
             board=board,
             stop=stop,
-            beat=self._loop,
+            beat=turns,
+            ended=turns.end,
             publish=publish,
         )
 
@@ -92,7 +97,6 @@ class Pipeline:
         self.mailbox.close()
         self.capture.join(2.0)
         self.stream.join(2.0)
-        self._loop.end()
         for writer in self.writers:
             writer.close(max(0.5, end_s - time.monotonic()))
 

@@ -68,6 +68,7 @@ class Stream:
         stop: threading.Event,
         clock: Callable[[], float] = time.time,
         beat: Callable[[], None] = lambda: None,
+        ended: Callable[[], None] = lambda: None,
         publish: Callable[[Reading], None] = lambda reading: None,
     ) -> None:
         self.name = name
@@ -83,6 +84,7 @@ class Stream:
         self._stop = stop
         self._clock = clock
         self._beat = beat
+        self._ended = ended
         self._publish = publish
         self._overlay = Overlay(settings.overlay)
         self._inbox: deque[Result] = deque(maxlen=INBOX)
@@ -108,12 +110,12 @@ class Stream:
         while not self._stop.is_set():
             try:
                 self.run_once()
-                return
+                break
             except Exception as error:
                 self.error = error
                 if self._keep_all:
                     self._mailbox.close()
-                    return
+                    break
                 known = f"{type(error).__name__}: {error}"
                 log.error(
                     "stream %s: %s; restarting", self.name, known, exc_info=known not in faults
@@ -122,6 +124,7 @@ class Stream:
                 self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
                 self._stop.wait(RESTART_S[min(tries, len(RESTART_S) - 1)])
                 tries += 1
+        self._ended()
 
     def run_once(self) -> None:
         """Process frames until the mailbox is closed and empty. Raises whatever a step raises."""

@@ -203,6 +203,6 @@ def _page_routes() -> list[Route]:
 async def _error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = error.detail
-    if error.status_code == 404 and not request.path_params:
+    if detail == "Not Found":  # Starlette's own: no route fits.
         detail = f"nothing is at {request.url.path}"
     return JSONResponse({"error": detail}, error.status_code, error.headers)

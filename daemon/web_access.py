@@ -84,9 +84,8 @@ class Access:
 
     def _has_bearer(self, request: Request) -> bool:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(
-            token.strip().encode(), self._token
-        )
+        sent = token.strip().encode("latin-1")  # The bytes as they came.
+        return scheme.lower() == "bearer" and hmac.compare_digest(sent, self._token)
 
     def _has_cookie(self, request: Request) -> bool:
         return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self._cookie)

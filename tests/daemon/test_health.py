@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from daemon.errors import Reason
+from daemon.health import Health
+from daemon.status import StreamStatus
+
+
+class Clock:
+    """Time by hand: what is tested is what happens after many seconds."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_loop_that_stops_turning_is_named() -> None:
+    clock = Clock()
+    health = Health(clock)
+    capture = health.loop("capture lobby", 10)
+    batcher = health.loop("batcher", 2)
+    clock.now_s += 1.5
+    capture()
+    batcher()
+    assert health.is_alive() == (True, "2 loops turn")
+    clock.now_s += 5
+    alive, reason = health.is_alive()
+    assert not alive
+    assert reason == "batcher has not turned for 5.0 s (limit 2 s)"
+    batcher()
+    assert health.is_alive()[0]
+
+
+def test_a_loop_that_never_turned_is_found_too() -> None:
+    clock = Clock()
+    health = Health(clock)
+    health.loop("capture lobby", 10)
+    clock.now_s += 11
+    assert health.is_alive() == (False, "capture lobby has not turned for 11.0 s (limit 10 s)")
+
+
+def test_a_loop_that_ends_is_no_longer_watched() -> None:
+    clock = Clock()
+    health = Health(clock)
+    with health.loop("stream lobby", 1) as beat:
+        beat()
+    beat()
+    beat.end()
+    clock.now_s += 60
+    assert health.is_alive() == (True, "0 loops turn")
+
+
+def test_progress_counts_turns_and_stands_still_without() -> None:
+    clock = Clock()
+    health = Health(clock)
+    one, two = health.loop("one", 10), health.loop("two", 10)
+    assert health.progress() == 0
+    for _ in range(3):
+        one()
+    two()
+    clock.now_s += 5
+    assert health.progress() == 4
+
+
+def test_ready_wants_models_and_one_stream_that_delivers() -> None:
+    health = Health(Clock())
+    down = StreamStatus("lobby", "down", 0.0, reason=Reason.TIMEOUT)
+    live = StreamStatus("door", "live", 0.0)
+    assert health.is_ready([live]) == (False, "the models are not loaded yet")
+    health.models_loaded = True
+    assert health.is_ready([down]) == (False, "no stream delivers: lobby is down (timeout)")
+    assert health.is_ready([down, live]) == (True, "1 of 2 streams deliver")
+    assert health.is_ready([]) == (False, "no stream delivers: none is configured")

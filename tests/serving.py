@@ -1,0 +1,125 @@
+"""A running web server on a free port, fed by real threads as streams would feed it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import cv2
+import httpx
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from daemon.feed import Feed, JpegFeed
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.reading import FaceView, Quality, Reading
+from daemon.settings import COLOURS, DaemonSettings
+from daemon.status import Board
+from daemon.web import MAX_READERS, make_app
+from daemon.web_server import READER_TIMEOUT_S, WebServer
+
+LABELS = [label for label in COLOURS if label != "unknown"]
+HAPPY = {label: 0.88 if label == "happy" else 0.02 for label in LABELS}
+BOX_PX = (60, 40, 80, 80)
+FRAME_PX = (320, 180)
+
+
+def picture(number: int, noise: int = 0) -> bytes:
+    """A JPEG whose grey level is `number` modulo 200; `noise` (0..55) makes it large."""
+    random = np.random.default_rng(number).integers(0, noise + 1, (180, 320), np.uint8)
+    image = np.full((180, 320), number % 200, np.uint8) + random
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def reading(stream: str, seq: int) -> Reading:
+    quality = Quality(80, 0.1, None)
+    return Reading(
+        stream, seq, seq / 25, 1.7e9, 1, BOX_PX, FRAME_PX, "happy", HAPPY, quality, 10, "test", 9.0
+    )
+
+
+def happy_face(track: int = 1) -> FaceView:
+    return FaceView(track, BOX_PX, "happy", HAPPY, 0.05)
+
+
+class House:
+    """Everything that the web server reads, and the server."""
+
+    def __init__(
+        self,
+        streams: Sequence[str],
+        settings: DaemonSettings | None = None,
+        max_readers: int = MAX_READERS,
+        reader_timeout_s: float = READER_TIMEOUT_S,
+    ) -> None:
+        settings = settings or DaemonSettings()
+        self.board = Board(time.time)
+        self.health = Health(time.monotonic)
+        self.metrics = Metrics(CollectorRegistry())
+        self.readings: Feed[Reading] = Feed(256)
+        self.feeds: dict[str, JpegFeed] = {}
+        for name in streams:
+            self.feeds[name] = JpegFeed()
+            self.board.add(name, ["mjpeg", "events"])
+            self.metrics.add_stream(name, ["mjpeg", "events"])
+        app = make_app(
+            self.board,
+            self.metrics,
+            self.health,
+            self.feeds,
+            self.readings,
+            settings,
+            "1.2.3",
+            max_readers=max_readers,
+        )
+        self.web = WebServer(app, settings.host, 0, reader_timeout_s)
+        self._stopping = threading.Event()
+        self._publishers: list[threading.Thread] = []
+
+    def client(self, **options: object) -> httpx.Client:
+        return httpx.Client(base_url=self.web.url, timeout=10, trust_env=False, **options)  # type: ignore[arg-type]
+
+    def publish(self, stream: str, interval_s: float = 0.02, noise: int = 0) -> None:
+        """Go live with a picture, a face and a reading every `interval_s`, from a thread."""
+        thread = threading.Thread(
+            target=self._publish, args=(stream, interval_s, noise), name=f"publish {stream}"
+        )
+        self._publishers.append(thread)
+        thread.start()
+
+    def _publish(self, stream: str, interval_s: float, noise: int) -> None:
+        jpegs = [picture(number, noise) for number in range(20)]
+        seq = 0
+        self.board.set_state(stream, "live")
+        while not self._stopping.wait(interval_s):
+            self.feeds[stream].publish(jpegs[seq % len(jpegs)])
+            self.readings.publish(reading(stream, seq))
+            self.metrics.frames.labels(stream).inc()
+            seq += 1
+            self.board.set_view(stream, seq, 1 / interval_s, [happy_face()])
+
+    def stop_publishing(self) -> None:
+        self._stopping.set()
+        for thread in self._publishers:
+            thread.join(5)
+        self._publishers.clear()
+        self._stopping.clear()
+
+
+@contextmanager
+def serving(
+    *streams: str,
+    settings: DaemonSettings | None = None,
+    max_readers: int = MAX_READERS,
+    reader_timeout_s: float = READER_TIMEOUT_S,
+) -> Iterator[House]:
+    house = House(streams, settings, max_readers, reader_timeout_s)
+    house.web.start()
+    try:
+        yield house
+    finally:
+        house.stop_publishing()
+        house.web.stop(5)

@@ -34,6 +34,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export DEBIAN_FRONTEND := noninteractive
 
+# `grep >/dev/null` and not `grep -q`, which leaves early: pipefail would call that a failure.
+
 # Shell: say in plain words what happens.
 say = echo "affectd:"
 
@@ -58,7 +60,7 @@ define need
 need() {
   local package missing=() sudo=()
   for package in "$$@"; do
-    dpkg-query -W -f='$${db:Status-Abbrev}\n' "$$package" 2>/dev/null | grep -q ^ii ||
+    dpkg-query -W -f='$${db:Status-Abbrev}\n' "$$package" 2>/dev/null | grep ^ii >/dev/null ||
       missing+=("$$package")
   done
   [ $${#missing[@]} -gt 0 ] || return 0
@@ -77,8 +79,8 @@ need() {
   "$${sudo[@]}" apt-get update -qq
   local wanted=()
   for package in "$${missing[@]}"; do
-    if apt-cache policy "$$package" | grep -q 'Candidate: [^(]' ||
-       apt-cache showpkg "$$package" | grep -A1 '^Reverse Provides' | grep -q " "; then
+    if apt-cache policy "$$package" | grep 'Candidate: [^(]' >/dev/null ||
+       apt-cache showpkg "$$package" | sed '1,/^Reverse Provides/d' | grep . >/dev/null; then
       wanted+=("$$package")
     else
       $(say) "this system has no package $$package" >&2
@@ -87,6 +89,20 @@ need() {
   [ $${#wanted[@]} -gt 0 ] || return 1
   "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "$${wanted[@]}" >/dev/null
+}
+endef
+
+# Shell: a virtual environment with pip in folder $1, unless there is one.
+define make_venv
+make_venv() {
+  local python version clear=()
+  if "$$1/bin/python" -c 'import pip' 2>/dev/null; then return; fi
+  "$$1/bin/python" -c '' 2>/dev/null || clear=(--clear)
+  python="$$(find_python)"
+  version="$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+  "$$python" -c 'import ensurepip' 2>/dev/null || need "python$$version-venv"
+  $(say) "making a virtual environment in $$1 with Python $$version"
+  "$$python" -m venv "$${clear[@]}" "$$1"
 }
 endef
 
@@ -150,20 +166,15 @@ format: .venv/set-up/dev
 .venv/set-up/venv:
 	$(find_python)
 	$(need)
-	python="$$(find_python)"
-	if ! $(PY) -c 'import pip' 2>/dev/null; then
-	  version="$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-	  "$$python" -c 'import ensurepip' 2>/dev/null || need "python$$version-venv"
-	  $(say) "making a virtual environment in .venv with $$("$$python" --version)"
-	  "$$python" -m venv --clear .venv
-	fi
+	$(make_venv)
+	make_venv .venv
 	mkdir -p $(@D)
 	touch $@
 
 .setup/libraries:
 	$(need)
 	for library in $(RUNTIME_LIBRARIES); do
-	  if ! PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q "$$library "; then
+	  if ! PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p | grep "$$library " >/dev/null; then
 	    need $(RUNTIME_PACKAGES)
 	    break
 	  fi
@@ -223,13 +234,8 @@ install-venv: .setup/libraries
 	$(find_python)
 	$(need)
 	$(pip)
-	python="$$(find_python)"
-	if ! $(PREFIX)/venv/bin/python -c 'import pip' 2>/dev/null; then
-	  version="$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-	  "$$python" -c 'import ensurepip' 2>/dev/null || need "python$$version-venv"
-	  $(say) "making a virtual environment in $(PREFIX)/venv"
-	  "$$python" -m venv --clear $(PREFIX)/venv
-	fi
+	$(make_venv)
+	make_venv $(PREFIX)/venv
 	$(say) "installing affectd into $(PREFIX)/venv; the first time takes some minutes"
 	pip $(PREFIX)/venv/bin/python $(TORCH)
 	pip $(PREFIX)/venv/bin/python --upgrade .

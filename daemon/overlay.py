@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import av
 
@@ -44,6 +45,38 @@ class _Kept:
     panel: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Chart:
+    """The measures of a bar chart and the names down its side."""
+
+    names: glyphs.Strip
+    pitch: int
+    pad: int
+    gap: int
+    bar_width: int
+    bar_height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width = self.names.width + self.gap + self.bar_width + 2 * self.pad
+        return width, self.names.height + 2 * self.pad
+
+
+@lru_cache(maxsize=64)
+def _chart(labels: tuple[str, ...], label_px: int) -> _Chart:
+    """The chart beside a label of `label_px`: its text is a quarter smaller."""
+    size_px = max(_MIN_TEXT_PX + 1, round(0.75 * label_px))
+    pitch = even(1.2 * size_px)
+    return _Chart(
+        names=glyphs.column(tuple(map(_short, labels)), size_px, pitch),
+        pitch=pitch,
+        pad=max(4, even(0.4 * size_px)),
+        gap=max(4, even(0.35 * size_px)),
+        bar_width=even(3.6 * size_px),
+        bar_height=max(4, even(0.6 * size_px)),
+    )
+
+
 @dataclass(slots=True)
 class _Face:
     view: FaceView
@@ -52,6 +85,7 @@ class _Face:
     size_px: int
     stale: bool
     plate: tuple[int, Rect, list[tuple[glyphs.Strip, _Style]]] | None = None
+    chart: _Chart | None = None
     panel: tuple[int, Rect] | None = None
 
 
@@ -83,8 +117,8 @@ class Overlay:
         for face in shown:
             self._draw_box(canvas, system, face)
         for face in shown:
-            if face.panel:
-                self._draw_panel(canvas, system, face, face.panel[1])
+            if face.panel and face.chart:
+                self._draw_chart(canvas, system, face, face.chart, face.panel[1])
         for face in shown:
             if face.plate:
                 _draw_plate(canvas, face.plate[1], face.plate[2])
@@ -133,14 +167,17 @@ class Overlay:
                 face.plate = *found, parts
                 taken.append(found[1])
         for face in shown:
-            if not (self._settings.bars and face.plate and _has_bars(face)):
+            if not (self._settings.bars and face.plate and _judged(face.view)):
+                continue
+            face.chart = _chart(tuple(face.view.probabilities), face.size_px)
+            if face.box.height < 0.5 * face.chart.size[1]:  # Too far away for its bars.
                 continue
             before = self._kept.get(face.view.track)
             others = [box for box in boxes if box is not face.visible]
             face.panel = placing.panel(
                 face.visible,
                 face.plate[1],
-                _Panel.of(face).size,
+                face.chart.size,
                 whole,
                 others,
                 taken,
@@ -181,24 +218,25 @@ class Overlay:
         if face.view.label is None:
             stroke = max(2, even(stroke / 2))
         shadow = max(2, even(stroke / 2))
-        dark = system.paint(DARK)
+        dark = system.paint(DARK).y
         around = Rect(box.x0 - shadow, box.y0 - shadow, box.x1 + shadow, box.y1 + shadow)
         for side in _sides(around, shadow):
-            canvas.tint(side, dark, 0.5)
+            canvas.shade(side, dark, 0.5)
         for side in _sides(box, stroke):
             canvas.fill(side, paint)
 
-    def _draw_panel(self, canvas: Canvas, system: ColourSystem, face: _Face, where: Rect) -> None:
-        panel = _Panel.of(face)
+    def _draw_chart(
+        self, canvas: Canvas, system: ColourSystem, face: _Face, chart: _Chart, where: Rect
+    ) -> None:
         canvas.tint(where, system.paint(DARK), _PANEL_OPACITY)
-        left, top = where.x0 + panel.pad, where.y0 + panel.pad
-        canvas.write(panel.names, left, top, system.paint(LIGHT))
-        left += panel.names.width + panel.gap
+        left, top = where.x0 + chart.pad, where.y0 + chart.pad
+        canvas.write(chart.names, left, top, system.paint(LIGHT))
+        left += chart.names.width + chart.gap
         for row, (label, probability) in enumerate(face.view.probabilities.items()):
-            y = top + row * panel.pitch + (panel.pitch - panel.bar_height) // 4 * 2
-            length = max(2, even(panel.bar_width * min(1.0, max(0.0, probability))))
+            y = top + row * chart.pitch + (chart.pitch - chart.bar_height) // 4 * 2
+            length = max(2, even(chart.bar_width * min(1.0, max(0.0, probability))))
             paint = self._style(system, label, face.stale).fill
-            canvas.fill(Rect(left, y, left + length, y + panel.bar_height), paint)
+            canvas.fill(Rect(left, y, left + length, y + chart.bar_height), paint)
 
     def _style(self, system: ColourSystem, label: str | None, stale: bool) -> _Style:
         key = system, label, stale
@@ -211,42 +249,8 @@ class Overlay:
         return self._styles[key]
 
 
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """The measures of a bar chart."""
-
-    names: glyphs.Strip
-    pitch: int
-    pad: int
-    gap: int
-    bar_width: int
-    bar_height: int
-
-    @classmethod
-    def of(cls, face: _Face) -> _Panel:
-        size_px = max(_MIN_TEXT_PX + 1, round(0.75 * face.size_px))
-        pitch, pad = even(1.2 * size_px), max(4, even(0.4 * size_px))
-        names = glyphs.column(tuple(map(_short, face.view.probabilities)), size_px, pitch)
-        return cls(
-            names,
-            pitch,
-            pad,
-            max(4, even(0.35 * size_px)),
-            even(3.6 * size_px),
-            max(4, even(0.6 * size_px)),
-        )
-
-    @property
-    def size(self) -> tuple[int, int]:
-        width = self.names.width + self.gap + self.bar_width + 2 * self.pad
-        return width, self.names.height + 2 * self.pad
-
-
-def _has_bars(face: _Face) -> bool:
-    """A face far away, or one that affectd does not judge, gets no bars."""
-    if face.view.label in (None, UNKNOWN) or not face.view.probabilities:
-        return False
-    return face.box.height >= 0.5 * _Panel.of(face).size[1]
+def _judged(view: FaceView) -> bool:
+    return view.label not in (None, UNKNOWN) and bool(view.probabilities)
 
 
 def _draw_plate(canvas: Canvas, where: Rect, parts: Sequence[tuple[glyphs.Strip, _Style]]) -> None:

@@ -53,15 +53,30 @@ class Rect(NamedTuple):
 
     def within(self, other: Rect) -> Rect:
         """What both cover; its area is 0 where they do not meet."""
+        a0, b0, a1, b1 = self
+        c0, d0, c1, d1 = other
         return Rect(
-            max(self.x0, other.x0),
-            max(self.y0, other.y0),
-            min(self.x1, other.x1),
-            min(self.y1, other.y1),
+            a0 if a0 > c0 else c0,
+            b0 if b0 > d0 else d0,
+            a1 if a1 < c1 else c1,
+            b1 if b1 < d1 else d1,
         )
 
     def covers(self, other: Rect) -> bool:
-        return self.within(other) == other
+        return (
+            self.x0 <= other.x0
+            and self.y0 <= other.y0
+            and self.x1 >= other.x1
+            and self.y1 >= other.y1
+        )
+
+    def shared(self, other: Rect) -> int:
+        """Pixels that both cover."""
+        if self.x0 >= other.x1 or other.x0 >= self.x1:
+            return 0
+        if self.y0 >= other.y1 or other.y0 >= self.y1:
+            return 0
+        return self.within(other).area
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +134,16 @@ class Canvas:
         rect = rect.within(self.frame)
         if not rect.area:
             return
-        whole = slice(rect.y0, rect.y1), slice(rect.x0, rect.x1)
-        for part, where, value in zip(
-            self._planes, (whole, _halved(rect), _halved(rect)), paint, strict=True
-        ):
-            region = part[where]
-            region[...] = cv2.convertScaleAbs(region, alpha=1 - opacity, beta=value * opacity)
+        luma, *chroma = self._planes
+        _mix(luma[rect.y0 : rect.y1, rect.x0 : rect.x1], paint.y, opacity)
+        for part, value in zip(chroma, paint[1:], strict=True):
+            _mix(part[_halved(rect)], value, opacity)
+
+    def shade(self, rect: Rect, luma: int, opacity: float) -> None:
+        """As `tint`, the picture's colours left as they are."""
+        rect = rect.within(self.frame)
+        if rect.area:
+            _mix(self._planes[0][rect.y0 : rect.y1, rect.x0 : rect.x1], luma, opacity)
 
     def write(self, strip: Strip, x: int, y: int, paint: Paint) -> None:
         """Blend `paint` through the mask `strip`, whose top left comes to (x, y), both even."""
@@ -137,11 +156,17 @@ def _halved(rect: Rect) -> tuple[slice, slice]:
     return slice(rect.y0 // 2, (rect.y1 + 1) // 2), slice(rect.x0 // 2, (rect.x1 + 1) // 2)
 
 
+def _mix(region: NDArray[np.uint8], value: int, opacity: float) -> None:
+    cv2.convertScaleAbs(region, region, 1 - opacity, value * opacity)
+
+
 def _blend(part: NDArray[np.uint8], alpha: Alpha, x: int, y: int, value: int) -> None:
     left, top = max(0, -x), max(0, -y)
     region = part[max(0, y) : max(0, y + alpha.shape[0]), max(0, x) : max(0, x + alpha.shape[1])]
     height, width = region.shape
     if not region.size:
         return
-    change = (value - region.astype(np.int16)) * alpha[top : top + height, left : left + width]
-    region += (change // OPAQUE).astype(np.uint8)  # Wraps around to the right sum.
+    change = np.subtract(value, region, dtype=np.int16)
+    change *= alpha[top : top + height, left : left + width]
+    change //= OPAQUE
+    region += change.astype(np.uint8)  # Wraps around to the right sum.

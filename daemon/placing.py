@@ -88,8 +88,8 @@ def _scored(
     for index, place in enumerate(places):
         if not frame.covers(place):
             continue
-        hidden = sum(place.within(face).area for face in faces)
-        hidden += _TEXT * sum(place.within(text).area for text in taken)
+        hidden = sum([place.shared(face) for face in faces])
+        hidden += _TEXT * sum([place.shared(text) for text in taken])
         cost = hidden / place.area + _ORDER * index
         scored.append((cost - (_HEAD_START if index == before else 0.0), index, place))
     return scored

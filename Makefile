@@ -153,7 +153,11 @@ check: test
 
 .PHONY: bench
 bench: .venv/set-up/dev
-	$(PY) -m pytest tests/bench -s -p no:xdist
+	for bench in tests/bench/[a-z]*.py; do
+	  bench="$$(basename "$$bench" .py)"
+	  $(say) "benchmark: $$bench"
+	  $(PY) -m "tests.bench.$$bench"
+	done
 
 .PHONY: format
 format: .venv/set-up/dev

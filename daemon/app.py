@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from daemon import logs, models
 from daemon.config_file import Loaded
 from daemon.environment import faults
-from daemon.errors import EnvironmentFault
+from daemon.errors import EnvironmentClashError
 from daemon.feed import Feed, JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
@@ -45,7 +45,7 @@ def run_daemon(loaded: Loaded, config: Path) -> int:
     logs.set_up(settings.daemon.log_level, loaded.secrets)
     found = faults()
     if found:
-        raise EnvironmentFault("\n".join(found))
+        raise EnvironmentClashError("\n".join(found))
     log.info("affectd %s, configured by %s", affectd_version(), config)
     stop = threading.Event()
     with _signals(stop):

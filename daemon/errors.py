@@ -1,11 +1,11 @@
 """Every error that affectd names, and the closed list of reasons why a stream is down.
 
 AffectdError
-├── ConfigError       the configuration does not validate (exit code 2)
-├── EnvironmentFault  another distribution owns one of our import names, or cv2
+├── ConfigError            the configuration does not validate (exit code 2)
+├── EnvironmentClashError another distribution owns one of our import names, or cv2
 ├── EventsError       a file of readings cannot be turned into a table
-├── SourceError       a source cannot be opened or read; carries a Reason
-└── SinkError         a sink cannot be written; carries a Reason
+├── SourceError            a source cannot be opened or read; carries a Reason
+└── SinkError              a sink cannot be written; carries a Reason
 
 Detectors and classifiers have trees of their own (`detectors/errors.py`,
 `classifiers/errors.py`), since they do not import the daemon.
@@ -43,7 +43,7 @@ class ConfigError(AffectdError):
     """The configuration does not validate; the message names file, key and what is accepted."""
 
 
-class EnvironmentFault(AffectdError):
+class EnvironmentClashError(AffectdError):
     """The Python environment holds a distribution that clashes with affectd."""
 
 

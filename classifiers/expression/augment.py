@@ -54,7 +54,9 @@ def _light(x: torch.Tensor, how: Augmentation) -> torch.Tensor:
 def _degrade(x: torch.Tensor, share: float) -> torch.Tensor:
     """Make a share of the batch look like a small, far face: fewer pixels, and noise."""
     n, size = x.shape[0], x.shape[-1]
-    few = max(1, round(n * share))
+    few = round(n * share)
+    if not few:
+        return x
     pick = torch.randperm(n, device=x.device)[:few]
     small_px = int(torch.randint(size * 2 // 5, size * 9 // 10, ()).item())
     small = F.interpolate(x[pick].unsqueeze(1), small_px, mode="area")

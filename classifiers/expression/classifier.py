@@ -36,7 +36,7 @@ class ExpressionClassifier:
         self.unknown_below = record.unknown_below
         self.tta = tta
         self.record = record
-        self._net = fuse(net.eval()).to(device, memory_format=torch.channels_last)
+        self._net = fuse(net.eval()).to(device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(

@@ -89,9 +89,8 @@ class _Run:
         self.device = device
         self.images = torch.from_numpy(faces.images).to(device)
         self.labels = torch.from_numpy(faces.labels).to(device)
-        self.net = build(recipe.architecture, recipe.options).to(
-            device, memory_format=torch.channels_last
-        )
+        net = build(recipe.architecture, recipe.options)
+        self.net = net.to(device).to(memory_format=torch.channels_last)
         self.ema = AveragedModel(
             self.net,
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]
@@ -100,7 +99,10 @@ class _Run:
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         plain = [p for p in self.net.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain}],
+            [
+                {"params": decayed, "weight_decay": recipe.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=True,

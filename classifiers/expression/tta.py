@@ -55,6 +55,6 @@ def mean_probabilities(
     x = views(standardise(faces), crop_px, tta)  # [T, N, 1, c, c]
     crops, n = x.shape[:2]
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    logits = net(x).float().view(crops, n, -1)
+    logits: torch.Tensor = net(x).float().view(crops, n, -1)  # [T, N, 7]
     mean = logits.softmax(-1).mean(0)
     return (mean.clamp_min(1e-12).log() / temperature).softmax(-1)

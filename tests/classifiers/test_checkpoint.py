@@ -1,0 +1,162 @@
+"""Weights and records on disk, and every way in which they can fail to fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from classifiers import checkpoint
+from classifiers.checkpoint import Record, record_path
+from classifiers.errors import CheckpointError
+from classifiers.expression import LABELS
+from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
+from classifiers.expression.models import VGG10
+
+OPTIONS = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
+
+
+def record(**changes: object) -> Record:
+    plain: dict[str, object] = {
+        "name": "tiny",
+        "family": "expression",
+        "architecture": "vgg10",
+        "options": OPTIONS,
+        "labels": list(LABELS),
+        "input_px": 48,
+        "crop_px": 44,
+        "normalisation": "per_crop",
+        "temperature": 1.5,
+        "unknown_below": 0.4,
+        "data_set": "none",
+        "data_sha256": "",
+        "recipe": {},
+        "seed": 1,
+        "commit": "",
+    }
+    return Record(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path / "tiny.safetensors"
+    checkpoint.save(path, VGG10(**OPTIONS), record())  # type: ignore[arg-type]
+    return path
+
+
+def faces(count: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(1).integers(0, 256, (count, 48, 48), dtype=np.uint8)
+
+
+def test_a_saved_net_comes_back_with_its_record(weights: Path) -> None:
+    again = checkpoint.read_record(weights)
+    assert again.temperature == 1.5
+    net = VGG10(**OPTIONS)  # type: ignore[arg-type]
+    checkpoint.load_into(weights, net, again)
+    torch.manual_seed(3)
+    first = VGG10(**OPTIONS)  # type: ignore[arg-type]
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, net.state_dict()[name])
+
+
+def test_a_classifier_knows_its_name_and_gives_probabilities(weights: Path) -> None:
+    classifier = ExpressionClassifier.load(weights, device="cpu")
+    assert classifier.name == f"tiny-{checkpoint.read_record(weights).sha256[:7]}"
+    guessed = classifier.predict(faces(3))
+    assert guessed.shape == (3, 7)
+    assert guessed.dtype == np.float32
+    assert guessed.sum(1) == pytest.approx(np.ones(3), abs=1e-5)
+
+
+def test_one_face_is_read_alike_alone_and_in_company(weights: Path) -> None:
+    classifier = ExpressionClassifier.load(weights, device="cpu")
+    batch = faces(5)
+    assert classifier.predict(batch[2:3])[0] == pytest.approx(
+        classifier.predict(batch)[2], abs=1e-5
+    )
+
+
+def test_fused_batch_norms_change_nothing() -> None:
+    torch.manual_seed(1)
+    net = VGG10(**OPTIONS)  # type: ignore[arg-type]
+    net(torch.randn(16, 1, 44, 44))  # gives the batch norms statistics
+    net.eval()
+    x = torch.randn(4, 1, 44, 44)
+    with torch.inference_mode():
+        before = net(x)
+        after = fuse(net)(x)
+    assert torch.allclose(before, after, atol=1e-5)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+
+
+def test_missing_weights_and_missing_record_are_named(weights: Path, tmp_path: Path) -> None:
+    record_path(weights).rename(tmp_path / "elsewhere.json")
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: its record tiny\.json is miss"):
+        ExpressionClassifier.load(weights)
+    (tmp_path / "elsewhere.json").rename(record_path(weights))
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: no such weights file"):
+        ExpressionClassifier.load(weights)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.99])
+def test_cut_weights_are_an_error(weights: Path, kept: float) -> None:
+    content = weights.read_bytes()
+    weights.write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: cut short or not"):
+        ExpressionClassifier.load(weights)
+
+
+def test_weights_of_another_architecture_are_an_error(weights: Path) -> None:
+    other = {**OPTIONS, "widths": [4, 4, 8, 16]}
+    path = record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "options": other}))
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors.*tiny\.json do not fit"):
+        ExpressionClassifier.load(weights)
+
+
+def test_weights_that_were_changed_after_the_record_are_an_error(weights: Path) -> None:
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        ExpressionClassifier.load(weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architecture": "alexnet"}, "accepted: vgg10"),
+        ({"family": "circle"}, "not an expression net"),
+        ({"labels": ["happy", "sad"]}, "labels are happy, sad"),
+    ],
+)
+def test_a_record_of_something_else_is_an_error(
+    weights: Path, change: dict[str, object], said: str
+) -> None:
+    path = record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=said):
+        ExpressionClassifier.load(weights)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "x"}'])
+def test_a_record_that_is_none_is_an_error(weights: Path, content: str) -> None:
+    record_path(weights).write_text(content)
+    with pytest.raises(CheckpointError, match=r"tiny\.json"):
+        ExpressionClassifier.load(weights)
+
+
+def test_a_name_that_was_not_shipped_is_an_error_that_lists_those_that_were() -> None:
+    with pytest.raises(CheckpointError, match="accepted: default"):
+        ExpressionClassifier.load("best")
+
+
+def test_shipped_weights_have_learnt_by_their_own_record() -> None:
+    assert "default" in shipped()
+    classifier = ExpressionClassifier.load("default", device="cpu")
+    assert classifier.record.scores["public_ten_crop"] >= 0.62

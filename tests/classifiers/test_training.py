@@ -1,0 +1,216 @@
+"""Training for real, on little: a made data set of faces that are bars at seven angles."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from classifiers import checkpoint
+from classifiers.errors import CheckpointError, DataError, RecipeError, TrainingError
+from classifiers.expression import LABELS, data
+from classifiers.expression.augment import Augmentation, augment
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.evaluate import accuracy, classify, fit_temperature
+from classifiers.expression.recipe import Recipe, read
+from classifiers.expression.train import Progress, train
+from classifiers.expression.tta import standardise
+
+
+def bar(index: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A face of class `index`: a bar at its own angle, in noise and with some shift."""
+    angle = math.pi * index / len(LABELS)
+    image = rng.normal(120, 12, (48, 48))
+    centre = 24 + rng.uniform(-3, 3, 2)
+    across = np.array([math.cos(angle), math.sin(angle)]) * 18
+    start, end = (centre - across).astype(int), (centre + across).astype(int)
+    canvas = np.clip(image, 0, 255).astype(np.uint8)
+    cv2.line(canvas, start.tolist(), end.tolist(), 230, 5)
+    return canvas
+
+
+@pytest.fixture(scope="module")
+def fer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FER2013's folder layout with 60 faces a class to train on and 12 to test on."""
+    root = tmp_path_factory.mktemp("fer")
+    rng = np.random.default_rng(0)
+    for index, label in enumerate(LABELS):
+        for top, prefix, number in (("train", "Training", 60), ("test", "PublicTest", 12)):
+            folder = root / top / label
+            folder.mkdir(parents=True)
+            for item in range(number):
+                cv2.imwrite(str(folder / f"{prefix}_{index}{item:04}.jpg"), bar(index, rng))
+    return root
+
+
+PLAN = Recipe(
+    architecture="vgg10",
+    epochs=8,
+    options={"widths": [8, 8, 16, 16], "hidden": 32, "dropout": 0.0},
+    batch=16,
+    learning_rate=0.05,
+    ema_decay=0.9,
+    augmentation=Augmentation(rotate_deg=3, shift=0.02, scale=0.02, erase=0.0),
+)
+
+
+def test_the_loader_reads_labels_and_keeps_copies_together(fer: Path) -> None:
+    parts = {split: data.load(fer, split) for split in ("train", "holdout", "public")}  # type: ignore[arg-type]
+    assert len(parts["train"].images) + len(parts["holdout"].images) == 7 * 60
+    assert len(parts["public"].images) == 7 * 12
+    assert not set(parts["train"].digests()) & set(parts["holdout"].digests())
+    for faces in parts.values():
+        for name, label in zip(faces.files, faces.labels, strict=True):
+            assert f"/{LABELS[label]}/" in f"/{name}"
+
+
+def test_folder_and_archive_give_the_same_arrays(fer: Path, tmp_path: Path) -> None:
+    import tarfile
+
+    archive = tmp_path / "fer.tar.xz"
+    with tarfile.open(archive, "w:xz") as tar:
+        for top in ("train", "test"):
+            tar.add(fer / top, top)
+    for split in ("train", "public"):
+        ours, theirs = data.load(fer, split), data.load(archive, split)  # type: ignore[arg-type]
+        assert np.array_equal(ours.images, theirs.images)
+        assert np.array_equal(ours.labels, theirs.labels)
+        assert ours.files == theirs.files
+
+
+def test_bad_data_is_named(fer: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        data.load(tmp_path / "nowhere", "train")
+    (tmp_path / "train" / "happy").mkdir(parents=True)
+    (tmp_path / "train" / "happy" / "Training_1.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match="for angry, disgust, fear, neutral, sad, surprise"):
+        data.load(tmp_path, "train")
+    for label in LABELS:
+        (tmp_path / "train" / label).mkdir(exist_ok=True)
+        (tmp_path / "train" / label / "Training_1.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"Training_1\.jpg is no image"):
+        data.load(tmp_path, "train")
+
+
+def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(
+    fer: Path, tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    weights = train(PLAN, fer, tmp_path, report=seen.append)
+    assert weights is not None
+    record = checkpoint.read_record(weights)
+    assert record.scores["public_ten_crop"] > 3 / 7
+    assert record.data_sha256 == data.fingerprint(fer)
+    faces = data.load(fer, "public")
+    classifier = ExpressionClassifier.load(weights, device="cpu")
+    # The weights are stored in half precision, so the last digits may differ.
+    assert accuracy(classify(classifier, faces), faces) == pytest.approx(
+        record.scores["public_ten_crop"], abs=0.03
+    )
+    assert [p.epoch for p in seen if p.holdout is not None] == list(range(8))
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 9
+
+
+def test_stopped_and_resumed_is_as_if_never_stopped(fer: Path, tmp_path: Path) -> None:
+    """1. Train three epochs at once. 2. Train until a clock says stop, resume. 3. Compare."""
+    plan = replace(PLAN, epochs=3)
+    train(plan, fer, tmp_path / "whole")
+    ticks = count()
+    part = tmp_path / "part"
+    stopped = train(plan, fer, part, max_minutes=0.5, clock=lambda: float(next(ticks)))
+    assert stopped is None
+    assert train(plan, fer, part, resume=True) is not None
+    states = [torch.load(d / "last.pt", weights_only=True) for d in (tmp_path / "whole", part)]
+    assert states[0]["step"] == states[1]["step"]
+    for name, value in states[0]["net"].items():
+        assert torch.equal(value, states[1]["net"][name]), name
+    for name, value in states[0]["ema"].items():
+        assert torch.equal(value, states[1]["ema"][name]), name
+
+
+def test_resuming_with_another_recipe_or_from_nothing_is_an_error(
+    fer: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="no state to resume"):
+        train(PLAN, fer, tmp_path, resume=True)
+    train(replace(PLAN, epochs=1), fer, tmp_path)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train(PLAN, fer, tmp_path, resume=True)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_word(fer: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        train(replace(PLAN, learning_rate=1e30, warmup_epochs=0.0), fer, tmp_path)
+
+
+def test_augmented_faces_differ_but_repeat_with_the_seed() -> None:
+    faces = torch.randint(0, 256, (8, 48, 48), dtype=torch.uint8)
+    first, second, again = [], [], []
+    for seed, into in ((1, first), (2, second), (1, again)):
+        torch.manual_seed(seed)
+        into.append(augment(faces, 44, 40, Augmentation()))
+    assert first[0].shape == (8, 1, 40, 40)
+    assert torch.equal(first[0], again[0])
+    assert not torch.allclose(first[0], second[0], atol=0.1)
+    assert torch.isfinite(first[0]).all()
+
+
+def test_no_augmentation_is_the_centre_crop() -> None:
+    faces = torch.randint(0, 256, (4, 48, 48), dtype=torch.uint8)
+    still = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    torch.manual_seed(0)
+    got = augment(faces, 44, 44, still)
+    centre = standardise(faces)[:, :, 2:46, 2:46]
+    same = [
+        torch.allclose(g, c, atol=0.02) or torch.allclose(g, c.flip(-1), atol=0.02)
+        for g, c in zip(got, centre, strict=True)
+    ]
+    assert all(same)
+
+
+def test_temperature_is_found_where_it_is_known() -> None:
+    """Labels drawn from p; shown p sharpened by 2, the fit must find about 2."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, (20000, 7))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([rng.choice(7, p=row) for row in p])
+    sharp = np.exp(2 * logits) / np.exp(2 * logits).sum(1, keepdims=True)
+    faces = data.Faces(np.zeros((len(labels), 1, 1), np.uint8), labels, ("",) * len(labels))
+    assert fit_temperature(sharp.astype(np.float32), faces) == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('architecture = "vgg10"\nepochs = 2\nlearnin_rate = 0.1', "did you mean learning_rate"),
+        ('architecture = "vgg11"\nepochs = 2', "accepted: vgg10"),
+        ('architecture = "vgg10"\nepochs = "2"', "epochs is '2'; accepted is a int"),
+        ('architecture = "vgg10"', "epochs"),
+        ('architecture = "vgg10"\nepochs = 0', "at least 1"),
+        ("architecture =", "not a readable recipe"),
+        (
+            'architecture = "vgg10"\nepochs = 2\n[augmentation]\nzoom = 1.0',
+            "augmentation.unknown|zoom",
+        ),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=said) as caught:
+        read(path)
+    assert "recipe.toml" in str(caught.value)
+
+
+def test_every_recipe_in_the_tree_is_valid() -> None:
+    recipes = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        assert read(path).epochs > 0

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.transforms.functional import ten_crop
+
+from classifiers.expression.models import VGG10
+from classifiers.expression.tta import CROPS, TTA, mean_probabilities, standardise, views
+
+
+@pytest.fixture
+def faces() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(0, 256, (3, 48, 48), generator=generator, dtype=torch.uint8)
+
+
+def test_ten_crops_are_those_of_torchvision(faces: torch.Tensor) -> None:
+    x = standardise(faces)
+    for ours, theirs in zip(views(x, 44, "ten_crop"), ten_crop(x, [44, 44]), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "ten_crop"])
+def test_every_mode_makes_its_number_of_crops(faces: torch.Tensor, tta: TTA) -> None:
+    assert views(standardise(faces), 44, tta).shape == (CROPS[tta], 3, 1, 44, 44)
+
+
+def test_standardised_faces_do_not_know_their_light() -> None:
+    """Half the contrast and another brightness change next to nothing."""
+    ramp = torch.arange(48 * 48, dtype=torch.float32).view(1, 48, 48) / (48 * 48) * 200
+    bright, dim = standardise(ramp), standardise(ramp * 0.5 + 40)
+    assert bright.mean().abs() < 1e-5
+    assert torch.allclose(bright, dim, atol=0.05)
+
+
+def test_a_flat_face_is_all_zero() -> None:
+    assert standardise(torch.full((1, 48, 48), 77, dtype=torch.uint8)).abs().max() == 0
+
+
+def test_mean_of_crops_is_that_of_single_passes(faces: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    net = VGG10(widths=(4, 4, 8, 8), hidden=8).eval()
+    with torch.inference_mode():
+        got = mean_probabilities(net, faces, 44, "ten_crop", temperature=1.0)
+        each = [net(crop).softmax(1) for crop in ten_crop(standardise(faces), [44, 44])]
+    assert torch.allclose(got, torch.stack(each).mean(0), atol=1e-5)
+    assert torch.allclose(got.sum(1), torch.ones(3))
+
+
+def test_temperature_softens_without_changing_the_answer(faces: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    net = VGG10(widths=(4, 4, 8, 8), hidden=8).eval()
+    with torch.inference_mode():
+        sharp = mean_probabilities(net, faces, 44, "flip", temperature=0.1)
+        soft = mean_probabilities(net, faces, 44, "flip", temperature=2.0)
+    assert torch.equal(sharp.argmax(1), soft.argmax(1))
+    assert (sharp.max(1).values > soft.max(1).values).all()

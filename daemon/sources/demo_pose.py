@@ -54,8 +54,21 @@ class Pose:
     lip_bottom: Points
     nasolabial: Points
     mouth_corner: tuple[float, float]
-    open_px: float  # height of the mouth's opening in units
+    open_units: float  # height of the mouth's opening
     chin_y: float
+
+    @property
+    def upper_lip(self) -> Points:
+        return np.vstack([self.lip_top, self.lip_inner_top[::-1]])
+
+    @property
+    def lower_lip(self) -> Points:
+        return np.vstack([self.lip_inner_bottom, self.lip_bottom[::-1]])
+
+    @property
+    def below_lip_y(self) -> float:
+        """Height of the ledge between lower lip and chin."""
+        return float(self.lip_bottom[20, 1]) + 7
 
 
 def curve(points: list[tuple[float, float]], n: int = 24) -> Points:

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.sources import demo_face
+from daemon.sources.demo_canvas import LEFT, TOP
+from daemon.sources.demo_face import Head
 from daemon.sources.demo_pose import EXPRESSIONS, mix
 from daemon.sources.demo_script import NECK_Y, Actor, Look, Place
 
@@ -55,10 +56,13 @@ class Scene:
 
     def __init__(self, actors: list[Actor], width_px: int, height_px: int, seed: int) -> None:
         self._actors = actors
-        self._seed = seed
         self._size = (width_px, height_px)
         self._room = yuv_planes(_room(width_px, height_px, seed))
-        self._heads: dict[tuple[int, str, str, float, float], Sprite] = {}
+        self._heads = {
+            a.index: Head(a.person, min(SPRITE_MAX_PX_PER_UNIT, a.px_per_unit), seed + a.index)
+            for a in actors
+        }
+        self._drawn: dict[tuple[int, str, str, float, float], Sprite] = {}
         self._bodies = [self._body(actor) for actor in actors]
 
     def draw(self, t_s: float) -> Bytes:
@@ -79,16 +83,15 @@ class Scene:
     def _head(self, actor: Actor, look: Look) -> Sprite:
         before = look.now if look.settled else look.before
         key = (actor.index, before, look.now, look.share, look.shut)
-        found = self._heads.get(key)
+        found = self._drawn.get(key)
         if found is None:
             eased = 0.5 - 0.5 * math.cos(math.pi * look.share)
             units = mix(EXPRESSIONS[before], EXPRESSIONS[look.now], eased)
             if look.shut:
                 units[43] = look.shut
             scale = min(SPRITE_MAX_PX_PER_UNIT, actor.px_per_unit)
-            rgba = demo_face.draw_head(actor.person, units, scale, self._seed + actor.index)
-            found = sprite(rgba, demo_face.LEFT, demo_face.TOP, scale)
-            self._heads[key] = found
+            found = sprite(self._heads[actor.index].draw(units), LEFT, TOP, scale)
+            self._drawn[key] = found
         return found
 
     def _body(self, actor: Actor) -> Sprite:

@@ -52,6 +52,7 @@ class House:
         self,
         streams: Sequence[str],
         settings: DaemonSettings | None = None,
+        port: int = 0,
         max_readers: int = MAX_READERS,
         reader_timeout_s: float = READER_TIMEOUT_S,
     ) -> None:
@@ -75,7 +76,7 @@ class House:
             "1.2.3",
             max_readers=max_readers,
         )
-        self.web = WebServer(app, settings.host, 0, reader_timeout_s)
+        self.web = WebServer(app, settings.host, port, reader_timeout_s)
         self._stopping = threading.Event()
         self._publishers: list[threading.Thread] = []
 
@@ -113,10 +114,11 @@ class House:
 def serving(
     *streams: str,
     settings: DaemonSettings | None = None,
+    port: int = 0,
     max_readers: int = MAX_READERS,
     reader_timeout_s: float = READER_TIMEOUT_S,
 ) -> Iterator[House]:
-    house = House(streams, settings, max_readers, reader_timeout_s)
+    house = House(streams, settings, port, max_readers, reader_timeout_s)
     house.web.start()
     try:
         yield house

@@ -1,0 +1,191 @@
+"""The page in a real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+from pydantic import SecretStr
+
+from daemon.errors import Reason
+from daemon.reading import FaceView
+from daemon.settings import COLOURS, DaemonSettings
+from tests.browser import Browser, Page, needs_chromium, open_browser
+from tests.serving import BOX_PX, HAPPY, happy_face, serving
+
+pytestmark = needs_chromium
+
+SIXTEEN = [f"cam{number:02}" for number in range(16)]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.page() as page:
+        yield page
+
+
+def card(stream: str) -> str:
+    return f"document.getElementById('stream-{stream}').closest('.card')"
+
+
+def shows_picture(stream: str) -> str:
+    image = f"{card(stream)}.querySelector('img.live')"
+    return f"!{image}.hidden && {image}.naturalWidth === 320 && {image}.offsetWidth > 0"
+
+
+def text(page: Page, stream: str) -> str:
+    return str(page.evaluate(f"{card(stream)}.innerText"))
+
+
+def test_each_stream_has_a_card_with_its_picture_and_faces(page: Page) -> None:
+    with serving("lobby", "door") as house:
+        house.metrics.build_info.info({"version": "1.2.3", "weights": "vgg10-abc", "device": "cpu"})
+        house.health.models_loaded = True
+        house.publish("lobby")
+        house.publish("door")
+        page.open(house.web.url)
+        page.wait_for("document.querySelectorAll('.card').length === 2")
+        for stream in ("lobby", "door"):
+            page.wait_for(shows_picture(stream))
+            page.wait_for(f"{card(stream)}.querySelectorAll('.bar').length === 7")
+            said = text(page, stream)
+            for words in [stream, "Live", "50.0 fps", "1 face", "happy", "88 %", "face 1"]:
+                assert words in said, said
+        fills = f"[...{card('lobby')}.querySelectorAll('.fill')]"
+        assert page.evaluate(f"{fills}.map(fill => fill.style.width)")[3] == "88%"
+        colour = page.evaluate(f"getComputedStyle({fills}[3]).backgroundColor")
+        assert colour == "rgb(240, 228, 66)"
+        assert COLOURS["happy"] == "#F0E442"
+        head = page.evaluate("document.querySelector('header').innerText")
+        for words in ["2 of 2 streams live", "version 1.2.3", "vgg10-abc", "cpu"]:
+            assert words in head
+        assert "Expressions are not feelings" in page.evaluate("document.body.innerText")
+        assert page.evaluate("document.getElementById('alert').hidden")
+        links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.pathname)")
+        assert {"/metrics", "/events", "/streams/lobby/mjpeg"} <= set(links)
+        image = f"{card('lobby')}.querySelector('img.live')"
+        assert page.evaluate(f"{image}.alt") == "Live picture of lobby"
+        shown = page.evaluate(f"{image}.src")
+        page.wait_for(f"{image}.src !== {shown!r}")
+    assert page.errors == []
+
+
+def test_a_stream_that_is_down_says_so_and_comes_back_by_itself(page: Page) -> None:
+    """1. Live with a picture. 2. Down: the picture gives way to the reason and the error.
+    3. Live again: the picture returns, and the last fault stays readable."""
+    with serving("lobby") as house:
+        house.publish("lobby")
+        page.open(house.web.url)
+        page.wait_for(shows_picture("lobby"))
+
+        house.stop_publishing()
+        house.board.set_state("lobby", "down", Reason.STALLED, "rtsp://cam/: no picture for 10 s")
+        page.wait_for(f"{card('lobby')}.dataset.state === 'down'")
+        assert page.evaluate(f"{card('lobby')}.querySelector('img.live').hidden")
+        said = text(page, "lobby")
+        for words in ["Down", "Its pictures stopped. affectd keeps trying.", "no picture for 10 s"]:
+            assert words in said, said
+        assert "happy" not in said
+
+        house.publish("lobby")
+        page.wait_for(shows_picture("lobby"))
+        page.wait_for(f"{card('lobby')}.dataset.state === 'live'")
+        assert "Last fault: rtsp://cam/: no picture for 10 s" in text(page, "lobby")
+    assert page.errors == []
+
+
+def test_the_daemon_may_go_and_come_back(page: Page) -> None:
+    with serving("lobby") as house:
+        house.publish("lobby")
+        page.open(house.web.url)
+        page.wait_for(shows_picture("lobby"))
+        port = house.web.port
+    page.wait_for("document.getElementById('alert').innerText.includes('does not answer')")
+    assert page.evaluate(f"{card('lobby')}.querySelector('img.live').hidden")
+    with serving("lobby", port=port) as house:
+        house.health.models_loaded = True
+        house.publish("lobby")
+        page.wait_for(shows_picture("lobby"))
+        page.wait_for("document.getElementById('alert').hidden")
+
+
+def test_text_is_never_markup(page: Page) -> None:
+    with serving("lobby") as house:
+        error = "<img src=x onerror=alert(1)> & <b>bold</b>"
+        house.board.set_state("lobby", "down", Reason.INTERNAL, error)
+        page.open(house.web.url)
+        page.wait_for("document.querySelector('.card .error')?.textContent")
+        assert page.evaluate("document.querySelector('.error').textContent") == error
+        assert page.evaluate("document.querySelectorAll('.error *').length") == 0
+    assert page.errors == []
+
+
+def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
+    with serving("lobby") as house:
+        house.board.set_state("lobby", "live")
+        unread = FaceView(2, BOX_PX, None, {}, 0.0)
+        unknown = FaceView(3, BOX_PX, "unknown", HAPPY, 0.0)
+        house.board.set_view("lobby", 1, 25.0, [happy_face(1), unread, unknown])
+        page.open(house.web.url)
+        page.wait_for("document.querySelectorAll('.face').length === 3")
+        verdicts = page.evaluate("[...document.querySelectorAll('.verdict')].map(v => v.innerText)")
+        assert [" ".join(verdict.split()) for verdict in verdicts] == [
+            "happy 88 % face 1",
+            "not read yet face 2",
+            "unknown face 3",
+        ]
+        house.board.set_view("lobby", 2, 25.0, [])
+        page.wait_for("document.querySelectorAll('.face').length === 0")
+        assert "No face in view" in text(page, "lobby")
+        many = [happy_face(track) for track in range(10, 20)]
+        house.board.set_view("lobby", 3, 25.0, many)
+        page.wait_for("document.querySelectorAll('.face').length === 6")
+        assert "10 faces, 6 of them below" in text(page, "lobby")
+    assert page.errors == []
+
+
+def test_sixteen_streams_show_at_once(page: Page) -> None:
+    """More than the six connections that a browser opens to one host."""
+    with serving(*SIXTEEN) as house:
+        for stream in SIXTEEN:
+            house.publish(stream, interval_s=0.2)
+        page.open(house.web.url)
+        page.wait_for("document.querySelectorAll('.card').length === 16")
+        for stream in SIXTEEN:
+            page.wait_for(shows_picture(stream))
+        before = text(page, SIXTEEN[-1])
+        page.wait_for(f"{card(SIXTEEN[-1])}.innerText !== {before!r}")
+    assert page.errors == []
+
+
+def test_nothing_sticks_out_at_any_width(page: Page) -> None:
+    """Narrow phones to wide screens, dark and light."""
+    grounds = {"dark": "rgb(15, 21, 27)", "light": "rgb(243, 245, 247)"}
+    with serving("lobby", "a-stream-with-a-rather-long-name-of-its-own-in-the-north-wing") as house:
+        house.publish("lobby")
+        page.open(house.web.url)
+        page.wait_for("document.querySelectorAll('.face').length === 1")
+        for width_px, (scheme, ground) in product([320, 390, 768, 1440, 2560], grounds.items()):
+            page.resize(width_px, 800, scheme)
+            page.wait_for(f"innerWidth === {width_px}")
+            page.wait_for(shows_picture("lobby"))
+            assert page.evaluate("document.documentElement.scrollWidth") <= width_px
+            shown = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert shown == ground
+
+
+def test_the_token_opens_the_page_and_leaves_the_address(page: Page) -> None:
+    with serving("lobby", settings=DaemonSettings(token=SecretStr("s3cret"))) as house:
+        house.publish("lobby")
+        page.open(f"{house.web.url}?token=s3cret")
+        page.wait_for(shows_picture("lobby"))
+        assert page.evaluate("location.search") == ""
+        assert page.evaluate("document.cookie") == ""
+    assert page.errors == []

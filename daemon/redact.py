@@ -8,24 +8,34 @@ import threading
 import traceback
 from urllib.parse import quote
 
-from daemon.url import split_url
-
 MASK = "***"
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Only these are surely no `user:password`, where an `@` comes later.
+_SURELY_HOST = re.compile(r"(\[[^]]*\]|\d+\.\d+\.\d+\.\d+|localhost)(:\d+)?|[^:@]*")
+_ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# A second URL in a line begins with a scheme that we know: a password may hold `x://` as well.
+_NEXT_URL = re.compile(
+    r"(?<![\w+./@:-])(?:rtsps?|https?|rtmps?|srt|udp|tcp|file)://", re.IGNORECASE
+)
 _SECRET_QUERY = re.compile(
     r"(?i)([?&;](?:pass(?:word|wd)?|pwd|pw|token|auth|secret|api_?key|key)=)[^&;#\s'\"]*"
 )
-# Where a URL in a sentence ends when no quote says so. A raw password may hold each of these,
-# so the text up to the last `@` of the line is looked at first.
 _CLOSING = {"'": "'", '"': '"', "`": "`", "<": ">", "(": ")", "[": "]"}
 
 
 def redact_url(url: str) -> str:
-    """`url` with its password (also one in the query) replaced by ***; other text unchanged."""
-    try:
-        shown = split_url(url).redacted()
-    except ValueError:
-        shown = _mask_to_last_at(url)
+    """`url` with its password (also one in the query) replaced by ***; other text unchanged.
+
+    Where it is in doubt what belongs to the password, it goes up to the last `@`.
+    """
+    scheme, separator, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if separator and "@" in rest and not _SURELY_HOST.fullmatch(authority):
+        userinfo, _, address = rest.rpartition("@")
+        user, colon, _ = userinfo.partition(":")
+        # A user alone may be a token.
+        shown = f"{scheme}://{user}:{MASK}@{address}" if colon else f"{scheme}://{MASK}@{address}"
+    else:
+        shown = url
     return _SECRET_QUERY.sub(rf"\1{MASK}", shown)
 
 
@@ -35,27 +45,23 @@ def redact_text(text: str) -> str:
     A password may hold blanks, quotes and slashes, so where a line shows no clear end of the
     URL, everything up to the last `@` before the next URL goes: too much rather than too little.
     """
-    starts = [match.start() for match in _URL_IN_TEXT.finditer(text)]
-    if not starts:
-        return text
-    pieces = [text[: starts[0]]]
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        line, newline, rest = text[start:end].partition("\n")
-        opening = text[start - 1] if start else ""
-        quoted = line.rfind(_CLOSING.get(opening, "\n"))
-        if quoted > line.rfind("@"):
-            line = redact_url(line[:quoted]) + line[quoted:]
-        else:
-            line = redact_url(line)
-        pieces.append(line + newline + rest)
+    return "\n".join(_redact_line(line) for line in text.split("\n"))
+
+
+def _redact_line(line: str) -> str:
+    first = _ANY_URL.search(line)
+    if first is None:
+        return line
+    later = [match.start() for match in _NEXT_URL.finditer(line, first.end())]
+    starts = [first.start(), *later]
+    pieces = [line[: first.start()]]
+    for start, end in zip(starts, [*later, len(line)], strict=True):
+        closing = _CLOSING.get(line[start - 1 : start], "\n")
+        quoted = line.rfind(closing, start, end)
+        # A quote before the last @ may be a part of the password.
+        end_of_url = quoted if quoted > line.rfind("@", start, end) else end
+        pieces += [redact_url(line[start:end_of_url]), line[end_of_url:end]]
     return "".join(pieces)
-
-
-def _mask_to_last_at(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator or "@" not in rest:
-        return url
-    return f"{scheme}://{MASK}@{rest.rpartition('@')[2]}"
 
 
 class Redactor(logging.Filter):

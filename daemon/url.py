@@ -4,12 +4,13 @@
 so a password with such a character has to be percent-encoded (the configuration does so with
 every secret it puts there). People write them raw all the same. The rule, in this order:
 
-1. No `@` before the first of `/ ? #`, and what stands there reads as `host` or `host:port`:
-   there is no user. (`rtsp://10.0.0.7/ch@1`)
-2. The standard's own reading, where its host is plainly one: an address, a dotted name,
-   `localhost`, or anything with a port. (`rtsp://u:p@10.0.0.7/ch@1`)
-3. Else the last `@` that such a plain host follows. (`rtsp://u:p@ss/w#rd@10.0.0.7/main`)
-4. Else the standard's reading, and where that has no user, the last `@`.
+1. No `@` before the first of `/ ? #`, and what stands there is a host without a port, or plainly
+   a host: an address, a dotted name or `localhost`. There is no user. (`rtsp://10.0.0.7/ch@1`)
+2. The standard's own reading, where its host is plainly one or has a port.
+   (`rtsp://u:p@10.0.0.7/ch@1`)
+3. Else the last `@` that such a host follows. (`rtsp://u:p@ss/w#rd@10.0.0.7/main`)
+4. Else the standard's reading. (`rtsp://cam:554/ch@1`, `rtsp://u:p@cam/ch@1`)
+5. Where that makes no sense, the last `@`. (`rtsp://u:pa/ss@cam/main`)
 """
 
 from __future__ import annotations
@@ -49,14 +50,6 @@ class SplitUrl:
         tail = quote(self.tail, safe=_TAIL_SAFE)
         return f"{self.scheme}://{userinfo}{self._address()}{tail}"
 
-    def redacted(self) -> str:
-        """The URL as it may be shown: `user:***@host`."""
-        userinfo = ""
-        if self.user is not None:
-            # A user alone may be a token.
-            userinfo = "***@" if self.password is None else f"{self.user}:***@"
-        return f"{self.scheme}://{userinfo}{self._address()}{self.tail}"
-
     def _address(self) -> str:
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
@@ -91,7 +84,7 @@ def _userinfo_end(rest: str) -> int:
     """Index of the `@` that ends user and password in what follows `scheme://`; -1 if none."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     standard = authority.rfind("@")
-    if standard < 0 and _HOST_PORT.fullmatch(authority):
+    if standard < 0 and _names_host(authority):
         return -1
     if standard >= 0 and _is_plain(rest, standard):
         return standard
@@ -99,7 +92,16 @@ def _userinfo_end(rest: str) -> int:
     for at in reversed(ats):
         if _is_plain(rest, at):
             return at
-    return standard if standard >= 0 or not ats else ats[-1]
+    if standard >= 0 or not ats or _HOST_PORT.fullmatch(authority):
+        return standard
+    return ats[-1]
+
+
+def _names_host(authority: str) -> bool:
+    """Whether an authority without `@` can only be a host: alone, or with a port but plain."""
+    return _HOST_PORT.fullmatch(authority) is not None and (
+        ":" not in authority or _PLAIN_HOST.match(authority) is not None
+    )
 
 
 def _is_plain(rest: str, at: int) -> bool:

@@ -1,0 +1,98 @@
+"""Newest wins for live streams, back-pressure for files."""
+
+from __future__ import annotations
+
+import threading
+
+import av
+
+from daemon.frame import Frame
+from daemon.mailbox import FILE_FRAMES, Mailbox
+
+
+def _frame(seq: int) -> Frame:
+    return Frame("s", seq, seq / 25, 0.0, av.VideoFrame(16, 16, "yuv420p"))
+
+
+def test_live_the_newest_frame_replaces_the_unread_one_and_is_counted() -> None:
+    drops: list[int] = []
+    box = Mailbox(keep_all=False, on_drop=lambda: drops.append(1))
+    for seq in range(5):
+        assert box.put(_frame(seq), threading.Event())
+    got = box.get(0.0)
+    assert got is not None
+    assert got.seq == 4
+    assert len(drops) == 4
+    assert box.get(0.0) is None
+    assert not box.ended
+
+
+def test_file_every_frame_comes_in_order_and_the_writer_waits_for_room() -> None:
+    drops: list[int] = []
+    box = Mailbox(keep_all=True, on_drop=lambda: drops.append(1))
+    written: list[int] = []
+
+    def write() -> None:
+        for seq in range(100):
+            assert box.put(_frame(seq), threading.Event())
+            written.append(seq)
+            assert seq - len(read) <= FILE_FRAMES + 1
+        box.close()
+
+    read: list[int] = []
+    writer = threading.Thread(target=write, name="writer")
+    writer.start()
+    while not box.ended:
+        frame = box.get(1.0)
+        if frame is not None:
+            read.append(frame.seq)
+    writer.join(5.0)
+    assert not writer.is_alive()
+    assert read == written == list(range(100))
+    assert not drops
+
+
+def test_a_full_box_lets_go_of_its_writer_on_stop_and_on_close() -> None:
+    for release in ("stop", "close"):
+        box = Mailbox(keep_all=True, on_drop=lambda: None)
+        stop = threading.Event()
+        for seq in range(FILE_FRAMES):
+            assert box.put(_frame(seq), stop)
+        answers: list[bool] = []
+        writer = threading.Thread(
+            target=lambda box=box, stop=stop, answers=answers: answers.append(
+                box.put(_frame(99), stop)
+            ),
+            name="writer",
+        )
+        writer.start()
+        writer.join(0.05)
+        assert writer.is_alive()
+        if release == "stop":
+            stop.set()
+        else:
+            box.close()
+        writer.join(5.0)
+        assert answers == [False]
+
+
+def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:
+    box = Mailbox(keep_all=False, on_drop=lambda: None)
+    got: list[Frame | None] = []
+    reader = threading.Thread(target=lambda: got.append(box.get(60.0)), name="reader")
+    reader.start()
+    box.close()
+    reader.join(5.0)
+    assert got == [None]
+    assert box.ended
+
+    other = Mailbox(keep_all=True, on_drop=lambda: None)
+    other.put(_frame(1), threading.Event())
+    other.close()
+    assert other.closed
+    assert not other.ended
+    assert not other.put(_frame(2), threading.Event())
+    last = other.get(0.0)
+    assert last is not None
+    assert last.seq == 1
+    assert other.ended

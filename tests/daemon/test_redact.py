@@ -1,0 +1,151 @@
+"""No password leaves: in URLs, in sentences, in log records and in traces."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+from collections.abc import Iterator
+from urllib.parse import quote, unquote
+
+import pytest
+
+from daemon.redact import Redactor, redact_text, redact_url
+from daemon.url import split_url
+
+ODD = "@/:#?%&ü =+\"'<>$!"
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "password", "host", "port", "tail"),
+    [
+        ("rtsp://10.0.0.7/main", None, None, "10.0.0.7", None, "/main"),
+        ("rtsp://cam", None, None, "cam", None, ""),
+        ("rtsp://u:p@cam:554/x", "u", "p", "cam", 554, "/x"),
+        ("rtsp://u@cam/x", "u", None, "cam", None, "/x"),
+        ("rtsp://u:p@[fe80::1]:554/x", "u", "p", "[fe80::1]", 554, "/x"),
+        ("rtsp://u:a%40b@cam/x", "u", "a%40b", "cam", None, "/x"),
+        # Raw passwords.
+        ("rtsp://user:p@ss/w#rd@host:554/path", "user", "p@ss/w#rd", "host", 554, "/path"),
+        ("rtsp://u:a/b@10.0.0.7/x", "u", "a/b", "10.0.0.7", None, "/x"),
+        ("rtsp://u:a?b@cam.lan/x", "u", "a?b", "cam.lan", None, "/x"),
+        ("rtsp://u:a:b@cam/x", "u", "a:b", "cam", None, "/x"),
+        ("rtsp://u:a b@cam/x", "u", "a b", "cam", None, "/x"),
+        ("rtsp://u:a@b@cam/x", "u", "a@b", "cam", None, "/x"),
+        ("rtsp://u:a/b@cam/x", "u", "a/b", "cam", None, "/x"),
+        ("rtsp://u:1/b@cam:554/x", "u", "1/b", "cam", 554, "/x"),
+        # An @ behind the host is no user's.
+        ("rtsp://10.0.0.7/ch@1", None, None, "10.0.0.7", None, "/ch@1"),
+        ("rtsp://cam:554/ch@1", None, None, "cam", 554, "/ch@1"),
+        ("rtsp://u:p@10.0.0.7/ch@1.sdp", "u", "p", "10.0.0.7", None, "/ch@1.sdp"),
+        ("rtsp://u:p@cam/ch@1", "u", "p", "cam", None, "/ch@1"),
+    ],
+)
+def test_the_rule_that_tells_password_from_host(
+    url: str, user: str | None, password: str | None, host: str, port: int | None, tail: str
+) -> None:
+    split = split_url(url)
+    assert (split.user, split.password, split.host, split.port, split.tail) == (
+        user,
+        password,
+        host,
+        port,
+        tail,
+    )
+
+
+def test_encoding_brings_any_password_through_and_does_not_encode_twice() -> None:
+    dice = random.Random(4)
+    for _ in range(200):
+        password = "".join(dice.choices(ODD + "abc123", k=12))
+        encoded = f"rtsp://us%40er:{quote(password, safe='')}@10.0.0.7:554/x?a=b#c"
+        split = split_url(encoded)
+        assert split.encoded() == split_url(split.encoded()).encoded()
+        assert unquote(split_url(split.encoded()).password or "") == password
+        raw = split_url(f"rtsp://user:{password}@10.0.0.7:554/x")
+        if "%" not in password:  # "%" before two hex digits counts as encoded already
+            assert unquote(split_url(raw.encoded()).password or "") == password
+    assert split_url("rtsp://u:50%off@cam/x").encoded() == "rtsp://u:50%25off@cam/x"
+    assert split_url("http://cam/a b/ü?x=%20").encoded() == "http://cam/a%20b/%C3%BC?x=%20"
+
+
+@pytest.mark.parametrize("url", ["", "clip.mp4", "/dev/video0", "rtsp://", "rtsp://u:p@"])
+def test_a_url_without_scheme_or_host_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="no "):
+        split_url(url)
+
+
+def test_redacting_a_url_keeps_what_is_no_secret() -> None:
+    assert redact_url("rtsp://viewer:geheim@10.0.0.7:554/main") == (
+        "rtsp://viewer:***@10.0.0.7:554/main"
+    )
+    assert redact_url("rtsp://token@cam/x") == "rtsp://***@cam/x"
+    assert redact_url("rtsp://cam/x") == "rtsp://cam/x"
+    assert redact_url("rtsp://10.0.0.7:554/ch@1") == "rtsp://10.0.0.7:554/ch@1"
+    assert "geheim" not in redact_url("rtsp://u.ser:12/geheim@cam/x")
+    assert "geheim" not in repr(split_url("rtsp://u:geheim@cam/x"))
+    assert redact_url("clip@home.mp4") == "clip@home.mp4"
+    assert redact_url("http://cam/flv?user=a&password=ge%20heim&x=1") == (
+        "http://cam/flv?user=a&password=***&x=1"
+    )
+
+
+@pytest.mark.parametrize("frame", ["{}", "'{}'", "cannot open '{}': refused", "<{}>", "at {}: no"])
+def test_no_password_of_whatever_characters_survives_in_text(frame: str) -> None:
+    dice = random.Random(frame)
+    for _ in range(300):
+        secret = "".join(dice.choices(ODD + "xyz", k=10)) + "SECRET"
+        for written in (secret, quote(secret, safe="")):
+            for host in ("10.0.0.7:554", "cam", "cam.lan"):
+                text = frame.format(f"rtsp://user:{written}@{host}/main")
+                shown = redact_text(text)
+                assert "SECRET" not in shown, (text, shown)
+                assert host in shown
+
+
+def test_several_urls_and_lines_in_one_text() -> None:
+    text = "from rtsp://u:aaa@cam/x to http://v:bbb@nas/y\nand 'rtsp://w:ccc@z/q' end"
+    assert redact_text(text) == (
+        "from rtsp://u:***@cam/x to http://v:***@nas/y\nand 'rtsp://w:***@z/q' end"
+    )
+    assert redact_text("mail a@b.c, see https://example.org/doc") == (
+        "mail a@b.c, see https://example.org/doc"
+    )
+
+
+@pytest.fixture
+def logged() -> Iterator[tuple[logging.Logger, Redactor, io.StringIO]]:
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    redactor = Redactor()
+    handler.addFilter(redactor)
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    yield logger, redactor, out
+    handler.close()
+
+
+def test_the_filter_masks_message_arguments_and_trace(
+    logged: tuple[logging.Logger, Redactor, io.StringIO],
+) -> None:
+    logger, redactor, out = logged
+    redactor.register("hunter two")
+    redactor.register("")
+    logger.warning("no luck with %s and %s", "rtsp://u:pa@ss@cam/x", ValueError("hunter two"))
+    try:
+        raise RuntimeError("rtsp://u:geheim@cam/x refused hunter%20two")
+    except RuntimeError:
+        logger.exception("failed", stack_info=True)
+    logger.warning("hunter two %d", "not a number")
+    text = out.getvalue()
+    assert "RuntimeError: rtsp://u:***@cam/x refused ***" in text
+    assert "Stack (most recent call last)" in text
+    for secret in ("pa@ss", "ss@", "geheim", "hunter two", "hunter%20two"):
+        assert secret not in text
+
+
+def test_a_longer_secret_is_masked_before_one_that_it_holds() -> None:
+    redactor = Redactor()
+    redactor.register("abc")
+    redactor.register("abcdef")
+    assert redactor.redact("x abcdef y abc") == "x *** y ***"

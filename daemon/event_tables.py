@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count, islice
 from pathlib import Path
@@ -129,7 +129,7 @@ class _Lines:
         for number, line in self._numbered():
             self._last = number
             try:
-                row = flatten(line)
+                row = flatten(_checked_event(line))
             except ValueError as error:
                 message = f"{self._source}, line {number}: {error}; accepted is one reading of "
                 message += f"schema {SCHEMA} a line, as affectd writes them"
@@ -147,14 +147,27 @@ class _Lines:
         self._file.seek(0)
         for number, line in islice(self._numbered(), self._last):
             if number not in self._broken:
-                yield flatten(line)
+                yield flatten(json.loads(line))
 
     def _numbered(self) -> Iterator[tuple[int, bytes]]:
         return zip(count(1), iter(lambda: self._file.readline(_LONGEST_LINE), b""), strict=False)
 
 
-def flatten(line: bytes) -> Row:
-    """One line of JSON as a row of plain values. Raises ValueError saying what is wrong with it."""
+def flatten(event: Row) -> Row:
+    """A reading of docs/events.md as a row of plain values."""
+    row: Row = {}
+    for column in COLUMNS:
+        value: Any = event
+        for step in column.way:
+            value = value[step]
+        row[column.name] = value
+    for name, value in event["probabilities"].items():
+        row[f"p_{name}"] = value
+    return row
+
+
+def _checked_event(line: bytes) -> Row:
+    """One line as a reading that can be flattened. Raises ValueError saying what is wrong."""
     try:
         event = json.loads(line)
     except ValueError as error:
@@ -163,32 +176,23 @@ def flatten(line: bytes) -> Row:
         raise ValueError("is no JSON object")
     if event.get("schema") != SCHEMA:
         raise ValueError(f"has schema {event.get('schema')!r}")
-    row = {column.name: _value(event, column) for column in COLUMNS}
-    probabilities = event.get("probabilities")
-    if not isinstance(probabilities, dict):
+    for column in COLUMNS:
+        steps = column.way[:1] if isinstance(column.way[-1], int) else column.way
+        where = ".".join(map(str, steps))
+        value: Any = event
+        try:
+            for step in column.way:
+                value = value[step]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"has no {where}") from error
+        if not (value is None and column.optional) and not _is(value, column.kind):
+            raise ValueError(f"has {where} = {json.dumps(value)}")
+    if not isinstance(event.get("probabilities"), dict):
         raise ValueError("has no probabilities")
-    for name, value in probabilities.items():
-        row[f"p_{name}"] = _checked(value, float, f"probabilities.{name}")
-    return row
-
-
-def _value(event: Row, column: Column) -> object:
-    where = column.way[0] if isinstance(column.way[-1], int) else ".".join(map(str, column.way))
-    value: Any = event
-    try:
-        for step in column.way:
-            value = value[step]
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"has no {where}") from error
-    if value is None and column.optional:
-        return None
-    return _checked(value, column.kind, str(where))
-
-
-def _checked(value: object, kind: type, where: str) -> object:
-    if not _is(value, kind):
-        raise ValueError(f"has {where} = {json.dumps(value)}")
-    return value
+    for name, value in event["probabilities"].items():
+        if not _is(value, float):
+            raise ValueError(f"has probabilities.{name} = {json.dumps(value)}")
+    return event
 
 
 def _is(value: object, kind: type) -> bool:
@@ -220,4 +224,5 @@ def _replaced(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise EventsError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from daemon import settings
 from daemon.sinks.base import Output, Takes
-from daemon.sinks.recording import sink_error
+from daemon.sinks.recording import make_folder, sink_error
 
 
 class EventsFile:
@@ -45,7 +45,7 @@ class EventsFile:
         if self._descriptor is not None and not _is_at(self._descriptor, self.path):
             self.close()
         if self._descriptor is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self.path, flags, 0o644)
             if self._ends_in_mid_line(self._descriptor):

@@ -24,12 +24,20 @@ def sink_error(kind: str, path: Path, error: OSError) -> SinkError:
     )
 
 
+def make_folder(folder: Path) -> None:
+    """Create `folder` and what is missing above it. Raises OSError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder") from error
+
+
 def create_numbered(path: Path) -> tuple[Path, FileIO]:
     """Create `path`, or the first of `path-2`, `path-3`, … that is not there yet.
 
     Makes missing parent folders. Raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for number in itertools.count(1):
         candidate = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         try:

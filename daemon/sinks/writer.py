@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -146,10 +146,14 @@ class Writer:
         began_s = time.perf_counter()
         try:
             written = self._sink.write(output)
-        except SinkError:
+        except Exception as error:
             with self._changed:
-                self._spare = output
-                self._carry(output.readings, older=True)
+                self._down = True
+                # After a bug the same readings would only meet it again.
+                if self._sink.takes == "pictures" or not isinstance(error, SinkError):
+                    self._give_up(output, "down")
+                else:
+                    self._carry(output, older=True)
             raise
         if self._reported and time.monotonic() - self._began_s >= RECOVERED_S:
             log.info("%s: sink %s works again", self._stream, self.label)
@@ -171,11 +175,10 @@ class Writer:
                 self._changed.wait()
             output = self._queue.popleft() if self._queue else self._spare
             self._spare = None
-            if output is None or not self._carried:
-                return output
-            output = replace(output, readings=(*self._carried, *output.readings))
-            self._carried.clear()
             self._changed.notify_all()
+            if output is not None and self._carried:
+                output = replace(output, readings=(*self._carried, *output.readings))
+                self._carried.clear()
             return output
 
     def _must_wait(self) -> bool:
@@ -188,16 +191,15 @@ class Writer:
         if self._sink.takes == "pictures":
             self._give_up(oldest, reason)
         else:
-            self._spare = oldest
-            self._carry(oldest.readings)
+            self._carry(oldest)
 
-    def _carry(self, readings: Sequence[Reading], *, older: bool = False) -> None:
-        if self._sink.takes == "pictures":
-            return
+    def _carry(self, output: Output, *, older: bool = False) -> None:
+        """Keep the readings of an output for the next one, or for itself if none follows."""
+        self._spare = replace(output, readings=())
         if older:
-            self._carried.extendleft(reversed(readings))
+            self._carried.extendleft(reversed(output.readings))
         else:
-            self._carried.extend(readings)
+            self._carried.extend(output.readings)
         excess = max(0, len(self._carried) - QUEUE_READINGS)
         for _ in range(excess):
             self._carried.popleft()

@@ -1,0 +1,85 @@
+"""Outputs as a stream hands them to its sinks, with pictures that can be told apart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import av
+
+from daemon.frame import Frame, plane
+from daemon.reading import Quality, Reading
+from daemon.sinks.base import Output
+
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+BT709, BT601 = 1, 6
+LIMITED, FULL = 1, 2
+
+
+def luma_of(index: int) -> int:
+    """The luma that picture `index` is filled with."""
+    return 20 + 7 * index % 210
+
+
+def picture(
+    index: int = 0,
+    *,
+    width: int = 64,
+    height: int = 48,
+    pix_fmt: str = "yuv420p",
+    color_range: int = LIMITED,
+    colorspace: int = BT709,
+    chroma: tuple[int, int] = (100, 160),
+) -> av.VideoFrame:
+    image = av.VideoFrame(width, height, pix_fmt)
+    image.color_range, image.colorspace = color_range, colorspace
+    plane(image, 0)[:] = luma_of(index)
+    plane(image, 1)[:], plane(image, 2)[:] = chroma
+    return image
+
+
+def reading(seq: int, *, live: bool = True, yaw_deg: float | None = 4.0) -> Reading:
+    shares = dict.fromkeys(LABELS, 0.01) | {"happy": 0.94}
+    return Reading(
+        stream="lobby",
+        seq=seq,
+        media_time_s=seq * 0.04,
+        captured_s=1_770_000_000.25 + seq if live else None,
+        track=3,
+        box_px=(10, 20, 30, 40),
+        frame_px=(640, 480),
+        label="happy",
+        probabilities=shares,
+        quality=Quality(30, 0.125, yaw_deg),
+        crops=10,
+        weights="vgg10-3f2a91c",
+        age_ms=41.0 if live else None,
+    )
+
+
+def output(
+    seq: int,
+    *,
+    pts_s: float | None = None,
+    captured_s: float | None = None,
+    image: av.VideoFrame | None = None,
+    readings: Sequence[Reading] = (),
+) -> Output:
+    frame = Frame(
+        "lobby",
+        seq,
+        seq * 0.04 if pts_s is None else pts_s,
+        time.time() if captured_s is None else captured_s,
+        picture(seq) if image is None else image,
+    )
+    return Output(frame, readings, ())
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Return as soon as `condition` holds; fail when it does not in time."""
+    end_s = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        pause.wait(0.005)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daemon import event_tables
+from daemon.errors import EventsError
+from daemon.event_tables import COLUMNS, to_csv, to_parquet
+from daemon.reading import Reading
+from tests.daemon.outputs import LABELS, reading
+
+Convert = Callable[..., int]
+NAMES = [column.name for column in COLUMNS] + [f"p_{label}" for label in LABELS]
+
+
+def write(path: Path, *readings: Reading) -> Path:
+    path.write_text("".join(reading.to_json() + "\n" for reading in readings))
+    return path
+
+
+def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
+    source = write(tmp_path / "r.jsonl", reading(1), reading(2, live=False, yaw_deg=None))
+    assert to_csv(source, tmp_path / "r.csv") == 2
+    with (tmp_path / "r.csv").open(newline="") as file:
+        table = csv.DictReader(file)
+        first, second = list(table)
+        assert table.fieldnames == NAMES
+    assert first == {
+        "stream": "lobby",
+        "seq": "1",
+        "media_time_s": "0.04",
+        "captured_at": "2026-02-02T02:40:01.250000Z",
+        "track": "3",
+        "x_px": "10",
+        "y_px": "20",
+        "width_px": "30",
+        "height_px": "40",
+        "frame_width_px": "640",
+        "frame_height_px": "480",
+        "label": "happy",
+        "face_px": "30",
+        "blur": "0.125",
+        "yaw_deg": "4.0",
+        "crops": "10",
+        "weights": "vgg10-3f2a91c",
+        "age_ms": "41.0",
+        **{f"p_{label}": "0.94" if label == "happy" else "0.01" for label in LABELS},
+    }
+    assert (second["captured_at"], second["yaw_deg"], second["age_ms"]) == ("", "", "")
+
+
+def test_parquet_has_types_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_tables, "_BATCH_ROWS", 64)
+    pq = pytest.importorskip("pyarrow.parquet")
+    source = write(tmp_path / "r.jsonl", *[reading(seq, live=seq % 2 == 0) for seq in range(100)])
+    assert to_parquet(source, tmp_path / "r.parquet") == 100
+    table = pq.read_table(tmp_path / "r.parquet")
+    assert table.column_names == NAMES
+    rows = table.to_pylist()
+    assert [row["seq"] for row in rows] == list(range(100))
+    assert rows[2]["captured_at"] == datetime(2026, 2, 2, 2, 40, 2, 250000, UTC)
+    assert rows[3]["captured_at"] is None
+    assert (rows[2]["x_px"], rows[2]["p_happy"], rows[2]["label"]) == (10, 0.94, "happy")
+    assert pq.ParquetFile(tmp_path / "r.parquet").num_row_groups == 2
+
+
+@pytest.mark.parametrize("convert", [to_csv, to_parquet])
+def test_other_labels_get_columns_of_their_own(tmp_path: Path, convert: Convert) -> None:
+    event = reading(2).to_event() | {"probabilities": {"awe": 1}}
+    source = write(tmp_path / "r.jsonl", reading(1))
+    source.write_text(source.read_text() + json.dumps(event) + "\n")
+    target = tmp_path / "out"
+    assert convert(source, target) == 2
+    if convert is to_csv:
+        with target.open(newline="") as file:
+            rows: list[dict[str, object]] = list(csv.DictReader(file))
+        assert [(row["p_awe"], row["p_sad"]) for row in rows] == [("", "0.01"), ("1", "")]
+    else:
+        rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
+        assert [(row["p_awe"], row["p_sad"]) for row in rows] == [(None, 0.01), (1.0, None)]
+
+
+GOOD = reading(1).to_json()
+
+
+@pytest.mark.parametrize("convert", [to_csv, to_parquet])
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (GOOD[:90], "is not JSON"),
+        ("", "is not JSON"),
+        ("[1, 2]", "is no JSON object"),
+        ("\xff\xfe", "is not JSON"),
+        (GOOD.replace('"schema": 1', '"schema": 2'), "has schema 2"),
+        (GOOD.replace('"track": 3, ', ""), "has no track"),
+        (GOOD.replace('"track": 3', '"track": "3"'), 'has track = "3"'),
+        (GOOD.replace('"track": 3', '"track": 1' + 30 * "0"), "has track = 1000"),
+        (GOOD.replace("[10, 20, 30, 40]", "[10, 20]"), "has no box_px"),
+        (GOOD.replace("[10, 20, 30, 40]", "null"), "has no box_px"),
+        (GOOD.replace('"blur": 0.125', '"blur": NaN'), "has quality.blur = NaN"),
+        (GOOD.replace('"sad": 0.01', '"sad": true'), "has probabilities.sad = true"),
+        (GOOD.replace("2026-02-02T", "yesterday "), "has captured_at = "),
+        (GOOD.replace(".250000Z", ".250000"), "has captured_at = "),
+    ],
+)
+def test_a_broken_line_is_named_or_skipped(
+    tmp_path: Path, convert: Convert, line: str, what: str
+) -> None:
+    source, target = tmp_path / "r.jsonl", tmp_path / "out"
+    source.write_bytes(f"{GOOD}\n{line}\n{GOOD}\n".encode("latin-1"))
+    with pytest.raises(EventsError) as hit:
+        convert(source, target)
+    assert str(hit.value).startswith(f"{source}, line 2: {what}")
+    assert "accepted is one reading of schema 1" in str(hit.value)
+    assert list(tmp_path.iterdir()) == [source]
+    told: list[str] = []
+    assert convert(source, target, on_broken=told.append) == 2
+    assert told == [str(hit.value)]
+
+
+def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "r.jsonl", reading(1)), tmp_path / "r.csv"
+    to_csv(source, target)
+    before = target.read_text()
+    source.write_text("{}\n")
+    with pytest.raises(EventsError, match="line 1: has schema None"):
+        to_csv(source, target)
+    assert target.read_text() == before
+    source.write_text("")
+    assert to_csv(source, target) == 0
+    assert target.read_text().startswith("stream,seq,")
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(EventsError, match=r"none\.jsonl cannot be read: No such file"):
+        to_csv(tmp_path / "none.jsonl", tmp_path / "r.csv")
+    source = write(tmp_path / "r.jsonl", reading(1))
+    for target in (tmp_path / "none" / "r.csv", source / "r.csv"):
+        with pytest.raises(EventsError, match=r"r\.csv cannot be written: N"):
+            to_csv(source, target)
+
+
+def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(EventsError, match=r"pip install 'affectd\[parquet\]'"):
+        to_parquet(write(tmp_path / "r.jsonl", reading(1)), tmp_path / "r.parquet")
+    assert to_csv(tmp_path / "r.jsonl", tmp_path / "r.csv") == 1
+
+
+def test_the_guide_s_example_and_columns_are_true(tmp_path: Path) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()
+    source = tmp_path / "r.jsonl"
+    source.write_text(next(line for line in guide.splitlines() if line.startswith("{")) + "\n")
+    assert to_csv(source, tmp_path / "r.csv") == 1
+    assert (tmp_path / "r.csv").read_text().splitlines()[0].split(",") == NAMES
+    said = guide.partition("The columns are ")[2].partition(", then one")[0]
+    assert said.replace("`", "").split(", ") == [column.name for column in COLUMNS]

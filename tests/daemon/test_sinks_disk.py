@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN_DISK = ["unshare", "--user", "--map-root-user", "--mount"]
+
+# A disk of its own: 1. it fills while a recording grows, 2. is freed, 3. recording goes on.
+_SCRIPT = """
+import subprocess, sys, threading
+from pathlib import Path
+import numpy as np
+from prometheus_client import CollectorRegistry
+from daemon.frame import plane
+from daemon.metrics import Metrics
+from daemon.settings import EventsSink, Mp4Sink
+from daemon.sinks.events import EventsFile
+from daemon.sinks.mp4 import Mp4File
+from daemon.sinks.writer import Writer
+from tests.daemon.outputs import output, picture, reading, wait_until
+
+disk, kept = Path(sys.argv[1]), Path(sys.argv[2])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=True)
+metrics, stop = Metrics(CollectorRegistry()), threading.Event()
+sinks = [
+    Mp4File(Mp4Sink(kind="mp4", path=disk / "x.mp4", fragment_s=0.2), live=True),
+    EventsFile(EventsSink(kind="events", path=disk / "x.jsonl")),
+]
+writers = [
+    Writer(s, "lobby", s.kind, keep_all=True, metrics=metrics, stop=stop, first_delay_s=0.01)
+    for s in sinks
+]
+for writer in writers:
+    writer.start()
+
+def value(name, **labels):
+    return metrics.registry.get_sample_value(name, {"stream": "lobby", **labels}) or 0.0
+
+def full(sink):
+    return value("affectd_sink_errors_total", sink=sink, reason="disk_full")
+
+noise, seq = np.random.default_rng(0), 0
+
+def give():
+    global seq
+    image = picture()
+    plane(image, 0)[:] = noise.integers(16, 235, (48, 64))
+    for writer in writers:
+        writer.put(output(seq, image=image, readings=[reading(seq)]))
+    seq += 1
+
+ballast = disk / "ballast"
+ballast.write_bytes(bytes(200_000))
+while not (full("mp4") and full("events")):
+    give()
+ballast.unlink()
+wait_until(lambda: all(value("affectd_sink_up", sink=s.kind) for s in sinks))
+for _ in range(20):
+    give()
+assert all(writer.close(10.0) for writer in writers)
+for path in disk.iterdir():
+    (kept / path.name).write_bytes(path.read_bytes())
+print(seq)
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run([*OWN_DISK, "true"], check=False, capture_output=True).returncode != 0
+    if sys.platform == "linux"
+    else True,
+    reason="a mount of one's own needs user namespaces",
+)
+def test_a_disk_that_fills_and_is_freed(tmp_path: Path) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    kept.mkdir()
+    done = subprocess.run(
+        [*OWN_DISK, sys.executable, "-c", _SCRIPT, str(disk), str(kept)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (kept / "x.jsonl").read_text().splitlines()
+    seqs = [int(line.partition('"seq": ')[2].partition(",")[0]) for line in lines]
+    assert seqs == list(range(int(done.stdout)))
+    recordings = sorted(kept.glob("*.mp4"))
+    assert len(recordings) >= 2
+    for recording in recordings:
+        with av.open(str(recording)) as container:
+            assert sum(1 for _ in container.decode(video=0)) >= 5

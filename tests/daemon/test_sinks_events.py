@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import Reason, SinkError
+from daemon.settings import EventsSink
+from daemon.sinks.events import EventsFile
+from tests.daemon.outputs import output, reading
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make(path: Path) -> EventsFile:
+    return EventsFile(EventsSink(kind="events", path=path))
+
+
+def seqs(path: Path) -> list[int]:
+    return [json.loads(line)["seq"] for line in path.read_text().splitlines()]
+
+
+def test_each_frame_is_on_disk_when_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "readings.jsonl"
+    sink = make(path)
+    assert not sink.write(output(0))
+    assert not path.exists()
+    assert sink.write(output(1, readings=[reading(1), reading(1)]))
+    assert path.read_text() == 2 * (reading(1).to_json() + "\n")
+    assert sink.write(output(2, readings=[reading(2)]))
+    assert seqs(path) == [1, 1, 2]
+    sink.close()
+    sink.close()
+
+
+def test_appends_on_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "readings.jsonl"
+    path.write_text('{"schema": 1, "stream": "lob')
+    for seq in (1, 2):
+        sink = make(path)
+        sink.write(output(seq, readings=[reading(seq)]))
+        sink.close()
+    lines = path.read_text().splitlines()
+    assert lines == ['{"schema": 1, "stream": "lob', reading(1).to_json(), reading(2).to_json()]
+
+
+@pytest.mark.parametrize("how", ["renamed", "deleted", "cut"])
+def test_a_rotated_file_begins_anew(tmp_path: Path, how: str) -> None:
+    path, old = tmp_path / "readings.jsonl", tmp_path / "readings.jsonl.1"
+    sink = make(path)
+    sink.write(output(1, readings=[reading(1)]))
+    if how == "renamed":
+        path.rename(old)
+    elif how == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    sink.write(output(2, readings=[reading(2)]))
+    sink.close()
+    assert seqs(path) == [2]
+    assert not old.exists() or seqs(old) == [1]
+
+
+def test_two_streams_may_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "readings.jsonl"
+
+    def write(first: int) -> None:
+        sink = make(path)
+        for seq in range(first, first + 200):
+            sink.write(output(seq, readings=[reading(seq)] * 3))
+        sink.close()
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seqs(path)) == sorted(3 * [*range(200), *range(1000, 1200)])
+
+
+@pytest.mark.parametrize("path", ["file/readings.jsonl", "folder", "/proc/affectd/readings.jsonl"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    place = tmp_path / path
+    with pytest.raises(SinkError, match="accepted is a path in a folder that affectd") as hit:
+        make(place).write(output(0, readings=[reading(0)]))
+    assert str(place) in str(hit.value)
+    assert hit.value.reason is Reason.NOT_WRITABLE
+
+
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from daemon.errors import SinkError
+from daemon.settings import EventsSink
+from daemon.sinks.events import EventsFile
+from tests.daemon.outputs import output, reading
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+sink = EventsFile(EventsSink(kind="events", path=Path(sys.argv[1])))
+for seq in range(100):
+    try:
+        sink.write(output(seq, readings=[reading(seq)]))
+    except SinkError as error:
+        print(error.reason, seq)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        sink.write(output(seq, readings=[reading(seq)]))
+"""
+
+
+def test_no_room_left_leaves_no_half_line(tmp_path: Path) -> None:
+    """The limit on a file's size is the full disk that needs no root."""
+    path = tmp_path / "readings.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[0] == Reason.DISK_FULL
+    assert len(done.stdout.splitlines()) == 1
+    assert seqs(path) == list(range(100))

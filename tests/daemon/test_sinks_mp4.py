@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from daemon.errors import Reason, SinkError
+from daemon.frame import plane
+from daemon.settings import Mp4Sink
+from daemon.sinks.mp4 import Mp4File
+from tests.daemon.outputs import FULL, LIMITED, luma_of, output, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make(path: Path, *, live: bool = True, fragment_s: float = 1.0) -> Mp4File:
+    return Mp4File(Mp4Sink(kind="mp4", path=path, crf=10, fragment_s=fragment_s), live=live)
+
+
+def decode(path: Path) -> list[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def times(frames: list[av.VideoFrame]) -> list[float]:
+    return [float(frame.pts * frame.time_base) for frame in frames]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_every_frame_at_its_time(tmp_path: Path, live: bool) -> None:
+    pts_s = [7.0 + n / 30 + (0.7 if n > 20 else 0.0) + (0.011 if n % 3 else 0.0) for n in range(60)]
+    sink = make(tmp_path / "a" / "b" / "lobby.mp4", live=live)
+    for seq, moment_s in enumerate(pts_s):
+        assert sink.write(output(seq, pts_s=moment_s))
+    sink.close()
+    sink.close()
+    frames = decode(tmp_path / "a" / "b" / "lobby.mp4")
+    assert [(frame.width, frame.height) for frame in frames] == [(64, 48)] * 60
+    assert times(frames) == pytest.approx([moment_s - 7.0 for moment_s in pts_s], abs=1e-4)
+    lumas = [int(np.median(plane(frame, 0))) for frame in frames]
+    assert lumas == pytest.approx([luma_of(seq) for seq in range(60)], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "color_range"), [("yuv420p", LIMITED), ("yuvj420p", FULL), ("yuv420p", FULL)]
+)
+def test_colours_and_their_range_stay(tmp_path: Path, pix_fmt: str, color_range: int) -> None:
+    image = picture(30, pix_fmt=pix_fmt, color_range=color_range, chroma=(90, 200))
+    sink = make(tmp_path / "x.mp4")
+    for seq in range(5):
+        sink.write(output(seq, image=image))
+    sink.close()
+    frame = decode(tmp_path / "x.mp4")[3]
+    assert (frame.color_range, frame.colorspace) == (color_range, image.colorspace)
+    for index in range(3):
+        assert np.abs(plane(frame, index).astype(int) - plane(image, index)).max() <= 2
+    seen = frame.to_ndarray(format="rgb24")[20, 20].astype(int)
+    meant = image.to_ndarray(format="rgb24")[20, 20]
+    assert np.abs(seen - meant).max() <= 3
+
+
+def test_the_shared_picture_is_left_as_it_was(tmp_path: Path) -> None:
+    image = picture(3)
+    image.pts, image.pict_type = 12345, 3  # As a decoder leaves a B picture.
+    pixels = bytes(image.planes[0])
+    sink = make(tmp_path / "x.mp4")
+    for seq in range(40):
+        sink.write(output(seq, image=image))
+    sink.close()
+    assert (image.pts, image.time_base, image.pict_type) == (12345, None, 3)
+    assert bytes(image.planes[0]) == pixels
+    keys = [seq for seq, frame in enumerate(decode(tmp_path / "x.mp4")) if frame.key_frame]
+    assert keys == [0, 25]
+
+
+def test_a_fragment_ends_when_the_next_one_begins(tmp_path: Path) -> None:
+    sink = make(tmp_path / "x.mp4", fragment_s=0.2)
+    fragments = []
+    for seq in range(16):
+        sink.write(output(seq))
+        fragments.append((tmp_path / "x.mp4").read_bytes().count(b"moof"))
+    sink.close()
+    assert fragments == [0] * 5 + [1] * 5 + [2] * 5 + [3]
+    assert (tmp_path / "x.mp4").read_bytes().count(b"moof") == 4
+
+
+def test_a_new_size_opens_a_new_file_and_none_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "lobby.mp4"
+    path.write_bytes(b"somebody's")
+    sink = make(path)
+    for seq in range(20):
+        sink.write(output(seq, image=picture(seq, width=64 if seq < 12 else 96)))
+    assert sink.path == tmp_path / "lobby-3.mp4"
+    sink.close()
+    assert path.read_bytes() == b"somebody's"
+    sizes = {n: [f.width for f in decode(tmp_path / f"lobby-{n}.mp4")] for n in (2, 3)}
+    assert sizes == {2: [64] * 12, 3: [96] * 8}
+    assert times(decode(tmp_path / "lobby-3.mp4"))[0] == 0.0
+
+
+def test_time_rises_where_the_source_repeats_itself_or_begins_anew(tmp_path: Path) -> None:
+    sink = make(tmp_path / "x.mp4")
+    moments = [(0.0, 100.0), (0.1, 100.1), (0.1, 100.2), (5.0, 105.0), (0.0, 108.0), (0.1, 108.1)]
+    for seq, (pts_s, captured_s) in enumerate(moments):
+        sink.write(output(seq, pts_s=pts_s, captured_s=captured_s))
+    sink.close()
+    expected = [0.0, 0.1, 0.1 + 1 / 90000, 5.0, 8.0, 8.1]
+    assert times(decode(tmp_path / "x.mp4")) == pytest.approx(expected, abs=5e-6)
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(
+        SinkError, match=r"/file/x\.mp4 cannot be written \(.*/file is not a"
+    ) as hit:
+        make(tmp_path / "file" / "x.mp4").write(output(0))
+    assert hit.value.reason is Reason.NOT_WRITABLE
+    with pytest.raises(SinkError) as hit:
+        make(Path("/proc/affectd/x.mp4")).write(output(0))
+    assert hit.value.reason is Reason.NOT_WRITABLE
+
+
+def test_a_picture_that_h264_cannot_hold_leaves_no_file(tmp_path: Path) -> None:
+    sink = make(tmp_path / "x.mp4")
+    with pytest.raises(SinkError) as hit:
+        sink.write(output(0, image=av.VideoFrame(16, 16, "rgb24")))
+    assert hit.value.reason is Reason.ENCODE_ERROR
+    assert list(tmp_path.iterdir()) == []
+
+
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from daemon.errors import SinkError
+from daemon.frame import plane
+from daemon.settings import Mp4Sink
+from daemon.sinks.mp4 import Mp4File
+from tests.daemon.outputs import output, picture
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+sink = Mp4File(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), fragment_s=0.2), live=True)
+noise = np.random.default_rng(0)
+image = picture()
+try:
+    for seq in range(200):
+        plane(image, 0)[:] = noise.integers(16, 235, (48, 64))
+        sink.write(output(seq, image=image))
+except SinkError as error:
+    print(error.reason, seq)
+sink.close()
+"""
+
+
+def test_no_room_left_keeps_the_fragments_before(tmp_path: Path) -> None:
+    """The limit on a file's size is the full disk that needs no root."""
+    path = tmp_path / "x.mp4"
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    reason, seq = done.stdout.split()
+    assert reason == Reason.DISK_FULL
+    assert 5 < int(seq) < 199
+    assert len(decode(path)) == int(seq) // 5 * 5 - 5
+    assert path.stat().st_size < 40_000
+
+
+_RECORDER = """
+import sys
+from pathlib import Path
+from daemon.settings import Mp4Sink
+from daemon.sinks.mp4 import Mp4File
+from tests.daemon.outputs import output
+
+sink = Mp4File(Mp4Sink(kind="mp4", path=Path(sys.argv[1])), live=True)
+for seq in range(100_000):
+    sink.write(output(seq))
+    print(seq, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_kill_loses_at_most_the_last_second(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    recorder = subprocess.Popen(
+        [sys.executable, "-c", _RECORDER, str(path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert recorder.stdin is not None
+    assert recorder.stdout is not None
+    with recorder:
+        for seq in range(124):
+            assert int(recorder.stdout.readline()) == seq
+            recorder.stdin.write("\n")
+            recorder.stdin.flush()
+        recorder.kill()
+    frames = decode(path)
+    # 124 frames at 25 a second were written, 4.92 s: the worst moment for a kill.
+    assert times(frames)[-1] >= 4.92 - 1.0
+    assert len(frames) == 100
+    assert [int(np.median(plane(frame, 0))) for frame in frames] == pytest.approx(
+        [luma_of(seq) for seq in range(100)], abs=2
+    )

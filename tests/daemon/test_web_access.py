@@ -1,0 +1,102 @@
+"""Who may read: the token and the Host header."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from daemon.settings import DaemonSettings
+from tests.serving import (
+    House,
+    serving,
+)
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    with serving("lobby", "door") as house:
+        yield house
+
+
+def secret(token: str) -> DaemonSettings:
+    return DaemonSettings(token=SecretStr(token))
+
+
+@pytest.fixture
+def guarded() -> Iterator[House]:
+    with serving("lobby", settings=secret("s3cret pässword")) as house:
+        yield house
+
+
+PATHS = ["/", "/page/page.js", "/metrics", "/api/streams", "/streams/lobby/mjpeg", "/events", "/x"]
+
+
+WRONG: list[dict[str, str]] = [
+    {},
+    {"Authorization": "Bearer wrong"},
+    {"Authorization": "Basic s3cret"},
+    {"Authorization": "Bearer"},
+    {"Cookie": "affectd=s3cret"},
+]
+
+
+def test_without_the_token_nothing_is_shown(guarded: House) -> None:
+    with guarded.client() as client:
+        for path, headers in itertools.product(PATHS, WRONG):
+            answer = client.get(path, headers=headers)
+            assert answer.status_code == 401
+            assert "token" in answer.json()["error"]
+            assert answer.headers["www-authenticate"] == "Bearer"
+        for path, token in itertools.product(PATHS, ["", "wrong"]):
+            assert client.get(path, params={"token": token}).status_code == 401
+
+
+def test_health_checks_need_no_token(guarded: House) -> None:
+    with guarded.client() as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").status_code == 503
+
+
+def test_the_token_is_taken_as_header_query_or_cookie(guarded: House) -> None:
+    token = "s3cret pässword"
+    with guarded.client() as client:
+        bearer = {b"Authorization": f"Bearer {token}".encode()}
+        assert client.get("/metrics", headers=bearer).status_code == 200
+        with client.stream("GET", "/streams/lobby/mjpeg", params={"token": token}) as response:
+            assert response.status_code == 200
+        assert client.get("/metrics").status_code == 401
+        answer = client.get("/", params={"token": token})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert "s3cret" not in cookie
+        assert client.get("/").status_code == 200
+        assert client.get("/metrics").status_code == 200
+
+
+def test_own_names_are_accepted(house: House) -> None:
+    with house.client() as client:
+        for host in ["localhost", "localhost:9464", "127.0.0.1", "127.9.9.9:1", "[::1]:80"]:
+            assert client.get("/api/streams", headers={"Host": host}).status_code == 200
+
+
+def test_a_foreign_name_for_this_machine_is_refused(house: House) -> None:
+    """A web site may let its own name point to 127.0.0.1: DNS rebinding."""
+    hosts = ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[::2]"]
+    paths = ["/", "/api/streams", "/livez", "/streams/lobby/mjpeg"]
+    with house.client() as client:
+        for host, path in itertools.product([*hosts, "10.0.0.1"], paths):
+            assert client.get(path, headers={"Host": host}).status_code == 403
+
+
+def test_beyond_loopback_any_name_is_accepted() -> None:
+    settings = DaemonSettings(listen="0.0.0.0:0", token=SecretStr("t"))
+    with serving("lobby", settings=settings) as house:
+        url = f"http://127.0.0.1:{house.web.port}/metrics?token=t"
+        answer = httpx.get(url, headers={"Host": "cameras.example"}, trust_env=False)
+    assert answer.status_code == 200

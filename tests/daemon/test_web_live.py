@@ -1,0 +1,196 @@
+"""Pictures and readings as their readers meet them: over sockets, fed by threads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from tests.serving import (
+    House,
+    picture,
+    reading,
+    serving,
+    stalled_reader,
+    wait_until,
+)
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    with serving("lobby", "door") as house:
+        yield house
+
+
+def jpegs(response: httpx.Response) -> Iterator[bytes]:
+    """The parts of a multipart/x-mixed-replace response."""
+    boundary = response.headers["content-type"].partition("boundary=")[2].encode()
+    rest = b""
+    for chunk in response.iter_raw():
+        rest += chunk
+        while True:
+            head, found, tail = rest.partition(b"\r\n\r\n")
+            if not found:
+                break
+            lines = head.split(b"\r\n")
+            assert lines[-3:-1] == [b"--" + boundary, b"Content-Type: image/jpeg"]
+            length = int(lines[-1].removeprefix(b"Content-Length: "))
+            if len(tail) < length + 2:
+                break
+            yield tail[:length]
+            rest = tail[length + 2 :]
+
+
+def test_pictures_arrive_as_published(house: House) -> None:
+    house.publish("lobby")
+    with house.client() as client, client.stream("GET", "/streams/lobby/mjpeg") as response:
+        assert response.headers["content-type"].startswith("multipart/x-mixed-replace")
+        parts = jpegs(response)
+        got = [next(parts) for _ in range(5)]
+    published = {picture(number) for number in range(20)}
+    assert set(got) <= published
+    assert len(set(got)) == 5
+    image = cv2.imdecode(np.frombuffer(got[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    assert image.shape == (180, 320)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("attic", "is not configured; streams with pictures: lobby"), ("door", "has no mjpeg sink")],
+)
+def test_a_stream_without_pictures_is_404_and_says_which_have(
+    house: House, name: str, words: str
+) -> None:
+    del house.feeds["door"]
+    with house.client() as client:
+        answer = client.get(f"/streams/{name}/mjpeg")
+    assert answer.status_code == 404
+    assert words in answer.json()["error"]
+
+
+def test_a_stalled_reader_holds_up_neither_the_stream_nor_the_others(house: House) -> None:
+    """1. One reader stops reading, with far more sent than its buffers hold.
+    2. Two others go on reading at the full rate.
+    3. The publisher never waited."""
+    house.publish("lobby", interval_s=0.005, noise=55)
+    reader = stalled_reader(house, "/streams/lobby/mjpeg")
+    frames = house.metrics.frames.labels("lobby")
+    with house.client() as one, house.client() as two:
+        with (
+            one.stream("GET", "/streams/lobby/mjpeg") as first,
+            two.stream("GET", "/streams/lobby/mjpeg") as second,
+        ):
+            parts_1, parts_2 = jpegs(first), jpegs(second)
+            before = frames._value.get()
+            for _ in range(150):
+                assert next(parts_1)[:2] == next(parts_2)[:2] == b"\xff\xd8"
+            assert frames._value.get() - before >= 150
+        assert one.get("/livez").status_code == 200
+    reader.close()
+
+
+def test_one_connection_carries_the_pictures_of_all_streams(house: House) -> None:
+    house.publish("lobby")
+    house.publish("door")
+    names = set()
+    with house.client() as client, client.stream("GET", "/api/pictures") as response:
+        rest = b""
+        for chunk in response.iter_raw():
+            rest += chunk
+            while b"\n" in rest:
+                line, _, tail = rest.partition(b"\n")
+                name, length = line.split()
+                if len(tail) < int(length):
+                    break
+                assert tail[:2] == b"\xff\xd8"
+                names.add(name)
+                rest = tail[int(length) :]
+            if len(names) == 2:
+                break
+    assert names == {b"lobby", b"door"}
+
+
+def test_readers_are_bounded_and_make_room_when_they_leave() -> None:
+    with serving("lobby", max_readers=2) as house, house.client() as client:
+        house.publish("lobby")
+        path = "/streams/lobby/mjpeg"
+        with client.stream("GET", path), client.stream("GET", path):
+            refused = client.get(path)
+            assert refused.status_code == 503
+            assert "2 readers are connected" in refused.json()["error"]
+            assert "retry-after" in refused.headers
+            with client.stream("GET", "/events") as events:
+                assert events.status_code == 200
+
+        def has_room() -> bool:
+            with client.stream("GET", "/streams/lobby/mjpeg") as response:
+                return response.status_code == 200
+
+        wait_until(has_room)
+        wait_until(lambda: house.feeds["lobby"].subscribers == 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel option is Linux's")
+def test_a_reader_that_takes_nothing_is_given_up() -> None:
+    with serving("lobby", reader_timeout_s=0.5) as house:
+        house.publish("lobby", interval_s=0.005, noise=55)
+        reader = stalled_reader(house, "/streams/lobby/mjpeg")
+        wait_until(lambda: house.feeds["lobby"].subscribers == 1)
+        wait_until(lambda: house.feeds["lobby"].subscribers == 0, timeout_s=20)
+        reader.close()
+
+
+def events(response: httpx.Response) -> Iterator[dict[str, object]]:
+    for line in response.iter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def test_events_are_the_readings(house: House) -> None:
+    with house.client() as client, client.stream("GET", "/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        wait_until(lambda: house.readings.subscribers == 1)
+        for seq in range(3):
+            house.readings.publish(reading("lobby", seq))
+        got = events(response)
+        for seq in range(3):
+            assert next(got) == reading("lobby", seq).to_event()
+
+
+def test_events_of_one_stream_only(house: House) -> None:
+    with house.client() as client:
+        with client.stream("GET", "/events?stream=door") as response:
+            wait_until(lambda: house.readings.subscribers == 1)
+            for seq in range(6):
+                house.readings.publish(reading("door" if seq % 2 else "lobby", seq))
+            got = events(response)
+            assert [next(got)["seq"] for _ in range(3)] == [1, 3, 5]
+        answer = client.get("/events?stream=attic")
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "stream 'attic' is not configured; known are: lobby, door"
+
+
+def test_a_reader_of_events_is_told_what_it_missed(house: House) -> None:
+    """A burst from one thread is larger than the queue, so the oldest are dropped."""
+    with house.client() as client, client.stream("GET", "/events") as response:
+        wait_until(lambda: house.readings.subscribers == 1)
+        lines = response.iter_lines()
+        assert next(lines) == "retry: 2000"
+        for seq in range(20_000):
+            house.readings.publish(reading("lobby", seq))
+        seen, missed = 0, 0
+        for line in lines:
+            if line.startswith(": "):
+                missed += int(line.split()[1])
+            elif line.startswith("data: "):
+                seen += 1
+                if json.loads(line.removeprefix("data: "))["seq"] == 19_999:
+                    break
+    assert seen + missed == 20_000
+    assert missed > 0

@@ -1,0 +1,91 @@
+"""Starting, stopping, and addresses that cannot be had."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from daemon.errors import ConfigError
+from daemon.web_server import WebServer
+from tests.serving import (
+    House,
+    serving,
+    stalled_reader,
+)
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    with serving("lobby", "door") as house:
+        yield house
+
+
+def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:
+    threads = threading.active_count()
+    second = House(["lobby"]).web
+    taken = WebServer(second._app, "127.0.0.1", house.web.port)
+    with pytest.raises(ConfigError) as error:
+        taken.start()
+    assert f"127.0.0.1:{house.web.port}" in str(error.value)
+    assert "in use" in str(error.value)
+    assert threading.active_count() == threads
+    taken.stop(1)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"), [("no-such-host.invalid", "is not known"), ("192.0.2.1", "no interface")]
+)
+def test_an_address_that_is_not_ours_is_named(host: str, words: str) -> None:
+    web = WebServer(House(["lobby"]).web._app, host, 0)
+    with pytest.raises(ConfigError, match=words):
+        web.start()
+
+
+def test_stop_does_not_wait_for_readers() -> None:
+    """1. Readers of pictures and events are connected, one of them stalled.
+    2. Stop: it ends at once, and the readers that read see a whole response."""
+    with serving("lobby") as house:
+        house.publish("lobby", interval_s=0.005, noise=55)
+        stalled = stalled_reader(house, "/streams/lobby/mjpeg")
+        ends: list[str] = []
+        connected = threading.Barrier(5)
+
+        def read(path: str) -> None:
+            with house.client() as client, client.stream("GET", path) as response:
+                chunks = response.iter_raw()
+                next(chunks)
+                connected.wait(10)
+                for _ in chunks:
+                    pass
+                ends.append(path)
+
+        paths = ["/streams/lobby/mjpeg", "/streams/lobby/mjpeg", "/api/pictures", "/events"]
+        readers = [threading.Thread(target=read, args=(path,)) for path in paths]
+        for thread in readers:
+            thread.start()
+        connected.wait(10)
+        time.sleep(0.3)  # Long enough for the stalled reader's buffers to fill.
+        began_s = time.monotonic()
+        house.web.stop(3)
+        took_s = time.monotonic() - began_s
+        for thread in readers:
+            thread.join(5)
+        stalled.close()
+    assert took_s < 2
+    assert sorted(ends) == sorted(paths)
+    assert not [thread for thread in threading.enumerate() if thread.name == "web"]
+
+
+def test_a_port_can_be_served_again_at_once(house: House) -> None:
+    with house.client() as client:
+        client.get("/livez")
+        house.web.stop(3)
+    again = House(["lobby"]).web
+    web = WebServer(again._app, "127.0.0.1", house.web.port)
+    web.start()
+    assert httpx.get(f"{web.url}livez", trust_env=False).status_code == 200
+    web.stop(3)

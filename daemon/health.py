@@ -53,7 +53,6 @@ class Health:
         self._clock = clock
         self._lock = threading.Lock()
         self._beaten_s: dict[Loop, float] = {}
-        self._beats = 0
         self.models_loaded = False
 
     def loop(self, name: str, limit_s: float) -> Loop:
@@ -62,11 +61,6 @@ class Health:
         with self._lock:
             self._beaten_s[loop] = self._clock()
         return loop
-
-    def progress(self) -> int:
-        """How many turns all loops made so far: it stands still when everything hangs."""
-        with self._lock:
-            return self._beats
 
     def is_alive(self) -> tuple[bool, str]:
         """Whether every loop turned within its limit, and if not, which did not."""
@@ -81,7 +75,7 @@ class Health:
             count = len(self._beaten_s)
         if silent:
             return False, "; ".join(silent)
-        return True, f"{count} loops turn"
+        return True, f"loops that turn: {count}"
 
     def is_ready(self, streams: Sequence[StreamStatus]) -> tuple[bool, str]:
         """Whether the models are loaded and at least one of `streams` delivers, and if not, why."""
@@ -100,7 +94,6 @@ class Health:
         with self._lock:
             if loop in self._beaten_s:
                 self._beaten_s[loop] = self._clock()
-                self._beats += 1
 
     def _end(self, loop: Loop) -> None:
         with self._lock:

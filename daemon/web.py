@@ -72,6 +72,7 @@ def make_app(
         exception_handlers={HTTPException: _error},
     )
     app.state.closing = closing
+    app.state.health = health
     return app
 
 

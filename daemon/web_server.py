@@ -11,8 +11,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from daemon.errors import AffectdError, ConfigError
+from daemon.health import Loop
 
 READER_TIMEOUT_S = 30.0
+_TURN_LIMIT_S = 30.0
 _STALLED_READERS_S = 0.5
 
 
@@ -63,7 +65,8 @@ class WebServer:
             server_header=False,
             proxy_headers=False,
         )
-        self._server = _Server(config, self._app.state.closing)
+        turn = self._app.state.health.loop("web", _TURN_LIMIT_S)
+        self._server = _Server(config, self._app.state.closing, turn)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener],), name="web", daemon=False
         )
@@ -87,20 +90,26 @@ class _Server(uvicorn.Server):
     """uvicorn, except that endless responses end with it. Off the main thread it leaves signals
     alone."""
 
-    def __init__(self, config: uvicorn.Config, closing: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, closing: asyncio.Event, turn: Loop) -> None:
         super().__init__(config)
         self.is_settled = threading.Event()
         self._closing = closing
+        self._turn = turn
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         try:
-            super().run(sockets)
+            with self._turn:
+                super().run(sockets)
         finally:
             self.is_settled.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.is_settled.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        self._turn()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing.set()

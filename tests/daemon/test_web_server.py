@@ -89,3 +89,9 @@ def test_a_port_can_be_served_again_at_once(house: House) -> None:
     web.start()
     assert httpx.get(f"{web.url}livez", trust_env=False).status_code == 200
     web.stop(3)
+
+
+def test_the_web_servers_own_loop_is_watched_while_it_runs() -> None:
+    with serving("lobby") as house:
+        assert house.health.is_alive() == (True, "loops that turn: 1")
+    assert house.health.is_alive() == (True, "loops that turn: 0")

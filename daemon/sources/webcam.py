@@ -87,6 +87,8 @@ class Unpacker:
         return image
 
     def _decoded(self, jpeg: av.VideoCodecContext, data: NDArray[np.uint8]) -> av.VideoFrame | None:
+        if not data.size:
+            return None  # to the decoder, an empty packet is the end
         try:
             images = jpeg.decode(av.Packet(data.tobytes()))
         except av.error.FFmpegError:

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -288,9 +288,7 @@ def test_the_decode_time_of_every_frame_is_told(tmp_path: Path) -> None:
 
 
 @contextmanager
-def _http(
-    handler: type[BaseHTTPRequestHandler] | partial[SimpleHTTPRequestHandler],
-) -> Iterator[str]:
+def _http(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="http")
     thread.start()

@@ -1,0 +1,364 @@
+"""Retries, states and counts of the capture thread.
+
+Sources are real files wherever one can show the case; `_Scripted` stands in where a source must
+fail at a chosen moment of a chosen clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from daemon.capture import Capture, OpenSource, mailbox_for
+from daemon.errors import Reason, SourceError
+from daemon.frame import Frame
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.settings import StreamSettings
+from daemon.sources.base import Report, Source
+from daemon.sources.open import is_live, open_source
+from daemon.status import Board, StreamStatus
+from tests.media import write_clip
+
+
+@dataclass
+class Clock:
+    """Time that passes only when told to."""
+
+    now_s: float = 1000.0
+    waits_s: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def wait(self, seconds: float) -> bool:
+        self.waits_s.append(seconds)
+        self.now_s += seconds
+        return False
+
+
+class Rig:
+    """A capture with everything around it; `read` takes all frames out of its mailbox."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        policy: str = "auto",
+        once: bool = False,
+        opener: OpenSource = open_source,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = StreamSettings.model_validate(
+            {"name": "s", "url": SecretStr(url), "policy": policy, "stall_timeout_s": 2.0}
+        )
+        self.metrics = Metrics(CollectorRegistry())
+        self.metrics.add_stream("s", [])
+        self.board = Board(lambda: 0.0)
+        self.board.add("s", [])
+        self.stop = threading.Event()
+        self.mailbox: Mailbox = mailbox_for(self.settings, self.metrics)
+        self.clock = clock or Clock()
+        self.beats = 0
+        self.capture = Capture(
+            self.settings,
+            self.mailbox,
+            self.metrics,
+            self.board,
+            stop=self.stop,
+            once=once,
+            open_source=opener,
+            monotonic=self.clock,
+            wait=self.clock.wait,
+            rng=random.Random(1),
+            beat=self._beat,
+        )
+
+    def _beat(self) -> None:
+        self.beats += 1
+
+    def read(self) -> list[Frame]:
+        frames = []
+        while not self.mailbox.ended:
+            frame = self.mailbox.get(5.0)
+            if frame is not None:
+                frames.append(frame)
+        return frames
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, {"stream": "s", **labels})
+
+    @property
+    def status(self) -> StreamStatus:
+        return self.board.streams()[0]
+
+
+class _Scripted:
+    """Gives frames at 25 per second of the rig's clock, then ends or raises `error`."""
+
+    def __init__(self, clock: Clock, frames: int, error: Exception | None, live: bool) -> None:
+        self.live = live
+        self._clock, self._frames, self._error = clock, frames, error
+        self.closed = 0
+
+    def frames(self) -> Iterator[Frame]:
+        for seq in range(self._frames):
+            self._clock.now_s += 0.04
+            yield Frame("s", seq, seq / 25, self._clock.now_s, av.VideoFrame(16, 16, "yuv420p"))
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def _script(
+    clock: Clock,
+    runs: list[tuple[int, Exception | None]],
+    when_done: Callable[[], None],
+    *,
+    live: bool = True,
+) -> tuple[OpenSource, list[_Scripted]]:
+    """An opener whose sources follow `runs` (-1 frames: cannot be opened), then `when_done`."""
+    opened: list[_Scripted] = []
+    left = list(runs)
+
+    def opener(
+        settings: StreamSettings,
+        *,
+        stop: threading.Event,
+        report: Report | None,
+        clock: Callable[[], float],
+    ) -> Source:
+        if not left:
+            when_done()
+            return _Scripted(ticks, 0, None, live)
+        frames, error = left.pop(0)
+        if frames < 0:
+            assert error is not None
+            raise error
+        opened.append(_Scripted(ticks, frames, error, live))
+        return opened[-1]
+
+    ticks = clock
+    return opener, opened
+
+
+def _run_script(runs: list[tuple[int, Exception | None]], *, url: str = "rtsp://cam/x") -> Rig:
+    clock = Clock()
+    rig: Rig
+    opener, opened = _script(clock, runs, lambda: rig.stop.set())
+    rig = Rig(url, opener=opener, clock=clock)
+    rig.capture.run()
+    assert all(source.closed for source in opened)
+    return rig
+
+
+def _refused() -> SourceError:
+    return SourceError(Reason.CONNECT_REFUSED, "rtsp://u:***@cam: the connection was refused")
+
+
+def _pauses(clock: Clock) -> list[float]:
+    """The waits of the clock, summed up to whole pauses (each ends with a part of a second)."""
+    pauses, current = [], 0.0
+    for wait_s in clock.waits_s:
+        current += wait_s
+        if wait_s < 1.0:
+            pauses.append(current)
+            current = 0.0
+    return pauses
+
+
+def test_a_file_comes_whole_and_ends(tmp_path: Path) -> None:
+    rig = Rig(str(write_clip(tmp_path / "clip.mp4", frames=40)))
+    rig.capture.start()
+    frames = rig.read()
+    rig.capture.join(5.0)
+    assert not rig.capture.running
+    assert [frame.seq for frame in frames] == list(range(40))
+    assert rig.status.state == "ended"
+    assert rig.status.reason is None
+    assert rig.capture.error is None
+    assert rig.value("affectd_frames_total") == 40
+    assert rig.value("affectd_stream_up") == 0
+    assert rig.value("affectd_stage_seconds_count", stage="decode") == 40
+    assert rig.value("affectd_stream_last_frame_timestamp_seconds") == frames[-1].captured_s
+    assert rig.beats >= 40
+
+
+def test_a_cut_file_ends_with_its_reason(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", frames=60)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    rig = Rig(str(clip))
+    rig.capture.start()
+    assert len(rig.read()) > 10
+    rig.capture.join(5.0)
+    assert (rig.status.state, rig.status.reason) == ("ended", Reason.DECODE_ERROR)
+    assert rig.status.last_error is not None
+    assert "is cut" in rig.status.last_error
+
+
+def test_with_once_a_missing_file_is_an_error_that_is_kept(tmp_path: Path) -> None:
+    rig = Rig(str(tmp_path / "nope.mp4"), once=True)
+    rig.capture.run()
+    assert rig.mailbox.ended
+    assert isinstance(rig.capture.error, SourceError)
+    assert rig.capture.error.reason is Reason.NOT_FOUND
+    assert (rig.status.state, rig.status.reason) == ("down", Reason.NOT_FOUND)
+    assert rig.clock.waits_s == []
+
+
+def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "late.mp4"
+    clock = Clock()
+    tries: list[int] = []
+
+    def opener(
+        settings: StreamSettings,
+        *,
+        stop: threading.Event,
+        report: Report | None,
+        clock: Callable[[], float],
+    ) -> Source:
+        tries.append(1)
+        if len(tries) == 3:
+            write_clip(path, frames=5)
+        return open_source(settings, stop=stop, report=report, clock=clock)
+
+    rig = Rig(str(path), opener=opener, clock=clock)
+    rig.capture.start()
+    assert len(rig.read()) == 5
+    rig.capture.join(5.0)
+    assert rig.status.state == "ended"
+    assert rig.value("affectd_stream_reconnects_total", reason="not_found") == 2
+
+
+def test_a_file_that_breaks_off_is_not_read_twice() -> None:
+    clock = Clock()
+    broken = SourceError(Reason.DECODE_ERROR, "clip.mp4: 50 damaged packets in a row")
+    rig: Rig
+    opener, _ = _script(clock, [(7, broken)], lambda: pytest.fail("opened again"), live=False)
+    rig = Rig("clip.mp4", opener=opener, clock=clock)
+    rig.capture.start()
+    assert len(rig.read()) == 7
+    rig.capture.join(5.0)
+    assert (rig.status.state, rig.status.reason) == ("ended", Reason.DECODE_ERROR)
+    assert rig.capture.error is broken
+
+
+def test_the_delay_doubles_to_a_minute_with_jitter() -> None:
+    rig = _run_script([(-1, _refused()) for _ in range(9)])
+    pauses = _pauses(rig.clock)
+    for pause, nominal in zip(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60], strict=True):
+        assert 0.8 * nominal <= pause <= 1.2 * nominal
+    assert (
+        len({round(pause / nominal, 3) for pause, nominal in zip(pauses, [1, 2, 4], strict=False)})
+        > 1
+    )
+    assert rig.value("affectd_stream_reconnects_total", reason="connect_refused") == 9
+    assert max(rig.clock.waits_s) <= 1.0
+
+
+def test_the_delay_falls_back_only_after_five_seconds_of_frames() -> None:
+    lost = SourceError(Reason.STALLED, "nothing came")
+    down = [(-1, _refused())] * 3  # 1, 2, 4 s
+    rig = _run_script([*down, (100, lost), (200, lost), (-1, _refused())])
+    pauses = _pauses(rig.clock)
+    nominal = [1, 2, 4, 8, 1, 2]  # 4 s of frames change nothing, 8 s do
+    assert len(pauses) == len(nominal)
+    for pause, expected in zip(pauses, nominal, strict=True):
+        assert 0.8 * expected <= pause <= 1.2 * expected
+    assert rig.value("affectd_stream_reconnects_total", reason="stalled") == 2
+
+
+def test_media_time_and_numbers_go_on_over_a_reconnect() -> None:
+    clock = Clock()
+    seen: list[Frame] = []
+    rig: Rig
+    lost = SourceError(Reason.END_OF_STREAM, "gone")
+    opener, _ = _script(clock, [(10, lost), (10, None), (10, lost)], lambda: rig.stop.set())
+    rig = Rig("rtsp://cam/x", opener=opener, clock=clock)
+    real_put = rig.mailbox.put
+
+    def put(frame: Frame, stop: threading.Event) -> bool:
+        seen.append(frame)
+        return real_put(frame, stop)
+
+    rig.mailbox.put = put  # type: ignore[method-assign]
+    rig.capture.run()
+    assert [frame.seq for frame in seen] == list(range(30))
+    elapsed_s = [frame.captured_s - seen[0].captured_s for frame in seen]
+    assert [frame.pts_s for frame in seen] == pytest.approx(elapsed_s)
+    assert rig.value("affectd_stream_reconnects_total", reason="end_of_stream") == 3
+    assert rig.value("affectd_frames_dropped_total", stage="capture", reason="superseded") == 29
+
+
+def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    rig = _run_script([(3, ZeroDivisionError("oops")) for _ in range(4)])
+    traces = [record for record in caplog.records if record.exc_info]
+    assert len(traces) == 1
+    assert "stream s: down (internal): ZeroDivisionError: oops" in caplog.text
+    assert rig.value("affectd_stream_reconnects_total", reason="internal") == 4
+    assert rig.status.last_error == "ZeroDivisionError: oops"
+
+
+def test_the_same_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    _run_script([(-1, _refused())] * 5)
+    assert caplog.text.count("the connection was refused") == 1
+
+
+def test_stop_ends_a_capture_that_waits_to_try_again(tmp_path: Path) -> None:
+    rig = Rig(str(tmp_path / "nope.mp4"))
+    capture = Capture(
+        rig.settings, rig.mailbox, rig.metrics, rig.board, stop=rig.stop, rng=random.Random(1)
+    )
+    capture.start()
+    while rig.status.state != "down":
+        rig.stop.wait(0.01)
+    rig.stop.set()
+    capture.join(2.0)
+    assert not capture.running
+    assert rig.mailbox.ended
+
+
+def test_a_reader_that_gave_up_ends_the_capture(tmp_path: Path) -> None:
+    rig = Rig(str(write_clip(tmp_path / "clip.mp4", frames=40)))
+    rig.capture.start()
+    assert rig.mailbox.get(5.0) is not None
+    rig.mailbox.close()
+    rig.capture.join(5.0)
+    assert not rig.capture.running
+
+
+@pytest.mark.parametrize(
+    ("url", "policy", "live"),
+    [
+        ("clip.mp4", "auto", False),
+        ("file:///srv/clip.mkv", "auto", False),
+        ("http://nas/clip.MP4?x=1", "auto", False),
+        ("http://cam/video.mjpg", "auto", True),
+        ("rtsp://cam/x.mp4", "auto", True),
+        ("rtsps://cam/x", "auto", True),
+        ("v4l2:///dev/video0", "auto", True),
+        ("/dev/video0", "auto", True),
+        ("demo://", "auto", True),
+        ("demo://", "file", False),
+        ("clip.mp4", "live", True),
+    ],
+)
+def test_the_policy_of_each_kind_of_source(url: str, policy: str, live: bool) -> None:
+    settings = StreamSettings.model_validate({"name": "s", "url": SecretStr(url), "policy": policy})
+    assert is_live(settings) is live

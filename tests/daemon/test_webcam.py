@@ -1,0 +1,172 @@
+"""Raw camera buffers to pictures, and what a camera that cannot be used says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from daemon.errors import Reason, SourceError
+from daemon.frame import is_full_range, plane
+from daemon.settings import StreamSettings
+from daemon.sources.webcam import Unpacker, WebcamSource, check_device
+
+Buffer = NDArray[np.uint8]
+
+
+def _settings(url: str = "v4l2:///dev/video0", stall_timeout_s: float = 10.0) -> StreamSettings:
+    return StreamSettings(name="cam", url=SecretStr(url), stall_timeout_s=stall_timeout_s)
+
+
+def _yuyv(width: int, height: int) -> Buffer:
+    """A buffer as a camera sends it: brightness grows to the right, U is 90 and V is 170."""
+    buffer = np.empty((height, width, 2), np.uint8)
+    buffer[:, :, 0] = np.linspace(16, 235, width, dtype=np.uint8)
+    buffer[:, 0::2, 1] = 90
+    buffer[:, 1::2, 1] = 170
+    return buffer
+
+
+def _jpeg(width: int, height: int) -> Buffer:
+    bgr = np.zeros((height, width, 3), np.uint8)
+    bgr[:, width // 2 :] = 255
+    done, data = cv2.imencode(".jpg", bgr)
+    assert done
+    return np.asarray(data, np.uint8).reshape(1, -1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (66, 50), (320, 240)])
+def test_yuyv_bytes_become_planes_exactly(width: int, height: int) -> None:
+    sent = _yuyv(width, height)
+    image = Unpacker("YUYV", width, height).unpack(sent)
+    assert image is not None
+    assert (image.format.name, image.width, image.height) == ("yuv420p", width, height)
+    assert not is_full_range(image)
+    np.testing.assert_array_equal(plane(image, 0), sent[:, :, 0])
+    assert set(np.unique(plane(image, 1))) == {90}
+    assert set(np.unique(plane(image, 2))) == {170}
+
+
+def test_mjpeg_bytes_become_a_full_range_picture() -> None:
+    unpacker = Unpacker("MJPG", 64, 48)
+    for _ in range(3):
+        image = unpacker.unpack(_jpeg(64, 48))
+        assert image is not None
+        assert (image.format.name, image.width, image.height) == ("yuvj420p", 64, 48)
+        assert is_full_range(image)
+        luma = plane(image, 0)
+        assert luma[:, :24].max() < 16
+        assert luma[:, 40:].min() > 239
+
+
+def test_damaged_buffers_give_none_and_the_next_one_is_fine() -> None:
+    short = Unpacker("YUYV", 64, 48)
+    assert short.unpack(_yuyv(64, 48)[:10]) is None
+    unpacker = Unpacker("MJPG", 64, 48)
+    assert unpacker.unpack(np.zeros((1, 500), np.uint8)) is None
+    assert unpacker.unpack(np.zeros((1, 0), np.uint8)) is None
+    assert unpacker.unpack(_jpeg(64, 48)) is not None
+
+
+def test_a_format_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(SourceError, match=r"the camera sends H264; accepted are MJPG, YUYV"):
+        Unpacker("H264", 64, 48)
+
+
+class _Camera:
+    """Stands in for cv2.VideoCapture: test machines have no camera and no v4l2loopback.
+
+    Gives `buffers` in turn (None: a read that failed), then fails for ever.
+    """
+
+    def __init__(self, code: str, width: int, height: int, buffers: list[Buffer | None]) -> None:
+        self.settings: dict[int, float] = {}
+        self.released = 0
+        self._buffers = list(buffers)
+        self._answers = {
+            cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*code)),
+            cv2.CAP_PROP_FRAME_WIDTH: float(width),
+            cv2.CAP_PROP_FRAME_HEIGHT: float(height),
+            cv2.CAP_PROP_FPS: 30.0,
+        }
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, prop: int, value: float) -> bool:
+        self.settings[prop] = value
+        return True
+
+    def get(self, prop: int) -> float:
+        return self._answers.get(prop, 0.0)
+
+    def read(self) -> tuple[bool, Buffer | None]:
+        buffer = self._buffers.pop(0) if self._buffers else None
+        return buffer is not None, buffer
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def test_a_camera_is_asked_for_raw_pictures_and_read(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    camera = _Camera("YUYV", 64, 48, [_yuyv(64, 48), _yuyv(64, 48)[:5], _yuyv(64, 48)])
+    source = WebcamSource(_settings(), stop=threading.Event(), open_camera=lambda device: camera)
+    assert camera.settings[cv2.CAP_PROP_CONVERT_RGB] == 0
+    assert camera.settings[cv2.CAP_PROP_FRAME_WIDTH] == 1280
+    assert "/dev/video0 gives YUYV 64x48 at 30 fps (asked for 1280x720 at 30)" in caplog.text
+    reader = source.frames()
+    frames = [next(reader), next(reader)]
+    assert [frame.seq for frame in frames] == [0, 1]
+    assert frames[0].pts_s == 0.0 < frames[1].pts_s
+    assert isinstance(frames[0].image, av.VideoFrame)
+    assert source.damaged == 1
+    source.close()
+    assert list(reader) == []
+    assert camera.released == 1
+
+
+def test_a_camera_that_stalls_or_sends_rubbish_or_is_gone_is_a_fault() -> None:
+    def fault(buffers: list[Buffer | None], device: str) -> SourceError:
+        ticks = iter(range(10_000))
+        source = WebcamSource(
+            _settings(f"v4l2://{device}"),
+            stop=threading.Event(),
+            monotonic=lambda: float(next(ticks)),
+            open_camera=lambda device: _Camera("MJPG", 64, 48, buffers),
+        )
+        source._stop.wait = lambda timeout=None: False  # type: ignore[method-assign]
+        with pytest.raises(SourceError) as caught:
+            list(source.frames())
+        return caught.value
+
+    stalled = fault([_jpeg(64, 48)], "/dev/null")  # a device file that stays there
+    assert stalled.reason is Reason.STALLED
+    assert fault([np.zeros((1, 99), np.uint8)] * 50, "/dev/null").reason is Reason.DECODE_ERROR
+    assert fault([_jpeg(64, 48)], "/dev/video-gone").reason is Reason.NOT_FOUND
+
+
+def test_devices_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"/dev/video77: there is no such device \(there is "):
+        WebcamSource(_settings("/dev/video77"), stop=threading.Event())
+    plain = tmp_path / "video0"
+    plain.touch()
+    with pytest.raises(SourceError, match="is no camera; accepted is a device such as"):
+        check_device(str(plain))
+    with pytest.raises(SourceError, match="/dev/null cannot be opened: it is no camera"):
+        WebcamSource(_settings("v4l2:///dev/null"), stop=threading.Event())
+
+
+def test_a_device_of_others_hints_at_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tests may run as root, whom no device refuses.
+    monkeypatch.setattr("daemon.sources.webcam.os.access", lambda path, mode: False)
+    with pytest.raises(SourceError, match="in the group `video`") as caught:
+        check_device("/dev/null")
+    assert caught.value.reason is Reason.AUTH_FAILED

@@ -17,7 +17,7 @@ Range = Literal["short", "full"]
 Log = Callable[[str], None]
 
 # Best first, as measured: docs/detectors.md.
-AUTO_ORDER: tuple[Backend, ...] = ("mediapipe", "yunet")
+AUTO_ORDER: tuple[Backend, ...] = ("yunet", "mediapipe")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,103 @@
+"""Which backend is taken, and what is said when it is not the best."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from detectors import store
+from detectors.errors import DetectorError, ModelMismatchError, ModelMissingError, PullError
+from detectors.origins import Address
+from detectors.select import Backend, Choice, resolve
+from tests.shared import MODELS, needs_shared
+
+pytestmark = needs_shared
+
+NOBODY = Address("http://127.0.0.1:9/x")
+NOWHERE = {name: [NOBODY] for name in store.MODELS}
+
+
+class Said(list[str]):
+    def all(self) -> str:
+        return "\n".join(self)
+
+
+@pytest.fixture
+def said() -> Said:
+    return Said()
+
+
+def take(backend: Backend, models: Path, said: Said, pull: bool = False) -> Choice:
+    return resolve(
+        backend,
+        range="full",
+        min_score=0.5,
+        models=models,
+        pull=pull,
+        log=said.append,
+        origins=NOWHERE,
+    )
+
+
+def put(name: str, folder: Path) -> None:
+    shutil.copyfile(MODELS / store.MODELS[name].file, folder / store.MODELS[name].file)
+
+
+def test_auto_takes_the_best_that_is_there(tmp_path: Path, said: Said) -> None:
+    put("blazeface-full", tmp_path)
+    assert take("auto", tmp_path, said).backend == "mediapipe"
+    put("yunet", tmp_path)
+    choice = take("auto", tmp_path, said)
+    assert (choice.backend, choice.model_name) == ("yunet", "yunet")
+    assert said == []
+
+
+def test_auto_pulls_and_falls_back_loudly(tmp_path: Path, said: Said) -> None:
+    choice = take("auto", tmp_path, said, pull=True)
+    assert choice.backend == "haar"
+    assert "pulling its model yunet" in said.all()
+    assert "pulling its model blazeface-full" in said.all()
+    assert "refused" in said.all()
+    assert said[-1].startswith("WARNING: ")
+    assert str(tmp_path) in said[-1]
+
+
+def test_auto_without_pulling_asks_no_network(tmp_path: Path, said: Said) -> None:
+    assert take("auto", tmp_path, said).backend == "haar"
+    assert len(said) == 1
+    assert "Haar" in said[0]
+
+
+def test_auto_never_loads_a_file_that_is_not_the_pinned_one(tmp_path: Path, said: Said) -> None:
+    (tmp_path / store.MODELS["yunet"].file).write_bytes(b"another")
+    put("blazeface-full", tmp_path)
+    assert take("auto", tmp_path, said).backend == "mediapipe"
+    assert "is not yunet: expected SHA-256" in said.all()
+
+
+def test_a_named_backend_is_that_or_an_error(tmp_path: Path, said: Said) -> None:
+    with pytest.raises(ModelMissingError, match="affectd models pull blazeface-full"):
+        take("mediapipe", tmp_path, said)
+    with pytest.raises(PullError, match=r"yunet: .*refused"):
+        take("yunet", tmp_path, said, pull=True)
+    (tmp_path / store.MODELS["yunet"].file).write_bytes(b"another")
+    with pytest.raises(ModelMismatchError, match="expected SHA-256"):
+        take("yunet", tmp_path, said)
+    with pytest.raises(DetectorError):
+        take("yunet", tmp_path, said, pull=True)
+    put("yunet", tmp_path)
+    assert take("yunet", tmp_path, said).backend == "yunet"
+    assert take("haar", tmp_path, said).backend == "haar"
+
+
+def test_a_choice_outlives_its_files(tmp_path: Path, said: Said) -> None:
+    """Streams that start later need neither disk nor network again."""
+    put("yunet", tmp_path)
+    choice = take("auto", tmp_path, said)
+    (tmp_path / store.MODELS["yunet"].file).unlink()
+    first, second = choice.make(), choice.make()
+    assert first is not second
+    assert first.name == second.name == "yunet"
+    assert "\\x" not in repr(choice)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import av
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from daemon import settings
 from daemon.errors import Reason, SinkError
@@ -36,10 +36,12 @@ class MjpegPictures:
 
     def write(self, output: Output) -> bool:
         now_s = output.frame.captured_s
-        if not self._feed.subscribers or now_s < self._due_s - _EARLY * self._period_s:
+        early_s = self._due_s - now_s
+        # Earlier by more than a period is a clock that was set back.
+        if not self._feed.subscribers or _EARLY * self._period_s < early_s <= self._period_s:
             return False
         # From the time due, not from now: so 25 a second become 15 and not 12.5.
-        self._due_s = max(self._due_s, now_s - self._period_s) + self._period_s
+        self._due_s = self._period_s + (self._due_s if abs(early_s) < self._period_s else now_s)
         self._feed.publish(self._encode(output.frame.image))
         return True
 
@@ -54,6 +56,7 @@ class MjpegPictures:
                 width=width,
                 height=height,
                 format="yuvj420p",
+                interpolation=Interpolation.AREA,  # Bilinear truncates, which tints greys.
                 dst_colorspace=Colorspace.ITU601,  # The only one that JFIF knows.
                 dst_color_range=ColorRange.JPEG,
                 threads=1,

@@ -40,7 +40,7 @@ class Mp4File:
 
     def write(self, output: Output) -> bool:
         image = output.frame.image
-        if self._recording and self._recording.looks != _looks(image):
+        if self._recording and not self._recording.fits(image):
             self.close()
         if self._recording is None:
             self._recording = _Recording(self._config, image, live=self._live)
@@ -58,12 +58,13 @@ class _Recording:
     """One file, from its first frame to its last."""
 
     def __init__(self, config: settings.Mp4Sink, image: av.VideoFrame, *, live: bool) -> None:
-        self.looks = _looks(image)
+        self._looks = _looks(image)
         self._fragment_ticks = max(1, round(config.fragment_s / TIME_BASE))
         self._referencer = Referencer()
         self._clock = _MediaClock()
         self._key_pts: int | None = None
         self._broken = False
+        self._header_size = 0
         try:
             self.path, file = create_numbered(config.path)
         except OSError as error:
@@ -77,6 +78,10 @@ class _Recording:
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
         self._header_size = self._file.size
+
+    def fits(self, image: av.VideoFrame) -> bool:
+        """Whether this file can go on with `image`."""
+        return not self._broken and self._looks == _looks(image)
 
     def write(self, frame: Frame) -> None:
         picture = self._referencer.reference(frame.image, self._clock.ticks(frame))
@@ -108,14 +113,14 @@ class _Recording:
     def _failed(self, error: Exception) -> SinkError:
         self._broken = True
         self._finish()
-        # PyAV's errors of the system are OSErrors too; those of a codec are not.
-        if isinstance(error, OSError):
+        # libav never touches the disk here, so its errors, some of them OSErrors, are of coding.
+        if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
             return sink_error("mp4", self.path, error)
         return SinkError(Reason.ENCODE_ERROR, f"mp4 sink: {self.path}: {error}")
 
     def _finish(self) -> None:
         self._file.close()
-        if self._file.size <= getattr(self, "_header_size", 0):
+        if self._file.size <= self._header_size:
             self.path.unlink(missing_ok=True)
 
 

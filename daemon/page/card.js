@@ -141,6 +141,7 @@ class FacePanel {
     const probability = face.probabilities[face.label];
     setText(find(".percent"), probability === undefined ? "" : percent(probability));
     this.element.classList.toggle("unsure", probability === undefined);
+    find("dl").hidden = !face.label;
     const names = Object.keys(colours).filter((name) => name !== "unknown");
     for (const name of names) this.bar(name, face.probabilities[name] ?? 0, colours[name]);
   }

@@ -141,6 +141,8 @@ def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
             "not read yet face 2",
             "unknown face 3",
         ]
+        bars = page.evaluate("[...document.querySelectorAll('.face dl')].map(dl => !dl.hidden)")
+        assert bars == [True, False, True]
         house.board.set_view("lobby", 2, 25.0, [])
         page.wait_for("document.querySelectorAll('.face').length === 0")
         assert "No face in view" in text(page, "lobby")

@@ -75,7 +75,7 @@ class DetectorSettings(_Table):
     """[detector]"""
 
     backend: Literal["auto", "mediapipe", "yunet", "haar"] = "auto"
-    range: Literal["short", "full"] = "short"
+    range: Literal["short", "full"] = "full"
     min_score: Fraction = 0.5
     long_side_px: Annotated[int, Field(ge=160, le=1920)] = 480
 

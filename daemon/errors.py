@@ -2,8 +2,8 @@
 
 AffectdError
 ├── ConfigError            the configuration does not validate (exit code 2)
-├── EnvironmentClashError another distribution owns one of our import names, or cv2
-├── EventsError       a file of readings cannot be turned into a table
+├── EnvironmentClashError  another distribution owns one of our import names, or cv2
+├── EventsError            a file of readings cannot be turned into a table
 ├── SourceError            a source cannot be opened or read; carries a Reason
 └── SinkError              a sink cannot be written; carries a Reason
 

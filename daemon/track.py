@@ -39,7 +39,8 @@ class Smoother:
             self._mean_log = kept * self._mean_log + (1.0 - kept) * log_p
         self.at_s = max(self.at_s, at_s)
         smooth: NDArray[np.float64] = np.exp(self._mean_log - self._mean_log.max())
-        return smooth / smooth.sum()
+        smooth /= smooth.sum()
+        return smooth
 
 
 @dataclass(slots=True)
@@ -68,8 +69,8 @@ class Track:
 class Tracker:
     """Assigns detections to tracks by expected place and size (Hungarian method).
 
-    Ids count from 1 and are never used again. A track that was not seen for `max_missing_s`
-    ends. No appearance is compared: affectd keeps no face embedding.
+    Ids count from 1 and are never used again. A track that was not seen for `max_missing_s`,
+    or for two frames where those come more slowly, ends. No appearance is compared: affectd keeps no face embedding.
     """
 
     def __init__(self, *, max_missing_s: float, half_life_s: float) -> None:
@@ -77,11 +78,17 @@ class Tracker:
         self._half_life_s = half_life_s
         self._tracks: dict[int, Track] = {}
         self._next_id = 1
+        self._last_s = -math.inf
+        self._interval_s = 0.0
 
     def update(self, detections: Sequence[Detection], now_s: float) -> list[Track]:
         """Take in a frame's detections; returns the tracks seen in it, by id."""
+        # Where frames come slowly, a face that was in the frame before is not missing.
+        limit_s = max(self._max_missing_s, 2.0 * self._interval_s)
+        self._interval_s = now_s - self._last_s
+        self._last_s = now_s
         for track in list(self._tracks.values()):
-            if now_s - track.seen_s > self._max_missing_s:
+            if now_s - track.seen_s > limit_s:
                 del self._tracks[track.id]
         old = list(self._tracks.values())
         free = set(range(len(detections)))

@@ -51,6 +51,18 @@ def test_a_face_that_comes_back_in_time_is_the_same_and_later_another() -> None:
     assert tracks.get(1) is None
 
 
+def test_slow_frames_do_not_end_tracks_but_an_outage_does() -> None:
+    """1. A frame every 3 s, which is longer than max_missing_s. 2. Then none for a minute."""
+    tracks = tracker(max_missing_s=1.0)
+    tracks.update([face(100, 100)], 0.0)
+    tracks.update([face(100, 100)], 3.0)
+    for now_s in (6.0, 9.0, 12.0):
+        seen = tracks.update([face(100, 100)], now_s)
+        assert [t.id for t in seen] == [seen[0].id]
+    before = seen[0].id
+    assert [t.id for t in tracks.update([face(100, 100)], 72.0)] == [before + 1]
+
+
 def test_a_face_far_away_or_of_another_size_is_another() -> None:
     tracks = tracker()
     tracks.update([face(0, 0)], 0.0)

@@ -1,0 +1,102 @@
+"""The program itself, as a user starts it: `python -m daemon` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+from tests.shared import MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+START_S = 90.0
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a run: models from the shared folder, no network for others."""
+    return {**os.environ, "AFFECTD_MODELS": str(MODELS), "PYTHONPATH": str(ROOT), **more}
+
+
+def affectd(*arguments: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of affectd to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "daemon", *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+class Daemon:
+    """`affectd run` within a `with` block; killed at its end if it still runs.
+
+    `text` is the configuration; a `[daemon]` table with a free port is put before it.
+    """
+
+    def __init__(self, folder: Path, text: str, **env: str) -> None:
+        self.config = folder / "affectd.toml"
+        self.config.write_text(f'[daemon]\nlisten = "127.0.0.1:0"\n{text}')
+        self.log_path = folder / "affectd.log"
+        self._folder = folder
+        self._env = environment(**env)
+        self.url = ""
+
+    def __enter__(self) -> Daemon:
+        with self.log_path.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "daemon", "run", str(self.config)],
+                cwd=self._folder,
+                env=self._env,
+                stdout=log,
+                stderr=log,
+            )
+        self.wait_for(lambda: "the page is at " in self.log, "it to start")
+        self.url = self.log.partition("the page is at ")[2].split()[0].rstrip("/")
+        return self
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def wait_for(self, is_so: Callable[[], bool], what: str, timeout_s: float = START_S) -> None:
+        end_s = time.monotonic() + timeout_s
+        while not is_so():
+            assert self.process.poll() is None, f"affectd ended:\n{self.log}"
+            assert time.monotonic() < end_s, f"waited {timeout_s} s for {what}:\n{self.log}"
+            time.sleep(0.1)  # a process of its own gives no event to wait on
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=30.0)
+
+    def stream(self, name: str) -> dict[str, object]:
+        """The stream's state from /api/streams."""
+        found = {stream["name"]: stream for stream in self.get("/api/streams").json()["streams"]}
+        state: dict[str, object] = found[name]
+        return state
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """Send a signal; returns the exit code and how many seconds it took."""
+        began_s = time.monotonic()
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        return code, time.monotonic() - began_s
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(30)

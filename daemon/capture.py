@@ -56,8 +56,9 @@ class Capture:
     With `once` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
     Media time and sequence numbers go on over a reconnect.
 
-    `beat` is called whenever the thread turns, at least every stall time-out; `ended` when it
-    will not turn again.
+    `error` is why the stream is down, None while frames come; `cut` says so of a file that ended
+    too early. `beat` is called whenever the thread turns, at least every `longest_turn_s`;
+    `ended` when it will not turn again.
     """
 
     def __init__(
@@ -79,6 +80,9 @@ class Capture:
     ) -> None:
         self.name = settings.name
         self.error: Exception | None = None
+        self.cut: str | None = None
+        # Two waits to open, one to look for the cause, and a name server that does not answer.
+        self.longest_turn_s = 3.0 * settings.stall_timeout_s + 30.0
         self._settings = settings
         self._mailbox = mailbox
         self._metrics = metrics
@@ -144,10 +148,12 @@ class Capture:
         """Open the source and read it until it ends or the stream stops. Raises SourceError;
         the end of a live source is one, the end of a file is not."""
         self._beat()
-        self._board.set_state(self.name, "connecting")
+        if self.error is None:
+            self._board.set_state(self.name, "connecting")
         source = self._open_source(
             self._settings, stop=self._stop, report=self._report(), clock=self._clock
         )
+        self._beat()
         try:
             self._read(source)
         finally:
@@ -156,8 +162,10 @@ class Capture:
             return
         if self._live:
             raise SourceError(Reason.END_OF_STREAM, "the source ended")
-        cut: str | None = getattr(source, "cut", None)
-        self._board.set_state(self.name, "ended", None if cut is None else Reason.DECODE_ERROR, cut)
+        self.cut = getattr(source, "cut", None)
+        self._board.set_state(
+            self.name, "ended", None if self.cut is None else Reason.DECODE_ERROR, self.cut
+        )
         log.info("stream %s: ended after %d frames", self.name, self._seq)
 
     def _read(self, source: Source) -> None:
@@ -204,6 +212,7 @@ class Capture:
         self._metrics.stream_up.labels(self.name).set(1)
         self._board.set_state(self.name, "live")
         self._last_log = ""
+        self.error = None
         log.info("stream %s: frames arrive", self.name)
 
     def _down(self, reason: Reason, error: Exception) -> None:

@@ -33,6 +33,7 @@ def write_clip(
     pts: list[int] | None = None,
     audio: bool = False,
     video: bool = True,
+    video_frames: int | None = None,
     paint: Paint | None = ramp,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
@@ -40,8 +41,9 @@ def write_clip(
     """Write a clip of `frames` pictures that `paint(index, rgb)` fills, and return its path.
 
     Without `paint` the pictures hold what the memory held, which is quick for very large ones.
-    `pts` are timestamps in milliseconds (variable frame rate); `audio` adds a track of silence;
-    `codec` "libx264" is told to be quick, with a keyframe every 12 frames and no B-frames.
+    `video_frames` ends the pictures earlier than the sound. `pts` are timestamps in milliseconds
+    (variable frame rate); `audio` adds a track of silence; `codec` "libx264" is told to be quick,
+    with a keyframe every 12 frames and no B-frames.
     """
     chosen = {"preset": "ultrafast", "g": "12", "bf": "0"} if codec == "libx264" else {}
     chosen |= options or {}
@@ -54,7 +56,7 @@ def write_clip(
                 picture.codec_context.time_base = Fraction(1, 1000)
         rgb = np.zeros((height, width, 3) if paint else (0, 0, 3), np.uint8)
         for index in range(frames):
-            if picture is not None:
+            if picture is not None and (video_frames is None or index < video_frames):
                 if paint is None:
                     image = av.VideoFrame(width, height, pix_fmt)
                 else:

@@ -30,7 +30,7 @@ class Source(Protocol):
     """An open source, read by one thread.
 
     `live` decides between the two policies: newest wins, or every frame is kept.
-    `cut` says, after a file was read to its end, that it ended too early; else None.
+    One that reads files may have `cut: str | None`: what to say of a file that ended too early.
     """
 
     live: bool

@@ -112,7 +112,7 @@ class VideoSource:
                 raise SourceError(
                     Reason.DECODE_ERROR, f"{self._shown}: holds no picture that can be decoded"
                 )
-            if not (self._loop and self._is_file):
+            if not self._loop or (self.live and not self._is_file):
                 return
             timeline.restart()
             self._container.close()
@@ -134,9 +134,8 @@ class VideoSource:
             if packet.stream.index == self._video.index:
                 images = self._decode(packet)
             if images is None:
-                self.damaged += 1
+                self._drop()
                 in_a_row += 1
-                self._report.damaged()
                 if in_a_row >= DAMAGED_IN_A_ROW:
                     raise SourceError(
                         Reason.DECODE_ERROR, f"{self._shown}: {in_a_row} damaged packets in a row"
@@ -171,12 +170,18 @@ class VideoSource:
         images = []
         for image in decoded:
             if image.is_corrupt:
+                if len(decoded) > 1:
+                    self._drop()
                 continue
             check_size(self._shown, image.width, image.height)
             images.append(to_frame_image(image))
         for _ in images:
             self._report.decoded((time.perf_counter() - began_s) / len(images))
         return images if images or not decoded else None
+
+    def _drop(self) -> None:
+        self.damaged += 1
+        self._report.damaged()
 
     def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
         """Open the container and choose its video. Raises SourceError."""

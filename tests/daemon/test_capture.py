@@ -205,6 +205,7 @@ def test_a_cut_file_ends_with_its_reason(tmp_path: Path) -> None:
     assert (rig.status.state, rig.status.reason) == ("ended", Reason.DECODE_ERROR)
     assert rig.status.last_error is not None
     assert "is cut" in rig.status.last_error
+    assert rig.capture.cut == rig.status.last_error
 
 
 def test_with_once_a_missing_file_is_an_error_that_is_kept(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +153,25 @@ def test_a_file_read_as_live_keeps_its_own_pace(tmp_path: Path) -> None:
     assert time.monotonic() - began_s >= 7 / 25
 
 
+def test_sound_that_goes_on_does_not_hide_that_the_video_stands_still(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=250, video_frames=5, audio=True)
+    ticks = count()
+    source = VideoSource(
+        "s",
+        str(clip),
+        live=True,
+        stop=threading.Event(),
+        stall_timeout_s=2.0,
+        monotonic=lambda: next(ticks) * 0.05,
+    )
+    reader = source.frames()
+    for _ in range(5):
+        next(reader)
+    with pytest.raises(SourceError, match="no picture for 2 s") as caught:
+        list(reader)
+    assert caught.value.reason is Reason.STALLED
+
+
 def test_stop_and_close_end_a_source(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=20)
     stop = threading.Event()
@@ -193,21 +212,23 @@ def test_sources_that_are_no_video_say_what_they_are(tmp_path: Path) -> None:
 
 
 def test_too_small_and_too_large_pictures_are_refused_and_8000_is_taken(tmp_path: Path) -> None:
-    tiny = write_clip(tmp_path / "1.mkv", width=1, height=1, codec="ffv1", pix_fmt="yuv444p")
-    fault = _fault(tiny)
+    def clip(width: int, height: int, codec: str, pix_fmt: str) -> Path:
+        path = tmp_path / f"{width}x{height}.mkv"
+        return write_clip(
+            path,
+            width=width,
+            height=height,
+            codec=codec,
+            pix_fmt=pix_fmt,
+            frames=1,
+            paint=None,
+        )
+
+    fault = _fault(clip(1, 1, "ffv1", "yuv444p"))
     assert fault.reason is Reason.UNSUPPORTED
     assert "1x1; accepted are pictures of 16 to 8192 px" in str(fault)
-    wide = write_clip(tmp_path / "w.mkv", width=8210, height=16, codec="mjpeg", pix_fmt="yuvj420p")
-    assert _fault(wide).reason is Reason.UNSUPPORTED
-    huge = write_clip(
-        tmp_path / "h.mkv",
-        width=8000,
-        height=8000,
-        codec="mjpeg",
-        pix_fmt="yuvj420p",
-        frames=1,
-        paint=None,
-    )
+    assert _fault(clip(8210, 16, "mjpeg", "yuvj420p")).reason is Reason.UNSUPPORTED
+    huge = clip(8000, 8000, "libx264", "yuv420p")
     assert [(f.image.width, f.image.height) for f in _frames(huge)] == [(8000, 8000)]
 
 

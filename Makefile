@@ -87,8 +87,14 @@ need() {
     fi
   done
   [ $${#wanted[@]} -gt 0 ] || return 1
-  "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "$${wanted[@]}" >/dev/null
+  local log; log="$$(mktemp)"
+  if "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$${wanted[@]}" >"$$log" 2>&1; then
+    rm "$$log"
+  else
+    tail "$$log" >&2
+    return 1
+  fi
 }
 endef
 

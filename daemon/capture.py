@@ -14,6 +14,7 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
+from daemon.redact import redact_text
 from daemon.settings import StreamSettings
 from daemon.sources.base import Report, Source
 from daemon.sources.open import is_live, open_source
@@ -221,7 +222,7 @@ class Capture:
         self._metrics.stream_up.labels(self.name).set(0)
         text = str(error)
         if reason is Reason.INTERNAL:
-            text = f"{type(error).__name__}: {error}"
+            text = redact_text(f"{type(error).__name__}: {error}")
         self._board.set_state(self.name, "down", reason, text)
         again = text == self._last_log
         self._last_log = text

@@ -307,12 +307,12 @@ def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
-    rig = _run_script([(3, ZeroDivisionError("oops")) for _ in range(4)])
+    rig = _run_script([(3, ZeroDivisionError("at rtsp://u:pw@cam/x")) for _ in range(4)])
     traces = [record for record in caplog.records if record.exc_info]
     assert len(traces) == 1
-    assert "stream s: down (internal): ZeroDivisionError: oops" in caplog.text
+    assert "stream s: down (internal): ZeroDivisionError: at rtsp://u:***@cam/x" in caplog.text
     assert rig.value("affectd_stream_reconnects_total", reason="internal") == 4
-    assert rig.status.last_error == "ZeroDivisionError: oops"
+    assert rig.status.last_error == "ZeroDivisionError: at rtsp://u:***@cam/x"
 
 
 def test_the_same_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

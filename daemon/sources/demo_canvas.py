@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from daemon.sources.demo_pose import Points
 
-Plane = NDArray[np.float32]
+Plane = NDArray[np.floating[Any]]
 """[height, width] float32."""
 
-Picture = NDArray[np.float32]
+Picture = NDArray[np.floating[Any]]
 """[height, width, 3] float32 RGB, 0..1."""
 
-LEFT, TOP, RIGHT, BOTTOM = -150.0, -215.0, 150.0, 275.0
+LEFT, TOP, RIGHT, BOTTOM = -140.0, -213.0, 140.0, 272.0
 """What part of face coordinates a head's picture covers; see demo_pose."""
 
 
@@ -60,9 +62,7 @@ class Canvas:
         plane[low[1] : high[1], low[0] : high[0]] = self.blurred(soft, blur)
         return plane
 
-    def strokes(
-        self, *lines: Points, width: float, blur: float, mirror: bool = True
-    ) -> Plane:
+    def strokes(self, *lines: Points, width: float, blur: float, mirror: bool = True) -> Plane:
         """Lines `width` units thick in their middle, thin at both ends."""
         return self.fill(*(ribbon(line, width) for line in lines), blur=blur, mirror=mirror)
 

@@ -7,6 +7,8 @@ trained on photographs reads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +92,7 @@ def _contour(person: Person, chin_y: float) -> Points:
     return np.vstack([half, mirrored(half)[::-1]])
 
 
-def _complexion(c: Canvas, person: Person, skin: NDArray[np.float32]) -> Picture:
+def _complexion(c: Canvas, person: Person, skin: NDArray[np.floating[Any]]) -> Picture:
     picture = np.empty((*c.shape, 3), np.float32)
     picture[:] = skin
     warm = 0.5 * c.bumps(60, 52, 26, 20) + 0.5 * c.bump(0, 64, 20, 14)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ _LASHES = (0.09, 0.06, 0.05)
 
 
 def lips(
-    c: Canvas, person: Person, p: Pose, picture: Picture, skin: NDArray[np.float32]
+    c: Canvas, person: Person, p: Pose, picture: Picture, skin: NDArray[np.floating[Any]]
 ) -> None:
     bare = skin * np.array([0.80, 0.55, 0.54], np.float32)
     painted = skin * np.array([0.74, 0.34, 0.36], np.float32)
@@ -47,13 +49,13 @@ def mouth(c: Canvas, p: Pose, units: Units, picture: Picture) -> None:
         edge = p.lip_inner_top.copy()
         edge[:, 1] = 0.3 * np.maximum(edge[:, 1], top)
         edge[:, 1] += 0.7 * (top + upper - 0.004 * edge[:, 0] ** 2)
-        row = c.fill(np.vstack([p.lip_inner_top - [0, 8], edge[::-1]]), blur=0.5)
+        row = c.fill(np.vstack([np.subtract(p.lip_inner_top, [0, 8]), edge[::-1]]), blur=0.5)
         shade = np.clip(1.05 - (c.x / 62) ** 2, 0.3, 1) * np.clip(0.7 + (c.y - top) / 14, 0.7, 1)
         paint(inside, row, _teeth(c, shade, width=10.0, shift=5.0, white=(0.93, 0.90, 0.85)))
-    lower = 7 * au(20) + 4 * au(10) * au(25) - 3 * au(12)
+    lower = 7 * au(20) + (4 * au(10) + 6 * au(23)) * au(25) - 3 * au(12)
     if lower > 1:
         edge = p.lip_inner_bottom - np.array([0, lower], np.float32)
-        row = c.fill(np.vstack([p.lip_inner_bottom + [0, 8], edge[::-1]]), blur=0.5)
+        row = c.fill(np.vstack([np.add(p.lip_inner_bottom, [0, 8]), edge[::-1]]), blur=0.5)
         shade = np.clip(1.05 - (c.x / 50) ** 2, 0.3, 1) + 0 * c.y
         paint(inside, row, _teeth(c, shade, width=7.0, shift=3.5, white=(0.80, 0.77, 0.72)))
     paint(picture, opening, inside)

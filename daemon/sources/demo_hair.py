@@ -95,9 +95,7 @@ def _strands(c: Canvas, person: Person, rng: np.random.Generator) -> Picture:
     dx, dy = np.broadcast_arrays(c.x, c.y + 60)
     angle = (np.arctan2(dx, -dy) + np.pi) * (719 / (2 * np.pi))
     radius = np.clip(np.hypot(dx, dy) / 5, 0, 63)
-    grain = cv2.remap(
-        noise, angle.astype(np.float32), radius.astype(np.float32), cv2.INTER_LINEAR
-    )
+    grain = cv2.remap(noise, angle.astype(np.float32), radius.astype(np.float32), cv2.INTER_LINEAR)
     sheen = 0.5 * c.bump(-34, -146, 60, 16)
     tone = 0.86 + 0.13 * grain + sheen - 0.25 * np.clip((c.x + 60) / 200, 0, 1)
     colour = np.array(person.hair, np.float32) / 255

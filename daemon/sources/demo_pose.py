@@ -12,32 +12,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Points = NDArray[np.float32]
+Points = NDArray[np.floating[Any]]
 """[n, 2] float32 of x, y in face coordinates."""
 
 Units = Mapping[int, float]
 """Action unit -> weight 0..1 (a little more is an exaggeration). 43 closes the eyes."""
 
 EXPRESSIONS: dict[str, dict[int, float]] = {
-    "neutral": {},
+    "neutral": {7: 0.25, 17: 0.3},  # a face at rest has some tone
     "happy": {6: 0.8, 12: 1.0, 25: 1.0},
     "surprise": {1: 1.0, 2: 1.0, 5: 0.8, 25: 1.0, 26: 1.0},
-    "sad": {1: 1.0, 4: 0.6, 15: 1.0, 17: 0.6},
-    "angry": {4: 1.0, 5: 0.4, 7: 0.8, 17: 0.3, 23: 1.0},
-    "fear": {1: 1.0, 2: 0.5, 4: 0.7, 5: 1.0, 20: 1.0, 25: 0.8, 26: 0.3},
+    "sad": {1: 1.3, 4: 0.3, 6: 0.25, 7: 0.2, 15: 1.4, 17: 0.3, 20: 0.3, 43: 0.4},
+    "angry": {4: 1.3, 5: 0.2, 7: 0.8, 9: 0.7, 10: 0.45, 23: 0.9, 25: 1.1, 26: 0.45},
+    "fear": {1: 1.3, 2: 0.2, 4: 0.3, 5: 0.8, 7: 0.3, 20: 0.9, 25: 0.85, 26: 0.45},
     "disgust": {4: 0.6, 7: 0.6, 9: 1.0, 10: 1.0, 17: 0.4, 25: 0.5},
 }
 
 
 def mix(a: Units, b: Units, share: float) -> dict[int, float]:
     """Action units on the way from `a` (share 0) to `b` (share 1)."""
-    return {
-        au: a.get(au, 0.0) * (1 - share) + b.get(au, 0.0) * share for au in sorted({*a, *b})
-    }
+    return {au: a.get(au, 0.0) * (1 - share) + b.get(au, 0.0) * share for au in sorted({*a, *b})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,9 @@ def pose(units: Units, *, lips: float = 1.0) -> Pose:
     )
 
     shut = min(1.0, au(43))
-    lift = max(0.0, 8.4 + 6.5 * au(5) - 1.5 * au(7) - 2.0 * au(6) - 1.0 * a4 - 1.5 * a9) * (1 - shut)
+    lift = max(0.0, 8.4 + 6.5 * au(5) - 1.5 * au(7) - 2.0 * au(6) - 1.0 * a4 - 1.5 * a9) * (
+        1 - shut
+    )
     drop = 6.6 + 1.0 * au(5) - 3.0 * au(6) - 3.0 * au(7) - 2.0 * a9 - 1.0 * shut
     s = np.linspace(0, 1, 24, dtype=np.float32)
     bow = np.clip(np.sin(np.pi * s**0.92), 0, 1) ** 0.8

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daemon.sources.demo_canvas import LEFT, TOP
 from daemon.sources.demo_face import Head
 from daemon.sources.demo_pose import EXPRESSIONS, mix
-from daemon.sources.demo_script import NECK_Y, Actor, Look, Place
+from daemon.sources.demo_script import Actor, Look, Place
 
 Bytes = NDArray[np.uint8]
 
@@ -22,25 +22,23 @@ SPRITE_MAX_PX_PER_UNIT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """A picture with transparency as planes: y and a [h, w], u, v and half_a [h/2, w/2]."""
+    """A picture with transparency: Y, U, V (BT.601, limited range) and alpha, [h, w, 4]."""
 
-    y: Bytes
-    u: Bytes
-    v: Bytes
-    a: Bytes
-    half_a: Bytes
+    yuva: Bytes
     left: float  # face coordinates of the picture's top left corner
     top: float
     px_per_unit: float
 
 
 def sprite(rgba: Bytes, left: float, top: float, px_per_unit: float) -> Sprite:
-    """Planes (BT.601, limited range) of an RGBA picture; an odd last row or column is cut."""
-    rgba = rgba[: rgba.shape[0] & ~1, : rgba.shape[1] & ~1]
+    """From RGBA uint8 [h, w, 4]; what is transparent all around is cut off."""
+    x0, y0, width, height = cv2.boundingRect(np.ascontiguousarray(rgba[..., 3]))
+    rgba = rgba[y0 : y0 + (height & ~1), x0 : x0 + (width & ~1)]
+    left, top = left + x0 / px_per_unit, top + y0 / px_per_unit
     y, u, v = yuv_planes(np.ascontiguousarray(rgba[..., :3]))
-    a = np.ascontiguousarray(rgba[..., 3])
-    half_a = cv2.resize(a, (a.shape[1] // 2, a.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return Sprite(y, u, v, a, half_a, left, top, px_per_unit)
+    size = y.shape[::-1]
+    yuva = np.dstack([y, cv2.resize(u, size), cv2.resize(v, size), rgba[..., 3]])
+    return Sprite(yuva, left, top, px_per_unit)
 
 
 def yuv_planes(rgb: Bytes) -> tuple[Bytes, Bytes, Bytes]:
@@ -77,18 +75,21 @@ class Scene:
             place = actor.place(t_s)
             upright = Place(place.x_px, place.y_px, place.px_per_unit, 0.25 * place.tilt)
             _lay(body, upright, y, u, v)
-            _lay(self._head(actor, actor.look(t_s)), place, y, u, v)
+            _lay(self.head(actor, actor.look(t_s)), place, y, u, v)
         return out
 
-    def _head(self, actor: Actor, look: Look) -> Sprite:
-        before = look.now if look.settled else look.before
-        key = (actor.index, before, look.now, look.share, look.shut)
+    def head(self, actor: Actor, look: Look) -> Sprite:
+        """The head of one of the actors, drawn when it is first asked for."""
+        before, now, share = look.before, look.now, look.share
+        if share == 0 or share == 1:
+            before = now = now if share == 1 else before
+        key = (actor.index, before, now, share if before != now else 1.0, look.shut)
         found = self._drawn.get(key)
         if found is None:
-            eased = 0.5 - 0.5 * math.cos(math.pi * look.share)
-            units = mix(EXPRESSIONS[before], EXPRESSIONS[look.now], eased)
+            eased = 0.5 - 0.5 * math.cos(math.pi * share)
+            units = mix(EXPRESSIONS[before], EXPRESSIONS[now], eased)
             if look.shut:
-                units[43] = look.shut
+                units[43] = max(look.shut, units.get(43, 0.0))
             scale = min(SPRITE_MAX_PX_PER_UNIT, actor.px_per_unit)
             found = sprite(self._heads[actor.index].draw(units), LEFT, TOP, scale)
             self._drawn[key] = found
@@ -119,42 +120,30 @@ def _lay(s: Sprite, place: Place, y: Bytes, u: Bytes, v: Bytes) -> None:
     """Blend a sprite into the planes where its place says."""
     k = place.px_per_unit / s.px_per_unit
     c, n = k * math.cos(place.tilt), k * math.sin(place.tilt)
-    x0, y0 = place.at(s.left, s.top)
-    turn = np.array([[c, -n, x0], [n, c, y0]])
-    height, width = s.a.shape
+    turn = np.array([[c, -n, 0], [n, c, 0]])
+    turn[:, 2] = place.at(s.left, s.top)
+    height, width = s.yuva.shape[:2]
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]]) @ turn.T
     left, top = (int(max(0, e)) & ~1 for e in np.floor(corners.min(0)))
-    right = min(y.shape[1], int(np.ceil(corners[:, 0].max())) + 1 & ~1)
-    bottom = min(y.shape[0], int(np.ceil(corners[:, 1].max())) + 1 & ~1)
+    right = min(y.shape[1], (int(np.ceil(corners[:, 0].max())) + 1) & ~1)
+    bottom = min(y.shape[0], (int(np.ceil(corners[:, 1].max())) + 1) & ~1)
     if right <= left or bottom <= top:
         return
-    _blend(s.y, s.a, turn, 1, (left, top, right, bottom), y)
-    half = (left // 2, top // 2, right // 2, bottom // 2)
-    alpha = None
-    for source, plane in ((s.u, u), (s.v, v)):
-        alpha = _blend(source, s.half_a if alpha is None else alpha, turn, 2, half, plane)
+    # Pixel i covers i..i+1 in coordinates, and cv2 speaks of its middle as i.
+    turn[:, 2] += turn[:, :2] @ [0.5, 0.5] - 0.5 - [left, top]
+    warped = cv2.warpAffine(s.yuva, turn, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+    luma, _, _, alpha = cv2.split(warped)
+    _blend(y[top:bottom, left:right], luma, alpha)
+    half = (slice(top // 2, bottom // 2), slice(left // 2, right // 2))
+    small = cv2.resize(warped, (u[half].shape[1], u[half].shape[0]), interpolation=cv2.INTER_AREA)
+    _, warped_u, warped_v, alpha = cv2.split(small)
+    _blend(u[half], warped_u, alpha)
+    _blend(v[half], warped_v, alpha)
 
 
-def _blend(
-    source: Bytes, a: Bytes, turn: NDArray[np.float64], step: int,
-    window: tuple[int, int, int, int], plane: Bytes,
-) -> Bytes:  # fmt: skip
-    """Warp one plane and its transparency into a window of the picture; returns the alpha.
-
-    `step` is 1 for luma and 2 for chroma. An `a` of the window's size is taken as warped.
-    """
-    left, top, right, bottom = window
-    size = (right - left, bottom - top)
-    # Pixel centres: sprite pixel i lies at i + 0.5.
-    m = turn.copy()
-    m[:, 2] = turn[:, 2] / step + m[:, :2] @ [0.5, 0.5] - 0.5 - [left, top]
-    warped = cv2.warpAffine(source, m, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    if a.shape == source.shape:
-        a = cv2.warpAffine(a, m, size, flags=cv2.INTER_LINEAR)
-    target = plane[top:bottom, left:right]
-    kept = cv2.multiply(target, cv2.bitwise_not(a), scale=1 / 255)
-    target[:] = cv2.add(cv2.multiply(warped, a, scale=1 / 255), kept)
-    return a
+def _blend(target: Bytes, over: Bytes, alpha: Bytes) -> None:
+    kept = cv2.multiply(target, cv2.bitwise_not(alpha), scale=1 / 255)
+    cv2.add(cv2.multiply(over, alpha, scale=1 / 255), kept, target)
 
 
 def _room(width_px: int, height_px: int, seed: int) -> Bytes:

@@ -150,9 +150,9 @@ def events(feed: Feed[Reading], stream: str | None) -> Body:
                     continue
                 except StopAsyncIteration:
                     return
-                if readings.dropped > told:
-                    await write(f": {readings.dropped - told} readings dropped\n\n".encode())
-                    told = readings.dropped
+                if missed := readings.dropped - told:
+                    told += missed
+                    await write(f": {missed} readings dropped\n\n".encode())
                 if stream in (None, reading.stream):
                     await write(f"data: {reading.to_json()}\n\n".encode())
 

@@ -15,6 +15,8 @@ from daemon.health import Loop
 
 READER_TIMEOUT_S = 30.0
 _TURN_LIMIT_S = 30.0
+# The kernel would grow it to megabytes, and a slow reader would see pictures that are seconds old.
+_SEND_BUFFER_BYTES = 256 * 1024
 _STALLED_READERS_S = 0.5
 
 
@@ -135,7 +137,9 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Accepted sockets inherit it.
+        # Accepted sockets inherit these.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout_ms = round(reader_timeout_s * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
         listener.bind(address)

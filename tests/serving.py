@@ -78,6 +78,7 @@ class House:
             max_readers=max_readers,
         )
         self.web = WebServer(app, settings.host, port, reader_timeout_s)
+        self.published_bytes = 0
         self._stopping = threading.Event()
         self._publishers: list[threading.Thread] = []
 
@@ -98,6 +99,7 @@ class House:
         self.board.set_state(stream, "live")
         while not self._stopping.wait(interval_s):
             self.feeds[stream].publish(jpegs[seq % len(jpegs)])
+            self.published_bytes += len(jpegs[seq % len(jpegs)])
             self.readings.publish(reading(stream, seq))
             self.metrics.frames.labels(stream).inc()
             seq += 1
@@ -138,7 +140,7 @@ def stalled_reader(house: House, path: str) -> socket.socket:
     return reader
 
 
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 5.0) -> None:
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 10.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline_s, "did not happen in time"

@@ -11,11 +11,7 @@ import pytest
 
 from daemon.errors import ConfigError
 from daemon.web_server import WebServer
-from tests.serving import (
-    House,
-    serving,
-    stalled_reader,
-)
+from tests.serving import House, serving, stalled_reader, wait_until
 
 
 @pytest.fixture
@@ -68,7 +64,7 @@ def test_stop_does_not_wait_for_readers() -> None:
         for thread in readers:
             thread.start()
         connected.wait(10)
-        time.sleep(0.3)  # Long enough for the stalled reader's buffers to fill.
+        wait_until(lambda: house.published_bytes > 4_000_000)  # All buffers on the way are full.
         began_s = time.monotonic()
         house.web.stop(3)
         took_s = time.monotonic() - began_s

@@ -1,0 +1,57 @@
+"""The crop contract: what a detector finds is read as well as the data set's own crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from classifiers.expression import data
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.crop import FRAMINGS, crop
+from daemon.frame import is_full_range, plane
+from detectors.select import Backend, make
+from tests.classifiers.pasted import find, scenes
+from tests.shared import MODELS, SHARED, needs_shared
+
+MOST_LOST = 0.02  # of accuracy, between the face's own 48x48 and its way through a detector
+# The stride keeps all classes: files are sorted by class. Haar costs ten times the others.
+STRIDES: dict[Backend, int] = {"mediapipe": 6, "yunet": 6, "haar": 6}
+LEAST_FOUND: dict[Backend, float] = {"mediapipe": 0.5, "yunet": 0.8, "haar": 0.4}
+
+
+@needs_shared
+@pytest.mark.parametrize("backend", list(FRAMINGS))
+def test_detected_faces_are_read_like_the_originals(
+    backend: Backend, record_property: Callable[[str, object], None]
+) -> None:
+    """1. Paste PublicTest faces. 2. Detect and crop. 3. Classify both. 4. Compare."""
+    faces = data.load(SHARED / "data/fer2013/fer2013.tar.xz", "public")
+    few = faces.keep(np.arange(len(faces.images)) % STRIDES[backend] == 0)
+    detector = make(backend, range="short", min_score=0.5, models=MODELS, pull=False, log=print)
+    crops, found = [], []
+    for number, scene in enumerate(scenes(few.images, seed=7)):
+        detection = find(detector, scene)
+        if detection is None:
+            continue
+        box = detection.box
+        corners = (box.x, box.y, box.width, box.height)
+        luma, full_range = plane(scene.image, 0), is_full_range(scene.image)
+        crops.append(crop(luma, corners, detection.eyes, FRAMINGS[backend], full_range))
+        found.append(number)
+    detector.close()
+
+    classifier = ExpressionClassifier.load("default", device="cpu", tta="ten_crop")
+    labels = few.labels[found]
+    originals = classifier.predict(few.images[found]).argmax(1) == labels
+    detected = classifier.predict(np.stack(crops)).argmax(1) == labels
+
+    share = len(found) / len(few.labels)
+    summary = (
+        f"{backend}: found {share:.1%} of {len(few.labels)}; accuracy {originals.mean():.1%} "
+        f"as they are, {detected.mean():.1%} detected and cropped"
+    )
+    record_property("summary", summary)
+    assert share >= LEAST_FOUND[backend], summary
+    assert detected.mean() >= originals.mean() - MOST_LOST, summary

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
-from daemon import logs, models
+from daemon import logs, models, signals
 from daemon.config_file import Loaded
 from daemon.environment import faults
 from daemon.errors import EnvironmentClashError
@@ -39,7 +35,7 @@ WEB_STOP_S = 3.0
 def run_daemon(loaded: Loaded, config: Path) -> int:
     """Run until SIGTERM or SIGINT, then end cleanly; returns the exit code.
 
-    Raises AffectdError, DetectorError or ClassifierError when it cannot start.
+    `signals.hold` was called before. Raises AffectdError, DetectorError or ClassifierError when it cannot start.
     """
     settings = loaded.settings
     logs.set_up(settings.daemon.log_level, loaded.secrets)
@@ -47,14 +43,13 @@ def run_daemon(loaded: Loaded, config: Path) -> int:
     if found:
         raise EnvironmentClashError("\n".join(found))
     log.info("affectd %s, configured by %s", affectd_version(), config)
-    stop = threading.Event()
-    with _signals(stop):
-        _run(settings, stop)
+    _run(settings)
     log.info("ended cleanly")
     return 0
 
 
-def _run(settings: Settings, stop: threading.Event) -> None:
+def _run(settings: Settings) -> None:
+    stop = threading.Event()
     notifier = Notifier.from_env(os.environ)
     board, health = Board(time.time), Health(time.monotonic)
     metrics = Metrics(CollectorRegistry())
@@ -102,7 +97,7 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         notifier.ready()
         watchdog.start()
         log.info("the page is at %s (Ctrl-C ends affectd)", web.url)
-        stop.wait()
+        log.info("%s: finishing what is open", signals.wait().name)
     finally:
         stop.set()
         notifier.stopping()
@@ -123,21 +118,3 @@ def _close(pipelines: list[Pipeline]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
-
-@contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stop`; the second of them ends the process at once."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        log.info("%s: finishing what is open", signal.Signals(number).name)
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -46,6 +46,12 @@ def mailbox_for(settings: StreamSettings, metrics: Metrics) -> Mailbox:
     return Mailbox(keep_all=not is_live(settings), on_drop=dropped.inc)
 
 
+def longest_turn_s(settings: StreamSettings) -> float:
+    """Seconds that a capture thread may take from one beat to the next."""
+    # Two waits to open, one to look for the cause, and a name server that does not answer.
+    return 3.0 * settings.stall_timeout_s + 30.0
+
+
 class Capture:
     """Reads one source into one mailbox, in a thread of its own.
 
@@ -82,8 +88,6 @@ class Capture:
         self.name = settings.name
         self.error: Exception | None = None
         self.cut: str | None = None
-        # Two waits to open, one to look for the cause, and a name server that does not answer.
-        self.longest_turn_s = 3.0 * settings.stall_timeout_s + 30.0
         self._settings = settings
         self._mailbox = mailbox
         self._metrics = metrics

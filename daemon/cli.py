@@ -40,6 +40,9 @@ Family = Annotated[str, typer.Argument(help="Family of classifiers; accepted: ex
 @app.command(epilog="Example: `affectd run /etc/affectd/affectd.toml`")
 def run(config: ConfigFile) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
+    from daemon import signals
+
+    signals.hold()
     from daemon.app import run_daemon
     from daemon.config_file import load
 

@@ -46,6 +46,7 @@ def small_rgb(image: av.VideoFrame, long_side_px: int) -> NDArray[np.uint8]:
     """The whole picture as RGB uint8 [h, w, 3], its longer side at most `long_side_px`."""
     factor = min(1.0, long_side_px / max(image.width, image.height))
     width, height = max(2, round(image.width * factor)), max(2, round(image.height * factor))
-    return image.to_ndarray(
+    small: NDArray[np.uint8] = image.to_ndarray(
         width=width, height=height, format="rgb24", interpolation="FAST_BILINEAR"
     )
+    return small

@@ -130,10 +130,10 @@ def annotate_video(
             pipeline.close()
     if pipeline.error is not None:
         raise pipeline.error
-    status = bench.board.streams()[0]
-    console.print(f"{status.frames} frames written to {target}", highlight=False, markup=False)
-    if status.reason is not None:
-        raise SourceError(status.reason, status.last_error or f"{source} ended too early")
+    frames = bench.board.streams()[0].frames
+    console.print(f"{frames} frames written to {target}", highlight=False, markup=False)
+    if pipeline.capture.cut is not None:
+        raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
 
 
 def _frames_in(source: str) -> int | None:

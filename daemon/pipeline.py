@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from daemon.capture import Capture, mailbox_for
+from daemon.capture import Capture, longest_turn_s, mailbox_for
 from daemon.feed import JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
@@ -20,7 +20,6 @@ from daemon.status import Board
 from daemon.stream import Stream
 
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
-CAPTURE_STALLS = 10.0  # opening and reading have time-outs of their own, some of them in a row
 CLOSE_S = 6.0  # what the sinks of a stream may take to finish their files, together
 
 
@@ -47,7 +46,7 @@ class Pipeline:
         metrics.add_stream(stream.name, labels)
         self.name = stream.name
         turns = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
-        opens = health.loop(f"capture {stream.name}", CAPTURE_STALLS * stream.stall_timeout_s)
+        opens = health.loop(f"capture {stream.name}", longest_turn_s(stream))
         self.mailbox = mailbox_for(stream, metrics)
         self.capture = Capture(
             stream, self.mailbox, metrics, board, stop=stop, once=once, beat=opens, ended=opens.end

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx
+import pytest
 
 from tests.shared import MODELS
 
@@ -21,7 +22,13 @@ START_S = 90.0
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a run: models from the shared folder, no network for others."""
-    return {**os.environ, "AFFECTD_MODELS": str(MODELS), "PYTHONPATH": str(ROOT), **more}
+    return {
+        **os.environ,
+        "AFFECTD_MODELS": str(MODELS),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONFAULTHANDLER": "1",
+        **more,
+    }
 
 
 def affectd(*arguments: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -88,7 +95,12 @@ class Daemon:
         """Send a signal; returns the exit code and how many seconds it took."""
         began_s = time.monotonic()
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        try:
+            code = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler writes every stack to the log
+            self.process.wait(30)
+            pytest.fail(f"affectd did not end in 30 s:\n{self.log}")
         return code, time.monotonic() - began_s
 
     def __exit__(

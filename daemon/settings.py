@@ -98,7 +98,7 @@ class ExpressionSettings(_Table):
     max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0
     queue_crops: Annotated[int, Field(ge=1, le=65536)] = 256
     min_face_px: Annotated[int, Field(ge=0)] = 32
-    max_blur: Fraction = 0.9
+    max_blur: Fraction = 0.85
     max_yaw_deg: Annotated[float, Field(ge=0.0, le=90.0)] = 55.0
     unknown_below: Fraction | None = None
 

@@ -35,9 +35,9 @@ class Framing:
 
 
 FRAMINGS: dict[str, Framing] = {
-    "mediapipe": Framing(side=1.213, shift=(0.0, -0.104)),
-    "yunet": Framing(side=1.096, shift=(0.0, -0.027)),
-    "haar": Framing(side=1.037, shift=(0.0, 0.007)),
+    "mediapipe": Framing(side=1.182, shift=(0.0, -0.105)),
+    "yunet": Framing(side=1.082, shift=(0.0, -0.022)),
+    "haar": Framing(side=1.042, shift=(0.0, 0.003)),
 }
 """The framing of each detection backend, by its name."""
 

@@ -77,13 +77,13 @@ def test_assess_measures_the_shorter_side_and_needs_landmarks_for_yaw() -> None:
 @pytest.mark.parametrize(
     ("quality", "poor"),
     [
-        (Quality(32, 0.9, 55.0), False),
-        (Quality(32, 0.9, None), False),
+        (Quality(32, 0.85, 55.0), False),
+        (Quality(32, 0.85, None), False),
         (Quality(31, 0.1, 0.0), True),
-        (Quality(99, 0.91, 0.0), True),
+        (Quality(99, 0.86, 0.0), True),
         (Quality(99, 0.1, 56.0), True),
         (Quality(99, 0.1, -56.0), True),
     ],
 )
 def test_each_limit_makes_poor_by_itself(quality: Quality, poor: bool) -> None:
-    assert is_poor(quality, min_face_px=32, max_blur=0.9, max_yaw_deg=55.0) is poor
+    assert is_poor(quality, min_face_px=32, max_blur=0.85, max_yaw_deg=55.0) is poor

@@ -110,7 +110,7 @@ def brows(c: Canvas, person: Person, p: Pose, picture: Picture, hairs: Plane) ->
     s = np.linspace(0, 1, len(p.brow))
     width = 2 * person.brow * np.interp(s, [0, 0.1, 0.5, 0.8, 1], [3.2, 5.0, 4.6, 2.8, 0.7])
     mask = c.fill(ribbon(p.brow, width), blur=1.1, mirror=True)
-    colour = np.array(person.hair, np.float32) / 255 * 0.6
+    colour = np.minimum(np.array(person.hair, np.float32) / 255 * 0.55, 0.24)
     paint(picture, np.clip(mask * (0.82 + 0.12 * hairs), 0, 0.95), colour)
 
 

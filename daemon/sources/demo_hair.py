@@ -46,21 +46,23 @@ def surroundings(c: Canvas, person: Person, rng: np.random.Generator) -> Surroun
 
 
 def _neck(half: float) -> Points:
+    """Down to a round collar."""
+    side = curve([(half, 90), (half - 3, 140), (half, 178), (half + 16, 212)], 20)
     collar = np.linspace(1, -1, 24)
-    round_end = np.stack([(half + 14) * collar, 212 + 36 * np.sqrt(1 - collar**2)], 1)
-    side = [[-half, 90], [half, 90], [half, 175]]
-    return np.vstack([side, round_end, [[-half, 175]]]).astype(np.float32)
+    end = np.stack([(half + 16) * collar, 212 + 36 * np.sqrt(1 - collar**2)], 1)
+    return np.vstack([side, end, mirrored(side)[::-1]]).astype(np.float32)
 
 
 def _fall(w: float) -> Points:
+    """Long hair on one side, down before the shoulder."""
     side = curve(
         [
-            (0, -184), (80 * w, -160), (120 * w, -70), (130 * w, 30),
-            (134 * w, 130), (126, 215), (96, 258), (60, 266),
+            (0, -184), (80 * w, -160), (120 * w, -70), (130 * w, 30), (133 * w, 130),
+            (128, 205), (108, 255), (82, 262), (66, 232), (58, 180),
         ],
-        60,
+        80,
     )  # fmt: skip
-    return np.vstack([side, [[0, 266]]]).astype(np.float32)
+    return np.vstack([side, [[50, 100], [0, 60]]]).astype(np.float32)
 
 
 def _cap(c: Canvas, person: Person) -> Plane:

@@ -36,7 +36,7 @@ PEOPLE: tuple[Person, ...] = (
     ),
     Person(
         (230, 190, 166), (96, 60, 34), (70, 92, 84), (150, 66, 70), "long",
-        width=0.97, jaw=0.93, nose=0.9, lips=1.15, brow=0.8, lip_colour=0.7, age=0.15,
+        width=0.97, jaw=0.93, nose=0.9, lips=1.15, brow=0.95, lip_colour=0.7, age=0.15,
     ),
     Person(
         (150, 104, 78), (26, 20, 18), (52, 36, 26), (196, 178, 120), "short",

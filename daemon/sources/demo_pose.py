@@ -1,7 +1,8 @@
 """From muscle movements to the outlines of a face.
 
 Expressions are mixtures of action units (AU) of the Facial Action Coding System; the mixtures
-follow the prototypes of Ekman, Friesen & Hager, "FACS Investigator's Guide" (2002), table 10-2.
+follow the prototypes of Ekman, Friesen & Hager, "FACS Investigator's Guide" (2002), table 10-2;
+their weights are fitted so that a net which learnt from photographs tells them apart.
 Between two expressions the weights are mixed, so a change looks like muscles moving.
 
 Face coordinates: origin midway between the eyes, x to the picture's right, y down, the eyes
@@ -28,9 +29,20 @@ EXPRESSIONS: dict[str, dict[int, float]] = {
     "happy": {6: 0.8, 12: 1.0, 25: 1.0},
     "surprise": {1: 1.0, 2: 1.0, 5: 0.8, 25: 1.0, 26: 1.0},
     "sad": {1: 1.3, 4: 0.3, 6: 0.25, 7: 0.2, 15: 1.4, 17: 0.3, 20: 0.3, 43: 0.4},
-    "angry": {4: 1.3, 5: 0.2, 7: 0.8, 9: 0.7, 10: 0.45, 23: 0.9, 25: 1.1, 26: 0.45},
-    "fear": {1: 1.3, 2: 0.2, 4: 0.3, 5: 0.8, 7: 0.3, 20: 0.9, 25: 0.85, 26: 0.45},
-    "disgust": {4: 0.6, 7: 0.6, 9: 1.0, 10: 1.0, 17: 0.4, 25: 0.5},
+    "angry": {
+        4: 1.3,
+        5: 0.3,
+        7: 0.8,
+        9: 1.0,
+        10: 0.8,
+        15: 0.6,
+        17: 0.1,
+        23: 1.0,
+        25: 0.9,
+        26: 0.35,
+    },
+    "fear": {1: 1.3, 2: 0.2, 4: 0.3, 5: 1.1, 7: 0.3, 20: 0.9, 25: 0.85, 26: 0.45},
+    "disgust": {4: 0.4, 7: 0.4, 9: 1.5, 10: 1.3, 15: 1.4, 17: 1.2},
 }
 
 

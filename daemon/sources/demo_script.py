@@ -103,7 +103,7 @@ def cast(faces: int, width_px: int, height_px: int, seed: int) -> list[Actor]:
     actors = []
     for row in range(rows):
         members = range(row * faces // rows, (row + 1) * faces // rows)
-        px_per_unit = min(0.40 * height_px / 250, 0.62 * width_px / len(members) / 250)
+        px_per_unit = min(0.37 * height_px / 250, 0.62 * width_px / len(members) / 250)
         if rows == 2:
             px_per_unit = min(px_per_unit, 0.25 * height_px / 250)
         for column, i in enumerate(members):

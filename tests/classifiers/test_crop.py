@@ -19,7 +19,7 @@ def pattern(seed: int = 1) -> NDArray[np.uint8]:
     """A 48x48 picture with as much detail as a face, none of it symmetric."""
     noise = np.random.default_rng(seed).normal(size=(FACE_PX, FACE_PX))
     soft = cv2.GaussianBlur(noise, (0, 0), 2.5)
-    return np.clip(128 + 60 * soft / soft.std(), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + 60 * soft / soft.std(), 0, 255), np.uint8)
 
 
 def place(
@@ -28,7 +28,8 @@ def place(
     """A 640x480 plane with the face in it, enlarged to `side` and turned clockwise."""
     matrix = cv2.getRotationMatrix2D((FACE_PX / 2 - 0.5,) * 2, -roll_deg, side / FACE_PX)
     matrix[:, 2] += np.array(centre) - FACE_PX / 2
-    return cv2.warpAffine(face, matrix, (640, 480), flags=cv2.INTER_CUBIC, borderValue=128)
+    turned = cv2.warpAffine(face, matrix, (640, 480), flags=cv2.INTER_CUBIC, borderValue=128)
+    return np.asarray(turned, np.uint8)
 
 
 def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

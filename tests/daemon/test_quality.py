@@ -23,7 +23,7 @@ def face(seed: int, contrast: float = 40.0) -> NDArray[np.uint8]:
     fy, fx = np.meshgrid(np.fft.fftfreq(48), np.fft.fftfreq(48), indexing="ij")
     grey = np.fft.ifft2(spectrum / np.maximum(np.hypot(fx, fy), 1 / 48)).real
     grey = (grey - grey.mean()) / grey.std()
-    return np.clip(np.rint(128 + contrast * grey), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(128 + contrast * grey), 0, 255), np.uint8)
 
 
 @pytest.mark.parametrize("seed", range(8))

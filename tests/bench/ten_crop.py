@@ -1,0 +1,85 @@
+"""Faces a second with ten crops: affectd's batches against the plain way.
+
+    python -m tests.bench.ten_crop [--faces 96] [--rounds 3] [--threads 1]
+
+The plain way is the usual one: each face by itself through PIL and torchvision's TenCrop, then
+the net as it was trained, in eager mode. Both give the same probabilities, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.transforms import TenCrop
+from torchvision.transforms.functional import pil_to_tensor
+
+from classifiers import checkpoint
+from classifiers.expression.classifier import ExpressionClassifier, locate
+from classifiers.expression.models import build
+
+Faces = NDArray[np.uint8]
+
+
+def plain_way(record: checkpoint.Record) -> Callable[[Faces], NDArray[np.float32]]:
+    net = build(record.architecture, record.options)
+    checkpoint.load_into(locate("default"), net, record)
+    net.eval()
+    crops = TenCrop(record.crop_px)
+
+    @torch.inference_mode()
+    def classify(faces: Faces) -> NDArray[np.float32]:
+        rows = []
+        for face in faces:
+            mean, deviation = float(face.mean()), float(face.std())
+            tensors = [pil_to_tensor(crop) for crop in crops(Image.fromarray(face))]
+            x = (torch.stack(tensors).float() - mean) / (deviation + 1.0)
+            p = net(x).softmax(1).mean(0)
+            rows.append((p.log() / record.temperature).softmax(0))
+        return torch.stack(rows).numpy()
+
+    return classify
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--faces", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    classifier = ExpressionClassifier.load("default", device="cpu", tta="ten_crop")
+    plain = plain_way(classifier.record)
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 256, (options.faces, 48, 48), dtype=np.uint8)
+
+    def batched(faces: Faces) -> NDArray[np.float32]:
+        return np.concatenate(
+            [classifier.predict(faces[i : i + 16]) for i in range(0, len(faces), 16)]
+        )
+
+    assert np.allclose(plain(faces[:16]), batched(faces[:16]), atol=1e-3)
+    rounds = []
+    for _ in range(options.rounds):
+        times_s = []
+        for way in (plain, batched):
+            began_s = time.perf_counter()
+            way(faces)
+            times_s.append(time.perf_counter() - began_s)
+        rounds.append((times_s[0], times_s[1]))
+    slow = options.faces / statistics.median(first for first, _ in rounds)
+    fast = options.faces / statistics.median(second for _, second in rounds)
+    print(f"weights         {classifier.name}, {options.threads} thread(s)")
+    print(f"plain           {slow:7.1f} faces/s")
+    print(f"affectd         {fast:7.1f} faces/s")
+    print(f"ratio           {statistics.median(a / b for a, b in rounds):7.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -105,10 +105,10 @@ def cast(faces: int, width_px: int, height_px: int, seed: int) -> list[Actor]:
         members = range(row * faces // rows, (row + 1) * faces // rows)
         px_per_unit = min(0.37 * height_px / 250, 0.62 * width_px / len(members) / 250)
         if rows == 2:
-            px_per_unit = min(px_per_unit, 0.25 * height_px / 250)
+            px_per_unit = min(px_per_unit, 0.29 * height_px / 250)
         for column, i in enumerate(members):
             middle = (column + 0.5) / len(members) * width_px
-            eyes = height_px * (0.42 if rows == 1 else 0.24 + 0.46 * row)
+            eyes = height_px * (0.42 if rows == 1 else 0.25 + 0.46 * row)
             phases = tuple(float(v) for v in rng.uniform(0, 2 * math.pi, 4))
             actors.append(Actor(i, PEOPLE[people[i]], middle, eyes, px_per_unit, phases))  # type: ignore[arg-type]
     return actors

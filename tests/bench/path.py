@@ -1,6 +1,6 @@
 """What affectd adds to a 1080p frame: its whole path without models, against decode plus encode.
 
-    python -m tests.bench.path [--frames 300] [--rounds 3]
+    python -m tests.bench.path [--frames 300] [--rounds 3] [--clip YOUR_1080P.mp4]
 
 Both ways read the same H.264 file and write the same kind of MP4. The path tracks and draws three
 faces with all labels and bars, counts every metric, and hands frames through its threads; only
@@ -29,6 +29,7 @@ from classifiers.base import Reads
 from classifiers.expression import LABELS
 from daemon.batcher import Batcher
 from daemon.capture import Capture, mailbox_for
+from daemon.frame import plane
 from daemon.metrics import Metrics
 from daemon.reading import FaceView
 from daemon.settings import Mp4Sink, Settings, StreamSettings
@@ -42,6 +43,7 @@ from daemon.stream import Stream
 from detectors.base import Box, Detection
 
 STREAM = "bench"
+NOISE_LEVELS = 2.0  # standard deviation of luma: a camera in a well lit room
 
 
 class ThreeFaces:
@@ -88,13 +90,18 @@ class Instant:
 
 
 def make_clip(path: Path, frames: int) -> None:
-    """Draw a 1080p clip of moving faces and encode it as a camera would."""
+    """Draw a 1080p clip of moving faces, with a sensor's noise, and encode it as a camera would."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0.0, NOISE_LEVELS, (8, 1080, 1920)).astype(np.int16)
     url = f"demo://bench?faces=3&size=1920x1080&fps=25&seconds={frames / 25}"
     source = DemoSource(STREAM, url, paced=False, stop=threading.Event())
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", 25, options={"preset": "veryfast", "crf": "21"})
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
         for index, frame in enumerate(source.frames()):
+            frame.image.make_writable()
+            luma = plane(frame.image, 0)
+            luma[:] = np.clip(luma + np.roll(noise[index % 8], index, axis=1), 16, 235)
             frame.image.pts = index
             frame.image.time_base = Fraction(1, 25)
             container.mux(stream.encode(frame.image))
@@ -168,10 +175,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clip", type=Path, help="a file of your own instead of a drawn one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        clip, target = Path(folder) / "clip.mp4", Path(folder) / "out.mp4"
-        make_clip(clip, options.frames)
+        clip, target = options.clip or Path(folder) / "clip.mp4", Path(folder) / "out.mp4"
+        if options.clip is None:
+            make_clip(clip, options.frames)
         plain(clip, target)  # warms codecs and caches
         target.unlink()
         rounds = [

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.batcher import Batcher, Job, Result
 from daemon.errors import Reason
-from daemon.frame import Frame, is_full_range, plane, small_rgb
+from daemon.frame import Frame, SmallLook, is_full_range, plane
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.overlay import Overlay
@@ -87,6 +87,7 @@ class Stream:
         self._ended = ended
         self._publish = publish
         self._overlay = Overlay(settings.overlay)
+        self._look = SmallLook(settings.detector.long_side_px)
         self._inbox: deque[Result] = deque(maxlen=INBOX)
         self._frames = 0
         self._fps = 0.0
@@ -150,7 +151,7 @@ class Stream:
         """Take one frame all the way: found, tracked, read, counted and drawn, in place."""
         readings = self._arrived(tracker)
         with self._timed("detect"):
-            image = small_rgb(frame.image, self._settings.detector.long_side_px)
+            image = self._look(frame.image)
             fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
             found = [detection.scaled(fx, fy) for detection in detector.detect(image)]
         with self._timed("track"):

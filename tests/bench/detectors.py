@@ -21,7 +21,7 @@ import av
 import cv2
 import numpy as np
 
-from daemon.frame import small_rgb
+from daemon.frame import SmallLook
 from detectors.base import Detection, Detector
 from detectors.select import Backend, Range, make
 from tests.shared import MODELS, SHARED, VIDEO
@@ -122,9 +122,10 @@ def tally(detector: Detector, clip: Path, long_side_px: int, took_ms: list[float
 
 
 def pictures(clip: Path, long_side_px: int) -> Iterator[np.ndarray]:
+    look = SmallLook(long_side_px)
     with av.open(str(clip)) as container:
         for frame in container.decode(video=0):
-            yield small_rgb(frame, long_side_px)
+            yield look(frame)
 
 
 def person_at(

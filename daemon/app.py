@@ -29,13 +29,16 @@ from daemon.web_server import WebServer
 log = logging.getLogger("affectd")
 
 READINGS_WAITING = 256  # readings that a slow reader of /events may fall behind
-WEB_STOP_S = 3.0
+# With what pipelines may take to close, the end stays below 10 s.
+BATCHER_STOP_S = 1.0
+WEB_STOP_S = 2.5
 
 
 def run_daemon(loaded: Loaded, config: Path) -> int:
     """Run until SIGTERM or SIGINT, then end cleanly; returns the exit code.
 
-    `signals.hold` was called before. Raises AffectdError, DetectorError or ClassifierError when it cannot start.
+    `signals.hold` was called before. Raises AffectdError, DetectorError or ClassifierError when
+    it cannot start.
     """
     settings = loaded.settings
     logs.set_up(settings.daemon.log_level, loaded.secrets)
@@ -103,7 +106,7 @@ def _run(settings: Settings) -> None:
         notifier.stopping()
         _close(pipelines)
         if batcher is not None:
-            batcher.stop()
+            batcher.stop(BATCHER_STOP_S)
         web.stop(WEB_STOP_S)
         watchdog.join(1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -71,6 +72,11 @@ class Batcher:
 
     Kept crops (files) are never dropped: `classify` holds its caller until they are done, and
     they share no batch with others, so that their results do not depend on who else is there.
+    Where both wait they take turns.
+
+    A batch that fails is dropped and counted, and the next one is tried; each kind of fault is
+    logged once with its trace. `beat` is called when a batch was classified or none waits, so a
+    model that fails for good stops the beat.
     """
 
     def __init__(
@@ -95,6 +101,8 @@ class Batcher:
         self._kept: list[_Waiting] = []  # at most one a file stream: its thread waits
         self._changed = threading.Condition()
         self._stopping = False
+        self._kept_had_turn = False
+        self._faults: set[type[Exception]] = set()
         self._thread = threading.Thread(target=self._run, name="batcher")
 
     def start(self) -> None:
@@ -112,6 +120,9 @@ class Batcher:
         """Queue a live crop; never waits. `deliver` is called on the batcher's thread."""
         key = (job.stream, job.track)
         with self._changed:
+            if self._stopping:
+                self._drop(job.stream, "stopping")
+                return
             before = self._live.get(key)
             since_s = job.submitted_s
             if before is not None:
@@ -149,31 +160,42 @@ class Batcher:
     def _run(self) -> None:
         try:
             while (batch := self._next_batch()) is not None:
-                self._beat()
-                if batch:
-                    self._classify_batch(batch)
+                if not batch or self._classify_batch(batch):
+                    self._beat()
         finally:
             self._abandon()
 
-    def _classify_batch(self, batch: list[tuple[Job, Deliver]]) -> None:
+    def _classify_batch(self, batch: list[tuple[Job, Deliver]]) -> bool:
+        """Classify and deliver; False if the model failed."""
         model = self.classifier.name
         started_s = self._clock()
         for job, _ in batch:
             wait_s = started_s - job.submitted_s
             self._metrics.batch_wait_seconds.labels(model).observe(max(0.0, wait_s))
-        rows: Sequence[NDArray[np.float32] | None]
+        rows: Sequence[NDArray[np.float32] | None] | None = None
         try:
             rows = list(self.classifier.predict(np.stack([job.image for job, _ in batch])))
-        except RuntimeError:  # torch: out of memory, a device that went away
-            log.exception("a batch of %d crops failed; it is dropped", len(batch))
-            rows = [None] * len(batch)
+        except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug
+            self._report(error, len(batch))
             for job, _ in batch:
                 self._drop(job.stream, "error")
         self._metrics.classify_seconds.labels(model).observe(self._clock() - started_s)
         self._metrics.batch_crops.labels(model).observe(len(batch))
-        for (job, deliver), row in zip(batch, rows, strict=True):
+        for (job, deliver), row in zip(batch, rows or [None] * len(batch), strict=True):
             deliver(Result(job.token, row))
         self._release()
+        return rows is not None
+
+    def _report(self, error: Exception, crops: int) -> None:
+        known = type(error) in self._faults
+        self._faults.add(type(error))
+        log.log(
+            logging.DEBUG if known else logging.ERROR,
+            "a batch of %d crops failed and is dropped; others like it are only counted: %s",
+            crops,
+            error,
+            exc_info=None if known else error,
+        )
 
     def _next_batch(self) -> list[tuple[Job, Deliver]] | None:
         """The next batch; empty after a while without one; None at the end."""
@@ -181,23 +203,33 @@ class Batcher:
             if not (self._kept or self._live or self._stopping):
                 self._changed.wait(IDLE_S)
             while not self._stopping:
-                if self._kept:
-                    first = self._kept[0]
-                    taken, first.jobs = (
-                        first.jobs[: self._max_batch],
-                        first.jobs[self._max_batch :],
-                    )
-                    return [(job, first.deliver) for job in taken]
+                left_s = self._live_due_in_s()
+                if self._kept and not (self._kept_had_turn and left_s <= 0.0):
+                    self._kept_had_turn = True
+                    return self._take_kept()
+                self._kept_had_turn = False
                 if not self._live:
                     return []
-                oldest_s = next(iter(self._live.values())).since_s
-                left_s = oldest_s + self._max_wait_s - self._clock()
-                if len(self._live) >= self._max_batch or left_s <= 0:
+                if left_s <= 0.0:
                     keys = list(self._live)[: self._max_batch]
-                    taken_live = [self._live.pop(key) for key in keys]
-                    return [(queued.job, queued.deliver) for queued in taken_live]
+                    taken = [self._live.pop(key) for key in keys]
+                    return [(queued.job, queued.deliver) for queued in taken]
                 self._changed.wait(left_s)
             return None
+
+    def _live_due_in_s(self) -> float:
+        """Seconds until a live batch closes; infinite while no crop waits."""
+        if not self._live:
+            return math.inf
+        if len(self._live) >= self._max_batch:
+            return 0.0
+        oldest_s = next(iter(self._live.values())).since_s
+        return oldest_s + self._max_wait_s - self._clock()
+
+    def _take_kept(self) -> list[tuple[Job, Deliver]]:
+        first = self._kept[0]
+        taken, first.jobs = first.jobs[: self._max_batch], first.jobs[self._max_batch :]
+        return [(job, first.deliver) for job in taken]
 
     def _release(self) -> None:
         """Wake the caller whose kept crops are all done."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from daemon.errors import AffectdError, ConfigError
+from daemon.errors import AffectdError, ConfigError, Reason, SinkError, SourceError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -20,24 +20,34 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
 )
 models_app = typer.Typer(help="Model files of the detectors.", no_args_is_help=True)
 events_app = typer.Typer(help="Readings that an events sink wrote.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(events_app, name="events")
 
-out = Console()
-err = Console(stderr=True)
+# Lines of any length stay one line, and a path is shown as it is.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=True)
 
-ConfigFile = Annotated[Path, typer.Argument(help="An affectd.toml.", show_default=False)]
-DataDir = Annotated[
-    Path, typer.Option(help="FER2013: a folder with train/ and test/, or a tar archive of it.")
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.toml.")]
+OtherConfig = Annotated[
+    Path | None, typer.Option(help="An affectd.toml, for everything but its streams.")
 ]
-Family = Annotated[str, typer.Argument(help="Family of classifiers; accepted: expression.")]
+DataDir = Annotated[
+    Path, typer.Option(help="FER2013: a folder with train/ and test/, or a tar of it.")
+]
+Family = Annotated[
+    Literal["expression"], typer.Argument(metavar="FAMILY", help="Accepted: expression.")
+]
+Readings = Annotated[Path, typer.Argument(metavar="IN", help="The JSONL of an events sink.")]
+Device = Literal["cpu", "cuda"]
+Split = Literal["train", "holdout", "public", "private"]
+TTA = Literal["none", "flip", "ten_crop"]
 
 
-@app.command(epilog="Example: `affectd run /etc/affectd/affectd.toml`")
+@app.command(epilog="Example: affectd run /etc/affectd/affectd.toml")
 def run(config: ConfigFile) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     from daemon import signals
@@ -50,7 +60,7 @@ def run(config: ConfigFile) -> None:
     raise typer.Exit(run_daemon(loaded, config))
 
 
-@app.command(epilog="Example: `affectd check config/affectd.toml`")
+@app.command(epilog="Example: affectd check config/affectd.toml")
 def check(config: ConfigFile) -> None:
     """Validate a configuration and the Python environment, and start nothing."""
     from daemon.config_file import load
@@ -59,22 +69,20 @@ def check(config: ConfigFile) -> None:
     settings = load(config, os.environ).settings
     found = faults()
     for fault in found:
-        err.print(f"affectd: {fault}", style="red", highlight=False, markup=False)
+        _say(fault)
     if found:
         raise typer.Exit(FAILED)
     streams = ", ".join(stream.name for stream in settings.stream)
-    out.print(f"{config}: valid; streams: {streams}", highlight=False, markup=False)
+    out.print(f"{config}: valid; streams: {streams}")
 
 
-@app.command(epilog="Example: `affectd video party.mp4 read.mp4 --events readings.jsonl`")
+@app.command(epilog="Example: affectd video party.mp4 read.mp4 --events readings.jsonl")
 def video(
     source: Annotated[str, typer.Argument(metavar="IN", help="A video file, or demo://…")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The annotated MP4.")],
     events: Annotated[Path | None, typer.Option(help="Write the readings here, as JSONL.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Take everything but the streams from this affectd.toml.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT and events.")] = False,
+    config: OtherConfig = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Annotate a video file; every frame is kept and waits for its own readings."""
     from daemon.offline import annotate_video
@@ -82,7 +90,7 @@ def video(
     annotate_video(source, target, events, config, force, err)
 
 
-@app.command(epilog="Example: `affectd image photos/ me.jpg --out read --json > readings.jsonl`")
+@app.command(epilog="Example: affectd image photos/ me.jpg --out read --json > readings.jsonl")
 def image(
     sources: Annotated[
         list[Path], typer.Argument(metavar="IN…", help="Images, or folders of images.")
@@ -91,11 +99,9 @@ def image(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON an image.")
     ] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="Take everything but the streams from this affectd.toml.")
-    ] = None,
+    config: OtherConfig = None,
 ) -> None:
-    """Annotate images."""
+    """Annotate images; one that cannot be read is named, and the others are done."""
     from daemon.offline import annotate_images
 
     failed = annotate_images(sources, folder, as_json, config, out, err)
@@ -103,7 +109,7 @@ def image(
         raise typer.Exit(FAILED)
 
 
-@models_app.command("list", epilog="Example: `affectd models list`")
+@models_app.command("list", epilog="Example: affectd models list")
 def models_list() -> None:
     """Show which model files are there, and whether they are what they should be."""
     from rich.table import Table
@@ -112,15 +118,17 @@ def models_list() -> None:
     from detectors.store import list_models, models_dir
 
     folder = models_dir("")
-    table = Table("model", "file", "state", box=None)
+    table = Table("model", "state", "file", box=None, pad_edge=False)
     for model in list_models(folder):
-        table.add_row(model.name, str(model.path), model.state)
+        table.add_row(model.name, model.state, model.path.name)
     for name in shipped():
-        table.add_row(f"expression {name}", str(SHIPPED / f"{name}.safetensors"), "shipped")
+        table.add_row(f"expression {name}", "shipped", f"{name}.safetensors")
     out.print(table)
+    out.print(f"Detectors: {folder}")
+    out.print(f"Expressions: {SHIPPED}")
 
 
-@models_app.command("pull", epilog="Example: `affectd models pull yunet`")
+@models_app.command("pull", epilog="Example: affectd models pull yunet")
 def models_pull(
     names: Annotated[
         list[str] | None, typer.Argument(help="Which; all that are missing by default.")
@@ -132,34 +140,39 @@ def models_pull(
     pull_models(names or [], "", err)
 
 
-@events_app.command("to-csv", epilog="Example: `affectd events to-csv readings.jsonl readings.csv`")
-def events_to_csv(source: Path, target: Path) -> None:
+@events_app.command("to-csv", epilog="Example: affectd events to-csv readings.jsonl readings.csv")
+def events_to_csv(
+    source: Readings, target: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV file.")]
+) -> None:
     """Flatten readings into a CSV file."""
     from daemon.event_tables import to_csv
 
-    out.print(f"{to_csv(source, target)} readings written to {target}", highlight=False)
+    out.print(f"{to_csv(source, target)} readings written to {target}")
 
 
 @events_app.command(
-    "to-parquet", epilog="Example: `affectd events to-parquet readings.jsonl readings.parquet`"
+    "to-parquet", epilog="Example: affectd events to-parquet readings.jsonl readings.parquet"
 )
-def events_to_parquet(source: Path, target: Path) -> None:
-    """Flatten readings into a Parquet file; needs `pip install affectd[parquet]`."""
+def events_to_parquet(
+    source: Readings,
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The Parquet file.")],
+) -> None:
+    """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet"."""
     from daemon.event_tables import to_parquet
 
-    out.print(f"{to_parquet(source, target)} readings written to {target}", highlight=False)
+    out.print(f"{to_parquet(source, target)} readings written to {target}")
 
 
 @app.command(
-    epilog="Example: `affectd train expression --recipe config/train/vgg10-half.toml "
-    "--data fer2013 --out runs/vgg10`"
+    epilog="Example: affectd train expression --recipe config/train/vgg10-half.toml "
+    "--data fer2013 --out runs/vgg10"
 )
 def train(
     family: Family,
     recipe: Annotated[Path, typer.Option(help="A recipe; see config/train/.")],
     data: DataDir,
     target: Annotated[Path, typer.Option("--out", help="Folder for weights, log and state.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in OUT.")] = False,
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop by then, leaving a state to resume.")
@@ -168,56 +181,57 @@ def train(
     """Train a classifier."""
     from daemon.learn import train_expression
 
-    _family(family)
     if not train_expression(recipe, data, target, device, resume, max_minutes, err):
         raise typer.Exit(INTERRUPTED)
 
 
-@app.command(epilog="Example: `affectd evaluate expression --data fer2013 --split public`")
+@app.command(epilog="Example: affectd evaluate expression --data fer2013 --split public")
 def evaluate(
     family: Family,
     data: DataDir,
-    split: Annotated[str, typer.Option(help="holdout, public or private.")] = "public",
+    split: Annotated[Split, typer.Option(help="Which images.")] = "public",
     weights: Annotated[str, typer.Option(help="Shipped weights, or a .safetensors.")] = "default",
-    tta: Annotated[str, typer.Option(help="none, flip or ten_crop.")] = "ten_crop",
+    tta: Annotated[TTA, typer.Option(help="Views of each face.")] = "ten_crop",
 ) -> None:
     """Measure a classifier on a labelled split."""
     from daemon.learn import evaluate_expression
 
-    _family(family)
     evaluate_expression(data, split, weights, tta, out)
 
 
-@app.command(epilog="Example: `affectd version`")
+@app.command(epilog="Example: affectd version")
 def version() -> None:
     """Print the versions of affectd and what it stands on."""
     from daemon.version import versions
 
     for name, number in versions().items():
-        out.print(f"{name} {number}", highlight=False)
+        out.print(f"{name} {number}")
 
 
-def _family(name: str) -> None:
-    if name != "expression":
-        raise typer.BadParameter(f"{name!r} is no family; accepted: expression")
+# Reasons of which the user can only be told to name something else.
+WRONG = (Reason.NOT_FOUND, Reason.NO_VIDEO, Reason.UNSUPPORTED, Reason.NOT_WRITABLE)
 
 
 def main() -> None:
     """Entry point of `affectd`: turns every error that is meant for the user into one line."""
-    from classifiers.errors import ClassifierError, RecipeError
+    from classifiers.errors import CheckpointError, ClassifierError, RecipeError
     from detectors.errors import DetectorError
 
     try:
-        app()
-    except (ConfigError, RecipeError) as error:
-        _say(error)
+        app(prog_name="affectd")
+    except (ConfigError, RecipeError, CheckpointError) as error:
+        _say(str(error))
         sys.exit(USAGE)
+    except (SourceError, SinkError) as error:
+        _say(str(error))
+        sys.exit(USAGE if error.reason in WRONG else FAILED)
     except (AffectdError, ClassifierError, DetectorError) as error:
-        _say(error)
+        _say(str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def _say(error: Exception) -> None:
-    err.print(f"affectd: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        err.print(f"affectd: {line}", style="red")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterable
 
 from daemon.redact import Redactor
+
+log = logging.getLogger("affectd")
 
 # Journal priorities, which systemd reads off the start of a line (sd-daemon(3)).
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
@@ -38,4 +41,12 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("affectd").setLevel(level.upper())
+    threading.excepthook = _log_dead_thread
     return redactor
+
+
+def _log_dead_thread(died: threading.ExceptHookArgs) -> None:
+    """What Python would print itself, past the handler and its redactor."""
+    name = died.thread.name if died.thread else "?"
+    fault = died.exc_value or died.exc_type()
+    log.critical("thread %s ended by a fault", name, exc_info=fault)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import av
 from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -35,6 +37,8 @@ from daemon.metrics import Metrics
 from daemon.pipeline import Pipeline
 from daemon.settings import EventsSink, Mp4Sink, Settings, SinkSettings, StreamSettings
 from daemon.sinks.mjpeg import JpegEncoder
+from daemon.sinks.recording import make_folder
+from daemon.sources.open import open_source
 from daemon.sources.video import VideoSource
 from daemon.status import Board
 from daemon.stream import Stream
@@ -44,6 +48,7 @@ from detectors import store
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 JPEG_QUALITY = 92
 POLL_S = 0.1
+FINISH_S = 600.0  # what a sink may take to write the last frames of a file, however large
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +71,9 @@ def _bench(config: Path | None, stream: StreamSettings, console: Console) -> Ite
         loaded = load(config, os.environ)
         settings = loaded.settings.model_copy(update={"stream": (stream,)})
         secrets = loaded.secrets
-    logs.set_up("warning", secrets)
+    logs.set_up("error", secrets)  # what a warning would say is raised here
     metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False)
-
-    found = models.load(settings, metrics, health, say)
+    found = models.load(settings, metrics, health, console.print)
     try:
         yield _Bench(settings, found, metrics, Board(time.time), health)
     finally:
@@ -90,18 +91,26 @@ def annotate_video(
 ) -> None:
     """Read a file to its end and write it annotated; its readings too if `events` is given.
 
-    Raises SourceError or SinkError for the first thing that goes wrong; what was written until
-    then stays whole. KeyboardInterrupt passes, after the files were finished.
+    Raises ConfigError for arguments that cannot be meant, SourceError or SinkError for the first
+    thing that goes wrong; what was written until then stays whole. KeyboardInterrupt passes, after
+    the files were finished.
     """
     sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
     if events is not None:
         sinks.append(EventsSink(kind="events", path=events))
+    try:
+        stream = StreamSettings(
+            name="video", url=SecretStr(source), policy="file", sink=tuple(sinks)
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"IN: {fault}") from error
+    _make_way(source, target, events, force)
+    # Before models are loaded and before anything is replaced.
+    open_source(stream, stop=threading.Event()).close()
     for path in (target, events):
-        if path is not None and path.exists():
-            if not force or not path.is_file():
-                raise ConfigError(f"{path} exists; accepted is a new file, or --force")
-            path.unlink()
-    stream = StreamSettings(name="video", url=SecretStr(source), policy="file", sink=tuple(sinks))
+        if path is not None:
+            path.unlink(missing_ok=True)
     stop = threading.Event()
     with _bench(config, stream, console) as bench:
         pipeline = Pipeline(
@@ -117,12 +126,14 @@ def annotate_video(
         )
         columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         try:
-            with Progress(*columns, console=console, transient=True) as bar:
+            with _progress(console, *columns) as bar:
                 task = bar.add_task("", total=_frames_in(source))
                 pipeline.start()
                 while pipeline.running:
                     bar.update(task, completed=bench.board.streams()[0].frames)
                     stop.wait(POLL_S)
+            for writer in pipeline.writers:
+                writer.close(FINISH_S)
         except KeyboardInterrupt:
             stop.set()
             raise
@@ -131,9 +142,29 @@ def annotate_video(
     if pipeline.error is not None:
         raise pipeline.error
     frames = bench.board.streams()[0].frames
-    console.print(f"{frames} frames written to {target}", highlight=False, markup=False)
+    console.print(f"{frames} frames written to {target}")
     if pipeline.capture.cut is not None:
         raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
+
+
+def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:
+    """Raise ConfigError for a file that would be lost."""
+    if events is not None and events.absolute() == target.absolute():
+        raise ConfigError(f"{events}: is OUT already; accepted for --events is another file")
+    for path in (target, events):
+        if path is None or not path.exists():
+            continue
+        if not path.is_file():
+            raise ConfigError(f"{path}: exists and is no file; accepted is a new file")
+        if Path(source).exists() and path.samefile(source):
+            raise ConfigError(f"{path}: is IN itself; accepted is another file")
+        if not force:
+            raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
+
+
+def _progress(console: Console, *columns: ProgressColumn) -> Progress:
+    """A bar that leaves nothing behind, and on no terminal does not appear at all."""
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _frames_in(source: str) -> int | None:
@@ -155,9 +186,14 @@ def annotate_images(
 ) -> int:
     """Annotate images and folders of images into `folder`; returns how many could not be read.
 
-    Each fault is one line on `err`, and the others go on. Raises SinkError when `folder` cannot
-    be written.
+    Each fault is one line on `err`, and the others go on. Raises ConfigError or SourceError for
+    arguments that cannot be meant, SinkError when `folder` cannot be written.
     """
+    images = _images(sources, folder)
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file")
     failed = 0
     with _bench(config, stream, err) as bench:
@@ -176,7 +212,7 @@ def annotate_images(
         )
         detector = bench.models.detector.make()
         try:
-            for path, target in _images(sources, folder):
+            for path, target in images:
                 line: dict[str, object] = {"file": str(path)}
                 try:
                     frame = _read_image(path)
@@ -188,18 +224,19 @@ def annotate_images(
                     failed += 1
                     line["error"] = str(error)
                     text = ""
-                    err.print(f"affectd: {error}", style="red", highlight=False, markup=False)
+                    err.print(f"affectd: {error}", style="red")
                 if as_json:
-                    out.print(json.dumps(line), highlight=False, markup=False, soft_wrap=True)
+                    out.print(json.dumps(line))
                 elif text:
-                    out.print(text, highlight=False, markup=False, soft_wrap=True)
+                    out.print(text)
         finally:
             detector.close()
     return failed
 
 
-def _images(sources: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image with the file that its annotated copy goes to."""
+def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Each image with the file that its annotated copy goes to; no two go to the same."""
+    images: dict[Path, Path] = {}
     for source in sources:
         if source.is_dir():
             found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGES)
@@ -213,29 +250,40 @@ def _images(sources: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path]
         for path, relative in pairs:
             is_jpeg = relative.suffix.lower() in (".jpg", ".jpeg")
             name = relative if is_jpeg else relative.with_name(f"{relative.name}.jpg")
-            yield path, folder / name
+            target = folder / name
+            for number in itertools.count(2):
+                if images.setdefault(target, path) == path:
+                    break
+                target = (folder / name).with_stem(f"{name.stem}-{number}")
+            if target.exists() and path.exists() and target.samefile(path):
+                raise ConfigError(f"{path}: lies in --out itself; accepted is another folder")
+    return [(path, target) for target, path in images.items()]
 
 
 def _read_image(path: Path) -> Frame:
     source = VideoSource("image", str(path), live=False, stop=threading.Event())
     try:
-        for frame in source.frames():
-            return frame
+        return next(source.frames())
     finally:
         source.close()
-    raise SourceError(Reason.NO_VIDEO, f"{path}: holds no picture")
 
 
 def _write_image(frame: Frame, target: Path) -> None:
     image = frame.image.reformat(format="yuvj420p", dst_colorspace="itu601", dst_color_range="jpeg")
     encoded = JpegEncoder(image.width, image.height, JPEG_QUALITY).encode(image)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         target.write_bytes(encoded)
     except OSError as error:
-        raise SinkError(
-            Reason.NOT_WRITABLE, f"{target}: cannot be written: {error.strerror}"
-        ) from error
+        raise _not_writable(target, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> SinkError:
+    return SinkError(
+        Reason.NOT_WRITABLE,
+        f"{path} cannot be written ({error.strerror}); "
+        "accepted for --out is a folder that affectd may write to",
+    )
 
 
 def _summary(labels: Sequence[str]) -> str:
@@ -249,7 +297,7 @@ def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
             raise ConfigError(f"{name!r} is no model; accepted: {', '.join(store.MODELS)}")
     target = store.models_dir(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _progress(console, *columns) as bar:
         for name in names or list(store.MODELS):
             task = bar.add_task(name, total=None)
 
@@ -257,4 +305,4 @@ def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
                 bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
             path = store.pull(name, target, progress=progress)
-            bar.console.print(f"{name}: {path}", highlight=False, markup=False)
+            console.print(f"{name}: {path}")

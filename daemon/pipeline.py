@@ -71,6 +71,7 @@ class Pipeline:
             models.batcher,
             self.writers,
             keep_all=keep_all,
+            once=once,
             metrics=metrics,
             board=board,
             stop=stop,

@@ -38,6 +38,7 @@ class Board:
         self._clock = clock
         self._lock = threading.Lock()
         self._streams: dict[str, StreamStatus] = {}
+        self._faults: dict[str, tuple[str, float]] = {}  # what, and since when
 
     def add(self, name: str, sinks: Sequence[str]) -> None:
         with self._lock:
@@ -66,11 +67,35 @@ class Board:
     def set_view(self, name: str, frames: int, fps: float, faces: Sequence[FaceView]) -> None:
         """What the newest frame showed, and how many frames there were so far."""
         with self._lock:
+            was = self._streams[name]
             self._streams[name] = replace(
-                self._streams[name], frames=frames, fps=fps, faces=tuple(faces)
+                was, frames=frames, fps=fps, faces=tuple(faces) if was.state == "live" else ()
             )
+
+    def set_fault(self, name: str, fault: str | None) -> None:
+        """The source delivers but the stream fails on it, which shows as down; None ends that."""
+        with self._lock:
+            if fault is None:
+                self._faults.pop(name, None)
+                return
+            since_s = self._faults[name][1] if name in self._faults else self._clock()
+            self._faults[name] = fault, since_s
+            self._streams[name] = replace(self._streams[name], last_error=fault)
+
+    def is_live(self, name: str) -> bool:
+        """Whether the stream's source delivers."""
+        with self._lock:
+            return self._streams[name].state == "live"
 
     def streams(self) -> list[StreamStatus]:
         """A snapshot, in the order of the configuration."""
         with self._lock:
-            return list(self._streams.values())
+            return [self._shown(stream) for stream in self._streams.values()]
+
+    def _shown(self, stream: StreamStatus) -> StreamStatus:
+        if stream.state != "live" or stream.name not in self._faults:
+            return stream
+        since_s = self._faults[stream.name][1]
+        return replace(
+            stream, state="down", since_s=since_s, reason=Reason.INTERNAL, faces=(), fps=0.0
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.errors import ClassifierError
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.batcher import Batcher, Job, Result
 from daemon.errors import Reason
@@ -22,25 +24,32 @@ from daemon.metrics import Metrics
 from daemon.overlay import Overlay
 from daemon.quality import assess, is_poor
 from daemon.reading import UNKNOWN, FaceView, Quality, Reading
+from daemon.redact import redact_text
 from daemon.settings import Settings
 from daemon.sinks.base import Output
 from daemon.sinks.writer import Writer
 from daemon.status import Board
 from daemon.track import Track, Tracker
-from detectors.base import Box, Detector
+from detectors.base import Box, Detection, Detector
 
 log = logging.getLogger("affectd.stream")
 
 INBOX = 1024  # results that wait for the next frame; the batcher's queue bounds them too
 POLL_S = 0.5
-RESTART_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 60.0
+GOOD_AFTER_S = 5.0  # a run this long was a good one: the delay starts again from the first
+BEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What is known of a crop while it is being classified."""
+    """What is known of a crop while it is being classified; holds no picture in memory."""
 
-    frame: Frame
+    seq: int
+    pts_s: float
+    captured_s: float
+    frame_px: tuple[int, int]
     track: int
     box: Box
     quality: Quality
@@ -51,6 +60,10 @@ class Stream:
 
     Live: drawing never waits for the classifier; it shows each track's last smoothed reading.
     File (`keep_all`): every frame waits for its own readings, so two runs agree.
+
+    A fault loses the frame at hand, counts it, and starts the stream anew after 1, 2, 4 .. 60 s;
+    each kind of fault is logged once with its trace. With `once` the first one ends the stream,
+    closes the mailbox and is kept in `error`.
     """
 
     def __init__(
@@ -63,6 +76,7 @@ class Stream:
         writers: Sequence[Writer],
         *,
         keep_all: bool,
+        once: bool = False,
         metrics: Metrics,
         board: Board,
         stop: threading.Event,
@@ -79,6 +93,7 @@ class Stream:
         self._batcher = batcher
         self._writers = writers
         self._keep_all = keep_all
+        self._once = once
         self._metrics = metrics
         self._board = board
         self._stop = stop
@@ -86,12 +101,18 @@ class Stream:
         self._beat = beat
         self._ended = ended
         self._publish = publish
-        self._overlay = Overlay(settings.overlay)
         self._look = SmallLook(settings.detector.long_side_px)
-        self._inbox: deque[Result] = deque(maxlen=INBOX)
         self._frames = 0
         self._fps = 0.0
-        self._last_pts_s: float | None = None
+        self._faults: set[str] = set()
+        self._delay_s = FIRST_DELAY_S
+        self._failing = False
+        self.forget()
+        if batcher is not None:
+            # From zero on, so that a rate over them is right at once.
+            for label in (*batcher.classifier.labels, UNKNOWN):
+                metrics.readings.labels(name, label)
+                metrics.face_seconds.labels(name, label)
         self._thread = threading.Thread(target=self.run, name=f"stream {name}")
 
     def start(self) -> None:
@@ -106,46 +127,101 @@ class Stream:
 
     def run(self) -> None:
         """Process frames until the mailbox closes; a fault restarts the stream, and no other."""
-        faults: set[str] = set()
-        tries = 0
-        while not self._stop.is_set():
-            try:
-                self.run_once()
-                break
-            except Exception as error:
-                self.error = error
-                if self._keep_all:
-                    self._mailbox.close()
-                    break
-                known = f"{type(error).__name__}: {error}"
-                log.error(
-                    "stream %s: %s; restarting", self.name, known, exc_info=known not in faults
-                )
-                faults.add(known)
-                self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
-                self._stop.wait(RESTART_S[min(tries, len(RESTART_S) - 1)])
-                tries += 1
-        self._ended()
+        try:
+            while not self._stop.is_set():
+                began_s = time.monotonic()
+                try:
+                    self.run_once()
+                    return
+                except Exception as error:  # noqa: BLE001 - one stream stops no other
+                    self.error = error
+                    if self._once:
+                        return
+                    if time.monotonic() - began_s >= GOOD_AFTER_S:
+                        self._delay_s = FIRST_DELAY_S
+                    self._failed(error)
+                    self._pause()
+        finally:
+            self._mailbox.close()
+            self._ended()
 
     def run_once(self) -> None:
         """Process frames until the mailbox is closed and empty. Raises whatever a step raises."""
+        self.forget()
         tracking = self._settings.tracking
         tracker = Tracker(max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s)
         detector = self._make_detector()
         try:
-            while not self._mailbox.ended:
+            while not (self._stop.is_set() or self._mailbox.ended):
                 frame = self._mailbox.get(POLL_S)
                 self._beat()
-                if frame is not None:
-                    output = self.step(frame, detector, tracker)
-                    for writer in self._writers:
-                        writer.put(output)
-                    for reading in output.readings:
-                        self._publish(reading)
+                if frame is None:
+                    self._idle()
+                else:
+                    self._give(frame, detector, tracker)
         finally:
-            detector.close()
+            self._metrics.faces.labels(self.name).set(0)
             if self._batcher is not None:
                 self._batcher.forget(self.name)
+            detector.close()
+
+    def forget(self) -> None:
+        """Start anew: what comes next has nothing to do with what was seen before."""
+        # A new inbox: results for the tracks of an earlier run reach only the old one.
+        self._inbox: deque[Result] = deque(maxlen=INBOX)
+        self._overlay = Overlay(self._settings.overlay)
+        self._last_pts_s: float | None = None
+
+    def _give(self, frame: Frame, detector: Detector, tracker: Tracker) -> None:
+        """Take one frame through all steps and hand it out."""
+        try:
+            output = self.step(frame, detector, tracker)
+        except Exception:
+            self._metrics.dropped.labels(self.name, "stream", "error").inc()
+            raise
+        if self._failing:
+            self._failing = False
+            self._board.set_fault(self.name, None)
+            self._metrics.stream_up.labels(self.name).set(self._board.is_live(self.name))
+        for writer in self._writers:
+            writer.put(output)
+        for reading in output.readings:
+            self._publish(reading)
+
+    def _idle(self) -> None:
+        """No frame came: of a source that is down no face is in view."""
+        if not self._board.is_live(self.name):
+            self._metrics.faces.labels(self.name).set(0)
+
+    def _failed(self, error: Exception) -> None:
+        """Say and count that the stream starts anew; the trace once for each place that fails."""
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+        kind = f"{type(error).__name__} {where}"
+        text = redact_text(f"{type(error).__name__}: {error}")
+        known = kind in self._faults
+        self._faults.add(kind)
+        log.log(
+            logging.DEBUG if known else logging.ERROR,
+            "stream %s: %s; it starts anew",
+            self.name,
+            text,
+            exc_info=None if known else error,
+        )
+        self._failing = True
+        self._board.set_fault(self.name, text)
+        self._metrics.stream_up.labels(self.name).set(0)
+        self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
+
+    def _pause(self) -> None:
+        """Wait before the next try, a second at a time so that the loop is seen to turn."""
+        left_s, self._delay_s = self._delay_s, min(2.0 * self._delay_s, LONGEST_DELAY_S)
+        while left_s > 0.0 and not (self._stop.is_set() or self._mailbox.ended):
+            self._beat()
+            self._stop.wait(min(left_s, BEAT_S))
+            left_s -= BEAT_S
 
     def step(self, frame: Frame, detector: Detector, tracker: Tracker) -> Output:
         """Take one frame all the way: found, tracked, read, counted and drawn, in place."""
@@ -153,13 +229,14 @@ class Stream:
         with self._timed("detect"):
             image = self._look(frame.image)
             fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
-            found = [detection.scaled(fx, fy) for detection in detector.detect(image)]
+            seen = [detection.scaled(fx, fy) for detection in detector.detect(image)]
+            found = [detection for detection in seen if _has_area(detection)]
         with self._timed("track"):
             tracks = tracker.update(found, frame.pts_s)
             jobs = [self._job(frame, track, detector.name) for track in tracks]
         readings += self._classify(jobs, tracker)
         faces = [_view(track, frame.pts_s) for track in tracks]
-        self._count(frame, faces)
+        self._count(frame, tracks, faces)
         with self._timed("overlay"):
             self._overlay.draw(frame.image, faces)
         return Output(frame, readings, faces)
@@ -173,7 +250,8 @@ class Stream:
         corners = (box.x, box.y, box.width, box.height)
         face = crop(luma, corners, detection.eyes, framing, is_full_range(frame.image))
         quality = assess(luma, corners, detection.eyes, detection.nose, face)
-        look = _Look(frame, track.id, box, quality)
+        size_px = (frame.image.width, frame.image.height)
+        look = _Look(frame.seq, frame.pts_s, frame.captured_s, size_px, track.id, box, quality)
         return Job(self.name, track.id, face, look, time.monotonic())
 
     def _classify(self, jobs: Sequence[Job], tracker: Tracker) -> list[Reading]:
@@ -181,7 +259,11 @@ class Stream:
         if self._batcher is None:
             return []
         if self._keep_all:
-            return self._read(self._batcher.classify(jobs), tracker)
+            results = self._batcher.classify(jobs)
+            lost = any(result.probabilities is None for result in results)
+            if lost and self._once and not self._stop.is_set():
+                raise ClassifierError(f"{self.name}: the classifier failed; its log says why")
+            return self._read(results, tracker)
         for job in jobs:
             self._batcher.submit(job, self._inbox.append)
         return []
@@ -206,8 +288,8 @@ class Stream:
     def _reading(self, look: _Look, track: Track, probabilities: NDArray[np.float32]) -> Reading:
         assert self._batcher is not None
         classifier = self._batcher.classifier
-        frame, limits = look.frame, self._settings.expression
-        smooth = track.smoother.update(probabilities, frame.pts_s)
+        limits = self._settings.expression
+        smooth = track.smoother.update(probabilities, look.pts_s)
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
         poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
@@ -215,26 +297,27 @@ class Stream:
         if floor is None:
             floor = classifier.unknown_below
         label = UNKNOWN if poor or shares[best] < floor else best
-        track.label, track.probabilities, track.read_s = label, shares, frame.pts_s
+        track.label, track.probabilities, track.read_s = label, shares, look.pts_s
         self._metrics.readings.labels(self.name, label).inc()
         live = not self._keep_all
         return Reading(
             stream=self.name,
-            seq=frame.seq,
-            media_time_s=frame.pts_s,
-            captured_s=frame.captured_s if live else None,
+            seq=look.seq,
+            media_time_s=look.pts_s,
+            captured_s=look.captured_s if live else None,
             track=look.track,
             box_px=_whole(look.box),
-            frame_px=(frame.image.width, frame.image.height),
+            frame_px=look.frame_px,
             label=label,
             probabilities=shares,
             quality=look.quality,
             crops=classifier.crops,
             weights=classifier.name,
-            age_ms=1000.0 * (self._clock() - frame.captured_s) if live else None,
+            # A clock that was set back makes nothing younger than new.
+            age_ms=max(0.0, 1000.0 * (self._clock() - look.captured_s)) if live else None,
         )
 
-    def _count(self, frame: Frame, faces: Sequence[FaceView]) -> None:
+    def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
         """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""
         elapsed_s = 0.0 if self._last_pts_s is None else frame.pts_s - self._last_pts_s
         self._last_pts_s = frame.pts_s
@@ -243,9 +326,11 @@ class Stream:
             rate = 1.0 / elapsed_s
             self._fps = rate if self._fps == 0.0 else 0.9 * self._fps + 0.1 * rate
         self._metrics.faces.labels(self.name).set(len(faces))
-        for face in faces:
-            if face.label is not None and 0.0 < elapsed_s <= 1.0:
-                self._metrics.face_seconds.labels(self.name, face.label).inc(elapsed_s)
+        for track in tracks:
+            # Of the time since the frame before, and none for a face that is new.
+            shown_s = max(0.0, min(track.shown_s, elapsed_s))
+            if track.label is not None and shown_s > 0.0:
+                self._metrics.face_seconds.labels(self.name, track.label).inc(shown_s)
         self._board.set_view(self.name, self._frames, self._fps, faces)
 
     @contextmanager
@@ -254,6 +339,12 @@ class Stream:
         yield
         elapsed_s = time.perf_counter() - started_s
         self._metrics.stage_seconds.labels(self.name, stage).observe(elapsed_s)
+
+
+def _has_area(detection: Detection) -> bool:
+    box = detection.box
+    finite = all(map(math.isfinite, (box.x, box.y, box.width, box.height)))
+    return finite and box.width > 0.0 and box.height > 0.0
 
 
 def _whole(box: Box) -> tuple[int, int, int, int]:

@@ -45,7 +45,8 @@ class Smoother:
 
 @dataclass(slots=True)
 class Track:
-    """One face over time. `speed` is in pixels a second, of the box's centre."""
+    """One face over time. `speed` is in pixels a second, of the box's centre; `shown_s` is the
+    time between the last two looks, 0 for a new face."""
 
     id: int
     detection: Detection
@@ -55,6 +56,7 @@ class Track:
     label: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     read_s: float = -math.inf
+    shown_s: float = 0.0
 
     def see(self, detection: Detection, now_s: float) -> None:
         elapsed_s = now_s - self.seen_s
@@ -63,6 +65,7 @@ class Track:
             fresh = ((x1 - x0) / elapsed_s, (y1 - y0) / elapsed_s)
             self.speed = (0.5 * (self.speed[0] + fresh[0]), 0.5 * (self.speed[1] + fresh[1]))
         self.detection = detection
+        self.shown_s = elapsed_s
         self.seen_s = now_s
 
 
@@ -70,7 +73,8 @@ class Tracker:
     """Assigns detections to tracks by expected place and size (Hungarian method).
 
     Ids count from 1 and are never used again. A track that was not seen for `max_missing_s`,
-    or for two frames where those come more slowly, ends. No appearance is compared: affectd keeps no face embedding.
+    or for two frames where those come more slowly, ends. No appearance is compared: affectd
+    keeps no face embedding.
     """
 
     def __init__(self, *, max_missing_s: float, half_life_s: float) -> None:

@@ -105,13 +105,13 @@ def main() -> None:
     args = parser.parse_args()
     data = clip(args.width, args.height, args.frames)
     median, worst, copy = draw_only(data, args.faces)
-    print(f"{args.width}x{args.height}, {args.faces} faces, {args.frames} frames")  # noqa: T201
-    print(f"draw       {median:6.2f} ms median, {worst:.2f} ms p95")  # noqa: T201
-    print(f"frame copy {copy:6.2f} ms median")  # noqa: T201
+    print(f"{args.width}x{args.height}, {args.faces} faces, {args.frames} frames")
+    print(f"draw       {median:6.2f} ms median, {worst:.2f} ms p95")
+    print(f"frame copy {copy:6.2f} ms median")
     plain = min(transcode(data, 0) for _ in range(3))
     drawn = min(transcode(data, args.faces) for _ in range(3))
-    print(f"decode + encode        {plain:6.2f} ms a frame")  # noqa: T201
-    print(f"decode + draw + encode {drawn:6.2f} ms a frame, {drawn / plain:.3f} x")  # noqa: T201
+    print(f"decode + encode        {plain:6.2f} ms a frame")
+    print(f"decode + draw + encode {drawn:6.2f} ms a frame, {drawn / plain:.3f} x")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Instant:
 
     name = "instant"
     reads: Reads = "face"
-    labels = LABELS
+    labels: tuple[str, ...] = LABELS
     device = "none"
     unknown_below = 0.0
     crops = 10
@@ -152,7 +152,7 @@ def whole(clip: Path, target: Path) -> int:
     )
     capture = Capture(stream, mailbox, metrics, board, stop=stop, once=True)
     for part in (batcher, writer, steps, capture):
-        part.start()  # type: ignore[attr-defined]
+        part.start()
     steps.join()
     writer.close(60.0)
     batcher.stop()

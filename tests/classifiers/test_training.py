@@ -152,14 +152,15 @@ def test_a_loss_that_is_not_a_number_stops_with_a_word(fer: Path, tmp_path: Path
 
 def test_augmented_faces_differ_but_repeat_with_the_seed() -> None:
     faces = torch.randint(0, 256, (8, 48, 48), dtype=torch.uint8)
-    first, second, again = [], [], []
-    for seed, into in ((1, first), (2, second), (1, again)):
+
+    def augmented(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        into.append(augment(faces, 44, 40, Augmentation()))
-    assert first[0].shape == (8, 1, 40, 40)
-    assert torch.equal(first[0], again[0])
-    assert not torch.allclose(first[0], second[0], atol=0.1)
-    assert torch.isfinite(first[0]).all()
+        return augment(faces, 44, 40, Augmentation())
+
+    assert augmented(1).shape == (8, 1, 40, 40)
+    assert torch.equal(augmented(1), augmented(1))
+    assert not torch.allclose(augmented(1), augmented(2), atol=0.1)
+    assert torch.isfinite(augmented(1)).all()
 
 
 def test_no_augmentation_is_the_centre_crop() -> None:

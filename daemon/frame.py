@@ -55,7 +55,7 @@ class SmallLook:
         """The whole picture as RGB uint8 [h, w, 3], its longer side at most `long_side_px`."""
         factor = min(1.0, self._long_side_px / max(image.width, image.height))
         width, height = max(2, round(image.width * factor)), max(2, round(image.height * factor))
-        small: NDArray[np.uint8] = self._reformatter.reformat(
+        small = self._reformatter.reformat(
             image, width, height, "rgb24", interpolation="FAST_BILINEAR", threads=1
-        ).to_ndarray()
-        return small
+        )
+        return small.to_ndarray().astype(np.uint8, copy=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from classifiers.errors import DataError, RecipeError
+from classifiers.errors import RecipeError
 from classifiers.expression import LABELS, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluate import accuracy, classify
@@ -26,15 +26,25 @@ def train_expression(
     recipe: Path,
     source: Path,
     out: Path,
-    device: str,
+    device: Literal["cpu", "cuda"],
     resume: bool,
     max_minutes: float | None,
     console: Console,
 ) -> bool:
-    """Train with a progress bar; returns whether the run came to its end."""
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise RecipeError(f"--device is {device}; accepted: cpu, and cuda where torch finds one")
+    """Train with a progress bar; returns whether the run came to its end.
+
+    Raises RecipeError for arguments that cannot be used, and what `train` raises.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("--device is cuda, but torch finds no CUDA device here; accepted: cpu")
     plan = read(recipe)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(
+            f"{out} cannot be written ({error.strerror}); "
+            "accepted for --out is a folder that affectd may write to"
+        ) from error
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -42,8 +52,8 @@ def train_expression(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console.print(f"Reading {source} …", highlight=False)
-    with Progress(*columns, console=console) as bar:
+    console.print(f"Reading {source} …")
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
         def report(step: Step) -> None:
@@ -53,7 +63,7 @@ def train_expression(
             )
             bar.update(task, total=step.steps, completed=step.step, description=text)
             if step.holdout is not None:
-                bar.console.print(f"{text}  holdout {step.holdout:.1%}", highlight=False)
+                bar.console.print(f"{text}  holdout {step.holdout:.1%}")
 
         weights = train(
             plan,
@@ -66,19 +76,18 @@ def train_expression(
             report=report,
         )
     if weights is None:
-        console.print(f"Stopped early; go on with --resume --out {out}", highlight=False)
+        console.print(f"Stopped early; go on with --resume --out {out}")
         return False
-    console.print(f"Weights: {weights}", highlight=False)
+    console.print(f"Weights: {weights}")
     return True
 
 
-def evaluate_expression(source: Path, split: str, weights: str, tta: str, console: Console) -> None:
+def evaluate_expression(
+    source: Path, split: data.Split, weights: str, tta: TTA, console: Console
+) -> None:
     """Print accuracy and recall by class, with and without images that training has seen."""
-    for value, kind, option in ((split, data.Split, "--split"), (tta, TTA, "--tta")):
-        if value not in get_args(kind):
-            raise DataError(f"{option} is {value}; accepted: {', '.join(get_args(kind))}")
-    classifier = ExpressionClassifier.load(weights, tta=tta)  # type: ignore[arg-type]
-    faces = data.load(source, split)  # type: ignore[arg-type]
+    classifier = ExpressionClassifier.load(weights, tta=tta)
+    faces = data.load(source, split)
     seen = set(data.load(source, "train").digests())
     unseen = np.array([digest not in seen for digest in faces.digests()])
     guessed = classify(classifier, faces)
@@ -94,7 +103,7 @@ def evaluate_expression(source: Path, split: str, weights: str, tta: str, consol
         table.add_row(
             label, str(int(mask.sum())), f"{accuracy(guessed[mask], faces.keep(mask)):.2%}"
         )
-    console.print(f"{classifier.name} on {split}, {tta}", highlight=False)
+    console.print(f"{classifier.name} on {split}, {tta}")
     console.print(table)
 
 

@@ -62,7 +62,7 @@ PLAN = Recipe(
 
 
 def test_the_loader_reads_labels_and_keeps_copies_together(fer: Path) -> None:
-    parts = {split: data.load(fer, split) for split in ("train", "holdout", "public")}  # type: ignore[arg-type]
+    parts = {split: data.load(fer, split) for split in ("train", "holdout", "public")}
     assert len(parts["train"].images) + len(parts["holdout"].images) == 7 * 60
     assert len(parts["public"].images) == 7 * 12
     assert not set(parts["train"].digests()) & set(parts["holdout"].digests())
@@ -79,7 +79,7 @@ def test_folder_and_archive_give_the_same_arrays(fer: Path, tmp_path: Path) -> N
         for top in ("train", "test"):
             tar.add(fer / top, top)
     for split in ("train", "public"):
-        ours, theirs = data.load(fer, split), data.load(archive, split)  # type: ignore[arg-type]
+        ours, theirs = data.load(fer, split), data.load(archive, split)
         assert np.array_equal(ours.images, theirs.images)
         assert np.array_equal(ours.labels, theirs.labels)
         assert ours.files == theirs.files

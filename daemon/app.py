@@ -34,8 +34,8 @@ BATCHER_STOP_S = 1.0
 WEB_STOP_S = 2.5
 
 
-def run_daemon(loaded: Loaded, config: Path) -> int:
-    """Run until SIGTERM or SIGINT, then end cleanly; returns the exit code.
+def run_daemon(loaded: Loaded, config: Path) -> None:
+    """Run until SIGTERM or SIGINT, then end cleanly.
 
     `signals.hold` was called before. Raises AffectdError, DetectorError or ClassifierError when
     it cannot start.
@@ -48,7 +48,6 @@ def run_daemon(loaded: Loaded, config: Path) -> int:
     log.info("affectd %s, configured by %s", affectd_version(), config)
     _run(settings)
     log.info("ended cleanly")
-    return 0
 
 
 def _run(settings: Settings) -> None:

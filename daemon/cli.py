@@ -56,8 +56,9 @@ def run(config: ConfigFile) -> None:
     from daemon.app import run_daemon
     from daemon.config_file import load
 
-    loaded = load(config, os.environ)
-    raise typer.Exit(run_daemon(loaded, config))
+    run_daemon(load(config, os.environ), config)
+    # Everything of ours is closed; torch alone would take seconds to tear itself down.
+    os._exit(DONE)
 
 
 @app.command(epilog="Example: affectd check config/affectd.toml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="affectd",
-    help="Find faces in live video, read their expressions, draw, publish and count them.",
+    help="Find faces in live video, and read, draw, publish and count expressions.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,19 +32,17 @@ out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.toml.")]
-OtherConfig = Annotated[
-    Path | None, typer.Option(help="An affectd.toml, for everything but its streams.")
-]
-DataDir = Annotated[
-    Path, typer.Option(help="FER2013: a folder with train/ and test/, or a tar of it.")
-]
+OtherConfig = Annotated[Path | None, typer.Option(help="An affectd.toml, for all but its streams.")]
+DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013 as a folder or a tar of it.")]
 Family = Annotated[
-    Literal["expression"], typer.Argument(metavar="FAMILY", help="Accepted: expression.")
+    Literal["expression"], typer.Argument(metavar="FAMILY", help="The only one: expression.")
 ]
 Readings = Annotated[Path, typer.Argument(metavar="IN", help="The JSONL of an events sink.")]
 Device = Literal["cpu", "cuda"]
 Split = Literal["train", "holdout", "public", "private"]
 TTA = Literal["none", "flip", "ten_crop"]
+SPLITS = f"{', '.join(get_args(Split))}."
+WAYS = f"Views of a face: {', '.join(get_args(TTA))}."
 
 
 @app.command(epilog="Example: affectd run /etc/affectd/affectd.toml")
@@ -63,7 +61,7 @@ def run(config: ConfigFile) -> None:
 
 @app.command(epilog="Example: affectd check config/affectd.toml")
 def check(config: ConfigFile) -> None:
-    """Validate a configuration and the Python environment, and start nothing."""
+    """Validate a configuration and the environment; start nothing."""
     from daemon.config_file import load
     from daemon.environment import faults
 
@@ -85,7 +83,7 @@ def video(
     config: OtherConfig = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
-    """Annotate a video file; every frame is kept and waits for its own readings."""
+    """Annotate a video file, every frame with its own readings."""
     from daemon.offline import annotate_video
 
     annotate_video(source, target, events, config, force, err)
@@ -102,7 +100,7 @@ def image(
     ] = False,
     config: OtherConfig = None,
 ) -> None:
-    """Annotate images; one that cannot be read is named, and the others are done."""
+    """Annotate images; those that cannot be read are named."""
     from daemon.offline import annotate_images
 
     failed = annotate_images(sources, folder, as_json, config, out, err)
@@ -112,7 +110,7 @@ def image(
 
 @models_app.command("list", epilog="Example: affectd models list")
 def models_list() -> None:
-    """Show which model files are there, and whether they are what they should be."""
+    """Show which model files are there, and whether they are right."""
     from rich.table import Table
 
     from classifiers.expression.classifier import SHIPPED, shipped
@@ -135,7 +133,7 @@ def models_pull(
         list[str] | None, typer.Argument(help="Which; all that are missing by default.")
     ] = None,
 ) -> None:
-    """Bring the detectors' model files from their official addresses, checked by SHA-256."""
+    """Bring the detectors' models from their official addresses."""
     from daemon.offline import pull_models
 
     pull_models(names or [], "", err)
@@ -173,7 +171,7 @@ def train(
     recipe: Annotated[Path, typer.Option(help="A recipe; see config/train/.")],
     data: DataDir,
     target: Annotated[Path, typer.Option("--out", help="Folder for weights, log and state.")],
-    device: Annotated[Device, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="Where to train.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in OUT.")] = False,
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop by then, leaving a state to resume.")
@@ -190,9 +188,11 @@ def train(
 def evaluate(
     family: Family,
     data: DataDir,
-    split: Annotated[Split, typer.Option(help="Which images.")] = "public",
-    weights: Annotated[str, typer.Option(help="Shipped weights, or a .safetensors.")] = "default",
-    tta: Annotated[TTA, typer.Option(help="Views of each face.")] = "ten_crop",
+    split: Annotated[Split, typer.Option(metavar="NAME", help=SPLITS)] = "public",
+    weights: Annotated[
+        str, typer.Option(metavar="NAME", help="Shipped weights, or a .safetensors.")
+    ] = "default",
+    tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS)] = "ten_crop",
 ) -> None:
     """Measure a classifier on a labelled split."""
     from daemon.learn import evaluate_expression

@@ -63,7 +63,7 @@ def train_expression(
             )
             bar.update(task, total=step.steps, completed=step.step, description=text)
             if step.holdout is not None:
-                bar.console.print(f"{text}  holdout {step.holdout:.1%}")
+                console.print(f"{text}  holdout {step.holdout:.1%}")
 
         weights = train(
             plan,

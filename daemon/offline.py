@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.video.reformatter import ColorRange, Colorspace
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
@@ -269,7 +270,9 @@ def _read_image(path: Path) -> Frame:
 
 
 def _write_image(frame: Frame, target: Path) -> None:
-    image = frame.image.reformat(format="yuvj420p", dst_colorspace="itu601", dst_color_range="jpeg")
+    image = frame.image.reformat(
+        format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG
+    )
     encoded = JpegEncoder(image.width, image.height, JPEG_QUALITY).encode(image)
     try:
         make_folder(target.parent)

@@ -207,6 +207,7 @@ def annotate_images(
             bench.models.batcher,
             (),
             keep_all=True,
+            once=True,
             metrics=bench.metrics,
             board=bench.board,
             stop=threading.Event(),
@@ -217,6 +218,7 @@ def annotate_images(
                 line: dict[str, object] = {"file": str(path)}
                 try:
                     frame = _read_image(path)
+                    steps.forget()
                     output = steps.step(frame, detector, Tracker(max_missing_s=0, half_life_s=0))
                     _write_image(frame, target)
                     line["readings"] = [reading.to_event() for reading in output.readings]

@@ -82,14 +82,14 @@ class Tracker:
         self._half_life_s = half_life_s
         self._tracks: dict[int, Track] = {}
         self._next_id = 1
-        self._last_s = -math.inf
+        self._last_s: float | None = None
         self._interval_s = 0.0
 
     def update(self, detections: Sequence[Detection], now_s: float) -> list[Track]:
         """Take in a frame's detections; returns the tracks seen in it, by id."""
         # Where frames come slowly, a face that was in the frame before is not missing.
         limit_s = max(self._max_missing_s, 2.0 * self._interval_s)
-        self._interval_s = now_s - self._last_s
+        self._interval_s = 0.0 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
         for track in list(self._tracks.values()):
             if now_s - track.seen_s > limit_s:

@@ -140,7 +140,8 @@ def test_a_full_queue_drops_its_oldest_and_counts_it(
 def test_kept_crops_are_all_classified_in_batches_of_their_own(
     batcher: Batcher, echo: Echo, metrics: Metrics
 ) -> None:
-    """Though live crops wait beside them, and though they are more than the queue holds."""
+    """Though live crops wait beside them, with which they take turns, and though they are more
+    than the queue holds."""
     inbox = Inbox()
     batcher.submit(job(0), inbox)
     assert echo.entered.wait(WAIT_S)
@@ -155,7 +156,7 @@ def test_kept_crops_are_all_classified_in_batches_of_their_own(
     caller.join(WAIT_S)
     assert [result.token for result in kept] == [(t, t) for t in range(9)]
     inbox.wait_for(2)
-    assert echo.batches == [1, 4, 4, 1, 1]
+    assert echo.batches == [1, 4, 1, 4, 1]
     assert dropped(metrics, "queue_full", "film") == 0
 
 
@@ -170,10 +171,73 @@ def test_a_failing_model_drops_the_batch_and_the_next_one_works(
     assert inbox.results[0].probabilities is None
     assert dropped(metrics, "error") == 1
     assert "out of memory" in caplog.text
+    for _ in range(3):
+        batcher.submit(job(1), inbox)
+        inbox.wait_for(len(inbox.results) + 1)
+    assert dropped(metrics, "error") == 4
+    assert caplog.text.count("Traceback") == 1
     echo.fail = False
     batcher.submit(job(1), inbox)
-    inbox.wait_for(2)
-    assert inbox.results[1].probabilities is not None
+    inbox.wait_for(5)
+    assert inbox.results[4].probabilities is not None
+
+
+def test_a_model_that_fails_for_good_stops_the_beat(echo: Echo, metrics: Metrics) -> None:
+    """So health finds it, and systemd starts affectd anew."""
+    echo.go.set()
+    echo.fail = True
+    beats: list[str] = []
+    beaten = threading.Event()
+    inbox = Inbox()
+
+    def beat() -> None:
+        beats.append("beat")
+        beaten.set()
+
+    made = Batcher(echo, metrics, max_batch=1, max_wait_s=0.0, queue_crops=4, beat=beat)
+    made.start()
+    try:
+        made.submit(job(1), inbox)
+        inbox.wait_for(1)
+        while_failing = list(beats)
+        echo.fail = False
+        made.submit(job(1), inbox)
+        assert beaten.wait(WAIT_S)
+    finally:
+        made.stop()
+    assert while_failing == []
+
+
+def test_a_stopped_batcher_keeps_no_crops(batcher: Batcher, echo: Echo, metrics: Metrics) -> None:
+    echo.go.set()
+    batcher.stop()
+    for track in range(3):
+        batcher.submit(job(track), Inbox())
+    assert dropped(metrics, "stopping") == 3
+
+
+def test_files_do_not_starve_cameras(batcher: Batcher, echo: Echo) -> None:
+    """Two files always have crops waiting; a camera's crop has its turn all the same."""
+    echo.go.set()
+    done = threading.Event()
+
+    def film(name: str) -> None:
+        while not done.is_set():
+            batcher.classify([job(track, 0, name) for track in range(4)])
+
+    films = [threading.Thread(target=film, args=(name,)) for name in ("one", "two")]
+    for thread in films:
+        thread.start()
+    inbox = Inbox()
+    try:
+        for round_ in range(1, 6):
+            batcher.submit(job(round_), inbox)
+            inbox.wait_for(round_)
+    finally:
+        done.set()
+        for thread in films:
+            thread.join(WAIT_S)
+    assert [token[0] for token in inbox.wait_for(5)] == [1, 2, 3, 4, 5]  # type: ignore[index]
 
 
 def test_stop_wakes_a_caller_whose_crops_will_not_be_classified(echo: Echo) -> None:

@@ -1,0 +1,135 @@
+"""What tests of whole streams share: real detectors and nets, and a classifier to be held."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from classifiers import checkpoint
+from classifiers.base import Classifier, Reads
+from classifiers.expression import LABELS
+from classifiers.expression.models import VGG10
+from daemon.batcher import Batcher
+from daemon.frame import Frame
+from daemon.metrics import Metrics
+from daemon.sources.video import VideoSource
+from detectors import select
+from tests.shared import MODELS, VIDEO
+
+WAIT_S = 20.0
+TALKING = VIDEO / "sbia1a.mpg"  # 75 pictures, 360x288, one face that looks into the camera
+OPTIONS = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
+
+
+@cache
+def yunet() -> select.Choice:
+    return select.resolve(
+        "yunet", range="full", min_score=0.5, models=MODELS, pull=False, log=print
+    )
+
+
+def talking(count: int) -> list[Frame]:
+    """The first pictures of the clip of one face, decoded anew."""
+    source = VideoSource("lobby", str(TALKING), live=False, stop=threading.Event())
+    try:
+        return [frame for frame, _ in zip(source.frames(), range(count), strict=False)]
+    finally:
+        source.close()
+
+
+def save_tiny(path: Path) -> Path:
+    """An expression net that learnt nothing, as small as can be, with its record."""
+    torch.manual_seed(3)
+    record = checkpoint.Record(
+        name="tiny",
+        family="expression",
+        architecture="vgg10",
+        options=OPTIONS,
+        labels=list(LABELS),
+        input_px=48,
+        crop_px=44,
+        normalisation="per_crop",
+        temperature=1.0,
+        unknown_below=0.0,
+        data_set="none",
+        data_sha256="",
+        recipe={},
+        seed=3,
+        commit="",
+    )
+    checkpoint.save(path, VGG10(**OPTIONS), record)  # type: ignore[arg-type]
+    return path
+
+
+def sure_of(label: str, p: float = 0.94) -> NDArray[np.float32]:
+    """Probabilities of which `label` has `p`."""
+    rest = (1.0 - p) / (len(LABELS) - 1)
+    return np.array([p if name == label else rest for name in LABELS], np.float32)
+
+
+@dataclass
+class Known:
+    """Says what it is told to, in turn and then the last again. A fake, since a real net cannot
+    be held in mid-work, nor be made to answer as a test needs."""
+
+    says: list[NDArray[np.float32]] = field(default_factory=lambda: [sure_of("happy")])
+    fails: Exception | None = None
+    name: str = "known-0000000"
+    reads: Reads = "face"
+    labels: tuple[str, ...] = LABELS
+    device: str = "cpu"
+    unknown_below: float = 0.4
+    crops: int = 1
+    entered: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.entered.set()
+        assert self.go.wait(WAIT_S)
+        if self.fails is not None:
+            raise self.fails
+        return np.stack([self.says.pop(0) if len(self.says) > 1 else self.says[0] for _ in batch])
+
+
+def free(says: Sequence[NDArray[np.float32]] = ()) -> Known:
+    """A known classifier that nothing holds."""
+    known = Known(says=list(says)) if says else Known()
+    known.go.set()
+    return known
+
+
+@contextmanager
+def batching(classifier: Classifier, metrics: Metrics) -> Iterator[Batcher]:
+    batcher = Batcher(classifier, metrics, max_batch=8, max_wait_s=0.0, queue_crops=16)
+    batcher.start()
+    try:
+        yield batcher
+    finally:
+        if isinstance(classifier, Known):
+            classifier.go.set()
+        batcher.stop()
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
+    """A sample, 0 where there is none."""
+    return registry.get_sample_value(name, labels) or 0.0
+
+
+def until(is_so: object, timeout_s: float = WAIT_S) -> None:
+    """Return as soon as `is_so()`; fail when it does not happen in time."""
+    assert callable(is_so)
+    end_s = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not is_so():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        pause.wait(0.005)

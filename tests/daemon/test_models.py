@@ -1,0 +1,104 @@
+"""Models for all streams: what is loaded, what is said of it, and what is refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from classifiers.errors import CheckpointError
+from daemon import models
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.settings import Settings
+from detectors.errors import DetectorError
+from tests.daemon.streams import save_tiny
+from tests.shared import MODELS, needs_shared
+
+
+def settings(**tables: dict[str, object]) -> Settings:
+    tables = {"models": {"dir": str(MODELS), "pull": False}, **tables}
+    return Settings.model_validate({**tables, "stream": ({"name": "a", "url": "demo://a"},)})
+
+
+def load(chosen: Settings, metrics: Metrics, health: Health) -> tuple[models.Models, list[str]]:
+    said: list[str] = []
+    return models.load(chosen, metrics, health, said.append), said
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health(time.monotonic)
+
+
+def batchers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "batcher"]
+
+
+@needs_shared
+def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, health: Health) -> None:
+    weights = save_tiny(tmp_path / "tiny.safetensors")
+    expression: dict[str, object] = {"weights": str(weights), "device": "cpu", "tta": "flip"}
+    found, said = load(settings(expression=expression), metrics, health)
+    assert found.batcher is not None
+    try:
+        assert health.is_alive() == (True, "loops that turn: 1")
+        assert found.detector.backend == "yunet"
+        assert said == []
+        told = found.description
+        assert told.pop("detector") == "yunet"
+        assert set(told) == {"version", "torch", "device", "weights"}
+        assert told["device"] == "cpu"
+        assert told["weights"].startswith("tiny-")
+        assert metrics.registry.get_sample_value("affectd_build_info", told) == 1.0
+        model = {"model": told["weights"]}
+        assert metrics.registry.get_sample_value("affectd_tta_crops", model) == 2.0
+    finally:
+        found.batcher.stop()
+    assert batchers() == []
+
+
+@needs_shared
+def test_without_expressions_there_is_no_batcher(metrics: Metrics, health: Health) -> None:
+    found, _ = load(settings(expression={"enabled": False}), metrics, health)
+    assert found.batcher is None
+    assert batchers() == []
+    told = {key: text for key, text in found.description.items() if key != "detector"}
+    assert (told["device"], told["weights"]) == ("none", "none")
+    assert metrics.registry.get_sample_value("affectd_build_info", told) == 1.0
+    assert health.is_alive() == (True, "loops that turn: 0")
+
+
+def test_a_detector_without_its_model_is_named(
+    tmp_path: Path, metrics: Metrics, health: Health
+) -> None:
+    chosen = settings(models={"dir": str(tmp_path), "pull": False}, detector={"backend": "yunet"})
+    with pytest.raises(DetectorError, match="yunet"):
+        load(chosen, metrics, health)
+
+
+def test_weights_that_are_not_there_are_named_and_leave_no_thread(
+    tmp_path: Path, metrics: Metrics, health: Health
+) -> None:
+    missing = tmp_path / "none.safetensors"
+    chosen = settings(detector={"backend": "haar"}, expression={"weights": str(missing)})
+    with pytest.raises(CheckpointError, match=r"none\.safetensors"):
+        load(chosen, metrics, health)
+    assert batchers() == []
+
+
+def test_auto_falls_back_to_haar_and_says_so_loudly(
+    tmp_path: Path, metrics: Metrics, health: Health
+) -> None:
+    chosen = settings(models={"dir": str(tmp_path), "pull": False}, expression={"enabled": False})
+    found, said = load(chosen, metrics, health)
+    assert found.detector.backend == "haar"
+    assert any(line.startswith("WARNING") and "Haar" in line for line in said)

@@ -1,0 +1,349 @@
+"""The steps of one stream, on real pictures and with a real detector."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from classifiers.expression import LABELS
+from classifiers.expression.classifier import ExpressionClassifier
+from daemon.batcher import Batcher
+from daemon.frame import Frame, plane
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.reading import UNKNOWN
+from daemon.settings import Settings
+from daemon.sinks.base import Output
+from daemon.status import Board
+from daemon.stream import Stream
+from daemon.track import Smoother, Tracker
+from detectors.base import Box, Detection
+from tests.daemon.streams import (
+    TALKING,
+    WAIT_S,
+    Known,
+    batching,
+    free,
+    save_tiny,
+    sure_of,
+    talking,
+    until,
+    value,
+    yunet,
+)
+from tests.shared import needs_shared
+
+pytestmark = needs_shared
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board(time.time)
+    board.add("lobby", ())
+    board.set_state("lobby", "live")
+    return board
+
+
+def settings(**tables: dict[str, object]) -> Settings:
+    stream = {"name": "lobby", "url": str(TALKING)}
+    return Settings.model_validate({**tables, "stream": (stream,)})
+
+
+def made(
+    batcher: Batcher | None,
+    metrics: Metrics,
+    board: Board,
+    chosen: Settings | None = None,
+    *,
+    keep_all: bool = False,
+    once: bool = False,
+    mailbox: Mailbox | None = None,
+    stop: threading.Event | None = None,
+) -> Stream:
+    return Stream(
+        "lobby",
+        chosen or settings(),
+        mailbox or Mailbox(keep_all=keep_all, on_drop=lambda: None),
+        yunet().make,
+        batcher,
+        (),
+        keep_all=keep_all,
+        once=once,
+        metrics=metrics,
+        board=board,
+        stop=stop or threading.Event(),
+    )
+
+
+def tracker() -> Tracker:
+    return Tracker(max_missing_s=1.0, half_life_s=0.5)
+
+
+def walk(stream: Stream, frames: Sequence[Frame], tracks: Tracker | None = None) -> list[Output]:
+    detector, tracks = yunet().make(), tracks or tracker()
+    return [stream.step(frame, detector, tracks) for frame in frames]
+
+
+def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Board) -> None:
+    """
+    1. While the model is held, frames go on; their face has no label.
+    2. It answers; the next frame shows the reading, and how old it is.
+    """
+    known = Known()
+    frames = talking(7)
+    with batching(known, metrics) as batcher:
+        stream, tracks = made(batcher, metrics, board), tracker()
+        held = walk(stream, frames[:6], tracks)
+        assert known.entered.wait(WAIT_S)
+        assert [face.label for output in held for face in output.faces] == [None] * 6
+        assert not any(output.readings for output in held)
+        known.go.set()
+        until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        last = walk(stream, frames[6:], tracks)[0]
+    first, newest = last.readings
+    assert (first.seq, newest.seq) == (0, 5)  # those between were superseded
+    assert first.label == newest.label == "happy"
+    assert newest.captured_s == frames[5].captured_s
+    assert newest.age_ms is not None
+    assert 0.0 < newest.age_ms < 1000.0 * WAIT_S
+    face = last.faces[0]
+    assert face.label == "happy"
+    assert face.age_s == pytest.approx(frames[6].pts_s - frames[5].pts_s)
+    drops = {"stream": "lobby", "stage": "classify", "reason": "superseded"}
+    assert value(metrics.registry, "affectd_frames_dropped_total", **drops) == 4
+
+
+def test_a_file_waits_for_the_readings_of_each_frame(
+    metrics: Metrics, board: Board, tmp_path: Path
+) -> None:
+    classifier = ExpressionClassifier.load(save_tiny(tmp_path / "t.safetensors"), device="cpu")
+    frames = talking(8)
+    with batching(classifier, metrics) as batcher:
+        outputs = walk(made(batcher, metrics, board, keep_all=True), frames)
+    for frame, output in zip(frames, outputs, strict=True):
+        assert len(output.faces) == 1
+        assert [reading.seq for reading in output.readings] == [frame.seq]
+        reading, face = output.readings[0], output.faces[0]
+        assert (reading.captured_s, reading.age_ms) == (None, None)
+        assert reading.media_time_s == frame.pts_s
+        assert (reading.label, reading.box_px) == (face.label, face.box_px)
+        assert reading.probabilities == face.probabilities
+        assert sum(reading.probabilities.values()) == pytest.approx(1.0)
+        assert (face.age_s, reading.frame_px) == (0.0, (360, 288))
+        assert reading.weights == classifier.name
+        assert reading.crops == 10
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({}, "happy"),
+        ({"min_face_px": 1000}, UNKNOWN),
+        ({"max_blur": 0.0}, UNKNOWN),
+        ({"max_yaw_deg": 0.0}, UNKNOWN),
+        ({"unknown_below": 0.95}, UNKNOWN),
+        ({"unknown_below": 0.93}, "happy"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_seen_well_is_unknown(
+    metrics: Metrics, board: Board, limits: dict[str, object], says: str
+) -> None:
+    """The net is sure, 0.94, that the face is happy; how well it is seen decides."""
+    with batching(free(), metrics) as batcher:
+        stream = made(batcher, metrics, board, settings(expression=limits), keep_all=True)
+        output = walk(stream, talking(1))[0]
+    assert output.readings[0].label == output.faces[0].label == says
+    counted = {"stream": "lobby", "expression": says}
+    assert value(metrics.registry, "affectd_readings_total", **counted) == 1
+    assert output.readings[0].probabilities["happy"] == pytest.approx(0.94)
+
+
+def test_the_weights_say_what_is_too_little_where_the_settings_do_not(
+    metrics: Metrics, board: Board
+) -> None:
+    doubtful = free([sure_of("sad", 0.39)])
+    with batching(doubtful, metrics) as batcher:
+        output = walk(made(batcher, metrics, board, keep_all=True), talking(1))[0]
+    assert output.readings[0].label == UNKNOWN
+
+
+def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board) -> None:
+    frames = talking(3)
+    looks = [sure_of("happy"), sure_of("sad"), sure_of("sad")]
+    with batching(free(looks), metrics) as batcher:
+        stream = made(batcher, metrics, board, keep_all=True)
+        readings = [output.readings[0] for output in walk(stream, frames)]
+    smoother = Smoother(half_life_s=0.5)
+    for frame, look, reading in zip(frames, looks, readings, strict=True):
+        smooth = smoother.update(look, frame.pts_s)
+        assert list(reading.probabilities.values()) == pytest.approx(smooth.tolist())
+        assert list(reading.probabilities) == list(LABELS)
+    assert [reading.label for reading in readings] == ["happy"] * 3
+
+
+def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
+    metrics: Metrics, board: Board
+) -> None:
+    """
+    1. A crop of track 1 is with the model when the stream starts anew.
+    2. The new run has a track 1 of its own, which gets only what was said of itself.
+    """
+    known = Known(says=[sure_of("angry"), sure_of("happy")])
+    frames = talking(4)
+    with batching(known, metrics) as batcher:
+        stream = made(batcher, metrics, board)
+        walk(stream, frames[:1])
+        assert known.entered.wait(WAIT_S)
+        stream.forget()
+        tracks = tracker()
+        before = walk(stream, frames[1:2], tracks)[0]
+        known.go.set()
+        until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        after = walk(stream, frames[2:3], tracks)[0]
+    assert before.faces[0].track == after.faces[0].track == 1
+    assert before.faces[0].label is None
+    assert [(r.seq, r.label) for r in after.readings] == [(1, "happy")]
+    assert after.faces[0].probabilities["angry"] < 0.05
+
+
+def test_without_the_overlay_pixels_stay_as_decoded(metrics: Metrics, board: Board) -> None:
+    for enabled in (False, True):
+        stream = made(None, metrics, board, settings(overlay={"enabled": enabled}))
+        frame = talking(1)[0]
+        planes = [plane(frame.image, index).copy() for index in range(3)]
+        output = walk(stream, [frame])[0]
+        assert len(output.faces) == 1
+        same = [np.array_equal(plane(frame.image, i), planes[i]) for i in range(3)]
+        assert same == ([False] * 3 if enabled else [True] * 3)
+
+
+def test_with_expressions_off_faces_are_found_and_not_read(metrics: Metrics, board: Board) -> None:
+    outputs = walk(made(None, metrics, board), talking(3))
+    assert [len(output.faces) for output in outputs] == [1, 1, 1]
+    assert not any(output.readings for output in outputs)
+    assert outputs[-1].faces[0].label is None
+    assert value(metrics.registry, "affectd_faces", stream="lobby") == 1
+
+
+def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) -> None:
+    """A face in 8 frames at 25 a second was seen for 7 steps; an outage shows nothing."""
+    counted = {"stream": "lobby", "expression": "happy"}
+    name = "affectd_expression_face_seconds_total"
+    frames = talking(9)
+    with batching(free(), metrics) as batcher:
+        stream, tracks = made(batcher, metrics, board, keep_all=True), tracker()
+        walk(stream, frames[:8], tracks)
+        assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
+        late = frames[8]
+        walk(stream, [Frame("lobby", 8, 600.0, late.captured_s, late.image)], tracks)
+    assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
+
+
+@pytest.mark.parametrize("fps", [0.5, 1.0])
+def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: float) -> None:
+    slow = [Frame("lobby", f.seq, f.seq / fps, f.captured_s, f.image) for f in talking(4)]
+    with batching(free(), metrics) as batcher:
+        walk(made(batcher, metrics, board, keep_all=True), slow)
+    counted = {"stream": "lobby", "expression": "happy"}
+    seen_s = value(metrics.registry, "affectd_expression_face_seconds_total", **counted)
+    # That frames come every two seconds is known from the second on, whose face is a new one.
+    assert seen_s == pytest.approx(3.0 if fps == 1.0 else 4.0)
+
+
+def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: Board) -> None:
+    with batching(free(), metrics) as batcher:
+        made(batcher, metrics, board)
+    for label in (*LABELS, UNKNOWN):
+        for name in ("affectd_readings_total", "affectd_expression_face_seconds_total"):
+            sample = metrics.registry.get_sample_value(
+                name, {"stream": "lobby", "expression": label}
+            )
+            assert sample == 0.0
+
+
+class Odd:
+    """A fake, since no detector can be made to give such boxes on demand."""
+
+    name = "yunet"
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        flat, nan, good = (
+            Box(5, 5, 0, 20),
+            Box(math.nan, 0, 20, 20),
+            Box(-9000, 9000, 40, 40),
+        )
+        return [Detection(box, 0.9) for box in (flat, nan, good)]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_boxes_that_are_none_are_left_out_and_far_ones_do_no_harm(
+    metrics: Metrics, board: Board
+) -> None:
+    with batching(free(), metrics) as batcher:
+        stream = made(batcher, metrics, board, keep_all=True)
+        output = stream.step(talking(1)[0], Odd(), tracker())
+    assert [face.box_px for face in output.faces] == [(-9000, 9000, 40, 40)]
+
+
+@pytest.mark.parametrize(("width", "height", "faces"), [(3840, 2160, 1), (64, 64, None)])
+def test_very_large_and_very_small_pictures_pass(
+    metrics: Metrics, board: Board, width: int, height: int, faces: int | None
+) -> None:
+    frame = talking(1)[0]
+    scaled = Frame("lobby", 0, 0.0, 0.0, frame.image.reformat(width=width, height=height))
+    with batching(free(), metrics) as batcher:
+        output = walk(made(batcher, metrics, board, keep_all=True), [scaled])[0]
+    assert faces is None or len(output.faces) == faces
+    for face in output.faces:
+        x, y, w, h = face.box_px
+        assert 0 < x + w / 2 < width
+        assert 0 < y + h / 2 < height
+    assert len(output.readings) == len(output.faces)
+
+
+def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Board) -> None:
+    """1. One face is seen. 2. The source goes down. 3. Metrics and the page count none."""
+    mailbox, stop = Mailbox(keep_all=False, on_drop=lambda: None), threading.Event()
+    stream = made(None, metrics, board, mailbox=mailbox, stop=stop)
+    stream.start()
+    try:
+        mailbox.put(talking(1)[0], stop)
+        until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 1)
+        assert len(board.streams()[0].faces) == 1
+        board.set_state("lobby", "down")
+        until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 0)
+        assert board.streams()[0].faces == ()
+    finally:
+        stop.set()
+        mailbox.close()
+        stream.join(WAIT_S)
+    assert not stream.running
+
+
+def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board: Board) -> None:
+    known = free()
+    known.fails = RuntimeError("out of memory")
+    mailbox, stop = Mailbox(keep_all=True, on_drop=lambda: None), threading.Event()
+    with batching(known, metrics) as batcher:
+        stream = made(batcher, metrics, board, keep_all=True, once=True, mailbox=mailbox, stop=stop)
+        mailbox.put(talking(1)[0], stop)
+        stream.start()
+        stream.join(WAIT_S)
+    assert str(stream.error) == "lobby: the classifier failed; its log says why"
+    assert mailbox.closed

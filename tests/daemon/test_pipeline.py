@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
+from prometheus_client.samples import Sample
 
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.batcher import Batcher
@@ -146,9 +147,9 @@ def test_a_file_gives_one_reading_for_each_face_of_each_frame(tmp_path: Path) ->
     readings = {line["label"]: 0 for line in lines}
     for line in lines:
         readings[line["label"]] += 1
-    for label, count in readings.items():
-        seen = around.value("affectd_readings_total", stream="film", expression=label)
-        assert seen == count
+    for label, times in readings.items():
+        counted = around.value("affectd_readings_total", stream="film", expression=label)
+        assert counted == times
     seconds = [
         around.value("affectd_expression_face_seconds_total", stream="film", expression=label)
         for label in readings
@@ -168,7 +169,7 @@ def test_a_file_gives_one_reading_for_each_face_of_each_frame(tmp_path: Path) ->
     assert samples(around, "film") == []
 
 
-def samples(around: Around, stream: str) -> list[object]:
+def samples(around: Around, stream: str) -> list[Sample]:
     return [
         sample
         for family in around.metrics.registry.collect()

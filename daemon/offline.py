@@ -109,11 +109,11 @@ def annotate_video(
     _make_way(source, target, events, force)
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
-    for path in (target, events):
-        if path is not None:
-            path.unlink(missing_ok=True)
     stop = threading.Event()
     with _bench(config, stream, console) as bench:
+        for path in (target, events):
+            if path is not None and path.exists():
+                _replace(path)
         pipeline = Pipeline(
             stream,
             bench.settings,
@@ -161,6 +161,15 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
             raise ConfigError(f"{path}: is IN itself; accepted is another file")
         if not force:
             raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
+
+
+def _replace(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise SinkError(
+            Reason.NOT_WRITABLE, f"{path} cannot be replaced ({error.strerror})"
+        ) from error
 
 
 def _progress(console: Console, *columns: ProgressColumn) -> Progress:

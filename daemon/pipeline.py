@@ -20,7 +20,7 @@ from daemon.status import Board
 from daemon.stream import Stream
 
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
-CLOSE_S = 6.0  # what the sinks of a stream may take to finish their files, together
+CLOSE_S = 5.0  # what the sinks of a stream may take to finish their files, together
 
 
 class Pipeline:

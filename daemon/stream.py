@@ -134,8 +134,8 @@ class Stream:
                     self.run_once()
                     return
                 except Exception as error:  # noqa: BLE001 - one stream stops no other
-                    self.error = error
                     if self._once:
+                        self.error = error
                         return
                     if time.monotonic() - began_s >= GOOD_AFTER_S:
                         self._delay_s = FIRST_DELAY_S

@@ -220,6 +220,29 @@ def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
     assert after.faces[0].probabilities["angry"] < 0.05
 
 
+def test_a_result_for_a_face_that_left_is_dropped_and_counted(
+    metrics: Metrics, board: Board
+) -> None:
+    """
+    1. A crop of track 1 is with the model. 2. Much later a face is seen: it is track 2.
+    3. The model answers: for track 1 it is too late.
+    """
+    known = Known()
+    first, second, third = talking(3)
+    later = [Frame("lobby", f.seq, f.seq + 600.0, f.captured_s, f.image) for f in (second, third)]
+    with batching(known, metrics) as batcher:
+        stream, tracks = made(batcher, metrics, board), tracker()
+        walk(stream, [first], tracks)
+        assert known.entered.wait(WAIT_S)
+        walk(stream, later[:1], tracks)
+        known.go.set()
+        until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        output = walk(stream, later[1:], tracks)[0]
+    assert [(reading.track, reading.seq) for reading in output.readings] == [(2, 1)]
+    drops = {"stream": "lobby", "stage": "classify", "reason": "track_ended"}
+    assert value(metrics.registry, "affectd_frames_dropped_total", **drops) == 1
+
+
 def test_without_the_overlay_pixels_stay_as_decoded(metrics: Metrics, board: Board) -> None:
     for enabled in (False, True):
         stream = made(None, metrics, board, settings(overlay={"enabled": enabled}))

@@ -137,6 +137,7 @@ def annotate_video(
                 writer.close(FINISH_S)
         except KeyboardInterrupt:
             stop.set()
+            console.print(f"Interrupted; {target} holds the frames until here")
             raise
         finally:
             pipeline.close()
@@ -178,10 +179,12 @@ def _progress(console: Console, *columns: ProgressColumn) -> Progress:
 
 
 def _frames_in(source: str) -> int | None:
-    """How many frames a file promises, for the progress bar; None where it does not say."""
+    """How many frames a file promises, or its length does; None where neither is known."""
     try:
         with av.open(source) as container:
-            return container.streams.video[0].frames or None
+            video = container.streams.video[0]
+            length_s = (container.duration or 0) / av.time_base
+            return video.frames or round(length_s * float(video.average_rate or 0)) or None
     except (av.FFmpegError, IndexError, ValueError):
         return None  # the capture says what is wrong with it
 

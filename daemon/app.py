@@ -78,7 +78,8 @@ def _run(settings: Settings) -> None:
     watchdog = Watchdog(notifier, health, stop, watchdog_interval_s(os.environ, os.getpid()))
     try:
         log.info("loading models")
-        loaded = models.load(settings, metrics, health, log.info)
+        with signals.leaving_at_once():
+            loaded = models.load(settings, metrics, health, log.info)
         batcher = loaded.batcher
         health.models_loaded = True
         log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))

@@ -21,6 +21,11 @@ end = threading.Event()
 threading.Thread(target=end.wait, name="worker").start()
 print("ready", flush=True)
 sys.stdin.readline()
+if "loading" in sys.argv:
+    with signals.leaving_at_once():
+        print("loading", flush=True)
+        sys.stdin.readline()
+    print("loaded", flush=True)
 print(signals.wait().name, flush=True)
 sys.stdin.readline()
 end.set()
@@ -29,9 +34,9 @@ print("ended", flush=True)
 
 
 @contextmanager
-def program() -> Iterator[subprocess.Popen[str]]:
+def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -68,7 +73,7 @@ def test_a_signal_is_waited_for_and_the_program_ends_itself(number: signal.Signa
 
 
 def test_a_signal_that_comes_before_the_wait_is_not_lost() -> None:
-    """While models load, for instance: nothing dies half way, and the end follows at once."""
+    """Nothing dies half way, and the end follows at once."""
     with program() as process:
         process.send_signal(signal.SIGTERM)
         go_on(process)
@@ -82,3 +87,24 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
         assert said(process) == "SIGTERM"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_slow_work_with_nothing_open_is_left_at_once(number: signal.Signals, code: int) -> None:
+    with program("loading") as process:
+        go_on(process)
+        assert said(process) == "loading"
+        process.send_signal(number)
+        assert process.wait(10) == code
+
+
+def test_after_such_work_signals_are_waited_for_again() -> None:
+    with program("loading") as process:
+        go_on(process)
+        assert said(process) == "loading"
+        go_on(process)
+        assert said(process) == "loaded"
+        process.send_signal(signal.SIGTERM)
+        assert said(process) == "SIGTERM"
+        go_on(process)
+        assert said(process) == "ended"

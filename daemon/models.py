@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import cv2
+
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.batcher import Batcher
 from daemon.health import Health
@@ -44,6 +46,7 @@ def load(
 
     Raises DetectorError or CheckpointError. Call `batcher.stop()` at the end.
     """
+    cv2.setNumThreads(1)  # streams are what runs in parallel, and OpenCV's threads spin
     detector = select.resolve(
         settings.detector.backend,
         range=settings.detector.range,

@@ -66,7 +66,13 @@ class ExpressionClassifier:
         if device == "cuda" and not torch.cuda.is_available():
             raise CheckpointError("expression.device is cuda, but torch finds no CUDA device here")
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        net = build(record.architecture, record.options)
+        try:
+            net = build(record.architecture, record.options)
+        except TypeError as error:
+            raise CheckpointError(
+                f"{path} and its record {checkpoint.record_path(path).name} do not fit: "
+                f"{record.architecture} has no options {record.options}"
+            ) from error
         checkpoint.load_into(path, net, record)
         return cls(net, record, device=chosen, tta=tta)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +77,10 @@ def load(source: Path, split: Split) -> Faces:
         return faces
     held = np.array([digest[0] < HOLDOUT_BYTES for digest in faces.digests()])
     blank = images.reshape(len(images), -1).std(axis=1) < 1.0
-    return faces.keep((held if split == "holdout" else ~held) & ~blank)
+    kept = faces.keep((held if split == "holdout" else ~held) & ~blank)
+    if not kept.files:
+        raise DataError(f"{source}: no image falls into {split}; accepted is a larger data set")
+    return kept
 
 
 def fingerprint(source: Path) -> str:
@@ -103,7 +107,9 @@ def _members(source: Path, top: str) -> Iterator[tuple[str, str, bytes]]:
                     content = archive.extractfile(member)
                     assert content is not None  # isfile() says so
                     yield "/".join(parts), parts[1], content.read()
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except FileNotFoundError:
+        raise DataError(f"{source}: no such folder or tar archive of FER2013") from None
+    except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise DataError(f"{source}: not a folder or a tar archive of FER2013: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -50,13 +51,21 @@ def read(path: Path) -> Recipe:
     """Read and check a recipe. Raises RecipeError naming the file, the key and what is accepted."""
     try:
         content = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: not a readable recipe: {error}") from error
     recipe: Recipe = _make(Recipe, content, f"{path}: ")
     if recipe.architecture not in ARCHITECTURES:
         raise RecipeError(
             f"{path}: architecture is {recipe.architecture!r}; accepted: {', '.join(ARCHITECTURES)}"
         )
+    accepted = inspect.signature(ARCHITECTURES[recipe.architecture]).parameters
+    for option in recipe.options:
+        if option not in accepted:
+            raise RecipeError(
+                f"{path}: options.{option} is unknown; accepted: {', '.join(accepted)}"
+            )
     if recipe.epochs < 1 or recipe.batch < 2:
         raise RecipeError(f"{path}: epochs must be at least 1 and batch at least 2")
     if not recipe.stages or recipe.stages[0].start != 0.0:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from classifiers import checkpoint
-from classifiers.errors import CheckpointError, TrainingError
+from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression import LABELS, data
 from classifiers.expression.augment import augment
 from classifiers.expression.evaluate import accuracy, fit_temperature, probabilities
@@ -109,6 +109,11 @@ class _Run:
         )
         self.step = 0
         self.per_epoch = len(self.images) // recipe.batch
+        if not self.per_epoch:
+            raise DataError(
+                f"{len(self.images)} images to train on; accepted are at least one batch, "
+                f"{recipe.batch}"
+            )
         self.steps = self.per_epoch * recipe.epochs
 
     def learning_rate(self) -> float:

@@ -119,6 +119,13 @@ def test_weights_of_another_architecture_are_an_error(weights: Path) -> None:
         ExpressionClassifier.load(weights)
 
 
+def test_options_that_the_architecture_does_not_have_are_an_error(weights: Path) -> None:
+    path = record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "options": {"depth": 3}}))
+    with pytest.raises(CheckpointError, match=r"tiny\.json do not fit: vgg10 has no options"):
+        ExpressionClassifier.load(weights)
+
+
 def test_weights_that_were_changed_after_the_record_are_an_error(weights: Path) -> None:
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1

@@ -145,6 +145,11 @@ def test_resuming_with_another_recipe_or_from_nothing_is_an_error(
         train(PLAN, fer, tmp_path, resume=True)
 
 
+def test_too_few_images_for_a_batch_are_an_error(fer: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least one batch, 4096"):
+        train(replace(PLAN, batch=4096), fer, tmp_path)
+
+
 def test_a_loss_that_is_not_a_number_stops_with_a_word(fer: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="lower learning_rate"):
         train(replace(PLAN, learning_rate=1e30, warmup_epochs=0.0), fer, tmp_path)
@@ -196,6 +201,10 @@ def test_temperature_is_found_where_it_is_known() -> None:
         ('architecture = "vgg10"', "epochs"),
         ('architecture = "vgg10"\nepochs = 0', "at least 1"),
         ("architecture =", "not a readable recipe"),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptions = { width = 3 }',
+            "options.width is unknown; accepted: widths, hidden, dropout",
+        ),
         (
             'architecture = "vgg10"\nepochs = 2\n[augmentation]\nzoom = 1.0',
             "augmentation.unknown|zoom",

@@ -86,11 +86,8 @@ def _upright(eyes: tuple[Point, Point] | None) -> Point:
 def _cut(
     luma: NDArray[np.uint8], centre: Point, side: float, cos: float, sin: float, full_range: bool
 ) -> NDArray[np.uint8]:
-    """Sample the window finer than the result, then average: no aliasing.
-
-    Samples lie at most two pixels apart, which is as far as bilinear interpolation reaches.
-    """
-    samples = min(MOST_SAMPLES, max(1, math.ceil(side / FACE_PX / 2)))
+    """Sample the window `samples` times finer than the result, then average: no aliasing."""
+    samples = min(MOST_SAMPLES, max(1, math.ceil(side / FACE_PX)))
     fine_px = FACE_PX * samples
     step = side / fine_px
     # Pixel i of a picture covers i..i+1 in coordinates, and cv2 speaks of its middle as i.

@@ -11,7 +11,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from daemon import logs, models, signals
-from daemon.config_file import Loaded
+from daemon.config.file import Loaded
+from daemon.config.settings import MjpegSink, Settings
 from daemon.environment import faults
 from daemon.errors import EnvironmentClashError
 from daemon.feed import Feed, JpegFeed
@@ -20,11 +21,10 @@ from daemon.metrics import Metrics
 from daemon.notify import Notifier, Watchdog, watchdog_interval_s
 from daemon.pipeline import Pipeline
 from daemon.reading import Reading
-from daemon.settings import MjpegSink, Settings
 from daemon.status import Board
 from daemon.version import affectd_version
-from daemon.web import make_app
-from daemon.web_server import WebServer
+from daemon.web.app import make_app
+from daemon.web.server import WebServer
 
 log = logging.getLogger("affectd")
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.redact import redact_text
-from daemon.settings import StreamSettings
 from daemon.sources.base import Report, Source
 from daemon.sources.open import is_live, open_source
 from daemon.status import Board

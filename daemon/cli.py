@@ -52,7 +52,7 @@ def run(config: ConfigFile) -> None:
 
     signals.hold()
     from daemon.app import run_daemon
-    from daemon.config_file import load
+    from daemon.config.file import load
 
     run_daemon(load(config, os.environ), config)
     # Everything of ours is closed; torch alone would take seconds to tear itself down.
@@ -62,7 +62,7 @@ def run(config: ConfigFile) -> None:
 @app.command(epilog="Example: affectd check config/affectd.toml")
 def check(config: ConfigFile) -> None:
     """Validate a configuration and the environment; start nothing."""
-    from daemon.config_file import load
+    from daemon.config.file import load
     from daemon.environment import faults
 
     settings = load(config, os.environ).settings

@@ -10,9 +10,9 @@ import cv2
 
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.batcher import Batcher
+from daemon.config.settings import Settings
 from daemon.health import Health
 from daemon.metrics import Metrics
-from daemon.settings import Settings
 from daemon.version import affectd_version
 from detectors import select, store
 

@@ -29,14 +29,14 @@ from rich.progress import (
 
 from daemon import logs, models
 from daemon.capture import mailbox_for
-from daemon.config_file import load
+from daemon.config.file import load
+from daemon.config.settings import EventsSink, Mp4Sink, Settings, SinkSettings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.feed import JpegFeed
 from daemon.frame import Frame
 from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.pipeline import Pipeline
-from daemon.settings import EventsSink, Mp4Sink, Settings, SinkSettings, StreamSettings
 from daemon.sinks.mjpeg import JpegEncoder
 from daemon.sinks.recording import make_folder
 from daemon.sources.open import open_source

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 from daemon.capture import Capture, longest_turn_s, mailbox_for
+from daemon.config.settings import Settings, StreamSettings
 from daemon.feed import JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.models import Models
 from daemon.reading import Reading
-from daemon.settings import Settings, StreamSettings
 from daemon.sinks.make import make_sink, sink_labels
 from daemon.sinks.writer import Writer
 from daemon.sources.open import is_live

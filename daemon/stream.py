@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from classifiers.errors import ClassifierError
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.batcher import Batcher, Job, Result
+from daemon.config.settings import Settings
+from daemon.draw.overlay import Overlay
 from daemon.errors import Reason
 from daemon.frame import Frame, SmallLook, is_full_range, plane
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
-from daemon.overlay import Overlay
 from daemon.quality import assess, is_poor
 from daemon.reading import UNKNOWN, FaceView, Quality, Reading
 from daemon.redact import redact_text
-from daemon.settings import Settings
 from daemon.sinks.base import Output
 from daemon.sinks.writer import Writer
 from daemon.status import Board

@@ -13,14 +13,14 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.feed import Feed, JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.reading import FaceView, Quality, Reading
-from daemon.settings import COLOURS, DaemonSettings
 from daemon.status import Board
-from daemon.web import MAX_READERS, make_app
-from daemon.web_server import READER_TIMEOUT_S, WebServer
+from daemon.web.app import MAX_READERS, make_app
+from daemon.web.server import READER_TIMEOUT_S, WebServer
 
 LABELS = [label for label in COLOURS if label != "unknown"]
 HAPPY = {label: 0.88 if label == "happy" else 0.02 for label in LABELS}

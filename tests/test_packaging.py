@@ -78,7 +78,7 @@ def test_the_wheel_has_our_three_names_and_no_other(wheel: list[str]) -> None:
 
 
 def test_the_wheel_holds_what_is_no_python(wheel: list[str]) -> None:
-    for folder in ("daemon/page", "classifiers/expression/weights"):
+    for folder in ("daemon/web/page", "classifiers/expression/weights"):
         files = {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir() if path.is_file()}
         assert files
         assert files <= set(wheel)

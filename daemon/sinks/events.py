@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from daemon import settings
+from daemon.config import settings
 from daemon.sinks.base import Output, Takes
 from daemon.sinks.recording import make_folder, sink_error
 

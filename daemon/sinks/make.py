@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from daemon import settings
+from daemon.config import settings
 from daemon.feed import JpegFeed
 from daemon.sinks.base import Sink
 from daemon.sinks.events import EventsFile

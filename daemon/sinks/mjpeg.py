@@ -8,7 +8,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from daemon import settings
+from daemon.config import settings
 from daemon.errors import Reason, SinkError
 from daemon.feed import JpegFeed
 from daemon.sinks.base import Output, Takes

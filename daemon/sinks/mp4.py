@@ -8,7 +8,7 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from daemon import settings
+from daemon.config import settings
 from daemon.errors import Reason, SinkError
 from daemon.frame import Frame, is_full_range
 from daemon.sinks.base import Output, Takes

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from daemon.settings import StreamSettings
+from daemon.config.settings import StreamSettings
 from daemon.sources.base import Report, Source
 
 _VIDEO_FILE = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|m2ts|wmv|flv|ogv|3gp)$")

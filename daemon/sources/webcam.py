@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
-from daemon.settings import StreamSettings
 from daemon.sources.base import Report
 from daemon.sources.picture import check_size, to_frame_image
 

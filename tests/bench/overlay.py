@@ -17,9 +17,9 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from daemon.overlay import Overlay
+from daemon.config.settings import OverlaySettings
+from daemon.draw.overlay import Overlay
 from daemon.reading import FaceView
-from daemon.settings import OverlaySettings
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 

@@ -29,10 +29,10 @@ from classifiers.base import Reads
 from classifiers.expression import LABELS
 from daemon.batcher import Batcher
 from daemon.capture import Capture, mailbox_for
+from daemon.config.settings import Mp4Sink, Settings, StreamSettings
 from daemon.frame import plane
 from daemon.metrics import Metrics
 from daemon.reading import FaceView
-from daemon.settings import Mp4Sink, Settings, StreamSettings
 from daemon.sinks.base import Output
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.writer import Writer

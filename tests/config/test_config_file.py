@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config_file import Loaded, load
+from daemon.config.file import Loaded, load
+from daemon.config.settings import EventsSink, MjpegSink
 from daemon.errors import ConfigError
-from daemon.settings import EventsSink, MjpegSink
 
 STREAM = '[[stream]]\nname = "lobby"\nurl = "clip.mp4"\n'
 

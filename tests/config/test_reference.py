@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from daemon.config_file import load
-from daemon.settings import Settings
+from daemon.config.file import load
+from daemon.config.settings import Settings
 
 CONFIG = Path(__file__).parents[2] / "config"
 REFERENCE = CONFIG / "affectd.toml"

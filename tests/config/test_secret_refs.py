@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from daemon.config_file import Loaded, load
-from daemon.secret_refs import RefError, expand
+from daemon.config.file import Loaded, load
+from daemon.config.secret_refs import RefError, expand
 
 NASTY = "p@ss:/w?r#d %&{}\"'\\ü"
 

@@ -19,11 +19,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from daemon.capture import Capture, OpenSource, mailbox_for
+from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
-from daemon.settings import StreamSettings
 from daemon.sources.base import Report, Source
 from daemon.sources.open import is_live, open_source
 from daemon.status import Board, StreamStatus

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from classifiers.errors import CheckpointError
 from daemon import models
+from daemon.config.settings import Settings
 from daemon.health import Health
 from daemon.metrics import Metrics
-from daemon.settings import Settings
 from detectors.errors import DetectorError
 from tests.daemon.streams import save_tiny
 from tests.shared import MODELS, needs_shared

@@ -13,12 +13,12 @@ import pytest
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
-from daemon import glyphs, placing
+from daemon.config.settings import COLOURS, OverlaySettings
+from daemon.draw import glyphs, placing
+from daemon.draw.overlay import Overlay
+from daemon.draw.paint import Canvas, ColourSystem, Rect
 from daemon.frame import plane
-from daemon.overlay import Overlay
-from daemon.paint import Canvas, ColourSystem, Rect
 from daemon.reading import FaceView
-from daemon.settings import COLOURS, OverlaySettings
 
 LABELS = tuple(label for label in COLOURS if label != "unknown")
 BT709, BT601, FULL = 1, 5, 2

@@ -8,9 +8,9 @@ from itertools import product
 import pytest
 from pydantic import SecretStr
 
+from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.errors import Reason
 from daemon.reading import FaceView
-from daemon.settings import COLOURS, DaemonSettings
 from tests.browser import Browser, Page, needs_chromium, open_browser
 from tests.serving import BOX_PX, HAPPY, happy_face, serving
 

@@ -20,6 +20,7 @@ from prometheus_client.samples import Sample
 
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.batcher import Batcher
+from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import Reason, SinkError
 from daemon.feed import JpegFeed
 from daemon.health import Health
@@ -27,7 +28,6 @@ from daemon.metrics import Metrics
 from daemon.models import Models
 from daemon.pipeline import CLOSE_S, Pipeline
 from daemon.reading import Reading
-from daemon.settings import Settings, StreamSettings
 from daemon.status import Board, StreamStatus
 from detectors.base import Detection, Detector
 from detectors.select import Choice

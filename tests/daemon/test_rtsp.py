@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from daemon.capture import Capture, mailbox_for
+from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
-from daemon.settings import StreamSettings
 from daemon.sources.video import VideoSource
 from daemon.status import Board
 from tests.rtsp import RtspServer, needs_gstreamer

@@ -19,7 +19,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from daemon.frame import plane
 from daemon.metrics import Metrics
-from daemon.settings import EventsSink, Mp4Sink
+from daemon.config.settings import EventsSink, Mp4Sink
 from daemon.sinks.events import EventsFile
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.writer import Writer

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.config.settings import EventsSink
 from daemon.errors import Reason, SinkError
-from daemon.settings import EventsSink
 from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import output, reading
 
@@ -97,7 +97,7 @@ _FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from daemon.errors import SinkError
-from daemon.settings import EventsSink
+from daemon.config.settings import EventsSink
 from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import output, reading
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from daemon.config.settings import MjpegSink
 from daemon.feed import JpegFeed
-from daemon.settings import MjpegSink
 from daemon.sinks.mjpeg import MjpegPictures, fit, quantiser_of
 from tests.daemon.outputs import BT601, BT709, FULL, LIMITED, luma_of, output, picture
 

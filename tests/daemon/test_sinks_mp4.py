@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
+from daemon.config.settings import Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from daemon.settings import Mp4Sink
 from daemon.sinks.mp4 import Mp4File
 from tests.daemon.outputs import FULL, LIMITED, luma_of, output, picture
 
@@ -138,7 +138,7 @@ from pathlib import Path
 import numpy as np
 from daemon.errors import SinkError
 from daemon.frame import plane
-from daemon.settings import Mp4Sink
+from daemon.config.settings import Mp4Sink
 from daemon.sinks.mp4 import Mp4File
 from tests.daemon.outputs import output, picture
 
@@ -176,7 +176,7 @@ def test_no_room_left_keeps_the_fragments_before(tmp_path: Path) -> None:
 _RECORDER = """
 import sys
 from pathlib import Path
-from daemon.settings import Mp4Sink
+from daemon.config.settings import Mp4Sink
 from daemon.sinks.mp4 import Mp4File
 from tests.daemon.outputs import output
 

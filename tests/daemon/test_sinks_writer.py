@@ -11,10 +11,10 @@ import av
 import pytest
 from prometheus_client import CollectorRegistry
 
+from daemon.config.settings import EventsSink, MjpegSink, Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.feed import JpegFeed
 from daemon.metrics import Metrics
-from daemon.settings import EventsSink, MjpegSink, Mp4Sink
 from daemon.sinks.base import Output, Sink, Takes
 from daemon.sinks.events import EventsFile
 from daemon.sinks.make import make_sink, sink_labels

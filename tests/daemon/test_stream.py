@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.batcher import Batcher
+from daemon.config.settings import Settings
 from daemon.frame import Frame, plane
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.reading import UNKNOWN
-from daemon.settings import Settings
 from daemon.sinks.base import Output
 from daemon.status import Board
 from daemon.stream import Stream

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from daemon.config.settings import COLOURS
 from daemon.errors import Reason
-from daemon.settings import COLOURS
-from daemon.web import PAGE
+from daemon.web.app import PAGE
 from tests.serving import (
     HAPPY,
     House,

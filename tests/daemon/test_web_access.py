@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from daemon.settings import DaemonSettings
+from daemon.config.settings import DaemonSettings
 from tests.serving import (
     House,
     serving,

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from daemon.errors import ConfigError
-from daemon.web_server import WebServer
+from daemon.web.server import WebServer
 from tests.serving import House, serving, stalled_reader, wait_until
 
 

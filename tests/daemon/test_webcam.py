@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
+from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import is_full_range, plane
-from daemon.settings import StreamSettings
 from daemon.sources.webcam import Unpacker, WebcamSource, check_device
 
 Buffer = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from daemon.settings import DaemonSettings
+from daemon.config.settings import DaemonSettings
 
 COOKIE = "affectd"
 OPEN_PATHS = ("/livez", "/readyz")

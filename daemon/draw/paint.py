@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.draw.glyphs import OPAQUE, Alpha, Strip
 from daemon.frame import is_full_range, plane
-from daemon.glyphs import OPAQUE, Alpha, Strip
 
 FORMATS = ("yuv420p", "yuvj420p")
 

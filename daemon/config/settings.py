@@ -1,4 +1,4 @@
-"""The schema of affectd.toml. Reading a file into it is config_file.py's work."""
+"""The schema of affectd.toml. Reading a file into it is file.py's work."""
 
 from __future__ import annotations
 

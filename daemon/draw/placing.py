@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from daemon.paint import Rect
+from daemon.draw.paint import Rect
 
 _HEAD_START = 0.15  # Of its own area, which a kept place may cover more than a new one.
 _ORDER = 0.02  # Cost of each later place in the list, so that equal ones keep their order.

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import av
 
-from daemon import glyphs, placing
-from daemon.glyphs import even
-from daemon.paint import Canvas, ColourSystem, Paint, Rect, Rgb
+from daemon.config.settings import OverlaySettings
+from daemon.draw import glyphs, placing
+from daemon.draw.glyphs import even
+from daemon.draw.paint import Canvas, ColourSystem, Paint, Rect, Rgb
 from daemon.reading import UNKNOWN, FaceView
-from daemon.settings import OverlaySettings
 
 WAITING = "…"  # Said of a face that has no reading yet.
 DARK: Rgb = (18, 18, 20)

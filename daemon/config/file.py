@@ -19,10 +19,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from daemon.config.secret_refs import Expanded, RefError, expand
+from daemon.config.settings import Settings
+from daemon.config.suggest import nearest
 from daemon.errors import ConfigError
-from daemon.secret_refs import Expanded, RefError, expand
-from daemon.settings import Settings
-from daemon.suggest import nearest
 
 Key = tuple[str | int, ...]
 

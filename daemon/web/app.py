@@ -18,14 +18,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.feed import Feed, JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.reading import FaceView, Reading
-from daemon.settings import COLOURS, DaemonSettings
 from daemon.status import Board, StreamStatus
-from daemon.web_access import Access
-from daemon.web_live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
+from daemon.web.access import Access
+from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
 
 PAGE = Path(__file__).parent / "page"
 MAX_READERS = 32

@@ -20,6 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clip", type=Path, help="a file of your own instead of a drawn one")
     options = parser.parse_args()
+    cv2.setNumThreads(1)  # as the daemon does
     with tempfile.TemporaryDirectory() as folder:
         clip, target = options.clip or Path(folder) / "clip.mp4", Path(folder) / "out.mp4"
         if options.clip is None:

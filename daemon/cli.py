@@ -200,6 +200,22 @@ def evaluate(
     evaluate_expression(data, split, weights, tta, out)
 
 
+@app.command(epilog="Example: affectd bench --seconds 5 --json figures.json")
+def bench(
+    seconds: Annotated[float, typer.Option(help="Time for each figure.", min=0.1)] = 3.0,
+    long_side_px: Annotated[
+        int, typer.Option(help="As detector.long_side_px.", min=160, max=1920)
+    ] = 480,
+    target: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here too.")
+    ] = None,
+) -> None:
+    """Measure what detectors and expression net give on this machine."""
+    from daemon.bench import bench as measure
+
+    measure("", long_side_px, seconds, target, out, err)
+
+
 @app.command(epilog="Example: affectd version")
 def version() -> None:
     """Print the versions of affectd and what it stands on."""

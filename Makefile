@@ -21,6 +21,7 @@ PREFIX ?= /opt/affectd
 DESTDIR ?=
 SYSCONFDIR ?= /etc
 
+PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 PY := .venv/bin/python
 PYTEST := OMP_NUM_THREADS=1 PATH="$(CURDIR)/.setup/deb/usr/bin:$$PATH" $(PY) -m pytest
 # Debian's servers and browser that tests talk to; a test says so where it lacks one.
@@ -43,13 +44,13 @@ say = echo "affectd:"
 define find_python
 find_python() {
   local python
-  for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14); do
+  for python in $(or $(PYTHON),$(PYTHONS)); do
     if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       echo "$$python"
       return
     fi
   done
-  $(say) "no Python 3.11 or newer among: $(or $(PYTHON),python3 python3.11 to python3.14);" \
+  $(say) "no Python 3.11 or newer among: $(or $(PYTHON),$(PYTHONS));" \
     "install one, or name it: make PYTHON=/path/to/python3.12" >&2
   return 1
 }
@@ -239,7 +240,9 @@ install:
 	$(say) "installed. Next: edit $(SYSCONFDIR)/affectd/affectd.toml, try it with" \
 	  "affectd check $(SYSCONFDIR)/affectd/affectd.toml, then: systemctl enable --now affectd"
 
+# The service's user cannot reach a Python in somebody's home, so only the system's own will do.
 .PHONY: install-venv
+install-venv: PYTHONS := $(foreach name,$(PYTHONS),/usr/bin/$(name) /usr/local/bin/$(name))
 install-venv: .setup/libraries
 	$(find_python)
 	$(need)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from daemon.backoff import GOOD_AFTER_S, Backoff, pause
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
@@ -22,11 +23,7 @@ from daemon.status import Board
 
 log = logging.getLogger("affectd.capture")
 
-FIRST_DELAY_S = 1.0
-LONGEST_DELAY_S = 60.0
 JITTER = 0.2
-GOOD_AFTER_S = 5.0
-_BEAT_S = 1.0
 
 
 class OpenSource(Protocol):
@@ -102,7 +99,7 @@ class Capture:
         self._beat = beat
         self._ended = ended
         self._live = is_live(settings)
-        self._delay_s = FIRST_DELAY_S
+        self._backoff = Backoff()
         self._seq = 0
         self._pts_s = 0.0
         self._last_frame_s: float | None = None
@@ -186,7 +183,7 @@ class Capture:
                 shift_s = self._gap(now_s, frame.pts_s)
                 self._up()
             elif now_s - began_s >= GOOD_AFTER_S:
-                self._delay_s = FIRST_DELAY_S
+                self._backoff.reset()
             frame = self._continued(frame, shift_s)
             self._last_frame_s = now_s
             frames.inc()
@@ -243,10 +240,6 @@ class Capture:
         )
 
     def _pause(self) -> None:
-        """Wait before the next try, a second at a time so that the loop is seen to turn."""
-        left_s = self._delay_s * (1.0 + self._rng.uniform(-JITTER, JITTER))
-        self._delay_s = min(2.0 * self._delay_s, LONGEST_DELAY_S)
-        while left_s > 0.0 and not self._stop.is_set():
-            self._beat()
-            self._wait(min(left_s, _BEAT_S))
-            left_s -= _BEAT_S
+        """Wait before the next try."""
+        delay_s = self._backoff.take_s() * (1.0 + self._rng.uniform(-JITTER, JITTER))
+        pause(delay_s, wait=self._wait, beat=self._beat, is_over=self._stop.is_set)

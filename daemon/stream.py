@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import ClassifierError
 from classifiers.expression.crop import FRAMINGS, crop
+from daemon.backoff import GOOD_AFTER_S, Backoff, pause
 from daemon.batcher import Batcher, Job, Result
 from daemon.config.settings import Settings
 from daemon.draw.overlay import Overlay
@@ -36,10 +37,6 @@ log = logging.getLogger("affectd.stream")
 
 INBOX = 1024  # results that wait for the next frame; the batcher's queue bounds them too
 POLL_S = 0.5
-FIRST_DELAY_S = 1.0
-LONGEST_DELAY_S = 60.0
-GOOD_AFTER_S = 5.0  # a run this long was a good one: the delay starts again from the first
-BEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ class Stream:
         self._frames = 0
         self._fps = 0.0
         self._faults: set[str] = set()
-        self._delay_s = FIRST_DELAY_S
+        self._backoff = Backoff()
         self._failing = False
         self.forget()
         if batcher is not None:
@@ -138,7 +135,7 @@ class Stream:
                         self.error = error
                         return
                     if time.monotonic() - began_s >= GOOD_AFTER_S:
-                        self._delay_s = FIRST_DELAY_S
+                        self._backoff.reset()
                     self._failed(error)
                     self._pause()
         finally:
@@ -216,12 +213,13 @@ class Stream:
         self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
 
     def _pause(self) -> None:
-        """Wait before the next try, a second at a time so that the loop is seen to turn."""
-        left_s, self._delay_s = self._delay_s, min(2.0 * self._delay_s, LONGEST_DELAY_S)
-        while left_s > 0.0 and not (self._stop.is_set() or self._mailbox.ended):
-            self._beat()
-            self._stop.wait(min(left_s, BEAT_S))
-            left_s -= BEAT_S
+        """Wait before the next try."""
+        pause(
+            self._backoff.take_s(),
+            wait=self._stop.wait,
+            beat=self._beat,
+            is_over=lambda: self._stop.is_set() or self._mailbox.ended,
+        )
 
     def step(self, frame: Frame, detector: Detector, tracker: Tracker) -> Output:
         """Take one frame all the way: found, tracked, read, counted and drawn, in place."""

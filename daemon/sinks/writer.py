@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from daemon.backoff import FIRST_DELAY_S, GOOD_AFTER_S, Backoff
 from daemon.errors import Reason, SinkError
 from daemon.metrics import Metrics
 from daemon.reading import Reading
@@ -19,9 +20,6 @@ log = logging.getLogger("affectd.sink")
 
 QUEUE_FRAMES = 8
 QUEUE_READINGS = 4096
-FIRST_DELAY_S = 1.0
-LAST_DELAY_S = 60.0
-RECOVERED_S = 5.0
 _POLL_S = 0.2
 
 
@@ -34,7 +32,7 @@ class Writer:
     instead. Every drop is counted under the stage `sink_LABEL`.
 
     A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s; it is reported
-    once until it has held for `RECOVERED_S`. Meanwhile the queue drops as above, in both modes.
+    once until it has held for `GOOD_AFTER_S`. Meanwhile the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
 
     `label` is the sink's name in metrics and logs (`make.sink_labels`).
@@ -62,7 +60,7 @@ class Writer:
         self._stop = stop
         self._retry = retry
         self._clock = clock
-        self._first_delay_s = self._delay_s = first_delay_s
+        self._backoff = Backoff(first_delay_s)
         self._began_s = 0.0
         self._reported: Reason | None = None
         self._changed = threading.Condition()
@@ -155,10 +153,10 @@ class Writer:
                 else:
                     self._carry(output, older=True)
             raise
-        if self._reported and time.monotonic() - self._began_s >= RECOVERED_S:
+        if self._reported and time.monotonic() - self._began_s >= GOOD_AFTER_S:
             log.info("%s: sink %s works again", self._stream, self.label)
             self._reported = None
-            self._delay_s = self._first_delay_s
+            self._backoff.reset()
         self._set_up(True)
         if not written:
             return
@@ -213,9 +211,8 @@ class Writer:
         with self._changed:
             self._down = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closing, self._delay_s)
+            self._changed.wait_for(lambda: self._closing, self._backoff.take_s())
             self._down = False
-        self._delay_s = min(2.0 * self._delay_s, LAST_DELAY_S)
 
     def _end(self, error: Exception) -> None:
         with self._changed:

@@ -15,10 +15,10 @@ from rich.table import Table
 from classifiers.errors import RecipeError
 from classifiers.expression import LABELS, data
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.evaluate import accuracy, classify
-from classifiers.expression.recipe import read
-from classifiers.expression.train import Progress as Step
-from classifiers.expression.train import train
+from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression.training.recipe import read
+from classifiers.expression.training.train import Progress as Step
+from classifiers.expression.training.train import train
 from classifiers.expression.tta import TTA
 
 

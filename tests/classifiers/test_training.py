@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, DataError, RecipeError, TrainingError
 from classifiers.expression import LABELS, data
-from classifiers.expression.augment import Augmentation, augment
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.evaluate import accuracy, classify, fit_temperature
-from classifiers.expression.recipe import Recipe, read
-from classifiers.expression.train import Progress, train
+from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
+from classifiers.expression.training.augment import Augmentation, augment
+from classifiers.expression.training.recipe import Recipe, read
+from classifiers.expression.training.train import Progress, train
 from classifiers.expression.tta import standardise
 
 

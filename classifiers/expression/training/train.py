@@ -21,10 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression import LABELS, data
-from classifiers.expression.augment import augment
-from classifiers.expression.evaluate import accuracy, fit_temperature, probabilities
+from classifiers.expression.evaluation.measure import accuracy, fit_temperature, probabilities
 from classifiers.expression.models import build
-from classifiers.expression.recipe import Recipe
+from classifiers.expression.training.augment import augment
+from classifiers.expression.training.recipe import Recipe
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from classifiers.errors import RecipeError
-from classifiers.expression.augment import Augmentation
 from classifiers.expression.models import ARCHITECTURES
+from classifiers.expression.training.augment import Augmentation
 
 
 @dataclass(frozen=True)

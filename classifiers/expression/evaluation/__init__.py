@@ -1,0 +1,1 @@
+"""Measure an expression net. Nothing here is loaded by the daemon."""

@@ -1,0 +1,1 @@
+"""Train an expression net. Nothing here is loaded by the daemon."""

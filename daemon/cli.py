@@ -178,7 +178,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a classifier."""
-    from daemon.learn import train_expression
+    from daemon.train import train_expression
 
     if not train_expression(recipe, data, target, device, resume, max_minutes, err):
         raise typer.Exit(INTERRUPTED)
@@ -195,7 +195,7 @@ def evaluate(
     tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS)] = "ten_crop",
 ) -> None:
     """Measure a classifier on a labelled split."""
-    from daemon.learn import evaluate_expression
+    from daemon.evaluate import evaluate_expression
 
     evaluate_expression(data, split, weights, tta, out)
 

@@ -85,6 +85,13 @@ class Metrics:
             ["stream", "expression"],
             registry=registry,
         )
+        self.reading_age_seconds = Histogram(
+            "affectd_reading_age_seconds",
+            "Age of a live stream's reading when it is there, from capture.",
+            stream,
+            buckets=_AGE_S,
+            registry=registry,
+        )
         self.face_seconds = Counter(
             "affectd_expression_face_seconds_total",
             "Seconds that faces showed an expression, summed over faces.",
@@ -112,6 +119,7 @@ class Metrics:
         self.stream_up.labels(stream).set(0)
         self.faces.labels(stream).set(0)
         self.frames.labels(stream)
+        self.reading_age_seconds.labels(stream)
         for stage in STAGES:
             self.stage_seconds.labels(stream, stage)
         for sink in sinks:

@@ -298,6 +298,10 @@ class Stream:
         track.label, track.probabilities, track.read_s = label, shares, look.pts_s
         self._metrics.readings.labels(self.name, label).inc()
         live = not self._keep_all
+        # A clock that was set back makes nothing younger than new.
+        age_s = max(0.0, self._clock() - look.captured_s)
+        if live:
+            self._metrics.reading_age_seconds.labels(self.name).observe(age_s)
         return Reading(
             stream=self.name,
             seq=look.seq,
@@ -311,8 +315,7 @@ class Stream:
             quality=look.quality,
             crops=classifier.crops,
             weights=classifier.name,
-            # A clock that was set back makes nothing younger than new.
-            age_ms=max(0.0, 1000.0 * (self._clock() - look.captured_s)) if live else None,
+            age_ms=1000.0 * age_s if live else None,
         )
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:

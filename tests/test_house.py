@@ -110,6 +110,7 @@ METRICS = {
     "affectd_frame_age_seconds": ("histogram", ("stream", "sink")),
     "affectd_faces": ("gauge", ("stream",)),
     "affectd_readings_total": ("counter", ("stream", "expression")),
+    "affectd_reading_age_seconds": ("histogram", ("stream",)),
     "affectd_expression_face_seconds_total": ("counter", ("stream", "expression")),
     "affectd_tta_crops": ("gauge", ("model",)),
     "affectd_sink_up": ("gauge", ("stream", "sink")),

@@ -122,13 +122,32 @@ class OverlaySettings(_Table):
 
 
 class Mp4Sink(_Table):
-    """A fragmented MP4 file. An existing file of that name gets a number before its ending."""
+    """A fragmented MP4 file. An existing file of that name gets a number before its ending.
+
+    With `segmented` it becomes many, each with the time of its start in its name.
+    """
 
     kind: Literal["mp4"]
     path: Path
     crf: Annotated[int, Field(ge=0, le=51)] = 23
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
     fragment_s: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    segment_s: Annotated[float, Field(ge=0.0)] = 0.0
+    segment_mb: Annotated[float, Field(ge=0.0)] = 0.0
+    keep_days: Annotated[float, Field(ge=0.0)] = 0.0
+    keep_gb: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @property
+    def segmented(self) -> bool:
+        return self.segment_s > 0.0 or self.segment_mb > 0.0
+
+    @model_validator(mode="after")
+    def _whole_segments(self) -> Mp4Sink:
+        if (self.keep_days or self.keep_gb) and not self.segmented:
+            raise ValueError(
+                "keep_days and keep_gb delete whole segments: set segment_s or segment_mb as well"
+            )
+        return self
 
 
 class MjpegSink(_Table):
@@ -193,4 +212,16 @@ class Settings(_Table):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ValueError(f"two streams are named {name!r}; every name must be its own")
+        return self
+
+    @model_validator(mode="after")
+    def _recordings_apart(self) -> Settings:
+        sinks = [sink for stream in self.stream for sink in stream.sink]
+        paths = [sink.path for sink in sinks if isinstance(sink, Mp4Sink) and sink.segmented]
+        for index, path in enumerate(paths):
+            if path in paths[:index]:
+                raise ValueError(
+                    f"two mp4 sinks with segments have the path {str(path)!r}; "
+                    "each must have its own, since old segments are deleted by name"
+                )
         return self

@@ -18,11 +18,14 @@ class Output:
     arrived since the frame before, and the faces as drawn. Shared by all sinks: read only.
 
     The picture's own pts and time base mean nothing here: sinks go by `frame.pts_s`, and take
-    a reference of their own (reference.py) before they set anything on it."""
+    a reference of their own (reference.py) before they set anything on it.
+
+    `slate`: the source is away, and the picture says so, that readers may stay."""
 
     frame: Frame
     readings: Sequence[Reading]
     faces: Sequence[FaceView]
+    slate: bool = False
 
 
 class Sink(Protocol):

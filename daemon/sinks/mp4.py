@@ -5,28 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
-from av.container import OutputContainer
-from av.video.stream import VideoStream
 
 from daemon.config import settings
 from daemon.errors import Reason, SinkError
-from daemon.frame import Frame, is_full_range
+from daemon.frame import Frame
 from daemon.sinks.base import Output, Takes
+from daemon.sinks.fragments import Fragments, MediaClock
 from daemon.sinks.recording import PieceFile, create_numbered, sink_error
-from daemon.sinks.reference import TIME_BASE, Referencer
-
-_INTRA = 1
-_JPEG_RANGE = 2
-# How far media time may step back before it counts as a new start of the source.
-_RESTART_S = 1.0
+from daemon.sinks.reference import TIME_BASE
+from daemon.sinks.segments import Segments
 
 
 class Mp4File:
     """Writes the pictures of a stream as H.264. `path` is the file in use, None before the first.
 
     The time of a file starts at its first picture and keeps every distance between two. A new
-    size or pixel format finishes the file and opens the next. `live` trades some compression
-    for an encoder that holds no picture back.
+    size or pixel format finishes the file and opens the next; so do `segment_s` and `segment_mb`,
+    at the next fragment. A slate is no record of anything: it is not written, and what came
+    before it is finished if there are segments.
     """
 
     kind = "mp4"
@@ -35,17 +31,28 @@ class Mp4File:
     def __init__(self, config: settings.Mp4Sink, *, live: bool) -> None:
         self._config = config
         self._live = live
+        self._segments = Segments(config) if config.segmented else None
         self._recording: _Recording | None = None
         self.path: Path | None = None
 
     def write(self, output: Output) -> bool:
-        image = output.frame.image
-        if self._recording and not self._recording.fits(image):
+        frame = output.frame
+        if output.slate:
+            if self._segments is not None:
+                self.close()
+                self._segments.prune(frame.captured_s, None)
+            return False
+        if self._recording is None or not self._recording.write(frame):
             self.close()
-        if self._recording is None:
-            self._recording = _Recording(self._config, image, live=self._live)
+            path = self._config.path
+            if self._segments is not None:
+                self._segments.prune(frame.captured_s, None)
+                path = self._segments.path(frame.captured_s)
+            self._recording = _Recording(self._config, path, frame.image, live=self._live)
             self.path = self._recording.path
-        self._recording.write(output.frame)
+            self._recording.write(frame)
+        elif self._segments is not None:
+            self._segments.prune_now_and_then(frame.captured_s, self.path)
         return True
 
     def close(self) -> None:
@@ -57,130 +64,73 @@ class Mp4File:
 class _Recording:
     """One file, from its first frame to its last."""
 
-    def __init__(self, config: settings.Mp4Sink, image: av.VideoFrame, *, live: bool) -> None:
-        self._looks = _looks(image)
+    def __init__(
+        self, config: settings.Mp4Sink, path: Path, image: av.VideoFrame, *, live: bool
+    ) -> None:
         self._fragment_ticks = max(1, round(config.fragment_s / TIME_BASE))
-        self._referencer = Referencer()
-        self._clock = _MediaClock()
+        self._most_ticks = round(config.segment_s / TIME_BASE)
+        self._most_bytes = round(config.segment_mb * 1e6)
+        self._clock = MediaClock()
         self._key_pts: int | None = None
         self._broken = False
         self._header_size = 0
         try:
-            self.path, file = create_numbered(config.path)
+            self.path, file = create_numbered(path)
         except OSError as error:
-            raise sink_error("mp4", config.path, error) from error
+            raise sink_error("mp4", path, error) from error
         self._file = PieceFile(file)
-        self._container = _open(self._file)
-        self._stream = _add_h264(self._container, config, image, live=live)
         try:
-            self._container.start_encoding()
-            self._file.commit()
-        except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            self._fragments = Fragments(image, crf=config.crf, preset=config.preset, live=live)
+        except av.FFmpegError as error:
+            raise self._not_encoded(error) from error
+        self._append(self._fragments.header)
         self._header_size = self._file.size
 
-    def fits(self, image: av.VideoFrame) -> bool:
-        """Whether this file can go on with `image`."""
-        return not self._broken and self._looks == _looks(image)
-
-    def write(self, frame: Frame) -> None:
-        picture = self._referencer.reference(frame.image, self._clock.ticks(frame))
-        # Muxing a key picture closes the fragment before it.
-        if self._key_pts is None or picture.pts - self._key_pts >= self._fragment_ticks:
-            self._key_pts = picture.pts
-            picture.pict_type = _INTRA
-        self._encode(picture)
+    def write(self, frame: Frame) -> bool:
+        """Write `frame`, or return False if it must begin a file of its own."""
+        if self._broken or not self._fragments.fits(frame.image):
+            return False
+        pts = self._clock.ticks(frame)
+        key = self._key_pts is None or pts - self._key_pts >= self._fragment_ticks
+        if key:
+            if self._key_pts is not None and self._is_full(pts):
+                return False
+            self._key_pts = pts
+        try:
+            piece = self._fragments.write(frame.image, pts, key=key)
+        except av.FFmpegError as error:
+            raise self._not_encoded(error) from error
+        self._append(piece)
+        return True
 
     def close(self) -> None:
         """Write the last fragment. A file without a picture is removed."""
         if self._broken:
             return
-        self._encode(None)
         try:
-            self._container.close()
-            self._file.commit()
-        except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            piece = self._fragments.finish()
+        except av.FFmpegError as error:
+            raise self._not_encoded(error) from error
+        self._append(piece)
         self._finish()
 
-    def _encode(self, picture: av.VideoFrame | None) -> None:
-        try:
-            self._container.mux(self._stream.encode(picture))
-            self._file.commit()
-        except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+    def _is_full(self, pts: int) -> bool:
+        is_long = 0 < self._most_ticks <= pts
+        return is_long or 0 < self._most_bytes <= self._file.size
 
-    def _failed(self, error: Exception) -> SinkError:
-        self._broken = True
+    def _append(self, piece: bytes) -> None:
+        try:
+            self._file.append(piece)
+        except OSError as error:
+            self._finish()
+            raise sink_error("mp4", self.path, error) from error
+
+    def _not_encoded(self, error: av.FFmpegError) -> SinkError:
         self._finish()
-        # libav never touches the disk here, so its errors, some of them OSErrors, are of coding.
-        if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
-            return sink_error("mp4", self.path, error)
         return SinkError(Reason.ENCODE_ERROR, f"mp4 sink: {self.path}: {error}")
 
     def _finish(self) -> None:
+        self._broken = True
         self._file.close()
         if self._file.size <= self._header_size:
             self.path.unlink(missing_ok=True)
-
-
-class _MediaClock:
-    """Media time of one file in ticks: true distances, strictly rising."""
-
-    def __init__(self) -> None:
-        self._start_s = 0.0
-        self._ticks = -1
-        self._captured_s = 0.0
-
-    def ticks(self, frame: Frame) -> int:
-        if self._ticks < 0:
-            self._start_s = frame.pts_s
-        ticks = round((frame.pts_s - self._start_s) / TIME_BASE)
-        if ticks < self._ticks - _RESTART_S / TIME_BASE:
-            # The source began anew: what passed by the wall between the two is all one knows.
-            gap_s = max(0.0, frame.captured_s - self._captured_s)
-            ticks = self._ticks + round(gap_s / TIME_BASE)
-            self._start_s = frame.pts_s - float(ticks * TIME_BASE)
-        self._ticks = max(ticks, self._ticks + 1)
-        self._captured_s = frame.captured_s
-        return self._ticks
-
-
-def _looks(image: av.VideoFrame) -> tuple[object, ...]:
-    return image.width, image.height, image.format.name, is_full_range(image)
-
-
-def _open(file: PieceFile) -> OutputContainer:
-    movflags = "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
-    container: OutputContainer = av.open(
-        file,
-        "w",
-        format="mp4",
-        container_options={
-            # No index at the end: it would grow in memory with every fragment of a month.
-            "movflags": movflags,
-            "video_track_timescale": str(TIME_BASE.denominator),
-            # Hand over after each packet: what arrives is nothing, or one whole fragment.
-            "flush_packets": "1",
-        },
-    )
-    return container
-
-
-def _add_h264(
-    container: OutputContainer, config: settings.Mp4Sink, image: av.VideoFrame, *, live: bool
-) -> VideoStream:
-    options = {"preset": config.preset, "crf": str(config.crf), "forced-idr": "1"}
-    if live:
-        options["tune"] = "zerolatency"
-    stream = container.add_stream("libx264", options=options, time_base=TIME_BASE)
-    codec = stream.codec_context
-    codec.width, codec.height = image.width, image.height
-    # The format is the picture's own: any other would be scaled to, and the range with it.
-    codec.pix_fmt = image.format.name
-    codec.time_base = TIME_BASE
-    codec.color_range = _JPEG_RANGE if is_full_range(image) else int(image.color_range)
-    codec.colorspace = int(image.colorspace)
-    codec.color_primaries = int(image.color_primaries)
-    codec.color_trc = int(image.color_trc)
-    return stream

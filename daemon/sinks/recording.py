@@ -48,39 +48,23 @@ def create_numbered(path: Path) -> tuple[Path, FileIO]:
 
 
 class PieceFile:
-    """Takes a muxer's bytes through `write` and puts them on disk only at `commit`.
-
-    A piece that does not fit is taken back, so that the file ends with the last whole one.
-    """
+    """A file that grows by whole pieces: one that does not fit is taken back, so that the file ends
+    with the last that did."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
-        self._piece = bytearray()
         self.size = 0
 
-    @property
-    def closed(self) -> bool:
-        """Asked by PyAV, which then leaves out the trailer of a container given up."""
-        return self._file.closed
-
-    def write(self, data: bytes) -> int:
-        self._piece += data
-        return len(data)
-
-    def commit(self) -> None:
-        """Write what was collected. Raises OSError, with the file as it was before."""
-        if not self._piece:
-            return
-        piece = memoryview(self._piece)
+    def append(self, piece: bytes) -> None:
+        """Raises OSError, with the file as it was before."""
+        rest = memoryview(piece)
         try:
-            done = 0
-            while done < len(piece):
-                done += self._file.write(piece[done:])
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError:
             self._file.truncate(self.size)
             raise
         self.size += len(piece)
-        self._piece = bytearray()
 
     def close(self) -> None:
         self._file.close()

@@ -6,17 +6,15 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from classifiers import checkpoint
-from classifiers.expression import LABELS
-from classifiers.expression.models import build
 from tests.affectd import Daemon
 from tests.inside import inside
 from tests.media import write_clip
+from tests.nets import OPTIONS, save_tiny
 
 LIGHT = '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
 STREAM = '[[stream]]\nname = "lobby"\nurl = "demo://lobby?size=160x120&fps=5&seconds=1"\n'
@@ -249,7 +247,8 @@ def test_a_port_that_is_taken(tmp_path: Path, capsys: Capsys) -> None:
 def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: Capsys, which: str) -> None:
     (tmp_path / "taken").touch()
     inner = tmp_path / "taken" / "inner"
-    weights = f'[detector]\nbackend = "haar"\n[expression]\nweights = "{small_weights(tmp_path)}"\n'
+    net = save_tiny(tmp_path / "small.safetensors")
+    weights = f'[detector]\nbackend = "haar"\n[expression]\nweights = "{net}"\n'
     clip = "demo://x?faces=1&size=320x240&fps=5&seconds=5"
     arguments: dict[str, list[str | Path]] = {
         "mp4": ["video", clip, inner],
@@ -265,31 +264,6 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: Capsys, which:
 
 # --- weights ---------------------------------------------------------------------------------
 
-OPTIONS = {"widths": [4, 4, 4, 4], "hidden": 8, "dropout": 0.0}
-RECORD = checkpoint.Record(
-    name="small",
-    family="expression",
-    architecture="vgg10",
-    options=OPTIONS,
-    labels=list(LABELS),
-    input_px=48,
-    crop_px=44,
-    normalisation="per_crop",
-    temperature=1.0,
-    unknown_below=0.0,
-    data_set="none",
-    data_sha256="",
-    recipe={},
-    seed=1,
-    commit="",
-)
-
-
-def small_weights(folder: Path) -> Path:
-    weights = folder / "small.safetensors"
-    checkpoint.save(weights, build("vgg10", OPTIONS), RECORD)
-    return weights
-
 
 def cut(weights: Path) -> str:
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -302,9 +276,8 @@ def recordless(weights: Path) -> str:
 
 
 def of_another_net(weights: Path) -> str:
-    other = replace(RECORD, options={**OPTIONS, "hidden": 16})
     record = checkpoint.record_path(weights).read_text()
-    checkpoint.save(weights, build("vgg10", other.options), other)
+    save_tiny(weights, options={**OPTIONS, "hidden": 16})
     checkpoint.record_path(weights).write_text(record)
     return f"{weights} and its record small.json do not fit: the record says vgg10"
 
@@ -325,7 +298,7 @@ def test_weights_that_cannot_be_used(
     tmp_path: Path, capsys: Capsys, spoil: Callable[[Path], str]
 ) -> None:
     """In a configuration that is run or used, and named on the command line."""
-    weights, target = small_weights(tmp_path), tmp_path / "out.mp4"
+    weights, target = save_tiny(tmp_path / "small.safetensors"), tmp_path / "out.mp4"
     target.write_text("kept")
     said = spoil(weights)
     path = config(

@@ -10,42 +10,15 @@ import pytest
 import torch
 
 from classifiers import checkpoint
-from classifiers.checkpoint import Record, record_path
+from classifiers.checkpoint import record_path
 from classifiers.errors import CheckpointError
-from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
-from classifiers.expression.models import VGG10
-
-OPTIONS = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
-
-
-def record(**changes: object) -> Record:
-    plain: dict[str, object] = {
-        "name": "tiny",
-        "family": "expression",
-        "architecture": "vgg10",
-        "options": OPTIONS,
-        "labels": list(LABELS),
-        "input_px": 48,
-        "crop_px": 44,
-        "normalisation": "per_crop",
-        "temperature": 1.5,
-        "unknown_below": 0.4,
-        "data_set": "none",
-        "data_sha256": "",
-        "recipe": {},
-        "seed": 1,
-        "commit": "",
-    }
-    return Record(**{**plain, **changes})  # type: ignore[arg-type]
+from tests.nets import OPTIONS, save_tiny, tiny
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    torch.manual_seed(3)
-    path = tmp_path / "tiny.safetensors"
-    checkpoint.save(path, VGG10(**OPTIONS), record())  # type: ignore[arg-type]
-    return path
+    return save_tiny(tmp_path / "tiny.safetensors", temperature=1.5)
 
 
 def faces(count: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -55,11 +28,9 @@ def faces(count: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 def test_a_saved_net_comes_back_with_its_record(weights: Path) -> None:
     again = checkpoint.read_record(weights)
     assert again.temperature == 1.5
-    net = VGG10(**OPTIONS)  # type: ignore[arg-type]
+    net = tiny(seed=4)
     checkpoint.load_into(weights, net, again)
-    torch.manual_seed(3)
-    first = VGG10(**OPTIONS)  # type: ignore[arg-type]
-    for name, value in first.state_dict().items():
+    for name, value in tiny().state_dict().items():
         assert torch.equal(value, net.state_dict()[name])
 
 
@@ -81,8 +52,7 @@ def test_one_face_is_read_alike_alone_and_in_company(weights: Path) -> None:
 
 
 def test_fused_batch_norms_change_nothing() -> None:
-    torch.manual_seed(1)
-    net = VGG10(**OPTIONS)  # type: ignore[arg-type]
+    net = tiny()
     net(torch.randn(16, 1, 44, 44))  # gives the batch norms statistics
     net.eval()
     x = torch.randn(4, 1, 44, 44)

@@ -1,4 +1,4 @@
-"""What tests of whole streams share: real detectors and nets, and a classifier to be held."""
+"""What tests of whole streams share: real detectors, and a classifier to be held."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from classifiers import checkpoint
 from classifiers.base import Classifier, Reads
 from classifiers.expression import LABELS
-from classifiers.expression.models import VGG10
 from daemon.batcher import Batcher
 from daemon.frame import Frame
 from daemon.metrics import Metrics
@@ -28,7 +24,6 @@ from tests.shared import MODELS, VIDEO
 
 WAIT_S = 20.0
 TALKING = VIDEO / "sbia1a.mpg"  # 75 pictures, 360x288, one face that looks into the camera
-OPTIONS = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
 
 
 @cache
@@ -45,30 +40,6 @@ def talking(count: int) -> list[Frame]:
         return [frame for frame, _ in zip(source.frames(), range(count), strict=False)]
     finally:
         source.close()
-
-
-def save_tiny(path: Path) -> Path:
-    """An expression net that learnt nothing, as small as can be, with its record."""
-    torch.manual_seed(3)
-    record = checkpoint.Record(
-        name="tiny",
-        family="expression",
-        architecture="vgg10",
-        options=OPTIONS,
-        labels=list(LABELS),
-        input_px=48,
-        crop_px=44,
-        normalisation="per_crop",
-        temperature=1.0,
-        unknown_below=0.0,
-        data_set="none",
-        data_sha256="",
-        recipe={},
-        seed=3,
-        commit="",
-    )
-    checkpoint.save(path, VGG10(**OPTIONS), record)  # type: ignore[arg-type]
-    return path
 
 
 def sure_of(label: str, p: float = 0.94) -> NDArray[np.float32]:

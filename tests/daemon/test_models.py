@@ -15,7 +15,7 @@ from daemon.config.settings import Settings
 from daemon.health import Health
 from daemon.metrics import Metrics
 from detectors.errors import DetectorError
-from tests.daemon.streams import save_tiny
+from tests.nets import save_tiny
 from tests.shared import MODELS, needs_shared
 
 

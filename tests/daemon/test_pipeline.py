@@ -37,12 +37,12 @@ from tests.daemon.streams import (
     Known,
     batching,
     free,
-    save_tiny,
     until,
     value,
     yunet,
 )
 from tests.media import write_clip
+from tests.nets import save_tiny
 from tests.serving import serving
 from tests.shared import needs_shared
 

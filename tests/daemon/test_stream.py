@@ -32,13 +32,13 @@ from tests.daemon.streams import (
     Known,
     batching,
     free,
-    save_tiny,
     sure_of,
     talking,
     until,
     value,
     yunet,
 )
+from tests.nets import save_tiny
 from tests.shared import needs_shared
 
 pytestmark = needs_shared

@@ -65,6 +65,7 @@ def output(
     captured_s: float | None = None,
     image: av.VideoFrame | None = None,
     readings: Sequence[Reading] = (),
+    slate: bool = False,
 ) -> Output:
     frame = Frame(
         "lobby",
@@ -73,7 +74,7 @@ def output(
         time.time() if captured_s is None else captured_s,
         picture(seq) if image is None else image,
     )
-    return Output(frame, readings, ())
+    return Output(frame, readings, (), slate)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

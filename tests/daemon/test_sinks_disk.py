@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OWN_DISK = ["unshare", "--user", "--map-root-user", "--mount"]
 
-# A disk of its own: 1. it fills while a recording grows, 2. is freed, 3. recording goes on.
+# A disk of its own: 1. it fills while recordings grow, 2. is freed, 3. recording goes on.
 _SCRIPT = """
 import subprocess, sys, threading
 from pathlib import Path
@@ -30,11 +30,15 @@ subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check
 metrics, stop = Metrics(CollectorRegistry()), threading.Event()
 sinks = [
     Mp4File(Mp4Sink(kind="mp4", path=disk / "x.mp4", fragment_s=0.2), live=True),
+    Mp4File(
+        Mp4Sink(kind="mp4", path=disk / "seg.mp4", fragment_s=0.2, segment_s=0.4), live=True
+    ),
     EventsFile(EventsSink(kind="events", path=disk / "x.jsonl")),
 ]
+labels = ["mp4", "mp4-2", "events"]
 writers = [
-    Writer(s, "lobby", s.kind, keep_all=True, metrics=metrics, stop=stop, first_delay_s=0.01)
-    for s in sinks
+    Writer(sink, "lobby", label, keep_all=True, metrics=metrics, stop=stop, first_delay_s=0.01)
+    for sink, label in zip(sinks, labels)
 ]
 for writer in writers:
     writer.start()
@@ -58,17 +62,21 @@ def give(big=False):
 
 ballast = disk / "ballast"
 ballast.write_bytes(bytes(200_000))
-while not (full("mp4") and full("events")):
+while not all(map(full, labels)):
     give(big=True)
+before = {path.name: path.read_bytes() for path in disk.glob("seg-*.mp4")}
 ballast.unlink()
 def up_again():
     give()
-    return all(value("affectd_sink_up", sink=s.kind) for s in sinks)
+    return all(value("affectd_sink_up", sink=label) for label in labels)
 
 wait_until(up_again)
 for _ in range(20):
     give()
 assert all(writer.close(10.0) for writer in writers)
+assert len(before) >= 2
+for name, content in before.items():
+    assert (disk / name).read_bytes().startswith(content), name
 for path in disk.iterdir():
     (kept / path.name).write_bytes(path.read_bytes())
 print(seq)
@@ -96,7 +104,7 @@ def test_a_disk_that_fills_and_is_freed(tmp_path: Path) -> None:
     seqs = [int(line.partition('"seq": ')[2].partition(",")[0]) for line in lines]
     assert seqs == list(range(int(done.stdout)))
     recordings = sorted(kept.glob("*.mp4"))
-    assert len(recordings) >= 2
+    assert len(recordings) >= 5
     for recording in recordings:
         with av.open(str(recording)) as container:
             assert sum(1 for _ in container.decode(video=0)) >= 5

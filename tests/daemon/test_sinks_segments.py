@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from daemon.config.file import load
+from daemon.config.settings import Mp4Sink
+from daemon.errors import ConfigError
+from daemon.frame import plane
+from daemon.sinks.mp4 import Mp4File
+from daemon.sinks.segments import Segments
+from tests.daemon.outputs import luma_of, output, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+NOON_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
+DAY_S = 86400.0
+
+
+def lumas(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [int(np.median(plane(frame, 0))) for frame in container.decode(video=0)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_segment_ends_with_its_time_and_no_picture_is_lost(tmp_path: Path) -> None:
+    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", crf=10, fragment_s=0.2, segment_s=0.5)
+    sink = Mp4File(config, live=True)
+    for seq in range(40):
+        assert sink.write(output(seq, captured_s=NOON_S + seq * 0.04))
+    sink.close()
+    # 25 a second, a fragment every 5: the first that is due after 0.5 s is at 15 pictures.
+    assert names(tmp_path) == [
+        "lobby-20261121T120000Z-2.mp4",
+        "lobby-20261121T120000Z.mp4",
+        "lobby-20261121T120001Z.mp4",
+    ]
+    order = ["120000Z", "120000Z-2", "120001Z"]
+    found = [lumas(tmp_path / f"lobby-20261121T{part}.mp4") for part in order]
+    assert [len(segment) for segment in found] == [15, 15, 10]
+    joined = [luma for segment in found for luma in segment]
+    assert joined == pytest.approx([luma_of(seq) for seq in range(40)], abs=2)
+
+
+def test_a_segment_ends_with_its_size(tmp_path: Path) -> None:
+    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_mb=0.1)
+    sink = Mp4File(config, live=True)
+    noise, image = np.random.default_rng(0), picture()
+    for seq in range(150):
+        plane(image, 0)[:] = noise.integers(16, 235, (48, 64))
+        sink.write(output(seq, image=image, captured_s=NOON_S + seq))
+    sink.close()
+    sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
+    assert len(sizes) >= 3
+    assert all(100_000 < size < 140_000 for size in sizes[:-1])
+    assert sum(len(lumas(path)) for path in tmp_path.iterdir()) == 150
+
+
+def segment(folder: Path, name: str, *, size: int = 1000, ended_s: float = NOON_S) -> Path:
+    path = folder / name
+    path.write_bytes(bytes(size))
+    os.utime(path, (ended_s, ended_s))
+    return path
+
+
+def test_what_is_too_old_goes_and_nothing_else(tmp_path: Path) -> None:
+    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_days=2)
+    old_s = NOON_S - 2 * DAY_S - 60
+    segment(tmp_path, "lobby-20261101T120000Z.mp4", ended_s=old_s)
+    segment(tmp_path, "lobby-20261101T120000Z-2.mp4", ended_s=old_s)
+    current = segment(tmp_path, "lobby-20261102T120000Z.mp4", ended_s=old_s)
+    kept = [
+        segment(tmp_path, "lobby-20261119T120000Z.mp4", ended_s=NOON_S - 2 * DAY_S + 60),
+        segment(tmp_path, "lobby-2-20261101T120000Z.mp4", ended_s=old_s),  # another sink's
+        segment(tmp_path, "lobby.mp4", ended_s=old_s),
+        segment(tmp_path, "lobby-20261101.mp4", ended_s=old_s),
+        segment(tmp_path, "lobby-20261101T120000Z.mkv", ended_s=old_s),
+        segment(tmp_path, "old-lobby-20261101T120000Z.mp4", ended_s=old_s),
+    ]
+    linked = tmp_path / "lobby-20261103T120000Z.mp4"
+    linked.symlink_to(kept[1])
+    os.utime(linked, (old_s, old_s), follow_symlinks=False)
+    (tmp_path / "lobby-20261104T120000Z.mp4").mkdir()
+    os.utime(tmp_path / "lobby-20261104T120000Z.mp4", (old_s, old_s))
+    Segments(config).prune(NOON_S, current)
+    left = {*kept, current, linked, tmp_path / "lobby-20261104T120000Z.mp4"}
+    assert set(tmp_path.iterdir()) == left
+
+
+def test_the_oldest_go_while_all_are_too_much(tmp_path: Path) -> None:
+    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_gb=2500e-9)
+    for hour in (3, 1, 2, 4):
+        segment(tmp_path, f"lobby-20261121T0{hour}0000Z.mp4")
+    stranger = segment(tmp_path, "holiday.mp4", size=100_000)
+    Segments(config).prune(NOON_S, tmp_path / "lobby-20261121T040000Z.mp4")
+    assert names(tmp_path) == [
+        "holiday.mp4",
+        "lobby-20261121T030000Z.mp4",
+        "lobby-20261121T040000Z.mp4",
+    ]
+    assert stranger.stat().st_size == 100_000
+
+
+def test_the_one_being_written_stays_however_large(tmp_path: Path) -> None:
+    config = Mp4Sink(
+        kind="mp4", path=tmp_path / "lobby.mp4", fragment_s=0.2, segment_s=1, keep_gb=1e-9
+    )
+    sink = Mp4File(config, live=True)
+    for seq in range(100):
+        sink.write(output(seq, pts_s=seq * 0.1, captured_s=NOON_S + seq * 11))
+        assert sink.path is not None
+        assert names(tmp_path) == [sink.path.name]
+    sink.close()
+    assert len(lumas(tmp_path / names(tmp_path)[0])) == 10
+
+
+def test_what_cannot_be_deleted_is_said_once_and_recording_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Mp4Sink(
+        kind="mp4", path=tmp_path / "lobby.mp4", fragment_s=0.2, segment_s=0.2, keep_gb=1e-9
+    )
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    # A fake, since root may delete what others may not.
+    monkeypatch.setattr(Path, "unlink", refuse)
+    sink = Mp4File(config, live=True)
+    with caplog.at_level(logging.WARNING):
+        for seq in range(20):
+            sink.write(output(seq, captured_s=NOON_S + seq))
+        sink.close()
+    assert len(names(tmp_path)) == 4
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "Operation not permitted" in caplog.text
+
+
+def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> None:
+    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", segment_s=3600)
+    sink = Mp4File(config, live=True)
+    for seq in range(10):
+        sink.write(output(seq, captured_s=NOON_S))
+    assert not sink.write(output(10, slate=True, captured_s=NOON_S + 30))
+    assert len(lumas(tmp_path / "x-20261121T120000Z.mp4")) == 10
+    for seq in range(11, 15):
+        sink.write(output(seq, captured_s=NOON_S + 60))
+    sink.close()
+    assert len(lumas(tmp_path / "x-20261121T120100Z.mp4")) == 4
+
+
+def test_a_slate_leaves_a_single_recording_open(tmp_path: Path) -> None:
+    sink = Mp4File(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"), live=True)
+    for seq in range(10):
+        assert sink.write(output(seq, slate=seq == 5)) == (seq != 5)
+    sink.close()
+    assert len(lumas(tmp_path / "x.mp4")) == 9
+
+
+_RECORDER = """
+import sys
+from pathlib import Path
+from daemon.config.settings import Mp4Sink
+from daemon.sinks.mp4 import Mp4File
+from tests.daemon.outputs import output
+
+sink = Mp4File(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), segment_s=2), live=True)
+for seq in range(100_000):
+    sink.write(output(seq, captured_s=1_795_262_400.0 + seq * 0.04))
+    print(seq, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_kill_leaves_finished_segments_whole_and_a_second_less_of_the_last(
+    tmp_path: Path,
+) -> None:
+    recorder = subprocess.Popen(
+        [sys.executable, "-c", _RECORDER, str(tmp_path / "x.mp4")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert recorder.stdin is not None
+    assert recorder.stdout is not None
+    with recorder:
+        for seq in range(149):
+            assert int(recorder.stdout.readline()) == seq
+            recorder.stdin.write("\n")
+            recorder.stdin.flush()
+        recorder.kill()
+    found = [lumas(path) for path in sorted(tmp_path.iterdir())]
+    # 149 pictures at 25 a second: two segments of 2 s, and 1.96 s of the third.
+    assert [len(segment) for segment in found] == [50, 50, 25]
+    joined = [luma for segment in found for luma in segment]
+    assert joined == pytest.approx([luma_of(seq) for seq in range(125)], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("sinks", "said"),
+    [
+        ([{"keep_days": 2}], "stream[0].sink[0]: keep_days and keep_gb delete whole segments"),
+        ([{"keep_gb": 2}], "stream[0].sink[0]: keep_days and keep_gb delete whole segments"),
+        ([{"segment_s": -1}], "stream[0].sink[0].segment_s: found -1, accepted is at least 0"),
+        ([{"segment_s": 60}, {"segment_mb": 60}], "two mp4 sinks with segments have the path"),
+    ],
+)
+def test_settings_that_cannot_be_meant(
+    tmp_path: Path, sinks: list[dict[str, int]], said: str
+) -> None:
+    lines = ['[[stream]]\nname = "lobby"\nurl = "demo://x"']
+    for sink in sinks:
+        lines.append('[[stream.sink]]\nkind = "mp4"\npath = "x.mp4"')
+        lines += [f"{key} = {value}" for key, value in sink.items()]
+    path = tmp_path / "affectd.toml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

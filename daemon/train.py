@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from classifiers.errors import RecipeError
+from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
-from classifiers.expression.training.train import Progress as Step
 from classifiers.expression.training.train import train
 
 

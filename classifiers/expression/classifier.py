@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,30 +15,48 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from classifiers import checkpoint
 from classifiers.base import Reads
+from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError
-from classifiers.expression import LABELS
+from classifiers.expression import LABELS, joint
+from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
-from classifiers.expression.tta import CROPS, TTA, mean_probabilities
+from classifiers.expression.tta import CROPS, TTA, calibrate, mean_probabilities
 
 SHIPPED = Path(__file__).parent / "weights"
 
 
-class ExpressionClassifier:
-    """A trained expression net behind `classifiers.base.Classifier`.
+@dataclass(frozen=True)
+class Net:
+    """A net with its trained parameters, how its crops are cut and how much its word counts."""
 
-    Reads uint8 grey faces [N, 48, 48] of the crop contract. One instance belongs to one thread.
+    module: nn.Module
+    crop_px: int
+    temperature: float
+    weight: float = 1.0
+
+
+class ExpressionClassifier:
+    """Trained expression nets behind `classifiers.base.Classifier`: one, or several as a joint.
+
+    Reads uint8 grey faces [N, 48, 48] of the crop contract. `tta` may be changed between two
+    calls of `predict` and holds for all nets. One instance belongs to one thread.
     """
 
     reads: Reads = "face"
+    labels = LABELS
 
-    def __init__(self, net: nn.Module, record: checkpoint.Record, *, device: str, tta: TTA) -> None:
+    def __init__(
+        self, nets: Sequence[Net], record: Record | Joint, *, device: str, tta: TTA
+    ) -> None:
         self.name = f"{record.name}-{record.sha256[:7]}"
-        self.labels = tuple(record.labels)
         self.device = device
         self.unknown_below = record.unknown_below
         self.tta = tta
         self.record = record
-        self._net = fuse(net.eval()).to(device).to(memory_format=torch.channels_last)
+        self._temperature = record.temperature if isinstance(record, Joint) else 1.0
+        self._nets = tuple(nets)
+        for net in self._nets:
+            fuse(net.module.eval()).to(device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(
@@ -46,67 +66,100 @@ class ExpressionClassifier:
         device: Literal["auto", "cpu", "cuda"] = "auto",
         tta: TTA = "ten_crop",
     ) -> ExpressionClassifier:
-        """Load shipped weights by name, or a .safetensors file by path.
+        """Load shipped weights by name, or by path a net's .safetensors or a joint's .json.
 
-        `auto` takes CUDA where there is one. Raises CheckpointError when the file or its
-        record is missing, cut, or does not fit, and when CUDA is asked for and absent.
+        `auto` takes CUDA where there is one. Raises CheckpointError when a file or its record
+        is missing, cut, or does not fit, and when CUDA is asked for and absent.
         """
         path = locate(weights)
-        record = checkpoint.read_record(path)
-        if record.family != "expression" or record.architecture not in ARCHITECTURES:
-            raise CheckpointError(
-                f"{checkpoint.record_path(path)}: {record.family}/{record.architecture} is not "
-                f"an expression net; accepted: {', '.join(ARCHITECTURES)}"
-            )
-        if tuple(record.labels) != LABELS:
-            raise CheckpointError(
-                f"{checkpoint.record_path(path)}: labels are {', '.join(record.labels)}; "
-                f"accepted: {', '.join(LABELS)}"
-            )
+        record: Record | Joint
+        if path.suffix == ".json":
+            record = joint.read(path)
+            nets = [_member(path, member) for member in record.members if member.weight > 0.0]
+        else:
+            record = checkpoint.read_record(path)
+            nets = [_net(path, record)]
         if device == "cuda" and not torch.cuda.is_available():
             raise CheckpointError("expression.device is cuda, but torch finds no CUDA device here")
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        try:
-            net = build(record.architecture, record.options)
-        except TypeError as error:
-            raise CheckpointError(
-                f"{path} and its record {checkpoint.record_path(path).name} do not fit: "
-                f"{record.architecture} has no options {record.options}"
-            ) from error
-        checkpoint.load_into(path, net, record)
-        return cls(net, record, device=chosen, tta=tta)
+        return cls(nets, record, device=chosen, tta=tta)
 
     @property
     def crops(self) -> int:
-        """Crops per face."""
-        return CROPS[self.tta]
+        """Views per face, of all nets together."""
+        return CROPS[self.tta] * len(self._nets)
 
     @torch.inference_mode()
     def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities float32 [N, 7], in the order of LABELS, of uint8 faces [N, 48, 48]."""
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
-        mean = mean_probabilities(
-            self._net, faces, self.record.crop_px, self.tta, self.record.temperature
-        )
-        return mean.cpu().numpy()
+        tta = self.tta
+        parts = [
+            net.weight * mean_probabilities(net.module, faces, net.crop_px, tta, net.temperature)
+            for net in self._nets
+        ]
+        return calibrate(torch.stack(parts).sum(0), self._temperature).cpu().numpy()
 
 
-def shipped() -> list[str]:
-    """Names of the weights that came with the package."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+def shipped() -> dict[str, Path]:
+    """The weights that came with the package by name: a net's .safetensors, a joint's .json."""
+    nets = {path.stem: path for path in SHIPPED.glob("*.safetensors")}
+    return dict(sorted({**{path.stem: path for path in SHIPPED.glob("*.json")}, **nets}.items()))
 
 
 def locate(weights: str | Path) -> Path:
     """The file that a name or a path means. Raises CheckpointError for what is neither."""
-    if str(weights) in shipped():
-        return SHIPPED / f"{weights}.safetensors"
-    path = Path(weights)
-    if path.suffix != ".safetensors":
+    path = shipped().get(str(weights), Path(weights))
+    if path.suffix not in (".safetensors", ".json"):
         raise CheckpointError(
             f"expression.weights is {str(weights)!r}; accepted: {', '.join(shipped())}, "
-            "or the path of a .safetensors file"
+            "or the path of a net's .safetensors or a joint's .json"
         )
     return path
+
+
+def _net(path: Path, record: Record, weight: float = 1.0) -> Net:
+    """Build the net that a record describes and load it from `path`."""
+    if record.family != "expression" or record.architecture not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{checkpoint.record_path(path)}: {record.family}/{record.architecture} is not "
+            f"an expression net; accepted: {', '.join(ARCHITECTURES)}"
+        )
+    if tuple(record.labels) != LABELS:
+        raise CheckpointError(
+            f"{checkpoint.record_path(path)}: labels are {', '.join(record.labels)}; "
+            f"accepted: {', '.join(LABELS)}"
+        )
+    try:
+        module = build(record.architecture, record.options)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{path} and its record {checkpoint.record_path(path).name} do not fit: "
+            f"{record.architecture} has no options {record.options}"
+        ) from error
+    checkpoint.load_into(path, module, record)
+    return Net(module, record.crop_px, record.temperature, weight)
+
+
+def _member(path: Path, member: joint.Member) -> Net:
+    """Load one net of the joint at `path`; what is wrong with it names the joint too."""
+    weights = shipped().get(member.net, path.parent / member.net)
+    if weights.suffix != ".safetensors":
+        raise CheckpointError(
+            f"{path}: a member is {member.net!r}; accepted: the name of a shipped net, "
+            "or the path of a .safetensors file"
+        )
+    try:
+        record = checkpoint.read_record(weights)
+        net = _net(weights, record, member.weight)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if record.sha256 != member.sha256:
+        raise CheckpointError(
+            f"{path} and its member {weights} do not fit: the joint was found with a net whose "
+            f"SHA-256 begins with {member.sha256[:7]}, this one's begins with {record.sha256[:7]}"
+        )
+    return net
 
 
 def fuse(net: nn.Module) -> nn.Module:

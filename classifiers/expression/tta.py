@@ -50,11 +50,19 @@ def mean_probabilities(
     """Mean class probabilities over the crops, then calibrated by `temperature`.
 
     faces: uint8 [N, S, S] on the net's device. Returns float32 [N, 7], rows summing to 1.
-    Temperature scaling as in Guo et al. 2017 (arXiv:1706.04599), on the log of the mean.
     """
     x = views(standardise(faces), crop_px, tta)  # [T, N, 1, c, c]
     crops, n = x.shape[:2]
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     logits: torch.Tensor = net(x).float().view(crops, n, -1)  # [T, N, 7]
-    mean = logits.softmax(-1).mean(0)
+    return calibrate(logits.softmax(-1).mean(0), temperature)
+
+
+def calibrate(mean: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Probabilities [N, 7], less sure by `temperature`: above 1 flatter, at 1 the very same.
+
+    Temperature scaling as in Guo et al. 2017 (arXiv:1706.04599), on the log of a mean.
+    """
+    if temperature == 1.0:
+        return mean
     return (mean.clamp_min(1e-12).log() / temperature).softmax(-1)

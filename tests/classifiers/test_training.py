@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from classifiers.expression import LABELS, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.training.augment import Augmentation, augment
+from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.recipe import Recipe, read
-from classifiers.expression.training.train import Progress, train
+from classifiers.expression.training.train import train
 from classifiers.expression.tta import standardise
 
 
@@ -170,7 +171,7 @@ def test_augmented_faces_differ_but_repeat_with_the_seed() -> None:
 
 def test_no_augmentation_is_the_centre_crop() -> None:
     faces = torch.randint(0, 256, (4, 48, 48), dtype=torch.uint8)
-    still = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    still = Augmentation(*[0.0] * len(fields(Augmentation)))
     torch.manual_seed(0)
     got = augment(faces, 44, 44, still)
     centre = standardise(faces)[:, :, 2:46, 2:46]

@@ -18,6 +18,7 @@ class Augmentation:
     rotate_deg: float = 12.0
     shift: float = 0.08
     scale: float = 0.12
+    aspect: float = 0.0
     gamma: float = 0.35
     clip: float = 0.15
     degrade: float = 0.25
@@ -58,7 +59,7 @@ def _degrade(x: torch.Tensor, share: float) -> torch.Tensor:
     if not few:
         return x
     pick = torch.randperm(n, device=x.device)[:few]
-    small_px = int(torch.randint(size * 2 // 5, size * 9 // 10, ()).item())
+    small_px = int(torch.randint(size // 3, size * 9 // 10, ()).item())
     small = F.interpolate(x[pick].unsqueeze(1), small_px, mode="area")
     back = F.interpolate(small, size, mode="bilinear", align_corners=False).squeeze(1)
     noisy = back + torch.randn_like(back) * _uniform(few, 0.0, 0.05, x).view(few, 1, 1)
@@ -73,13 +74,28 @@ def _warp(x: torch.Tensor, field_px: int, out_px: int, how: Augmentation) -> tor
     angle = _uniform(n, -how.rotate_deg, how.rotate_deg, x) * (math.pi / 180.0)
     mirror = torch.where(_uniform(n, 0.0, 1.0, x) < 0.5, -1.0, 1.0)
     zoom = field_px / size * _uniform(n, 1.0 - how.scale, 1.0 + how.scale, x)
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    squeeze = _uniform(n, -how.aspect, how.aspect, x).exp()
+    wide, high = zoom * squeeze, zoom / squeeze
     dx, dy = _uniform(n, -how.shift, how.shift, x) * 2, _uniform(n, -how.shift, how.shift, x) * 2
-    theta = torch.stack(
-        [torch.stack([cos * mirror, -sin, dx], 1), torch.stack([sin * mirror, cos, dy], 1)], 1
-    )  # [N, 2, 3]
+    cos, sin = angle.cos(), angle.sin()
+    across = torch.stack([cos * wide * mirror, -sin * high, dx], 1)
+    down = torch.stack([sin * wide * mirror, cos * high, dy], 1)
+    theta = torch.stack([across, down], 1)  # [N, 2, 3]
     grid = F.affine_grid(theta, [n, 1, out_px, out_px], align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def mix(
+    x: torch.Tensor, targets: torch.Tensor, strength: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blend each face and its target with those of another (mixup, arXiv:1710.09412).
+
+    x: [N, 1, S, S]; targets: [N, 7]. The share comes from a beta distribution with both
+    parameters `strength`, one draw a batch.
+    """
+    share = float(torch.distributions.Beta(strength, strength).sample())
+    other = torch.randperm(len(x), device=x.device)
+    return torch.lerp(x[other], x, share), torch.lerp(targets[other], targets, share)
 
 
 def _erase(x: torch.Tensor, share: float) -> torch.Tensor:

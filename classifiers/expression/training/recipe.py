@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from classifiers.errors import RecipeError
 from classifiers.expression.models import ARCHITECTURES
@@ -23,8 +23,28 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """Learn from a trained net as well as from the labels (Hinton et al., arXiv:1503.02531).
+
+    teacher: what `expression.weights` accepts. share: how much of each target is the teacher's.
+    views: `same`, where the teacher reads each augmented face that the net sees (Beyer et al.,
+    arXiv:2106.05237), or `ten_crop`, where it reads each untouched face once, before training.
+    """
+
+    teacher: str
+    share: float = 0.7
+    temperature: float = 1.5
+    views: Literal["same", "ten_crop"] = "same"
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """Hyper-parameters of one run; see config/train/ for commented files."""
+    """Hyper-parameters of one run; see config/train/ for commented files.
+
+    mixup: parameter of the beta distribution that pairs of faces are blended by, 0 for none
+    (Zhang et al., arXiv:1710.09412). start: weights to begin with instead of random ones, what
+    `expression.weights` accepts.
+    """
 
     architecture: str
     epochs: int
@@ -34,12 +54,16 @@ class Recipe:
     weight_decay: float = 5e-4
     momentum: float = 0.9
     warmup_epochs: float = 1.0
+    loss: Literal["cross_entropy", "adaptive"] = "cross_entropy"
     label_smoothing: float = 0.05
     ema_decay: float = 0.998
     seed: int = 1
     field_px: int = 44
     stages: tuple[Stage, ...] = (Stage(0.0, 44),)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    mixup: float = 0.0
+    start: str = ""
+    distillation: Distillation | None = None
 
     def out_px(self, epoch: int) -> int:
         """Size of the faces in `epoch` (Howard's progressive resizing)."""
@@ -83,12 +107,18 @@ def _make(kind: Any, content: dict[str, Any], where: str) -> Any:
             hint = f"; did you mean {near[0]}?" if near else f"; accepted: {', '.join(names)}"
             raise RecipeError(f"{where}unknown key {key}{hint}")
         wanted = hints[key]
+        if type(None) in get_args(wanted):  # `X | None`: absent means None
+            wanted = get_args(wanted)[0]
         if wanted is float and type(value) is int:
             value = float(value)
         if is_dataclass(wanted) and isinstance(value, dict):
             value = _make(wanted, value, f"{where}{key}.")
         elif key == "stages" and isinstance(value, list):
             value = tuple(_make(Stage, item, f"{where}{key}.") for item in value)
+        elif get_origin(wanted) is Literal:
+            if value not in get_args(wanted):
+                accepted = ", ".join(get_args(wanted))
+                raise RecipeError(f"{where}{key} is {value!r}; accepted: {accepted}")
         elif wanted in (int, float, str) and type(value) is not wanted:
             raise RecipeError(f"{where}{key} is {value!r}; accepted is a {wanted.__name__}")
         values[key] = value

@@ -1,0 +1,82 @@
+"""Labelled faces in memory, in an order that does not depend on how they were stored."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+FACE_PX = 48
+NAMED = 3
+
+Usage = Literal["Training", "PublicTest", "PrivateTest"]
+USAGES: tuple[Usage, ...] = get_args(Usage)
+"""The three parts of FER2013, by the names that Kaggle gave them."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Some faces, and what was left out of them.
+
+    images: uint8 [N, 48, 48] grey; labels: int64 [N], indices into LABELS; files: N names.
+    skipped: names of files that are no 48x48 image. copies, blank: numbers of images left out.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    files: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    copies: int = 0
+    blank: int = 0
+
+    def digests(self) -> list[bytes]:
+        """SHA-256 of each image's pixels: equal for copies, whatever their file is called."""
+        return [hashlib.sha256(image.tobytes()).digest() for image in self.images]
+
+    def keep(self, mask: NDArray[np.bool_]) -> Faces:
+        """The faces where mask, bool [N], is true."""
+        return self.take(np.flatnonzero(mask))
+
+    def take(self, order: NDArray[np.int64]) -> Faces:
+        """The faces at these indices, in their order."""
+        files = tuple(self.files[index] for index in order)
+        return replace(self, images=self.images[order], labels=self.labels[order], files=files)
+
+    def summary(self, name: str) -> str:
+        """One line for users: how many images there are, and what was left out and why."""
+        copies = f"{self.copies:,} {'copy' if self.copies == 1 else 'copies'}"
+        parts = [copies] * bool(self.copies) + [f"{self.blank:,} blank"] * bool(self.blank)
+        text = f"{name}: {len(self.files):,} images"
+        if parts:
+            text += f" ({' and '.join(parts)} left out)"
+        if self.skipped:
+            more = ", …" if len(self.skipped) > NAMED else ""
+            text += (
+                f"; {len(self.skipped):,} skipped that are no {FACE_PX}x{FACE_PX} image: "
+                f"{', '.join(self.skipped[:NAMED])}{more}"
+            )
+        return text
+
+
+def gather(
+    images: list[NDArray[np.uint8]],
+    labels: list[int],
+    files: list[str],
+    skipped: list[str],
+) -> Faces:
+    """Put faces into canonical order: by label, then by their pixels' hash, then by name.
+
+    The same pictures come in the same order from every layout, and copies lie side by side.
+    """
+    faces = Faces(
+        np.stack(images) if images else np.empty((0, FACE_PX, FACE_PX), np.uint8),
+        np.array(labels, np.int64),
+        tuple(files),
+        tuple(sorted(skipped)),
+    )
+    keys = list(zip(labels, faces.digests(), files, strict=True))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return faces.take(np.array(order, np.int64))

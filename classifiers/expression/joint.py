@@ -1,0 +1,99 @@
+"""A joint on disk: one JSON file that names its nets and how much each one's word counts.
+
+The nets keep their own files and records. Each gives its mean over the crops, calibrated by its
+own temperature; the weighted sum of these is calibrated once more by the joint's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from classifiers.errors import CheckpointError
+
+SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Member:
+    """One net of a joint: shipped weights by name, or a path seen from the joint's folder."""
+
+    net: str
+    sha256: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What is needed to use several nets as one, and to find their weights again.
+
+    The weights, `temperature` and `unknown_below` were found on `split` of the data set, with
+    the views of `recipe`. `scores` are those of a net's record.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    temperature: float
+    unknown_below: float
+    split: str
+    data_set: str
+    data_sha256: str
+    recipe: dict[str, Any]
+    commit: str
+    scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all that its probabilities depend on, wherever the files lie."""
+        parts = [self.temperature, *((m.sha256, m.weight) for m in self.members)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def save(path: Path, joint: Joint) -> None:
+    """Write a joint; its nets must lie where it says they do."""
+    path.write_text(json.dumps(asdict(joint), indent=2) + "\n")
+
+
+def read(path: Path) -> Joint:
+    """Read and check a joint, but not its nets.
+
+    Raises CheckpointError naming the file and what is accepted.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such joint") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable joint: {error}") from error
+    _has_keys(path, "not a joint of nets", found, Joint)
+    members = found["members"]
+    if not isinstance(members, list) or not members:
+        raise CheckpointError(f"{path}: members is {members!r}; accepted is a list of nets")
+    for index, member in enumerate(members):
+        where = f"members[{index}]"
+        _has_keys(path, f"{where} is no member", member, Member)
+        _is_number(path, f"{where}.weight", member["weight"], 0.0, 1.0)
+        if not isinstance(member["net"], str):
+            raise CheckpointError(f"{path}: {where}.net is {member['net']!r}; accepted is a text")
+    total = sum(member["weight"] for member in members)
+    if abs(total - 1.0) > SUM_TOLERANCE:
+        raise CheckpointError(f"{path}: the members' weights sum to {total:.6g}; accepted is 1")
+    _is_number(path, "temperature", found["temperature"], 0.01, 100.0)
+    _is_number(path, "unknown_below", found["unknown_below"], 0.0, 1.0)
+    return Joint(**{**found, "members": tuple(Member(**member) for member in members)})
+
+
+def _has_keys(path: Path, what: str, found: Any, kind: Any) -> None:
+    wanted = {f.name for f in fields(kind)}
+    if not isinstance(found, dict) or set(found) != wanted:
+        wrong = sorted(wanted ^ set(found)) if isinstance(found, dict) else "not an object"
+        raise CheckpointError(f"{path}: {what}; missing or unknown: {wrong}")
+
+
+def _is_number(path: Path, key: str, value: Any, least: float, most: float) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= most:
+        raise CheckpointError(f"{path}: {key} is {value!r}; accepted: {least:g} to {most:g}")

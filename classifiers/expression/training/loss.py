@@ -1,0 +1,60 @@
+"""What training minimises. Targets are distributions, so mixed and taught labels fit as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from classifiers.expression import LABELS
+
+ALPHA = {
+    "angry": 0.6,
+    "disgust": 1.0,
+    "fear": 0.8,
+    "happy": 0.4,
+    "sad": 0.8,
+    "surprise": 0.4,
+    "neutral": 0.6,
+}
+"""Weight of each class in the adaptive loss: rare and often confused ones count more."""
+
+GAMMA = 2.0
+"""How strongly the adaptive loss turns from faces that are easy (as in arXiv:1708.02002)."""
+
+
+def one_hot(labels: torch.Tensor) -> torch.Tensor:
+    """Targets float32 [N, 7] that put everything on the labels, int64 [N]."""
+    return F.one_hot(labels, len(LABELS)).float()
+
+
+def smooth(targets: torch.Tensor, share: float) -> torch.Tensor:
+    """Spread a share of each target evenly over the classes (Szegedy et al., arXiv:1512.00567).
+
+    targets: [N, 7], rows summing to 1. One-hot ones become 1 - share * (1 - 1/7) on the label
+    and share / 7 elsewhere.
+    """
+    return targets * (1.0 - share) + share / targets.shape[-1]
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Mean cross entropy of logits [N, 7] against smoothed targets [N, 7]; a scalar."""
+    return F.cross_entropy(logits, smooth(targets, smoothing))
+
+
+def adaptive(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Mean of alpha * (1 - exp(-CE))^gamma * CE over the faces; a scalar.
+
+    CE is that of logits [N, 7] against smoothed targets [N, 7]. Alpha is that of the true class,
+    for a mixed target the mean of its classes' by their shares.
+    """
+    ce = F.cross_entropy(logits, smooth(targets, smoothing), reduction="none")  # [N]
+    alpha = targets @ targets.new_tensor([ALPHA[label] for label in LABELS])  # [N]
+    return (alpha * (1.0 - torch.exp(-ce)).pow(GAMMA) * ce).mean()
+
+
+LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "adaptive": adaptive,
+}

@@ -1,0 +1,130 @@
+"""One training run: the net, its average, the optimizer, and the step that changes them.
+
+Everything random in a step is drawn from generators seeded by (seed, step), so a run that was
+stopped and resumed takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from classifiers import checkpoint
+from classifiers.errors import CheckpointError, DataError
+from classifiers.expression.classifier import locate
+from classifiers.expression.data import Faces
+from classifiers.expression.models import build
+from classifiers.expression.training.augment import augment, mix
+from classifiers.expression.training.loss import LOSSES, one_hot
+from classifiers.expression.training.recipe import Recipe
+
+
+class Run:
+    """All that a step changes, and the data it is fed from.
+
+    The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
+    """
+
+    def __init__(self, recipe: Recipe, faces: Faces, device: str) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.device = device
+        self.images = torch.from_numpy(faces.images).to(device)
+        self.labels = torch.from_numpy(faces.labels).to(device)
+        net = build(recipe.architecture, recipe.options)
+        if recipe.start:
+            weights = locate(recipe.start)
+            checkpoint.load_into(weights, net, checkpoint.read_record(weights))
+        self.net = net.to(device).to(memory_format=torch.channels_last)
+        self.ema = AveragedModel(
+            self.net,
+            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]
+            use_buffers=True,
+        )
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        plain = [p for p in self.net.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.SGD(
+            [
+                {"params": decayed, "weight_decay": recipe.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=True,
+        )
+        self.step = 0
+        self.per_epoch = len(self.images) // recipe.batch
+        if not self.per_epoch:
+            raise DataError(
+                f"{len(self.images)} images to train on; accepted are at least one batch, "
+                f"{recipe.batch}"
+            )
+        self.steps = self.per_epoch * recipe.epochs
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then cosine to zero (Loshchilov & Hutter, arXiv:1608.03983)."""
+        warmup = self.recipe.warmup_epochs * self.per_epoch
+        if self.step < warmup:
+            return self.recipe.learning_rate * (self.step + 1) / warmup
+        done = (self.step - warmup) / max(1.0, self.steps - warmup)
+        return self.recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def one_step(self, order: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take one step; returns loss and number of right guesses, scalars on the device."""
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
+        at = self.step % self.per_epoch * recipe.batch
+        chosen = order[at : at + recipe.batch]
+        out_px = recipe.out_px(self.step // self.per_epoch)
+        x = augment(self.images[chosen], recipe.field_px, out_px, recipe.augmentation)
+        labels = self.labels[chosen]
+        targets = one_hot(labels)  # [N, 7]
+        if recipe.mixup:
+            x, targets = mix(x, targets, recipe.mixup)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            logits = self.net(x)
+        loss = LOSSES[recipe.loss](logits.float(), targets, recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.ema.update_parameters(self.net)
+        self.step += 1
+        return loss.detach(), (logits.argmax(1) == labels).sum()
+
+    def order(self) -> torch.Tensor:
+        """This epoch's order of the images, the same in every run of one seed."""
+        epoch = self.step // self.per_epoch
+        shuffle = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.images), generator=shuffle).to(self.device)
+
+    def store(self, path: Path) -> None:
+        """Write the state, whole or not at all."""
+        state = {
+            "recipe": repr(self.recipe),
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        part = path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a stored state. Raises CheckpointError for none, or another recipe's."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: no state to resume from") from None
+        if state["recipe"] != repr(self.recipe):
+            raise CheckpointError(f"{path}: belongs to another recipe; resume with its own")
+        self.step = int(state["step"])
+        self.net.load_state_dict(state["net"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,49 @@
+"""The nets: layers as their names count them, any size of face, fused as trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from classifiers.expression.classifier import fuse
+from classifiers.expression.models import ARCHITECTURES, build
+
+SMALL = {
+    "vgg10": {"widths": [4, 8, 8, 8], "hidden": 8},
+    "resnet17": {"widths": [4, 8, 8, 8, 8, 16]},
+    "resnet25": {"widths": [4, 8, 8, 8, 8, 16]},
+    "resnet18": {"widths": [4, 8, 8, 8]},
+}
+
+
+@pytest.mark.parametrize(("name", "layers"), [("vgg10", 10), ("resnet17", 17), ("resnet25", 25)])
+def test_a_nets_number_counts_its_convolutions_and_linear_layers(name: str, layers: int) -> None:
+    net = build(name, {})
+    assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in net.modules()) == layers
+
+
+def test_resnet18_counts_as_he_et_al_do_without_its_shortcuts() -> None:
+    net = build("resnet18", SMALL["resnet18"])
+    counted = [
+        name
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in name
+    ]
+    assert len(counted) == 18
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("size_px", [32, 40, 44, 47])
+def test_faces_of_each_size_give_seven_logits_fused_or_not(name: str, size_px: int) -> None:
+    torch.manual_seed(0)
+    net = build(name, SMALL[name])
+    x = torch.randn(3, 1, size_px, size_px)
+    net(x)  # moves the running means away from where fusing would change nothing
+    net.eval()
+    with torch.inference_mode():
+        plain = net(x)
+        fused = fuse(net)(x)
+    assert plain.shape == (3, 7)
+    assert torch.allclose(plain, fused, atol=1e-4)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())

@@ -13,6 +13,7 @@ from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.models import Models
 from daemon.reading import Reading
+from daemon.playlist import Playlist
 from daemon.sinks.make import make_sink, sink_labels
 from daemon.sinks.writer import Writer
 from daemon.sources.open import is_live
@@ -38,6 +39,7 @@ class Pipeline:
         stop: threading.Event,
         jpegs: JpegFeed,
         publish: Callable[[Reading], None] = lambda reading: None,
+        playlist: Playlist | None = None,
         once: bool = False,
     ) -> None:
         keep_all = not is_live(stream)
@@ -53,7 +55,7 @@ class Pipeline:
         )
         self.writers = [
             Writer(
-                make_sink(sink, live=not keep_all, jpegs=jpegs),
+                make_sink(sink, live=not keep_all, jpegs=jpegs, playlist=playlist or Playlist()),
                 stream.name,
                 label,
                 keep_all=keep_all,

@@ -12,6 +12,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
 # Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
 COLOURS = {
     "angry": "#D55E00",
@@ -130,7 +131,7 @@ class Mp4Sink(_Table):
     kind: Literal["mp4"]
     path: Path
     crf: Annotated[int, Field(ge=0, le=51)] = 23
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
+    preset: Preset = "ultrafast"
     fragment_s: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
     segment_s: Annotated[float, Field(ge=0.0)] = 0.0
     segment_mb: Annotated[float, Field(ge=0.0)] = 0.0
@@ -161,12 +162,21 @@ class MjpegSink(_Table):
 
 class EventsSink(_Table):
     """A JSONL file that readings are appended to."""
+class HlsSink(_Table):
+    """/streams/NAME/hls/index.m3u8"""
+
+    kind: Literal["hls"]
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+    preset: Preset = "ultrafast"
+    segment_s: Annotated[float, Field(ge=1.0, le=10.0)] = 1.0
+
+
 
     kind: Literal["events"]
     path: Path
 
 
-SinkSettings = Annotated[Mp4Sink | MjpegSink | EventsSink, Field(discriminator="kind")]
+SinkSettings = Annotated[Mp4Sink | MjpegSink | HlsSink | EventsSink, Field(discriminator="kind")]
 
 
 class StreamSettings(_Table):
@@ -196,6 +206,13 @@ class StreamSettings(_Table):
 
 
 class Settings(_Table):
+    @field_validator("sink")
+    @classmethod
+    def _one_playlist(cls, value: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
+        if sum(isinstance(sink, HlsSink) for sink in value) > 1:
+            raise ValueError("two sinks are of kind hls; a stream has one playlist")
+        return value
+
     """The whole file."""
 
     daemon: DaemonSettings = DaemonSettings()

@@ -40,6 +40,8 @@ class Fragments:
     ) -> None:
         self._looks = _looks(image)
         self._referencer = Referencer()
+        self._pts: int | None = None
+        self._step = 0
         self._pipe = _Pipe()
         self._container = _open(self._pipe, times_from)
         self._stream = _add_h264(self._container, image, crf=crf, preset=preset, live=live)
@@ -54,6 +56,9 @@ class Fragments:
         """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
         was."""
         picture = self._referencer.reference(image, pts)
+        if self._pts is not None:
+            self._step = pts - self._pts
+        self._pts = pts
         if key:
             picture.pict_type = _INTRA
         return self._encode(picture)
@@ -65,7 +70,9 @@ class Fragments:
         return last + self._pipe.take()
 
     def _encode(self, picture: av.VideoFrame | None) -> bytes:
-        self._container.mux(self._stream.encode(picture))
+        for packet in self._stream.encode(picture):
+            packet.duration = self._step  # Counts for the last picture alone.
+            self._container.mux(packet)
         return self._pipe.take()
 
 

@@ -7,20 +7,26 @@ from collections.abc import Iterable
 
 from daemon.config import settings
 from daemon.feed import JpegFeed
+from daemon.playlist import Playlist
 from daemon.sinks.base import Sink
 from daemon.sinks.events import EventsFile
+from daemon.sinks.hls import HlsSegments
 from daemon.sinks.mjpeg import MjpegPictures
 from daemon.sinks.mp4 import Mp4File
 
 
-def make_sink(config: settings.SinkSettings, *, live: bool, jpegs: JpegFeed) -> Sink:
-    """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to;
-    `live` as in Source."""
+def make_sink(
+    config: settings.SinkSettings, *, live: bool, jpegs: JpegFeed, playlist: Playlist
+) -> Sink:
+    """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to,
+    `playlist` what an hls sink adds to; `live` as in Source."""
     match config:
         case settings.Mp4Sink():
             return Mp4File(config, live=live)
         case settings.MjpegSink():
             return MjpegPictures(config, jpegs)
+        case settings.HlsSink():
+            return HlsSegments(config, playlist)
         case settings.EventsSink():
             return EventsFile(config)
 

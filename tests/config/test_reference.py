@@ -92,7 +92,7 @@ def test_the_reference_is_valid_as_it_is_and_uncommented(tmp_path: Path) -> None
     whole = tmp_path / "affectd.toml"
     whole.write_text(text, encoding="utf-8")
     kinds = [sink.kind for sink in load(whole, {}).settings.stream[0].sink]
-    assert sorted(kinds) == ["events", "mjpeg", "mp4"]
+    assert sorted(kinds) == ["events", "hls", "mjpeg", "mp4"]
 
 
 def test_the_demo_is_valid_and_writes_beside_its_starter() -> None:

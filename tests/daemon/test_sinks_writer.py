@@ -15,6 +15,7 @@ from daemon.config.settings import EventsSink, MjpegSink, Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.feed import JpegFeed
 from daemon.metrics import Metrics
+from daemon.playlist import Playlist
 from daemon.sinks.base import Output, Sink, Takes
 from daemon.sinks.events import EventsFile
 from daemon.sinks.make import make_sink, sink_labels
@@ -314,5 +315,6 @@ def test_sinks_of_one_kind_are_numbered(tmp_path: Path) -> None:
         "mjpeg",
         "mp4-3",
     ]
-    kinds = [make_sink(c, live=True, jpegs=JpegFeed()).kind for c in (mp4, events, mjpeg)]
-    assert kinds == ["mp4", "events", "mjpeg"]
+    feed, playlist = JpegFeed(), Playlist()
+    sinks = [make_sink(c, live=True, jpegs=feed, playlist=playlist) for c in (mp4, events, mjpeg)]
+    assert [sink.kind for sink in sinks] == ["mp4", "events", "mjpeg"]

@@ -1,0 +1,126 @@
+"""A stream's newest seconds as HLS (RFC 8216), from a sink's thread to the web server's readers."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+LISTED = 6
+KEPT = 2 * LISTED  # A reader may still be on its way to what the list does not name any more.
+STALE_S = 30.0
+WANTED_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    number: int
+    run: int
+    is_first: bool
+    duration_s: float
+    began_s: float
+    media: bytes
+
+
+class Playlist:
+    """Segments in memory: the last `KEPT`, of which the playlist names `LISTED`; older ones are
+    dropped. Nothing is on disk: nothing wears it out, fills it, or is left over after a restart.
+
+    A run is a stretch of segments with one header; between two stands a discontinuity. Numbers of
+    segments and runs start at the Unix time in seconds, so that they go on rising when affectd
+    starts again, and no reader or cache takes a new segment for an old one.
+
+    Thread-safe: one thread adds, the web server's reads.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._number = self._run = int(clock())
+        self._is_first = True
+        self._target_s = 1
+        self._segments: deque[_Segment] = deque(maxlen=KEPT)
+        self._headers: dict[int, bytes] = {}
+        self._added_s = -math.inf
+        self._asked_s = -math.inf
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody asked for the playlist lately; if not, nothing need be encoded."""
+        return self._monotonic() - self._asked_s < WANTED_S
+
+    def begin(self, header: bytes, target_s: int) -> None:
+        """What is added from now on has this header, and does not continue what came before; no
+        segment of it is longer, once rounded, than `target_s`."""
+        with self._lock:
+            self._target_s = target_s
+            self._run += 1
+            self._is_first = True
+            used = {segment.run for segment in self._segments}
+            self._headers = {run: old for run, old in self._headers.items() if run in used}
+            self._headers[self._run] = header
+
+    def add(self, media: bytes, duration_s: float, began_s: float) -> None:
+        """Append a segment that begins with a key picture captured at `began_s` (Unix time)."""
+        with self._lock:
+            self._number += 1
+            self._segments.append(
+                _Segment(self._number, self._run, self._is_first, duration_s, began_s, media)
+            )
+            self._is_first = False
+            self._added_s = self._monotonic()
+
+    def clear(self) -> None:
+        """Forget all segments: what comes next may come much later."""
+        with self._lock:
+            self._segments.clear()
+
+    def text(self, query: str = "") -> str | None:
+        """The playlist, or None while there is nothing new. `query` is added to each address."""
+        with self._lock:
+            self._asked_s = now_s = self._monotonic()
+            if now_s - self._added_s > STALE_S:
+                self._segments.clear()
+            listed = list(self._segments)[-LISTED:]
+        if not listed:
+            return None
+        first = listed[0]
+        lines = [
+            "#EXTM3U",
+            "#EXT-X-VERSION:7",
+            f"#EXT-X-TARGETDURATION:{self._target_s}",
+            f"#EXT-X-MEDIA-SEQUENCE:{first.number}",
+            f"#EXT-X-DISCONTINUITY-SEQUENCE:{first.run - first.is_first}",
+            "#EXT-X-INDEPENDENT-SEGMENTS",
+        ]
+        for segment in listed:
+            if segment.is_first:
+                lines.append("#EXT-X-DISCONTINUITY")
+            if segment is first or segment.is_first:
+                lines.append(f'#EXT-X-MAP:URI="init-{segment.run}.mp4{query}"')
+            began = datetime.fromtimestamp(segment.began_s, UTC).isoformat(timespec="milliseconds")
+            lines += [
+                f"#EXT-X-PROGRAM-DATE-TIME:{began.replace('+00:00', 'Z')}",
+                f"#EXTINF:{segment.duration_s:.5f},",
+                f"{segment.number}.m4s{query}",
+            ]
+        return "\n".join([*lines, ""])
+
+    def file(self, name: str) -> bytes | None:
+        """A header or a segment by the name that the playlist gives it."""
+        with self._lock:
+            for segment in self._segments:
+                if name == f"{segment.number}.m4s":
+                    return segment.media
+                if name == f"init-{segment.run}.mp4":
+                    return self._headers[segment.run]
+        return None

@@ -120,8 +120,8 @@ def models_list() -> None:
     table = Table("model", "state", "file", box=None, pad_edge=False)
     for model in list_models(folder):
         table.add_row(model.name, model.state, model.path.name)
-    for name in shipped():
-        table.add_row(f"expression {name}", "shipped", f"{name}.safetensors")
+    for name, path in shipped().items():
+        table.add_row(f"expression {name}", "shipped", path.name)
     out.print(table)
     out.print(f"Detectors: {folder}")
     out.print(f"Expressions: {SHIPPED}")
@@ -190,7 +190,7 @@ def evaluate(
     data: DataDir,
     split: Annotated[Split, typer.Option(metavar="NAME", help=SPLITS)] = "public",
     weights: Annotated[
-        str, typer.Option(metavar="NAME", help="Shipped weights, or a .safetensors.")
+        str, typer.Option(metavar="NAME", help="Shipped weights, or the file of a net or joint.")
     ] = "default",
     tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS)] = "ten_crop",
 ) -> None:

@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from classifiers.errors import RecipeError
+from classifiers.expression.training.joint import JointRecipe
+from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
 from classifiers.expression.training.train import train
+from daemon.join import join_expression
 
 
 def train_expression(
@@ -31,7 +34,10 @@ def train_expression(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise RecipeError("--device is cuda, but torch finds no CUDA device here; accepted: cpu")
-    plan = read(recipe)
+    joint = read_joint(recipe)
+    if joint and (resume or max_minutes is not None):
+        raise RecipeError(f"{recipe}: a joint is made in one go, without --resume, --max-minutes")
+    plan = joint or read(recipe)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -39,6 +45,10 @@ def train_expression(
             f"{out} cannot be written ({error.strerror}); "
             "accepted for --out is a folder that affectd may write to"
         ) from error
+    console.print(f"Reading {source} …")
+    if isinstance(plan, JointRecipe):
+        join_expression(plan, source, out, device, _commit(), console)
+        return True
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,7 +56,6 @@ def train_expression(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console.print(f"Reading {source} …")
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 

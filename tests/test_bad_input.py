@@ -323,4 +323,4 @@ def test_weights_of_an_unknown_name(tmp_path: Path, capsys: Capsys) -> None:
     done = inside(capsys, "evaluate", "expression", "--data", tmp_path, "--weights", "best")
     assert done.code == 2
     assert "'best'; accepted: " in done.err[0]
-    assert done.err[0].endswith("or the path of a .safetensors file")
+    assert done.err[0].endswith("or the path of a net's .safetensors or a joint's .json")

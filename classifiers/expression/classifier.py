@@ -43,7 +43,7 @@ class ExpressionClassifier:
     """
 
     reads: Reads = "face"
-    labels = LABELS
+    labels: tuple[str, ...] = LABELS
 
     def __init__(
         self, nets: Sequence[Net], record: Record | Joint, *, device: str, tta: TTA
@@ -118,6 +118,20 @@ def locate(weights: str | Path) -> Path:
     return path
 
 
+def locate_member(net: str, folder: Path, where: str) -> Path:
+    """The file of one net of a joint: a shipped name, or a path seen from `folder`.
+
+    Raises CheckpointError, beginning with `where`, for what is neither.
+    """
+    path = shipped().get(net, folder / net)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(
+            f"{where}a member is {net!r}; accepted: the name of a shipped net, "
+            "or the path of a .safetensors file"
+        )
+    return path
+
+
 def _net(path: Path, record: Record, weight: float = 1.0) -> Net:
     """Build the net that a record describes and load it from `path`."""
     if record.family != "expression" or record.architecture not in ARCHITECTURES:
@@ -143,12 +157,7 @@ def _net(path: Path, record: Record, weight: float = 1.0) -> Net:
 
 def _member(path: Path, member: joint.Member) -> Net:
     """Load one net of the joint at `path`; what is wrong with it names the joint too."""
-    weights = shipped().get(member.net, path.parent / member.net)
-    if weights.suffix != ".safetensors":
-        raise CheckpointError(
-            f"{path}: a member is {member.net!r}; accepted: the name of a shipped net, "
-            "or the path of a .safetensors file"
-        )
+    weights = locate_member(member.net, path.parent, f"{path}: ")
     try:
         record = checkpoint.read_record(weights)
         net = _net(weights, record, member.weight)

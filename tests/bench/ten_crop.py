@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     classifier = ExpressionClassifier.load("default", device="cpu", tta="ten_crop")
-    plain = plain_way(classifier.record)
+    plain = plain_way(checkpoint.read_record(locate("default")))
     rng = np.random.default_rng(0)
     faces = rng.integers(0, 256, (options.faces, 48, 48), dtype=np.uint8)
 

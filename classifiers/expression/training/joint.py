@@ -10,37 +10,36 @@ from __future__ import annotations
 import math
 import shutil
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from classifiers import checkpoint
-from classifiers.errors import CheckpointError, RecipeError
+from classifiers.errors import RecipeError
 from classifiers.expression import data
-from classifiers.expression.classifier import ExpressionClassifier, locate, shipped
+from classifiers.expression.classifier import ExpressionClassifier, locate_member, shipped
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.recipe import _make
-from classifiers.expression.tta import TTA, calibrate
+from classifiers.expression.tta import CROPS, TTA, calibrate
 
 FILE = "joint.json"
 MOST_MIXTURES = 200_000
-
-Probabilities = NDArray[np.float32]
+LEAST = 1e-12  # a probability of 0 would be an infinite loss
 
 
 @dataclass(frozen=True)
 class JointRecipe:
-    """Which nets are joined, in steps of what weight they are tried, and seen by which views.
+    """Which nets are joined, the step between the weights that are tried, and the views.
 
-    members: what `expression.weights` accepts, but for joints.
+    members: names of shipped nets, or paths of .safetensors files.
     """
 
     architecture: Literal["joint"]
@@ -50,24 +49,23 @@ class JointRecipe:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A joint that was written, and what each of its nets had alone.
+class Tried:
+    """A net of the recipe: its name, the weight found for it, and its own figures.
 
-    nets: names in the recipe's order; weights and nll (on the holdout, with the recipe's views)
-    stand in the same order, the last nll being the joint's.
+    nll: mean negative log-likelihood on the holdout, accuracy: share on public, both alone,
+    calibrated, and with the recipe's views.
     """
 
-    path: Path
-    joint: Joint
-    nets: tuple[str, ...]
-    weights: tuple[float, ...]
-    nll: tuple[float, ...]
+    name: str
+    weight: float
+    nll: float
+    accuracy: float
 
 
 def read(path: Path) -> JointRecipe | None:
     """Read the recipe of a joint; None for any other file, which `recipe.read` judges.
 
-    Raises RecipeError naming the file, the key and what is accepted.
+    Raises RecipeError or CheckpointError naming the file, the key and what is accepted.
     """
     try:
         content = tomllib.loads(path.read_text())
@@ -78,19 +76,148 @@ def read(path: Path) -> JointRecipe | None:
     members = content.get("members")
     if not isinstance(members, list) or not members or not all(type(m) is str for m in members):
         raise RecipeError(
-            f"{path}: members is {members!r}; accepted is a list of weights, each a shipped name "
-            "or the path of a .safetensors file"
+            f"{path}: members is {members!r}; accepted is a list of nets, each the name of a "
+            "shipped one or the path of a .safetensors file"
         )
+    for member in members:
+        locate_member(member, Path(), f"{path}: ")
     recipe: JointRecipe = _make(JointRecipe, {**content, "members": tuple(members)}, f"{path}: ")
-    if not 0.001 <= recipe.step <= 1.0 or abs(1.0 / recipe.step % 1.0 - 0.5) < 0.499:
+    if not 0.0 < recipe.step <= 1.0 or abs(round(1.0 / recipe.step) * recipe.step - 1.0) > 1e-6:
         raise RecipeError(
-            f"{path}: step is {recipe.step}; accepted is a fraction that 1 is a multiple of, "
-            "for example 0.05"
+            f"{path}: step is {recipe.step}; accepted is 1 divided by a whole number, such as 0.05"
         )
-    mixtures = math.comb(_steps(recipe) + len(members) - 1, len(members) - 1)
+    mixtures = math.comb(round(1.0 / recipe.step) + len(members) - 1, len(members) - 1)
     if mixtures > MOST_MIXTURES:
         raise RecipeError(
-            f"{path}: {len(members)} members in steps of {recipe.step} are {mixtures} mixtures; "
-            f"accepted are {MOST_MIXTURES}: take a larger step"
+            f"{path}: {len(members)} members in steps of {recipe.step} give {mixtures} mixtures; "
+            f"accepted are at most {MOST_MIXTURES}: take a larger step"
         )
     return recipe
+
+
+def make(
+    recipe: JointRecipe,
+    source: Path,
+    out: Path,
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    commit: str = "",
+    report: Callable[[float, str], None] = lambda share, text: None,
+) -> list[Tried]:
+    """Find the weights on the holdout of FER2013 at `source`; write a joint.json into `out`.
+
+    Its nets are copied beside it; one whose weight is 0 is left out. `report` gets the share
+    that is done, 0..1, and what is done next. Returns the nets in the recipe's order, then the
+    joint. Raises DataError, and CheckpointError for a net that cannot be loaded.
+    """
+    files = [locate_member(member, Path(), "") for member in recipe.members]
+    nets = [ExpressionClassifier.load(file, device=device) for file in files]
+    held, public = data.load(source, "holdout"), data.load(source, "public")
+    splits = {"holdout": held, "public": public}
+    guessed = _guess(nets, splits, report)
+    alone = guessed["holdout", recipe.tta]
+    weights = find_weights(alone, held.labels, recipe.step)
+    temperature = round(fit_temperature(_mix(alone, weights), held), 4)
+    mixed = {
+        key: calibrate(torch.from_numpy(_mix(parts, weights)), temperature).numpy()
+        for key, parts in guessed.items()
+    }
+    joint = Joint(
+        name="joint",
+        members=tuple(
+            _copy(name, file, net, weight, out)
+            for name, file, net, weight in zip(recipe.members, files, nets, weights, strict=True)
+            if weight > 0.0
+        ),
+        temperature=temperature,
+        unknown_below=0.4,
+        split="holdout",
+        data_set="FER2013",
+        data_sha256=data.fingerprint(source),
+        recipe=asdict(recipe),
+        commit=commit,
+        scores={
+            f"{split}_{tta}": round(accuracy(mixed[split, tta], splits[split]), 5)
+            for split, tta in mixed
+        },
+    )
+    save(out / FILE, joint)
+
+    def tried(
+        name: str, weight: float, held_p: NDArray[np.float32], public_p: NDArray[np.float32]
+    ) -> Tried:
+        return Tried(name, weight, _nll(held_p, held.labels), accuracy(public_p, public))
+
+    return [
+        *map(tried, (net.name for net in nets), weights, alone, guessed["public", recipe.tta]),
+        tried(
+            f"{joint.name}-{joint.sha256[:7]}",
+            1.0,
+            mixed["holdout", recipe.tta],
+            mixed["public", recipe.tta],
+        ),
+    ]
+
+
+def find_weights(
+    guessed: NDArray[np.float32], labels: NDArray[np.int64], step: float
+) -> tuple[float, ...]:
+    """The weights, each a multiple of `step` and summing to 1, that make `labels` likeliest.
+
+    guessed: probabilities of M nets, [M, N, 7]; labels: [N].
+    """
+    right = guessed[:, np.arange(len(labels)), labels].astype(np.float64)  # [M, N]
+    grid = _simplex(len(guessed), round(1.0 / step))
+    parts = np.array_split(grid, math.ceil(len(grid) / 1024))
+    losses = np.concatenate([-np.log(np.maximum(part @ right, LEAST)).mean(1) for part in parts])
+    return tuple(round(float(weight), 6) for weight in grid[np.argmin(losses)])
+
+
+def _nll(guessed: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Mean negative log-likelihood of labels [N] under probabilities [N, 7]."""
+    right = guessed[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(right, LEAST)).mean())
+
+
+def _simplex(parts: int, steps: int) -> NDArray[np.float64]:
+    """All ways to share `steps` among `parts`, as fractions, [ways, parts]: stars and bars."""
+    last = steps + parts - 1
+    ways = [(-1, *bars, last) for bars in combinations(range(last), parts - 1)]
+    shares: NDArray[np.float64] = (np.diff(np.array(ways)) - 1) / steps
+    return shares
+
+
+def _mix(guessed: NDArray[np.float32], weights: tuple[float, ...]) -> NDArray[np.float32]:
+    mixed: NDArray[np.float32] = np.tensordot(np.array(weights, np.float32), guessed, 1)
+    return mixed
+
+
+def _guess(
+    nets: list[ExpressionClassifier],
+    splits: dict[str, data.Faces],
+    report: Callable[[float, str], None],
+) -> dict[tuple[str, TTA], NDArray[np.float32]]:
+    """What all nets make of every split with every number of views, [M, N, 7] each."""
+    done = 0
+    total = len(nets) * sum(CROPS.values()) * sum(len(faces.files) for faces in splits.values())
+    guessed = {}
+    for split, faces in splits.items():
+        for tta, crops in CROPS.items():
+            parts = []
+            for net in nets:
+                report(done / total, f"{net.name} reads {split}, {tta}")
+                net.tta = tta
+                parts.append(classify(net, faces))
+                done += crops * len(faces.files)
+            guessed[split, tta] = np.stack(parts)
+    report(1.0, "weighing")
+    return guessed
+
+
+def _copy(name: str, file: Path, net: ExpressionClassifier, weight: float, out: Path) -> Member:
+    """Put a net and its record beside the joint; a shipped one keeps its name."""
+    copy = out / (file.name if name in shipped() else f"{net.name}.safetensors")
+    with suppress(shutil.SameFileError):
+        shutil.copyfile(file, copy)
+        shutil.copyfile(checkpoint.record_path(file), checkpoint.record_path(copy))
+    return Member(copy.name, net.record.sha256, weight)

@@ -1,0 +1,37 @@
+"""`affectd train` on a terminal, for a joint. Nothing here is loaded by the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from classifiers.expression.training.joint import FILE, JointRecipe, make
+
+
+def join_expression(
+    plan: JointRecipe,
+    source: Path,
+    out: Path,
+    device: Literal["cpu", "cuda"],
+    commit: str,
+    console: Console,
+) -> None:
+    """Make a joint with a progress bar, and print what each net had alone."""
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def report(share: float, text: str) -> None:
+            bar.update(task, completed=share, description=text)
+            if not console.is_terminal:
+                console.print(f"{share:4.0%}  {text}")
+
+        tried = make(plan, source, out, device=device, commit=commit, report=report)
+    table = Table("net", "weight", "NLL, holdout", "correct, public", box=None, pad_edge=False)
+    for one in tried:
+        table.add_row(one.name, f"{one.weight:g}", f"{one.nll:.4f}", f"{one.accuracy:.2%}")
+    console.print(table)
+    console.print(f"Weights: {out / FILE}")

@@ -16,7 +16,7 @@ from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
 from classifiers.expression.training.train import train
-from daemon.join import join_expression
+from daemon.train_joint import train_joint
 
 
 def train_expression(
@@ -47,7 +47,7 @@ def train_expression(
         ) from error
     console.print(f"Reading {source} …")
     if isinstance(plan, JointRecipe):
-        join_expression(plan, source, out, device, _commit(), console)
+        train_joint(plan, source, out, device, _commit(), console)
         return True
     columns = (
         TextColumn("{task.description}"),

@@ -12,7 +12,7 @@ from rich.table import Table
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 
 
-def join_expression(
+def train_joint(
     plan: JointRecipe,
     source: Path,
     out: Path,

@@ -1,4 +1,4 @@
-"""`affectd run`: everything that runs, started in order and ended in order."""
+"""`affectd run`: everything that runs, started in order, changed on SIGHUP and ended in order."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from daemon import logs, models, signals
-from daemon.config.file import Loaded
-from daemon.config.settings import MjpegSink, Settings
+from daemon.config.file import Loaded, load
 from daemon.environment import faults
-from daemon.errors import EnvironmentClashError
+from daemon.errors import ConfigError, EnvironmentClashError
 from daemon.feed import Feed, JpegFeed
+from daemon.fleet import Fleet
 from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.notify import Notifier, Watchdog, watchdog_interval_s
-from daemon.pipeline import Pipeline
+from daemon.playlist import Playlist
 from daemon.reading import Reading
+from daemon.redact import Redactor
+from daemon.reload import Changes, compare
 from daemon.status import Board
 from daemon.version import affectd_version
 from daemon.web.app import make_app
@@ -35,89 +37,127 @@ WEB_STOP_S = 2.5
 
 
 def run_daemon(loaded: Loaded, config: Path) -> None:
-    """Run until SIGTERM or SIGINT, then end cleanly.
+    """Run until SIGTERM or SIGINT, then end cleanly; SIGHUP reads `config` again.
 
     `signals.hold` was called before. Raises AffectdError, DetectorError or ClassifierError when
     it cannot start.
     """
-    settings = loaded.settings
-    logs.set_up(settings.daemon.log_level, loaded.secrets)
+    redactor = logs.set_up(loaded.settings.daemon.log_level, loaded.secrets)
     found = faults()
     if found:
         raise EnvironmentClashError("\n".join(found))
     log.info("affectd %s, configured by %s", affectd_version(), config)
-    _run(settings)
+    _Daemon(loaded, config, redactor).run()
     log.info("ended cleanly")
 
 
-def _run(settings: Settings) -> None:
-    stop = threading.Event()
-    notifier = Notifier.from_env(os.environ)
-    board, health = Board(time.time), Health(time.monotonic)
-    metrics = Metrics(CollectorRegistry())
-    readings: Feed[Reading] = Feed(READINGS_WAITING)
-    jpegs: dict[str, JpegFeed] = {
-        stream.name: JpegFeed()
-        for stream in settings.stream
-        if any(isinstance(sink, MjpegSink) for sink in stream.sink)
-    }
-    app = make_app(
-        board,
-        metrics,
-        health,
-        jpegs,
-        readings,
-        settings.daemon,
-        affectd_version(),
-        colours=settings.overlay.colours,
-    )
-    web = WebServer(app, settings.daemon.host, settings.daemon.port)
-    web.start()
-    batcher = None
-    pipelines: list[Pipeline] = []
-    watchdog = Watchdog(notifier, health, stop, watchdog_interval_s(os.environ, os.getpid()))
-    try:
-        log.info("loading models")
-        with signals.leaving_at_once():
-            loaded = models.load(settings, metrics, health, log.info)
-        batcher = loaded.batcher
-        health.models_loaded = True
-        log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))
-        for stream in settings.stream:
-            pipeline = Pipeline(
-                stream,
-                settings,
+class _Daemon:
+    """What all streams share, and the main thread's work with it."""
+
+    def __init__(self, loaded: Loaded, config: Path, redactor: Redactor) -> None:
+        self._config = config
+        self._redactor = redactor
+        self._started = self._settings = loaded.settings
+        self._stop = threading.Event()
+        self._notifier = Notifier.from_env(os.environ)
+        self._board = Board(time.time, redact=redactor.redact)
+        self._health = Health(time.monotonic)
+        self._metrics = Metrics(CollectorRegistry())
+        self._readings: Feed[Reading] = Feed(READINGS_WAITING)
+        self._jpegs: dict[str, JpegFeed] = {}
+        self._playlists: dict[str, Playlist] = {}
+        self._colours = dict(loaded.settings.overlay.colours)
+        app = make_app(
+            self._board,
+            self._metrics,
+            self._health,
+            self._jpegs,
+            self._readings,
+            self._settings.daemon,
+            affectd_version(),
+            playlists=self._playlists,
+            colours=self._colours,
+        )
+        self._web = WebServer(app, self._settings.daemon.host, self._settings.daemon.port)
+
+    def run(self) -> None:
+        """Start, wait for signals, and end what was started."""
+        interval_s = watchdog_interval_s(os.environ, os.getpid())
+        watchdog = Watchdog(self._notifier, self._health, self._stop, interval_s)
+        self._web.start()
+        batcher = fleet = None
+        try:
+            log.info("loading models")
+            with signals.leaving_at_once():
+                loaded = models.load(self._settings, self._metrics, self._health, log.info)
+            batcher = loaded.batcher
+            self._health.models_loaded = True
+            log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))
+            fleet = Fleet(
                 loaded,
-                metrics=metrics,
-                board=board,
-                health=health,
-                stop=stop,
-                jpegs=jpegs.get(stream.name) or JpegFeed(),
-                publish=readings.publish,
+                metrics=self._metrics,
+                board=self._board,
+                health=self._health,
+                jpegs=self._jpegs,
+                playlists=self._playlists,
+                publish=self._readings.publish,
             )
-            pipelines.append(pipeline)
-            pipeline.start()
-        notifier.ready()
-        watchdog.start()
-        log.info("the page is at %s (Ctrl-C ends affectd)", web.url)
-        log.info("%s: finishing what is open", signals.wait().name)
-    finally:
-        stop.set()
-        notifier.stopping()
-        _close(pipelines)
-        if batcher is not None:
-            batcher.stop(BATCHER_STOP_S)
-        web.stop(WEB_STOP_S)
-        watchdog.join(1.0)
+            fleet.start(self._settings.stream, self._settings)
+            self._note_reload(True)
+            self._notifier.ready()
+            watchdog.start()
+            log.info("the page is at %s (Ctrl-C ends affectd)", self._web.url)
+            while (number := signals.wait()) is signals.RELOAD:
+                self._reload(fleet)
+            log.info("%s: finishing what is open", number.name)
+        finally:
+            self._stop.set()
+            self._notifier.stopping()
+            if fleet is not None:
+                fleet.close()
+            if batcher is not None:
+                batcher.stop(BATCHER_STOP_S)
+            self._web.stop(WEB_STOP_S)
+            watchdog.join(1.0)
 
+    def _reload(self, fleet: Fleet) -> None:
+        """Read the configuration again and do what it changes; one that does not validate
+        changes nothing."""
+        self._notifier.reloading()
+        log.info("SIGHUP: reading %s again", self._config)
+        try:
+            loaded = load(self._config, os.environ)
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                log.error("%s", line)
+            log.error("the configuration stays as it was")
+            self._note_reload(False)
+        else:
+            for secret in loaded.secrets:
+                self._redactor.register(secret)
+            changes = compare(self._started, self._settings, loaded.settings)
+            for line in changes.lines():
+                log.info("%s", line)
+            self._follow(changes, loaded, fleet)
+            self._note_reload(True)
+        self._notifier.ready()
 
-def _close(pipelines: list[Pipeline]) -> None:
-    """Close all at once, so that the slowest decides how long it takes, not their sum."""
-    threads = [
-        threading.Thread(target=pipeline.close, name=f"close {pipeline.name}")
-        for pipeline in pipelines
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def _follow(self, changes: Changes, loaded: Loaded, fleet: Fleet) -> None:
+        before, self._settings = self._settings, loaded.settings
+        settings = loaded.settings
+        logs.set_level(settings.daemon.log_level)
+        if settings.daemon != before.daemon:
+            self._web.follow(settings.daemon)
+        self._colours.update(settings.overlay.colours)
+        fleet.adopt(settings)
+        fleet.replace(
+            [*changes.changed, *changes.removed],
+            [stream for stream in settings.stream if stream.name not in changes.unchanged],
+            settings,
+            is_over=signals.stop_is_due,
+        )
+
+    def _note_reload(self, good: bool) -> None:
+        self._metrics.reload_ok.set(good)
+        if good:
+            self._metrics.reload_at.set(time.time())

@@ -12,14 +12,14 @@ from typing import Protocol
 
 from daemon.backoff import GOOD_AFTER_S, Backoff, pause
 from daemon.config.settings import StreamSettings
-from daemon.errors import Reason, SourceError
+from daemon.errors import STALLS, Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.redact import redact_text
 from daemon.sources.base import Report, Source
 from daemon.sources.open import is_live, open_source
-from daemon.status import Board
+from daemon.status import Board, State
 
 log = logging.getLogger("affectd.capture")
 
@@ -133,7 +133,7 @@ class Capture:
                     self._down(reason, error)
                 else:
                     return
-                if self._once:
+                if self._once or self._stop.is_set():
                     return
                 if not self._live and self._seq > given:
                     self._board.set_state(self.name, "ended", reason, str(self.error))
@@ -142,7 +142,6 @@ class Capture:
                 if not self._stop.is_set():
                     self._metrics.reconnects.labels(self.name, reason).inc()
         finally:
-            self._metrics.stream_up.labels(self.name).set(0)
             self._mailbox.close()
             self._ended()
 
@@ -157,7 +156,8 @@ class Capture:
         )
         self._beat()
         try:
-            self._read(source)
+            if not self._stop.is_set():
+                self._read(source)
         finally:
             source.close()
         if self._stop.is_set() or self._mailbox.closed:
@@ -177,6 +177,8 @@ class Capture:
         last_frame = self._metrics.last_frame.labels(self.name)
         for frame in source.frames():
             self._beat()
+            if self._stop.is_set():
+                return
             now_s = self._monotonic()
             if began_s is None:
                 began_s = now_s
@@ -187,8 +189,9 @@ class Capture:
             frame = self._continued(frame, shift_s)
             self._last_frame_s = now_s
             frames.inc()
+            self._board.frame_came(self.name)
             last_frame.set(frame.captured_s)
-            if not self._mailbox.put(frame, self._stop) or self._stop.is_set():
+            if not self._mailbox.put(frame, self._stop):
                 return
 
     def _gap(self, now_s: float, pts_s: float) -> float:
@@ -211,7 +214,6 @@ class Capture:
         )
 
     def _up(self) -> None:
-        self._metrics.stream_up.labels(self.name).set(1)
         self._board.set_state(self.name, "live")
         self._last_log = ""
         self.error = None
@@ -220,11 +222,13 @@ class Capture:
     def _down(self, reason: Reason, error: Exception) -> None:
         """Say that and why the stream is down: each fault once, until frames came again."""
         self.error = error
-        self._metrics.stream_up.labels(self.name).set(0)
+        if self._stop.is_set():
+            return  # The stream may be gone, or another one of its name be there.
         text = str(error)
         if reason is Reason.INTERNAL:
             text = redact_text(f"{type(error).__name__}: {error}")
-        self._board.set_state(self.name, "down", reason, text)
+        state: State = "stalled" if reason in STALLS else "down"
+        self._board.set_state(self.name, state, reason, text)
         again = text == self._last_log
         self._last_log = text
         trace = reason is Reason.INTERNAL and text not in self._faults
@@ -232,8 +236,9 @@ class Capture:
             self._faults.add(text)
         log.log(
             logging.DEBUG if again else logging.WARNING,
-            "stream %s: down (%s): %s",
+            "stream %s: %s (%s): %s",
             self.name,
+            state,
             reason,
             text,
             exc_info=error if trace else None,

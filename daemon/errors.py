@@ -35,6 +35,10 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
+# Of these the source is there, and gives no new pictures.
+STALLS = (Reason.STALLED,)
+
+
 class AffectdError(Exception):
     """Base of all errors whose message is meant for the user."""
 

@@ -40,9 +40,14 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("affectd").setLevel(level.upper())
+    set_level(level)
     threading.excepthook = _log_dead_thread
     return redactor
+
+
+def set_level(level: str) -> None:
+    """Show affectd's messages of `level` and above from here on."""
+    logging.getLogger("affectd").setLevel(level.upper())
 
 
 def _log_dead_thread(died: threading.ExceptHookArgs) -> None:

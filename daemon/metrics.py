@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
+
+from daemon.status import STATES, Board, State
 
 STAGES = ("decode", "detect", "track", "overlay", "encode")
 _FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -27,6 +30,18 @@ class Metrics:
         )
         self.stream_up = Gauge(
             "affectd_stream_up", "1 while the stream delivers frames.", stream, registry=registry
+        )
+        self.stream_state = Gauge(
+            "affectd_stream_state",
+            "1 for the state that the stream is in: connecting, live, stalled, down or ended.",
+            ["stream", "state"],
+            registry=registry,
+        )
+        self.stream_since = Gauge(
+            "affectd_stream_state_since_timestamp_seconds",
+            "Unix time at which the stream entered its state.",
+            stream,
+            registry=registry,
         )
         self.last_frame = Gauge(
             "affectd_stream_last_frame_timestamp_seconds",
@@ -98,6 +113,16 @@ class Metrics:
             ["stream", "expression"],
             registry=registry,
         )
+        self.reload_ok = Gauge(
+            "affectd_config_last_reload_successful",
+            "1 if the configuration that was read last is the one in use.",
+            registry=registry,
+        )
+        self.reload_at = Gauge(
+            "affectd_config_last_reload_success_timestamp_seconds",
+            "Unix time at which the configuration in use was read.",
+            registry=registry,
+        )
         self.tta_crops = Gauge(
             "affectd_tta_crops", "Crops per face at test time.", ["model"], registry=registry
         )
@@ -114,9 +139,24 @@ class Metrics:
             registry=registry,
         )
 
+    def watch(self, stream: str, board: Board) -> None:
+        """Let the stream's state be what the board shows whenever somebody looks."""
+
+        def is_in(state: State) -> float:
+            status = board.stream(stream)
+            return float(status is not None and status.state == state)
+
+        def since_s() -> float:
+            status = board.stream(stream)
+            return 0.0 if status is None else status.since_s
+
+        self.stream_up.labels(stream).set_function(partial(is_in, "live"))
+        for state in STATES:
+            self.stream_state.labels(stream, state).set_function(partial(is_in, state))
+        self.stream_since.labels(stream).set_function(since_s)
+
     def add_stream(self, stream: str, sinks: Iterable[str]) -> None:
         """Make the stream's series appear at zero, so that a rate over them is right at once."""
-        self.stream_up.labels(stream).set(0)
         self.faces.labels(stream).set(0)
         self.frames.labels(stream)
         self.reading_age_seconds.labels(stream)
@@ -125,6 +165,13 @@ class Metrics:
         for sink in sinks:
             self.sink_up.labels(stream, sink).set(0)
             self.frame_age_seconds.labels(stream, sink)
+
+    def remove_sink(self, stream: str, sink: str) -> None:
+        """Make every series of one of the stream's sinks disappear."""
+        self.dropped.remove_by_labels({"stream": stream, "stage": f"sink_{sink}"})
+        for metric in vars(self).values():
+            if isinstance(metric, MetricWrapperBase) and "sink" in metric._labelnames:
+                metric.remove_by_labels({"stream": stream, "sink": sink})
 
     def remove_stream(self, stream: str) -> None:
         """Make every series of the stream disappear."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -33,6 +34,10 @@ class Notifier:
     def ready(self) -> None:
         """Everything is started."""
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """The configuration is read again; `ready` follows."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """A clean end has begun."""

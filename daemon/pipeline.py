@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from daemon.feed import JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.models import Models
-from daemon.reading import Reading
 from daemon.playlist import Playlist
+from daemon.reading import Reading
 from daemon.sinks.make import make_sink, sink_labels
 from daemon.sinks.writer import Writer
 from daemon.sources.open import is_live
@@ -38,17 +39,23 @@ class Pipeline:
         health: Health,
         stop: threading.Event,
         jpegs: JpegFeed,
-        publish: Callable[[Reading], None] = lambda reading: None,
         playlist: Playlist | None = None,
+        publish: Callable[[Reading], None] = lambda reading: None,
         once: bool = False,
     ) -> None:
         keep_all = not is_live(stream)
         labels = sink_labels(stream.sink)
-        board.add(stream.name, labels)
+        # Half its time-out, so that a stall shows before it is acted upon.
+        board.add(stream.name, labels, math.inf if keep_all else stream.stall_timeout_s / 2)
         metrics.add_stream(stream.name, labels)
+        metrics.watch(stream.name, board)
         self.name = stream.name
-        turns = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
-        opens = health.loop(f"capture {stream.name}", longest_turn_s(stream))
+        self.sinks = labels
+        self.stop = stop
+        self._loops = turns, opens = (
+            health.loop(f"stream {stream.name}", STREAM_LIMIT_S),
+            health.loop(f"capture {stream.name}", longest_turn_s(stream)),
+        )
         self.mailbox = mailbox_for(stream, metrics)
         self.capture = Capture(
             stream, self.mailbox, metrics, board, stop=stop, once=once, beat=opens, ended=opens.end
@@ -101,6 +108,15 @@ class Pipeline:
         self.stream.join(2.0)
         for writer in self.writers:
             writer.close(max(0.5, end_s - time.monotonic()))
+        for loop in self._loops:
+            loop.end()  # What hangs on is no longer of interest.
+
+    def join(self) -> None:
+        """After `close`: wait, however long, until every thread has ended."""
+        self.capture.join()
+        self.stream.join()
+        for writer in self.writers:
+            writer.join()
 
     @property
     def error(self) -> Exception | None:

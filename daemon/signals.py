@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT without handlers: held back from every thread, and waited for by one.
+"""SIGTERM, SIGINT and SIGHUP without handlers: held back from every thread, and waited for by one.
 
 A handler may run anywhere in the main thread, in the middle of a lock that it needs itself.
 """
@@ -12,25 +12,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STOP = (signal.SIGTERM, signal.SIGINT)
+RELOAD = signal.SIGHUP
 TICK_S = 0.1
 INTERRUPTED = 130
 
 
 def hold() -> None:
-    """Hold back the stop signals, in this thread and in those that it will start.
+    """Hold back the signals, in this thread and in those that it will start.
 
     Call it before anything that starts threads is imported.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, RELOAD))
 
 
 def wait() -> signal.Signals:
-    """Wait for a stop signal; from then on another one ends the process at once."""
-    number = signal.sigwait(STOP)
-    for each in STOP:
-        signal.signal(each, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
-    return signal.Signals(number)
+    """Wait for a signal. From a stop signal on, another one ends the process at once; SIGHUP
+    stays held back, so that one that comes too late does no harm.
+
+    Several SIGHUP that came meanwhile are one.
+    """
+    number = signal.Signals(signal.sigwait((*STOP, RELOAD)))
+    if number is not RELOAD:
+        for each in STOP:
+            signal.signal(each, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+    return number
+
+
+def stop_is_due() -> bool:
+    """Whether a stop signal has come that nobody has waited for yet."""
+    return not signal.sigpending().isdisjoint(STOP)
 
 
 @contextmanager

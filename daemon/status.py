@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from daemon.errors import Reason
 from daemon.reading import FaceView
+from daemon.redact import redact_text
 
-State = Literal["connecting", "live", "down", "ended"]
+State = Literal["connecting", "live", "stalled", "down", "ended"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
     """State of one stream at one moment. `since_s` is the Unix time at which `state` began.
 
+    `stalled` was live and gives no pictures: it is opened again when its time-out has passed.
     `down` has a reason and will be tried again; `ended` is a file that was read to its end.
+    `last_error` was noted at the Unix time `last_error_s`.
     """
 
     name: str
@@ -25,6 +31,7 @@ class StreamStatus:
     since_s: float
     reason: Reason | None = None
     last_error: str | None = None
+    last_error_s: float | None = None
     frames: int = 0
     fps: float = 0.0
     faces: tuple[FaceView, ...] = ()
@@ -32,42 +39,81 @@ class StreamStatus:
 
 
 class Board:
-    """The newest status of every stream. Thread-safe."""
+    """The newest status of every stream. Thread-safe; what is said of a stream that is not on the
+    board (any more) is ignored. `clock` gives Unix time; `redact` sees every error text."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        redact: Callable[[str], str] = redact_text,
+    ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
+        self._redact = redact
         self._lock = threading.Lock()
         self._streams: dict[str, StreamStatus] = {}
         self._faults: dict[str, tuple[str, float]] = {}  # what, and since when
+        self._quiet_s: dict[str, float] = {}
+        self._came_s: dict[str, float] = {}
 
-    def add(self, name: str, sinks: Sequence[str]) -> None:
+    def add(self, name: str, sinks: Sequence[str], quiet_s: float = math.inf) -> None:
+        """Put a stream on the board, or begin anew with one that is there. While it is live and
+        no frame came for `quiet_s` it shows as stalled."""
         with self._lock:
             self._streams[name] = StreamStatus(
                 name, "connecting", self._clock(), sinks=tuple(sinks)
             )
+            self._faults.pop(name, None)
+            self._came_s.pop(name, None)
+            self._quiet_s[name] = quiet_s
+
+    def remove(self, name: str) -> None:
+        """Forget a stream."""
+        with self._lock:
+            for table in (self._streams, self._faults, self._came_s, self._quiet_s):
+                table.pop(name, None)
+
+    def arrange(self, names: Sequence[str]) -> None:
+        """Show the streams in this order, and those that it does not name after them."""
+        with self._lock:
+            order = dict.fromkeys((*(n for n in names if n in self._streams), *self._streams))
+            self._streams = {name: self._streams[name] for name in order}
 
     def set_state(
         self, name: str, state: State, reason: Reason | None = None, error: str | None = None
     ) -> None:
         """Enter a state. The last error stays readable after recovery."""
         with self._lock:
-            was = self._streams[name]
-            since_s = was.since_s if was.state == state else self._clock()
-            faces = was.faces if state == "live" else ()
+            was = self._streams.get(name)
+            if was is None:
+                return
+            now_s = self._clock()
             self._streams[name] = replace(
                 was,
                 state=state,
-                since_s=since_s,
+                since_s=was.since_s if was.state == state else now_s,
                 reason=reason,
-                last_error=error or was.last_error,
-                faces=faces,
+                last_error=self._redact(error) if error else was.last_error,
+                last_error_s=now_s if error else was.last_error_s,
+                faces=was.faces if state == "live" else (),
                 fps=was.fps if state == "live" else 0.0,
             )
+            self._came_s[name] = self._monotonic()
+
+    def frame_came(self, name: str) -> None:
+        """The source gave a frame."""
+        with self._lock:
+            if name in self._streams:
+                self._came_s[name] = self._monotonic()
 
     def set_view(self, name: str, frames: int, fps: float, faces: Sequence[FaceView]) -> None:
         """What the newest frame showed, and how many frames there were so far."""
         with self._lock:
-            was = self._streams[name]
+            was = self._streams.get(name)
+            if was is None:
+                return
             self._streams[name] = replace(
                 was, frames=frames, fps=fps, faces=tuple(faces) if was.state == "live" else ()
             )
@@ -75,17 +121,26 @@ class Board:
     def set_fault(self, name: str, fault: str | None) -> None:
         """The source delivers but the stream fails on it, which shows as down; None ends that."""
         with self._lock:
-            if fault is None:
+            was = self._streams.get(name)
+            if fault is None or was is None:
                 self._faults.pop(name, None)
                 return
-            since_s = self._faults[name][1] if name in self._faults else self._clock()
-            self._faults[name] = fault, since_s
-            self._streams[name] = replace(self._streams[name], last_error=fault)
+            now_s, text = self._clock(), self._redact(fault)
+            since_s = self._faults[name][1] if name in self._faults else now_s
+            self._faults[name] = text, since_s
+            self._streams[name] = replace(was, last_error=text, last_error_s=now_s)
 
     def is_live(self, name: str) -> bool:
-        """Whether the stream's source delivers."""
+        """Whether the stream's source delivers, whatever the stream makes of it."""
         with self._lock:
-            return self._streams[name].state == "live"
+            stream = self._streams.get(name)
+            return stream is not None and stream.state == "live" and not self._quiet_for_s(name)
+
+    def stream(self, name: str) -> StreamStatus | None:
+        """What is shown of one stream."""
+        with self._lock:
+            stream = self._streams.get(name)
+            return None if stream is None else self._shown(stream)
 
     def streams(self) -> list[StreamStatus]:
         """A snapshot, in the order of the configuration."""
@@ -93,9 +148,25 @@ class Board:
             return [self._shown(stream) for stream in self._streams.values()]
 
     def _shown(self, stream: StreamStatus) -> StreamStatus:
-        if stream.state != "live" or stream.name not in self._faults:
+        if stream.state != "live":
             return stream
-        since_s = self._faults[stream.name][1]
-        return replace(
-            stream, state="down", since_s=since_s, reason=Reason.INTERNAL, faces=(), fps=0.0
-        )
+        if quiet_s := self._quiet_for_s(stream.name):
+            return replace(
+                stream,
+                state="stalled",
+                since_s=self._clock() - quiet_s,
+                reason=Reason.STALLED,
+                faces=(),
+                fps=0.0,
+            )
+        if stream.name in self._faults:
+            since_s = self._faults[stream.name][1]
+            return replace(
+                stream, state="down", since_s=since_s, reason=Reason.INTERNAL, faces=(), fps=0.0
+            )
+        return stream
+
+    def _quiet_for_s(self, name: str) -> float:
+        """Seconds since the last frame where that is too long, else 0."""
+        quiet_s = self._monotonic() - self._came_s.get(name, math.inf)
+        return quiet_s if quiet_s > self._quiet_s.get(name, math.inf) else 0.0

@@ -84,7 +84,7 @@ class Stream:
     ) -> None:
         self.name = name
         self.error: Exception | None = None
-        self._settings = settings
+        self._settings = self._wanted = settings
         self._mailbox = mailbox
         self._make_detector = make_detector
         self._batcher = batcher
@@ -115,6 +115,10 @@ class Stream:
     def start(self) -> None:
         self._thread.start()
 
+    def adopt(self, settings: Settings) -> None:
+        """Follow other settings from the next frame on; tracks stay. From any thread."""
+        self._wanted = settings
+
     def join(self, timeout_s: float | None = None) -> None:
         self._thread.join(timeout_s)
 
@@ -131,7 +135,7 @@ class Stream:
                     self.run_once()
                     return
                 except Exception as error:  # noqa: BLE001 - one stream stops no other
-                    if self._once:
+                    if self._once or self._stop.is_set():
                         self.error = error
                         return
                     if time.monotonic() - began_s >= GOOD_AFTER_S:
@@ -171,6 +175,8 @@ class Stream:
 
     def _give(self, frame: Frame, detector: Detector, tracker: Tracker) -> None:
         """Take one frame through all steps and hand it out."""
+        if self._settings is not self._wanted:
+            self._follow(self._wanted, tracker)
         try:
             output = self.step(frame, detector, tracker)
         except Exception:
@@ -179,11 +185,16 @@ class Stream:
         if self._failing:
             self._failing = False
             self._board.set_fault(self.name, None)
-            self._metrics.stream_up.labels(self.name).set(self._board.is_live(self.name))
         for writer in self._writers:
             writer.put(output)
         for reading in output.readings:
             self._publish(reading)
+
+    def _follow(self, settings: Settings, tracker: Tracker) -> None:
+        self._settings = settings
+        self._look = SmallLook(settings.detector.long_side_px)
+        self._overlay = Overlay(settings.overlay)
+        tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
 
     def _idle(self) -> None:
         """No frame came: of a source that is down no face is in view."""
@@ -209,7 +220,6 @@ class Stream:
         )
         self._failing = True
         self._board.set_fault(self.name, text)
-        self._metrics.stream_up.labels(self.name).set(0)
         self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
 
     def _pause(self) -> None:

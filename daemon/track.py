@@ -108,6 +108,13 @@ class Tracker:
             self._next_id += 1
         return [track for track in self._tracks.values() if track.seen_s == now_s]
 
+    def follow(self, max_missing_s: float, half_life_s: float) -> None:
+        """Go on with other limits; the tracks and their averages stay."""
+        self._max_missing_s = max_missing_s
+        self._half_life_s = half_life_s
+        for track in self._tracks.values():
+            track.smoother.half_life_s = half_life_s
+
     def get(self, track_id: int) -> Track | None:
         """The track of that id, unless it has ended."""
         return self._tracks.get(track_id)

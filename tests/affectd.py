@@ -52,7 +52,7 @@ class Daemon:
 
     def __init__(self, folder: Path, text: str, **env: str) -> None:
         self.config = folder / "affectd.toml"
-        self.config.write_text(f'[daemon]\nlisten = "127.0.0.1:0"\n{text}')
+        self.configure(text)
         self.log_path = folder / "affectd.log"
         self._folder = folder
         self._env = environment(**env)
@@ -71,6 +71,10 @@ class Daemon:
         self.url = self.log.partition("the page is at ")[2].split()[0].rstrip("/")
         return self
 
+    def configure(self, text: str) -> None:
+        """Write the configuration; SIGHUP makes a running program read it."""
+        self.config.write_text(f'[daemon]\nlisten = "127.0.0.1:0"\n{text}')
+
     @property
     def log(self) -> str:
         return self.log_path.read_text()
@@ -82,8 +86,8 @@ class Daemon:
             assert time.monotonic() < end_s, f"waited {timeout_s} s for {what}:\n{self.log}"
             time.sleep(0.1)  # a process of its own gives no event to wait on
 
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=30.0)
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=headers, timeout=30.0)
 
     def stream(self, name: str) -> dict[str, object]:
         """The stream's state from /api/streams."""

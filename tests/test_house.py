@@ -99,6 +99,10 @@ def test_nothing_is_left_for_later() -> None:
 METRICS = {
     "affectd_build_info": ("info", ()),
     "affectd_stream_up": ("gauge", ("stream",)),
+    "affectd_stream_state": ("gauge", ("stream", "state")),
+    "affectd_stream_state_since_timestamp_seconds": ("gauge", ("stream",)),
+    "affectd_config_last_reload_successful": ("gauge", ()),
+    "affectd_config_last_reload_success_timestamp_seconds": ("gauge", ()),
     "affectd_stream_last_frame_timestamp_seconds": ("gauge", ("stream",)),
     "affectd_frames_total": ("counter", ("stream",)),
     "affectd_frames_dropped_total": ("counter", ("stream", "stage", "reason")),

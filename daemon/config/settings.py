@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
@@ -36,6 +37,7 @@ class DaemonSettings(_Table):
     listen: str = "127.0.0.1:9464"
     token: SecretStr = SecretStr("")
     allow_anonymous: bool = False
+    allowed_hosts: tuple[HostName, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("listen")

@@ -113,6 +113,11 @@ class Writer:
             return False
         return True
 
+    def join(self) -> None:
+        """After `close`: wait, however long, until the thread has ended."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
     def _run(self) -> None:
         while True:
             last_try = self._closing or not self._retry

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from hashlib import sha256
+from ipaddress import ip_address
+from socket import gethostname
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -27,25 +30,86 @@ _HEADERS = {
 }
 
 
-class Access:
-    """Middleware: answers what must not pass, and adds the security headers to everything else.
+class Guard:
+    """Decides on each request. `follow` changes the rules while the server runs.
 
-    On loopback only our own names are accepted as Host, so that no web site can point a name of
-    its own at this machine and read the cameras through the visitor's browser. With a token,
-    every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the cookie
-    that opening `/?token=…` sets. The cookie holds a digest of the token, not the token.
+    Names: a web site may point a name of its own at this machine and read the cameras through a
+    visitor's browser (DNS rebinding). On loopback, and wherever no token is asked for, only our
+    own names are therefore accepted as Host, and those of `allowed_hosts`.
+
+    Token: every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the
+    cookie that opening `/?token=…` sets. The cookie holds a digest of the token, not the token.
     """
 
-    def __init__(self, app: ASGIApp, settings: DaemonSettings) -> None:
-        self._app = app
+    def __init__(self, settings: DaemonSettings) -> None:
         self._host = settings.host
-        self._token = settings.token.get_secret_value().encode()
-        self._cookie = hmac.new(self._token, b"affectd page", sha256).hexdigest().encode()
-        self._is_loopback = _is_loopback(settings.host)
+        self._is_loopback = is_loopback(settings.host)
+        self.follow(settings)
+
+    def follow(self, settings: DaemonSettings) -> None:
+        """Go by the token and the names of `settings` from the next request on; its address is
+        that of the server as long as that runs."""
+        token = settings.token.get_secret_value().encode()
         # Without a token, on loopback, no other site may embed the pictures.
-        embeddable = bool(self._token) or not self._is_loopback
-        policy = "cross-origin" if embeddable else "same-site"
-        self._headers = {**_HEADERS, "Cross-Origin-Resource-Policy": policy}
+        policy = "cross-origin" if token or not self._is_loopback else "same-site"
+        # In one step: requests are answered on another thread.
+        self._rules = _Rules(
+            token=token,
+            cookie=hmac.new(token, b"affectd page", sha256).hexdigest().encode(),
+            names=frozenset(map(str.lower, settings.allowed_hosts)),
+            headers={**_HEADERS, "Cross-Origin-Resource-Policy": policy},
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every answer carries."""
+        return self._rules.headers
+
+    def answer(self, request: Request) -> Response | None:
+        """The response that settles the request here, or None to let it pass."""
+        rules, path = self._rules, request.scope["path"]
+        if not self._is_own_name(request.headers.get("host", ""), rules):
+            reason = (
+                "unknown Host; accepted are localhost, 127.0.0.1, [::1], the host of "
+                "daemon.listen and those of daemon.allowed_hosts"
+            )
+            return JSONResponse({"error": reason}, 403)
+        if not rules.token or path in OPEN_PATHS:
+            return None
+        if _has_query_token(request, rules):
+            return _sign_in(request, rules) if path == "/" else None
+        if _has_bearer(request, rules) or _has_cookie(request, rules):
+            return None
+        reason = "a token is needed: Authorization: Bearer TOKEN, or open /?token=TOKEN"
+        return JSONResponse({"error": reason}, 401, {"WWW-Authenticate": "Bearer"})
+
+    def _is_own_name(self, host: str, rules: _Rules) -> bool:
+        # Programs may leave Host out; browsers never do.
+        if not host or (rules.token and not self._is_loopback):
+            return True
+        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.split(":")[0]
+        name = name.lower()
+        if is_loopback(name) or name == self._host or name in rules.names:
+            return True
+        # Nobody else can make a browser call this machine by its number or its own name.
+        return not self._is_loopback and (_is_number(name) or name == gethostname().lower())
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    token: bytes
+    cookie: bytes
+    names: frozenset[str]
+    headers: dict[str, str]
+
+
+class Access:
+    """Middleware: answers what the guard does not let pass, and adds the security headers to
+    everything."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,57 +118,51 @@ class Access:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._headers)
+                MutableHeaders(scope=message).update(self._guard.headers)
             await send(message)
 
-        answer = self._answer(Request(scope))
+        answer = self._guard.answer(Request(scope))
         await (answer or self._app)(scope, receive, send_with_headers)
 
-    def _answer(self, request: Request) -> Response | None:
-        """The response that settles the request here, or None to let it pass."""
-        if self._is_loopback and not self._is_own_name(request.headers.get("host", "")):
-            reason = "unknown Host; accepted are localhost, 127.0.0.1, [::1] and daemon.listen's"
-            return JSONResponse({"error": reason}, 403)
-        if not self._token or request.url.path in OPEN_PATHS:
-            return None
-        if self._has_query_token(request):
-            return self._sign_in(request) if request.url.path == "/" else None
-        if self._has_bearer(request) or self._has_cookie(request):
-            return None
-        reason = "a token is needed: Authorization: Bearer TOKEN, or open /?token=TOKEN"
-        return JSONResponse({"error": reason}, 401, {"WWW-Authenticate": "Bearer"})
 
-    def _is_own_name(self, host: str) -> bool:
-        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.split(":")[0]
-        # Programs may leave Host out; browsers never do.
-        return not host or _is_loopback(name.lower()) or name == self._host
-
-    def _has_query_token(self, request: Request) -> bool:
-        return hmac.compare_digest(request.query_params.get("token", "").encode(), self._token)
-
-    def _has_bearer(self, request: Request) -> bool:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        sent = token.strip().encode("latin-1")  # The bytes as they came.
-        return scheme.lower() == "bearer" and hmac.compare_digest(sent, self._token)
-
-    def _has_cookie(self, request: Request) -> bool:
-        return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self._cookie)
-
-    def _sign_in(self, request: Request) -> Response:
-        """Keep the token out of the address bar and the history from here on."""
-        response = RedirectResponse("/", 303)
-        response.set_cookie(
-            COOKIE,
-            self._cookie.decode(),
-            max_age=_MONTH_S,
-            httponly=True,
-            samesite="lax",
-            secure=request.url.scheme == "https",
-        )
-        return response
+def _has_query_token(request: Request, rules: _Rules) -> bool:
+    return hmac.compare_digest(request.query_params.get("token", "").encode(), rules.token)
 
 
-def _is_loopback(host: str) -> bool:
+def _has_bearer(request: Request, rules: _Rules) -> bool:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    sent = token.strip().encode("latin-1")  # The bytes as they came.
+    return scheme.lower() == "bearer" and hmac.compare_digest(sent, rules.token)
+
+
+def _has_cookie(request: Request, rules: _Rules) -> bool:
+    return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), rules.cookie)
+
+
+def _sign_in(request: Request, rules: _Rules) -> Response:
+    """Keep the token out of the address bar and the history from here on."""
+    response = RedirectResponse("/", 303)
+    response.set_cookie(
+        COOKIE,
+        rules.cookie.decode(),
+        max_age=_MONTH_S,
+        httponly=True,
+        samesite="lax",
+        secure=request.scope["scheme"] == "https",
+    )
+    return response
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be this machine."""
     parts = host.split(".")
     dotted = len(parts) == 4 and all(part.isdecimal() for part in parts)
     return host in ("localhost", "::1") or (dotted and parts[0] == "127")
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

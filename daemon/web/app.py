@@ -24,7 +24,7 @@ from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.reading import FaceView, Reading
 from daemon.status import Board, StreamStatus
-from daemon.web.access import Access
+from daemon.web.access import Access, Guard
 from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
 
 PAGE = Path(__file__).parent / "page"
@@ -55,6 +55,7 @@ def make_app(
     reload may change it. At most `max_readers` read pictures at once, and as many events.
     """
     closing = asyncio.Event()
+    guard = Guard(settings)
     web = _Web(
         board=board,
         metrics=metrics,
@@ -68,10 +69,12 @@ def make_app(
     )
     app = Starlette(
         routes=web.routes(),
-        middleware=[Middleware(Access, settings=settings)],
+        middleware=[Middleware(Access, guard=guard)],
         exception_handlers={HTTPException: _error},
     )
     app.state.closing = closing
+    app.state.guard = guard
+    app.state.readers = (web.picture_readers, web.event_readers)
     app.state.health = health
     return app
 
@@ -205,5 +208,5 @@ async def _error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = error.detail
     if detail == "Not Found":  # Starlette's own: no route fits.
-        detail = f"nothing is at {request.url.path}"
+        detail = f"nothing is at {request.scope['path']}"
     return JSONResponse({"error": detail}, error.status_code, error.headers)

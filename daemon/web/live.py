@@ -30,7 +30,13 @@ class Readers:
     def __init__(self, limit: int, closing: asyncio.Event) -> None:
         self.limit = limit
         self.closing = closing
+        self.leaving = asyncio.Event()
         self.count = 0
+
+    def send_away(self) -> None:
+        """End those that read now; they may come again, and are asked for the token then."""
+        self.leaving.set()
+        self.leaving = asyncio.Event()
 
     def response(self, media_type: str, body: Body) -> Response:
         return LiveResponse(self, media_type, body)
@@ -83,6 +89,7 @@ class LiveResponse(Response):
             body,
             asyncio.ensure_future(until_left()),
             asyncio.ensure_future(self._readers.closing.wait()),
+            asyncio.ensure_future(self._readers.leaving.wait()),
         }
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -10,6 +10,7 @@ import threading
 import uvicorn
 from starlette.applications import Starlette
 
+from daemon.config.settings import DaemonSettings
 from daemon.errors import AffectdError, ConfigError
 from daemon.health import Loop
 
@@ -77,6 +78,14 @@ class WebServer:
         if not self._server.started:
             raise AffectdError(f"the web server did not start at {self.url}")
 
+    def follow(self, settings: DaemonSettings) -> None:
+        """Go by another token and other names, and let those who read now show theirs."""
+        if self._server is None:
+            return
+        self._app.state.guard.follow(settings)
+        for readers in self._app.state.readers:
+            self._server.loop.call_soon_threadsafe(readers.send_away)
+
     def stop(self, timeout_s: float) -> None:
         """Let every reader go and end the thread. Safe to call twice."""
         if self._server is None or self._thread is None:
@@ -106,6 +115,7 @@ class _Server(uvicorn.Server):
             self.is_settled.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.is_settled.set()
 

@@ -1,0 +1,189 @@
+"""All streams that run: started, replaced and ended one by one, without touching the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from daemon.config.settings import HlsSink, MjpegSink, Settings, StreamSettings
+from daemon.feed import JpegFeed
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.models import Models
+from daemon.pipeline import Pipeline
+from daemon.playlist import Playlist
+from daemon.reading import Reading
+from daemon.sinks.make import sink_labels
+from daemon.status import Board
+
+TICK_S = 0.05
+
+
+class Fleet:
+    """The pipelines by the name of their stream. Belongs to the main thread.
+
+    `jpegs` holds a feed for each stream with an mjpeg sink, `playlists` a playlist for each with
+    an hls sink; the web server reads them as they are.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        *,
+        metrics: Metrics,
+        board: Board,
+        health: Health,
+        jpegs: dict[str, JpegFeed],
+        playlists: dict[str, Playlist],
+        publish: Callable[[Reading], None],
+    ) -> None:
+        self._models = models
+        self._metrics = metrics
+        self._board = board
+        self._health = health
+        self._jpegs = jpegs
+        self._playlists = playlists
+        self._publish = publish
+        self._lock = threading.Lock()  # Held while series come or go.
+        self._wanted: dict[str, list[str]] = {}  # The streams that are to be, and their sinks.
+        self._pipelines: dict[str, Pipeline] = {}
+        self._leaving: list[_Leaving] = []
+
+    def start(self, streams: Sequence[StreamSettings], settings: Settings) -> None:
+        """Start streams that do not run yet."""
+        for stream in streams:
+            with self._lock:
+                self._wanted[stream.name] = sink_labels(stream.sink)
+                pipeline = Pipeline(
+                    stream,
+                    settings,
+                    self._models,
+                    metrics=self._metrics,
+                    board=self._board,
+                    health=self._health,
+                    stop=threading.Event(),
+                    jpegs=self._feed(stream),
+                    playlist=self._playlist(stream),
+                    publish=self._publish,
+                )
+                self._pipelines[stream.name] = pipeline
+            pipeline.start()
+
+    def adopt(self, settings: Settings) -> None:
+        """Let every stream follow `settings` from its next frame on."""
+        for pipeline in self._pipelines.values():
+            pipeline.stream.adopt(settings)
+
+    def replace(
+        self,
+        ending: Sequence[str],
+        starting: Sequence[StreamSettings],
+        settings: Settings,
+        *,
+        is_over: Callable[[], bool],
+    ) -> None:
+        """End the streams named `ending` and start those of `starting`, of which one that has a
+        predecessor waits until that has closed its files. Those that only end leave no series.
+
+        Returns early, with streams missing, once `is_over()`: everything is about to end.
+        """
+        with self._lock:
+            for name in ending:
+                del self._wanted[name]
+            self._wanted |= {stream.name: sink_labels(stream.sink) for stream in starting}
+        leaving = {name: self._leave(name) for name in ending}
+        waiting = list(starting)
+        while (waiting or not all(one.is_closed for one in leaving.values())) and not is_over():
+            ready = [s for s in waiting if s.name not in leaving or leaving[s.name].is_closed]
+            waiting = [stream for stream in waiting if stream not in ready]
+            self.start(ready, settings)
+            if not ready:
+                next(one for one in leaving.values() if not one.is_closed).wait(TICK_S)
+        for name, gone in leaving.items():
+            if name not in self._wanted:
+                self._drop_feed(name)
+                self._playlists.pop(name, None)
+                self._board.remove(name)
+            self._sweep(gone.pipeline)
+        self._board.arrange([stream.name for stream in settings.stream])
+
+    def close(self) -> None:
+        """End all streams at once, so that the slowest decides how long it takes, not their sum;
+        those whose end has begun already are waited for too."""
+        for pipeline in self._pipelines.values():
+            pipeline.stop.set()
+        for name in list(self._pipelines):
+            self._leave(name)
+        for leaving in self._leaving:
+            leaving.wait()
+
+    def _feed(self, stream: StreamSettings) -> JpegFeed:
+        """The feed of the stream's pictures, the same after a reload: its readers stay."""
+        if any(isinstance(sink, MjpegSink) for sink in stream.sink):
+            return self._jpegs.setdefault(stream.name, JpegFeed())
+        self._drop_feed(stream.name)
+        return JpegFeed()
+
+    def _playlist(self, stream: StreamSettings) -> Playlist | None:
+        """The stream's playlist, the same after a reload: its numbers go on."""
+        if any(isinstance(sink, HlsSink) for sink in stream.sink):
+            return self._playlists.setdefault(stream.name, Playlist())
+        self._playlists.pop(stream.name, None)
+        return None
+
+    def _drop_feed(self, name: str) -> None:
+        feed = self._jpegs.pop(name, None)
+        if feed is not None:
+            feed.close()
+
+    def _leave(self, name: str) -> _Leaving:
+        self._leaving = [one for one in self._leaving if not one.has_ended]
+        pipeline = self._pipelines.pop(name)
+        leaving = _Leaving(pipeline, lambda: self._sweep(pipeline))
+        self._leaving.append(leaving)
+        return leaving
+
+    def _sweep(self, gone: Pipeline) -> None:
+        """Remove what an ended pipeline counted and no other will; once more when the last of
+        its threads has come back, which may have counted on."""
+        with self._lock:
+            if gone.name not in self._wanted:
+                self._metrics.remove_stream(gone.name)
+                return
+            for sink in set(gone.sinks).difference(self._wanted[gone.name]):
+                self._metrics.remove_sink(gone.name, sink)
+
+
+class _Leaving:
+    """A pipeline on its way out, on a thread of its own: closed within seconds, and ended when
+    the last of its threads has come back from whatever it hangs in."""
+
+    def __init__(self, pipeline: Pipeline, ended: Callable[[], None]) -> None:
+        self.pipeline = pipeline
+        self._ended = ended
+        self._closed = threading.Event()
+        pipeline.stop.set()
+        # A daemon thread: the process does not wait for what hangs.
+        self._thread = threading.Thread(
+            target=self._run, name=f"close {pipeline.name}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        self._closed.wait(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            self.pipeline.close()
+        finally:
+            self._closed.set()
+        self.pipeline.join()
+        self._ended()

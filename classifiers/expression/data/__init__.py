@@ -1,122 +1,111 @@
-"""FER2013 (Goodfellow et al. 2013, arXiv:1307.0414), as folders or as a tar archive of them."""
+"""FER2013 (Goodfellow et al. 2013, arXiv:1307.0414) in any of its layouts; see docs/data.md."""
 
 from __future__ import annotations
 
 import hashlib
-import lzma
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, get_args
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from classifiers.errors import DataError
 from classifiers.expression import LABELS
+from classifiers.expression.data.faces import FACE_PX, USAGES, Faces, Usage
+from classifiers.expression.data.folders import TOPS, read_folder, read_tar
+from classifiers.expression.data.kaggle import read_csv
 
-FACE_PX = 48
+__all__ = ["FACE_PX", "FER2013", "SPLITS", "Faces", "Split", "fingerprint", "load", "read"]
+
 HOLDOUT_BYTES = 13  # of 256: about 5 % of Training
 
 Split = Literal["train", "holdout", "public", "private"]
-_PLACES: dict[Split, tuple[str, str]] = {
-    "train": ("train", "Training_"),
-    "holdout": ("train", "Training_"),
-    "public": ("test", "PublicTest_"),
-    "private": ("test", "PrivateTest_"),
+SPLITS: tuple[Split, ...] = get_args(Split)
+_USAGE: dict[Split, Usage] = {
+    "train": "Training",
+    "holdout": "Training",
+    "public": "PublicTest",
+    "private": "PrivateTest",
 }
 
 
 @dataclass(frozen=True)
-class Faces:
-    """A split in memory.
+class FER2013:
+    """The data set in memory, read once; `usages` holds all that was asked for, as it was found."""
 
-    images: uint8 [N, 48, 48] grey; labels: int64 [N], indices into LABELS; files: N names.
-    """
+    source: Path
+    usages: dict[Usage, Faces]
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    files: tuple[str, ...]
+    def split(self, split: Split) -> Faces:
+        """One split, in canonical order.
 
-    def digests(self) -> list[bytes]:
-        """SHA-256 of each image's pixels: equal for copies, whatever their file is called."""
-        return [hashlib.sha256(image.tobytes()).digest() for image in self.images]
-
-    def keep(self, mask: NDArray[np.bool_]) -> Faces:
-        """The faces where mask, bool [N], is true."""
-        files = tuple(name for name, kept in zip(self.files, mask, strict=True) if kept)
-        return Faces(self.images[mask], self.labels[mask], files)
-
-
-def load(source: Path, split: Split) -> Faces:
-    """Read one split, in the order of file names.
-
-    `train` and `holdout` part FER2013's Training by the first byte of each image's hash, so
-    that copies of one picture never stand on both sides; blank images are left out of both.
-    Raises DataError when the folder or archive is missing, lacks a class, or holds a file
-    that is no 48x48 image.
-    """
-    top, prefix = _PLACES[split]
-    found = sorted(
-        (name, label, content)
-        for name, label, content in _members(source, top)
-        if PurePosixPath(name).name.startswith(prefix)
-    )
-    missing = set(LABELS) - {label for _, label, _ in found}
-    if missing:
-        raise DataError(
-            f"{source}: no {prefix}* images in {top}/ for {', '.join(sorted(missing))}; "
-            f"accepted is {top}/<class>/{prefix}*.jpg for the classes {', '.join(LABELS)}"
+        `train` and `holdout` part Training by the first byte of each image's hash, so that
+        copies of one picture never stand on both sides. Both leave out images of one grey, and all
+        but the first of those that share pixels and label. Copies with differing labels stay:
+        people disagree about them. `public` and `private` are whole, for figures that compare.
+        Raises DataError when a class has no image.
+        """
+        usage = _USAGE[split]
+        faces = self._usage(usage)
+        if usage != "Training":
+            return faces
+        digests = faces.digests()
+        mine = np.array([(d[0] < HOLDOUT_BYTES) == (split == "holdout") for d in digests])
+        blank = faces.images.max(axis=(1, 2)) == faces.images.min(axis=(1, 2))
+        keys = list(zip(digests, faces.labels.tolist(), strict=True))
+        again = np.array([False] + [key == before for before, key in pairwise(keys)])
+        kept = faces.keep(mine & ~blank & ~again)
+        if not kept.files:
+            raise DataError(
+                f"{self.source}: no image falls into {split}; accepted is a larger data set"
+            )
+        return replace(
+            kept,
+            # A file without pixels has no hash that would place it: told once, with `train`.
+            skipped=faces.skipped if split == "train" else (),
+            copies=int((mine & ~blank & again).sum()),
+            blank=int((mine & blank).sum()),
         )
-    images = np.stack([_decode(source, name, content) for name, _, content in found])
-    labels = np.array([LABELS.index(label) for _, label, _ in found], dtype=np.int64)
-    faces = Faces(images, labels, tuple(name for name, _, _ in found))
-    if top != "train":
+
+    def fingerprint(self) -> str:
+        """SHA-256 over labels and pixels of Training: the same for every layout of one data set."""
+        faces = self._usage("Training")
+        total = hashlib.sha256(faces.labels.astype(np.uint8).tobytes())
+        total.update(faces.images.tobytes())
+        return total.hexdigest()
+
+    def _usage(self, usage: Usage) -> Faces:
+        faces = self.usages[usage]
+        missing = [label for i, label in enumerate(LABELS) if not (faces.labels == i).any()]
+        if missing:
+            raise DataError(
+                f"{self.source}: no {usage} images for {', '.join(missing)}; accepted are "
+                f"{TOPS[usage]}/<class>/{usage}_*.jpg for the classes {', '.join(LABELS)}, "
+                f"or a CSV with rows of them"
+            )
         return faces
-    held = np.array([digest[0] < HOLDOUT_BYTES for digest in faces.digests()])
-    blank = images.reshape(len(images), -1).std(axis=1) < 1.0
-    kept = faces.keep((held if split == "holdout" else ~held) & ~blank)
-    if not kept.files:
-        raise DataError(f"{source}: no image falls into {split}; accepted is a larger data set")
-    return kept
+
+
+def read(source: Path, strict: bool = False, usages: Collection[Usage] = USAGES) -> FER2013:
+    """Read a folder or tar archive of images or of fer2013.csv, or a CSV, once for all splits.
+
+    A file that is no 48x48 image is skipped and named in `Faces.skipped`, or if `strict` is a
+    DataError. Raises DataError when the source is missing or unreadable, naming a CSV's line.
+    """
+    if source.is_dir():
+        return FER2013(source, read_folder(source, usages, strict))
+    if source.suffix == ".csv":
+        return FER2013(source, read_csv(source, usages))
+    return FER2013(source, read_tar(source, usages, strict))
+
+
+def load(source: Path, split: Split, strict: bool = False) -> Faces:
+    """Read one split alone; where several are needed, `read` goes through the source once."""
+    return read(source, strict, {_USAGE[split]}).split(split)
 
 
 def fingerprint(source: Path) -> str:
-    """SHA-256 over names and pixels of Training: what a record calls the data set's hash."""
-    total = hashlib.sha256()
-    for split in ("train", "holdout"):
-        faces = load(source, split)
-        for name, digest in zip(faces.files, faces.digests(), strict=True):
-            total.update(name.encode() + digest)
-    return total.hexdigest()
-
-
-def _members(source: Path, top: str) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (name, class, content) of the images under `top`, from a folder or a tar archive."""
-    if source.is_dir():
-        for path in (source / top).glob("*/*.jpg"):
-            yield path.relative_to(source).as_posix(), path.parent.name, path.read_bytes()
-        return
-    try:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                parts = PurePosixPath(member.name).parts
-                if member.isfile() and len(parts) == 3 and parts[0] == top:
-                    content = archive.extractfile(member)
-                    assert content is not None  # isfile() says so
-                    yield "/".join(parts), parts[1], content.read()
-    except FileNotFoundError:
-        raise DataError(f"{source}: no such folder or tar archive of FER2013") from None
-    except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
-        raise DataError(f"{source}: not a folder or a tar archive of FER2013: {error}") from error
-
-
-def _decode(source: Path, name: str, content: bytes) -> NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if image is None or image.shape != (FACE_PX, FACE_PX):
-        shape = "no image" if image is None else f"{image.shape[1]}x{image.shape[0]}"
-        raise DataError(f"{source}: {name} is {shape}; accepted are {FACE_PX}x{FACE_PX} images")
-    grey: NDArray[np.uint8] = image
-    return grey
+    """`FER2013.fingerprint` of a source that is not read yet."""
+    return read(source, usages={"Training"}).fingerprint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -38,12 +39,8 @@ class Faces:
 
     def keep(self, mask: NDArray[np.bool_]) -> Faces:
         """The faces where mask, bool [N], is true."""
-        return self.take(np.flatnonzero(mask))
-
-    def take(self, order: NDArray[np.int64]) -> Faces:
-        """The faces at these indices, in their order."""
-        files = tuple(self.files[index] for index in order)
-        return replace(self, images=self.images[order], labels=self.labels[order], files=files)
+        files = tuple(name for name, kept in zip(self.files, mask, strict=True) if kept)
+        return replace(self, images=self.images[mask], labels=self.labels[mask], files=files)
 
     def summary(self, name: str) -> str:
         """One line for users: how many images there are, and what was left out and why."""
@@ -62,21 +59,23 @@ class Faces:
 
 
 def gather(
-    images: list[NDArray[np.uint8]],
-    labels: list[int],
-    files: list[str],
-    skipped: list[str],
+    found: Iterable[tuple[NDArray[np.uint8], int, str]], skipped: tuple[str, ...] = ()
 ) -> Faces:
-    """Put faces into canonical order: by label, then by their pixels' hash, then by name.
+    """Put (image, label, file) into canonical order: by label, pixels' hash, then name.
 
     The same pictures come in the same order from every layout, and copies lie side by side.
     """
-    faces = Faces(
-        np.stack(images) if images else np.empty((0, FACE_PX, FACE_PX), np.uint8),
-        np.array(labels, np.int64),
-        tuple(files),
-        tuple(sorted(skipped)),
+    items = sorted(
+        (
+            (label, hashlib.sha256(image.tobytes()).digest(), file, image)
+            for image, label, file in found
+        ),
+        key=lambda item: item[:3],
     )
-    keys = list(zip(labels, faces.digests(), files, strict=True))
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return faces.take(np.array(order, np.int64))
+    images = [image for *_, image in items]
+    return Faces(
+        np.stack(images) if images else np.empty((0, FACE_PX, FACE_PX), np.uint8),
+        np.array([label for label, *_ in items], np.int64),
+        tuple(file for _, _, file, _ in items),
+        skipped,
+    )

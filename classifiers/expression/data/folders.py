@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lzma
 import tarfile
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -14,36 +14,94 @@ from numpy.typing import NDArray
 from classifiers.errors import DataError
 from classifiers.expression import LABELS
 from classifiers.expression.data.faces import FACE_PX, Faces, Usage, gather
-from classifiers.expression.data.kaggle import CSV, read_csv
+from classifiers.expression.data.kaggle import CSV, read_csv, read_rows
 
 TOPS: dict[Usage, str] = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 SUFFIXES = (".jpg", ".png")
 
 
-def read_folder(source: Path, usages: Container[Usage], strict: bool) -> dict[Usage, Faces]:
-    """Read a folder of images, or of Kaggle's CSV where that lies in it.
+def read_folder(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usage, Faces]:
+    """Read a folder of images, or Kaggle's CSV where that lies in it.
 
-    Raises DataError when it cannot be read, and for a bad image where `strict`.
+    Raises DataError when a file cannot be read, and for a bad image if `strict`.
     """
-    try:
-        if (source / CSV).is_file():
-            with (source / CSV).open("rb") as lines:
-                return read_csv(lines, f"{source / CSV}", usages)
-        return _decode_all(_in_folder(source, usages), f"{source}", strict)
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if (source / CSV).is_file():
+        return read_csv(source / CSV, usages)
+    pile = _Pile(source, usages, strict)
+    for top in sorted({TOPS[usage] for usage in usages}):
+        for path in (source / top).glob("*/*"):
+            name = PurePosixPath(path.relative_to(source).as_posix())
+            if usage := pile.usage(name):
+                try:
+                    pile.add(usage, name, path.read_bytes())
+                except OSError as error:
+                    raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return pile.faces()
 
 
-def read_tar(source: Path, usages: Container[Usage], strict: bool) -> dict[Usage, Faces]:
-    """The same for a tar archive, compressed or not, which is gone through once."""
+def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usage, Faces]:
+    """Read the same from a tar archive, compressed or not, going through it once.
+
+    Raises DataError when it is none, is cut short, and for a bad image if `strict`.
+    """
+    pile = _Pile(source, usages, strict)
     try:
-        with tarfile.open(source, "r|*") as archive:
-            return _decode_all(_in_tar(archive, usages), f"{source}", strict)
-    except _HoldsCsv as found:
-        return found.faces
+        with tarfile.open(source) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                usage = pile.usage(name)
+                if not member.isfile() or not (usage or name.name == CSV):
+                    continue
+                content = archive.extractfile(member)
+                assert content is not None  # isfile() says so
+                if not usage:
+                    return read_rows(content, f"{source}: {name}", usages)
+                pile.add(usage, name, content.read())
     except FileNotFoundError:
         raise DataError(
             f"{source}: no such file; accepted is FER2013 as a folder, a tar archive or a .csv"
         ) from None
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise DataError(f"{source}: not a folder or a tar archive of FER2013: {error}") from error
+    return pile.faces()
+
+
+class _Pile:
+    """Images as they come, sorted out by usage."""
+
+    def __init__(self, source: Path, usages: Collection[Usage], strict: bool) -> None:
+        self._source = source
+        self._strict = strict
+        self._found: dict[Usage, list[tuple[NDArray[np.uint8], int, str]]] = {u: [] for u in usages}
+        self._skipped: dict[Usage, list[str]] = {u: [] for u in usages}
+
+    def usage(self, name: PurePosixPath) -> Usage | None:
+        """What the image of this name is for; None if it is no image, or is not asked for."""
+        if len(name.parts) != 3 or name.suffix not in SUFFIXES:
+            return None
+        begin = name.name.partition("_")[0]
+        return next((u for u in self._found if u == begin and TOPS[u] == name.parts[0]), None)
+
+    def add(self, usage: Usage, name: PurePosixPath, content: bytes) -> None:
+        label = name.parts[1]
+        if label not in LABELS:
+            raise DataError(
+                f"{self._source}: {name} stands in no class; accepted are the folders "
+                f"{', '.join(LABELS)}"
+            )
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if image is not None and image.shape == (FACE_PX, FACE_PX):
+            self._found[usage].append((image, LABELS.index(label), str(name)))
+        elif self._strict:
+            shape = "no image" if image is None else f"{image.shape[1]}x{image.shape[0]}"
+            raise DataError(
+                f"{self._source}: {name} is {shape}; accepted are {FACE_PX}x{FACE_PX} images"
+            )
+        else:
+            self._skipped[usage].append(str(name))
+
+    def faces(self) -> dict[Usage, Faces]:
+        return {
+            usage: gather(found, tuple(sorted(self._skipped[usage])))
+            for usage, found in self._found.items()
+        }

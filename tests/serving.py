@@ -17,6 +17,7 @@ from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.feed import Feed, JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
+from daemon.playlist import Playlist
 from daemon.reading import FaceView, Quality, Reading
 from daemon.status import Board
 from daemon.web.app import MAX_READERS, make_app
@@ -63,6 +64,7 @@ class House:
         self.metrics = Metrics(CollectorRegistry())
         self.readings: Feed[Reading] = Feed(256)
         self.feeds: dict[str, JpegFeed] = {}
+        self.playlists: dict[str, Playlist] = {}
         for name in streams:
             self.feeds[name] = JpegFeed()
             self.board.add(name, ["mjpeg", "events"])
@@ -75,6 +77,7 @@ class House:
             self.readings,
             settings,
             "1.2.3",
+            playlists=self.playlists,
             max_readers=max_readers,
         )
         self.web = WebServer(app, settings.host, port, reader_timeout_s)

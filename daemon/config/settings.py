@@ -12,8 +12,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
+
 # Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
 COLOURS = {
     "angry": "#D55E00",
@@ -162,8 +162,6 @@ class MjpegSink(_Table):
     max_width_px: Annotated[int, Field(ge=64, le=7680)] = 960
 
 
-class EventsSink(_Table):
-    """A JSONL file that readings are appended to."""
 class HlsSink(_Table):
     """/streams/NAME/hls/index.m3u8"""
 
@@ -173,6 +171,8 @@ class HlsSink(_Table):
     segment_s: Annotated[float, Field(ge=1.0, le=10.0)] = 1.0
 
 
+class EventsSink(_Table):
+    """A JSONL file that readings are appended to."""
 
     kind: Literal["events"]
     path: Path
@@ -206,8 +206,6 @@ class StreamSettings(_Table):
             raise ValueError(f"scheme {scheme[1]}:// is unknown; accepted: {', '.join(accepted)}")
         return value
 
-
-class Settings(_Table):
     @field_validator("sink")
     @classmethod
     def _one_playlist(cls, value: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
@@ -215,6 +213,8 @@ class Settings(_Table):
             raise ValueError("two sinks are of kind hls; a stream has one playlist")
         return value
 
+
+class Settings(_Table):
     """The whole file."""
 
     daemon: DaemonSettings = DaemonSettings()

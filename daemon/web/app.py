@@ -22,9 +22,11 @@ from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.feed import Feed, JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
+from daemon.playlist import Playlist
 from daemon.reading import FaceView, Reading
 from daemon.status import Board, StreamStatus
 from daemon.web.access import Access, Guard
+from daemon.web.hls import Hls
 from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
 
 PAGE = Path(__file__).parent / "page"
@@ -46,13 +48,15 @@ def make_app(
     settings: DaemonSettings,
     version: str,
     *,
+    playlists: Mapping[str, Playlist] | None = None,
     colours: Mapping[str, str] = COLOURS,
     max_readers: int = MAX_READERS,
 ) -> Starlette:
     """The application that `WebServer` serves.
 
-    `jpeg_feeds` holds the streams that have an mjpeg sink; it is read at every request, so a
-    reload may change it. At most `max_readers` read pictures at once, and as many events.
+    `jpeg_feeds` holds the streams that have an mjpeg sink, `playlists` those with an hls sink; they
+    are read at every request, so a reload may change them. At most `max_readers` read pictures at
+    once, and as many events.
     """
     closing = asyncio.Event()
     guard = Guard(settings)
@@ -61,6 +65,7 @@ def make_app(
         metrics=metrics,
         health=health,
         jpeg_feeds=jpeg_feeds,
+        hls=Hls({} if playlists is None else playlists, closing),
         readings=readings,
         version=version,
         colours=colours,
@@ -87,6 +92,7 @@ class _Web:
     metrics: Metrics
     health: Health
     jpeg_feeds: Mapping[str, JpegFeed]
+    hls: Hls
     readings: Feed[Reading]
     version: str
     colours: Mapping[str, str]
@@ -102,6 +108,7 @@ class _Web:
             Route("/api/streams", self.streams),
             Route("/api/pictures", self.pictures),
             Route("/streams/{name}/mjpeg", self.mjpeg),
+            *self.hls.routes(),
             Route("/events", self.events),
         ]
 
@@ -142,6 +149,7 @@ class _Web:
             "faces": [_face(face) for face in stream.faces],
             "sinks": list(stream.sinks),
             "mjpeg": f"/streams/{stream.name}/mjpeg" if has_pictures else None,
+            "hls": self.hls.path(stream.name),
         }
 
     async def pictures(self, request: Request) -> Response:

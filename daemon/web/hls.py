@@ -1,0 +1,69 @@
+"""Playlists and segments over HTTP. They lie in memory: no address leads to a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from daemon.playlist import KEPT, Playlist
+
+PLAYLIST = "index.m3u8"
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+MEDIA_TYPE = "video/mp4"
+FIRST_SEGMENT_S = 8.0  # how long a reader waits for what is encoded only once it asks
+_POLL_S = 0.1
+
+
+class Hls:
+    """The answers below /streams/NAME/hls/. `playlists` is read at every request."""
+
+    def __init__(self, playlists: Mapping[str, Playlist], closing: asyncio.Event) -> None:
+        self._playlists = playlists
+        self._closing = closing
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(f"/streams/{{name}}/hls/{PLAYLIST}", self.playlist),
+            Route("/streams/{name}/hls/{file}", self.media),
+        ]
+
+    def path(self, name: str) -> str | None:
+        """Where the playlist of a stream is; None if it has no hls sink."""
+        return f"/streams/{name}/hls/{PLAYLIST}" if name in self._playlists else None
+
+    async def playlist(self, request: Request) -> Response:
+        playlist = self._of(request)
+        # Players ask for segments as the playlist writes them: whoever came with the token in the
+        # address has no other way to show it.
+        token = request.query_params.get("token")
+        query = f"?token={quote(token, safe='')}" if token else ""
+        end_s = asyncio.get_running_loop().time() + FIRST_SEGMENT_S
+        while (text := playlist.text(query)) is None:
+            if self._closing.is_set() or asyncio.get_running_loop().time() > end_s:
+                name = request.path_params["name"]
+                detail = f"stream {name!r} has no pictures to show yet; try again"
+                raise HTTPException(503, detail, {"Retry-After": "2"})
+            await asyncio.sleep(_POLL_S)
+        return Response(text, media_type=PLAYLIST_TYPE, headers={"Cache-Control": "no-store"})
+
+    async def media(self, request: Request) -> Response:
+        content = self._of(request).file(request.path_params["file"])
+        if content is None:
+            raise HTTPException(404, f"no segment of that name; the last {KEPT} are kept")
+        # No name is ever used twice.
+        headers = {"Cache-Control": "private, max-age=60, immutable"}
+        return Response(content, media_type=MEDIA_TYPE, headers=headers)
+
+    def _of(self, request: Request) -> Playlist:
+        name = request.path_params["name"]
+        playlist = self._playlists.get(name)
+        if playlist is None:
+            known = ", ".join(sorted(self._playlists)) or "none"
+            raise HTTPException(404, f"stream {name!r} has no hls sink; streams with one: {known}")
+        return playlist

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,30 +12,7 @@ import pytest
 
 from daemon.health import Health
 from daemon.notify import Notifier, Watchdog, watchdog_interval_s
-
-
-class Systemd:
-    """The listening end of $NOTIFY_SOCKET."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(address)
-        self._socket.settimeout(10.0)
-
-    def hears(self) -> str:
-        return self._socket.recv(4096).decode()
-
-    def hears_within(self, timeout_s: float) -> str | None:
-        self._socket.settimeout(timeout_s)
-        try:
-            return self.hears()
-        except TimeoutError:
-            return None
-        finally:
-            self._socket.settimeout(10.0)
-
-    def close(self) -> None:
-        self._socket.close()
+from tests.systemd.manager import Systemd
 
 
 @pytest.fixture(params=["file", "abstract"])
@@ -46,9 +22,8 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def systemd(address: str) -> Iterator[Systemd]:
-    listener = Systemd(address.replace("@", "\0", 1) if address.startswith("@") else address)
-    yield listener
-    listener.close()
+    with Systemd(address) as listener:
+        yield listener
 
 
 def test_every_message(systemd: Systemd, address: str) -> None:

@@ -1,0 +1,150 @@
+"""A pipeline that hangs gets no food for the watchdog: in one stream's thread, and as a program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from daemon.config.settings import Settings, StreamSettings
+from daemon.feed import JpegFeed
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.models import Models
+from daemon.notify import Notifier, Watchdog
+from daemon.pipeline import STREAM_LIMIT_S, Pipeline
+from daemon.status import Board
+from detectors.base import Detection, Detector
+from tests.affectd import Daemon
+from tests.daemon.streams import WAIT_S, until
+from tests.shared import needs_shared
+from tests.systemd.manager import Systemd
+
+pytestmark = needs_shared
+
+DEMO = "demo://lobby?faces=1&size=320x240&fps=10&seed=3"
+QUIET = """
+[expression]
+enabled = false
+
+[[stream]]
+name = "lobby"
+url = "demo://lobby?faces=1&size=160x120&fps=5"
+"""
+
+
+class Stuck:
+    """Looks twice and then hangs until it is let go, as a driver might. A fake in that, since no
+    real detector can be made to hang on demand."""
+
+    name = backend = "yunet"
+
+    def __init__(self) -> None:
+        self.entered, self.let_go = threading.Event(), threading.Event()
+        self._looks = 0
+
+    def make(self) -> Detector:
+        return self
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        self._looks += 1
+        if self._looks == 3:
+            self.entered.set()
+            assert self.let_go.wait(WAIT_S * 10)
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path) -> None:
+    """1. A stream runs and systemd is fed. 2. Its thread hangs in a detector, while its capture
+    and the watchdog's own thread go on: systemd is told which loop hangs, and gets no food.
+    3. The detector comes back, and so does the food."""
+    skipped_s = 0.0  # a minute is not waited for, but passed over
+    health = Health(lambda: time.monotonic() + skipped_s)
+    detector, stop = Stuck(), threading.Event()
+    stream = StreamSettings.model_validate({"name": "lobby", "url": DEMO}, strict=False)
+    metrics, board = Metrics(CollectorRegistry()), Board(time.time)
+    address = str(tmp_path / "notify")
+    pipeline = Pipeline(
+        stream,
+        Settings(stream=(stream,)),
+        Models(detector, None),  # type: ignore[arg-type]
+        metrics=metrics,
+        board=board,
+        health=health,
+        stop=stop,
+        jpegs=JpegFeed(),
+    )
+    watchdog = Watchdog(Notifier(address), health, stop, interval_s=0.05)
+    with Systemd(address) as systemd:
+        pipeline.start()
+        watchdog.start()
+        try:
+            assert detector.entered.wait(WAIT_S)
+            assert systemd.hears() == "WATCHDOG=1"
+            skipped_s = STREAM_LIMIT_S + 1.0
+            *_, last = systemd.hears_until("STATUS=hangs: ")
+            assert "stream lobby has not turned for 6" in last
+            frames = metrics.frames.labels("lobby")
+            seen = frames._value.get()
+            until(lambda: frames._value.get() > seen + 2)  # the camera goes on
+            assert health.is_alive()[1].startswith("stream lobby has not turned")
+            assert systemd.hears_within(0.5) is None
+            detector.let_go.set()
+            assert systemd.hears() == "WATCHDOG=1"
+        finally:
+            detector.let_go.set()
+            stop.set()
+            pipeline.close()
+            watchdog.join(5.0)
+
+
+def test_a_program_tells_systemd_of_its_start_its_progress_and_its_end(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with (
+        Systemd(address) as systemd,
+        Daemon(tmp_path, QUIET, NOTIFY_SOCKET=address, WATCHDOG_USEC="400000") as daemon,
+    ):
+        assert systemd.hears_until("READY=1") == ["READY=1"]
+        assert [systemd.hears() for _ in range(3)] == ["WATCHDOG=1"] * 3
+        daemon.process.send_signal(signal.SIGTERM)
+        *before, last = systemd.hears_until("STOPPING=1")
+        assert set(before) <= {"WATCHDOG=1"}
+        assert last == "STOPPING=1"
+        assert daemon.process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_a_program_that_hangs_is_not_fed_and_shows_where_when_systemd_ends_it(
+    tmp_path: Path,
+) -> None:
+    """1. One stream runs; the other one's thread hangs in the system call that opens a pipe
+    without a writer. 2. The food stops, although the program answers. 3. systemd would send
+    SIGABRT: the stacks of all threads are in the log, with the one that hangs."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    address = str(tmp_path / "notify")
+    text = QUIET + '[[stream]]\nname = "pipe"\nurl = "pipe.mp4"\nstall_timeout_s = 0.1\n'
+    with (
+        Systemd(address) as systemd,
+        Daemon(tmp_path, text, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000") as daemon,
+    ):
+        heard = systemd.hears_until("STATUS=hangs: ")
+        assert heard.count("WATCHDOG=1") > 10
+        assert "capture pipe has not turned" in heard[-1]
+        assert systemd.hears_within(3.0) is None
+        assert daemon.get("/livez").status_code == 503
+        assert daemon.stream("lobby")["state"] == "live"
+        daemon.process.send_signal(signal.SIGABRT)
+        assert daemon.process.wait(30) == -signal.SIGABRT
+        assert "not feeding systemd's watchdog: capture pipe" in daemon.log
+        assert "Fatal Python error: Aborted" in daemon.log
+        assert "daemon/sources/video.py" in daemon.log

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression.training.joint import FILE, JointRecipe, make
@@ -17,19 +17,34 @@ def train_joint(
     source: Path,
     out: Path,
     device: Literal["cpu", "cuda"],
+    strict: bool,
     commit: str,
     console: Console,
 ) -> None:
     """Make a joint with a progress bar, and print what each net had alone."""
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("loading", total=1.0)
 
         def report(share: float, text: str) -> None:
             bar.update(task, completed=share, description=text)
-            if not console.is_terminal:
-                console.print(f"{share:4.0%}  {text}")
 
-        tried = make(plan, source, out, device=device, commit=commit, report=report)
+        tried = make(
+            plan,
+            source,
+            out,
+            device=device,
+            strict=strict,
+            commit=commit,
+            note=console.print,
+            report=report,
+        )
     table = Table("net", "weight", "NLL, holdout", "correct, public", box=None, pad_edge=False)
     for one in tried:
         table.add_row(one.name, f"{one.weight:g}", f"{one.nll:.4f}", f"{one.accuracy:.2%}")

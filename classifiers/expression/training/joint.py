@@ -101,18 +101,25 @@ def make(
     out: Path,
     *,
     device: Literal["cpu", "cuda"] = "cpu",
+    strict: bool = False,
     commit: str = "",
+    note: Callable[[str], None] = lambda line: None,
     report: Callable[[float, str], None] = lambda share, text: None,
 ) -> list[Tried]:
     """Find the weights on the holdout of FER2013 at `source`; write a joint.json into `out`.
 
     Its nets are copied beside it; one whose weight is 0 is left out. `report` gets the share
-    that is done, 0..1, and what is done next. Returns the nets in the recipe's order, then the
-    joint. Raises DataError, and CheckpointError for a net that cannot be loaded.
+    that is done, 0..1, and what is being done; `note` is told what was read, and `strict` is
+    that of `data.read`. Returns the nets in the recipe's order, then the joint. Raises
+    DataError, and CheckpointError for a net that cannot be loaded.
     """
+    out.mkdir(parents=True, exist_ok=True)
     files = [locate_member(member, Path(), "") for member in recipe.members]
     nets = [ExpressionClassifier.load(file, device=device) for file in files]
-    held, public = data.load(source, "holdout"), data.load(source, "public")
+    fer = data.read(source, strict, {"Training", "PublicTest"})
+    held, public = fer.split("holdout"), fer.split("public")
+    note(held.summary("Holdout"))
+    note(public.summary("PublicTest"))
     splits = {"holdout": held, "public": public}
     guessed = _guess(nets, splits, report)
     alone = guessed["holdout", recipe.tta]
@@ -133,7 +140,7 @@ def make(
         unknown_below=0.4,
         split="holdout",
         data_set="FER2013",
-        data_sha256=data.fingerprint(source),
+        data_sha256=fer.fingerprint(),
         recipe=asdict(recipe),
         commit=commit,
         scores={
@@ -198,19 +205,23 @@ def _guess(
     report: Callable[[float, str], None],
 ) -> dict[tuple[str, TTA], NDArray[np.float32]]:
     """What all nets make of every split with every number of views, [M, N, 7] each."""
-    done = 0
+    read = 0
     total = len(nets) * sum(CROPS.values()) * sum(len(faces.files) for faces in splits.values())
     guessed = {}
     for split, faces in splits.items():
         for tta, crops in CROPS.items():
             parts = []
             for net in nets:
-                report(done / total, f"{net.name} reads {split}, {tta}")
                 net.tta = tta
-                parts.append(classify(net, faces))
-                done += crops * len(faces.files)
+                text = f"{net.name} reads {split}, {tta}"
+
+                def done(number: int, crops: int = crops, text: str = text) -> None:
+                    nonlocal read
+                    read += crops * number
+                    report(read / total, text)
+
+                parts.append(classify(net, faces, done=done))
             guessed[split, tta] = np.stack(parts)
-    report(1.0, "weighing")
     return guessed
 
 

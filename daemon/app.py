@@ -133,8 +133,7 @@ class _Daemon:
             log.error("the configuration stays as it was")
             self._note_reload(False)
         else:
-            for secret in loaded.secrets:
-                self._redactor.register(secret)
+            self._redactor.register(*loaded.secrets)
             changes = compare(self._started, self._settings, loaded.settings)
             for line in changes.lines():
                 log.info("%s", line)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from daemon.errors import AffectdError, ConfigError, Reason, SinkError, SourceError
+from daemon.redact import redact_text
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -251,4 +252,4 @@ def main() -> None:
 
 def _say(text: str) -> None:
     for line in text.splitlines():
-        err.print(f"affectd: {line}", style="red")
+        err.print(redact_text(f"affectd: {line}"), style="red")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterable
+from types import TracebackType
 
 from daemon.redact import Redactor
 
@@ -27,8 +29,7 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     Under systemd lines carry the journal's priority instead of a time, which it adds itself.
     """
     redactor = Redactor()
-    for secret in secrets:
-        redactor.register(secret)
+    redactor.register(*secrets)
     handler = logging.StreamHandler()
     if "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(_JournalFormatter("%(message)s"))
@@ -41,7 +42,10 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     set_level(level)
+    logging.captureWarnings(True)
     threading.excepthook = _log_dead_thread
+    sys.excepthook = _log_fault
+    sys.unraisablehook = _log_unraisable
     return redactor
 
 
@@ -50,8 +54,21 @@ def set_level(level: str) -> None:
     logging.getLogger("affectd").setLevel(level.upper())
 
 
+# What Python would print itself, past the handler and its redactor.
+
+
 def _log_dead_thread(died: threading.ExceptHookArgs) -> None:
-    """What Python would print itself, past the handler and its redactor."""
     name = died.thread.name if died.thread else "?"
     fault = died.exc_value or died.exc_type()
     log.critical("thread %s ended by a fault", name, exc_info=fault)
+
+
+def _log_fault(
+    kind: type[BaseException], fault: BaseException, trace: TracebackType | None
+) -> None:
+    log.critical("affectd ended by a fault", exc_info=(kind, fault, trace))
+
+
+def _log_unraisable(passed_over: sys.UnraisableHookArgs) -> None:
+    fault = passed_over.exc_value or passed_over.exc_type()
+    log.error("%s", passed_over.err_msg or "a fault was passed over", exc_info=fault)

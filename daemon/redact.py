@@ -6,7 +6,10 @@ import logging
 import re
 import threading
 import traceback
-from urllib.parse import quote
+from functools import cache
+from urllib.parse import unquote
+
+from daemon.url import split_url
 
 MASK = "***"
 # Only these are surely no `user:password`, where an `@` comes later.
@@ -16,9 +19,18 @@ _ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NEXT_URL = re.compile(
     r"(?<![\w+./@:-])(?:rtsps?|https?|rtmps?|srt|udp|tcp|file)://", re.IGNORECASE
 )
+# As a parameter, or, as some cameras have it, as a part of the path: /user=a_password=b_channel=1.
 _SECRET_QUERY = re.compile(
-    r"(?i)([?&;](?:pass(?:word|wd)?|pwd|pw|token|auth|secret|api_?key|key)=)[^&;#\s'\"]*"
+    r"(?i)((?:[?&;/_]|%26)[\w.-]{0,40}?"
+    r"(?:pass(?:word|wd|phrase)?|pwd|pw|token|auth|secret|key|sig(?:nature)?|credentials?|streamid)"
+    r"=)[^&;#\s'\"]*"
 )
+# What follows the application is the key that lets anybody publish.
+_STREAM_KEY = re.compile(
+    r"(?i)(rtmps?://[^\s/]+/[^\s/?]+/)[^\s'\"<>]+?(?=[:,;.)\]]?(?:[\s'\"<>]|$))"
+)
+# A request's header, in what a library tells of it; its value may be the password in Base64.
+_HEADER = re.compile(r"(?i)((?:authorization|cookie)['\"]?\s*[:=]\s*)[^\r\n]*")
 _CLOSING = {"'": "'", '"': '"', "`": "`", "<": ">", "(": ")", "[": "]"}
 
 
@@ -36,7 +48,25 @@ def redact_url(url: str) -> str:
         shown = f"{scheme}://{user}:{MASK}@{address}" if colon else f"{scheme}://{MASK}@{address}"
     else:
         shown = url
-    return _SECRET_QUERY.sub(rf"\1{MASK}", shown)
+    return _STREAM_KEY.sub(rf"\1{MASK}", _SECRET_QUERY.sub(rf"\1{MASK}", shown))
+
+
+def secrets_in_url(url: str) -> set[str]:
+    """What must not be seen of a URL: its password, or a user that stands alone; what its query
+    says of secrets, also to the end of the URL where it holds the query's own signs raw."""
+    secrets: set[str] = set()
+    try:
+        split = split_url(url)
+    except ValueError:
+        return secrets
+    userinfo = split.password if split.password is not None else split.user
+    tails = [split.tail[match.end(1) :] for match in _SECRET_QUERY.finditer(split.tail)]
+    values = [match[0][len(match[1]) :] for match in _SECRET_QUERY.finditer(split.tail)]
+    key = _STREAM_KEY.match(url)
+    for written in (userinfo, *tails, *values, key and url[key.end(1) :]):
+        if written:
+            secrets.add(unquote(written, errors="surrogateescape"))
+    return secrets
 
 
 def redact_text(text: str) -> str:
@@ -45,7 +75,8 @@ def redact_text(text: str) -> str:
     A password may hold blanks, quotes and slashes, so where a line shows no clear end of the
     URL, everything up to the last `@` before the next URL goes: too much rather than too little.
     """
-    return "\n".join(_redact_line(line) for line in text.split("\n"))
+    shown = "\n".join(_redact_line(line) for line in text.split("\n"))
+    return _HEADER.sub(rf"\1{MASK}", shown)
 
 
 def _redact_line(line: str) -> str:
@@ -73,23 +104,23 @@ class Redactor(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self._secrets: tuple[str, ...] = ()
+        self._secrets: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
 
-    def register(self, secret: str) -> None:
-        """Mask `secret` from now on, raw and percent-encoded. An empty one is ignored."""
-        if not secret:
-            return
-        forms = {secret, quote(secret, safe=""), quote(secret)}
+    def register(self, *secrets: str) -> None:
+        """Mask `secrets` from now on, in whatever way they are written: raw, percent-encoded in
+        whole or in part, escaped as in JSON, HTML or Python. Empty ones are ignored."""
         with self._lock:
-            known = forms.union(self._secrets)
+            self._secrets.update(filter(None, secrets))
             # The longest first: one secret may be a part of another.
-            self._secrets = tuple(sorted(known, key=lambda form: (-len(form), form)))
+            known = sorted(self._secrets, key=lambda secret: (-len(secret), secret))
+            if known:
+                self._pattern = re.compile("|".join(map(_however_written, known)))
 
     def redact(self, text: str) -> str:
         """`text` without any password that we know or can see."""
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        return redact_text(text)
+        pattern = self._pattern
+        return redact_text(pattern.sub(MASK, text) if pattern else text)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; never refuses one."""
@@ -106,3 +137,28 @@ class Redactor(logging.Filter):
         if record.stack_info:
             record.stack_info = self.redact(record.stack_info)
         return True
+
+
+def _however_written(secret: str) -> str:
+    return "".join(map(_any_form, secret))
+
+
+@cache
+def _any_form(char: str) -> str:
+    """A pattern for one character, also where something has encoded or escaped it."""
+    forms = [re.escape(char)]
+    # %25 is the sign itself, encoded once more.
+    codings = ("utf-8", "latin-1") if ord(char) < 256 else ("utf-8",)
+    for coding in dict.fromkeys(char.encode(one, "surrogateescape") for one in codings):
+        forms.append("".join(f"%(?:25)*(?i:{byte:02x})" for byte in coding))
+        if ord(char) > 126:
+            forms.append("".join(rf"\\+x{byte:02x}" for byte in coding))
+    if char == " ":
+        forms.append(r"\+")
+    elif char in "\"'\\/":
+        forms.append(r"\\+" + re.escape(char))
+    elif ord(char) > 126:
+        forms.append(rf"\\+(?i:u{ord(char):04x})")
+    if char in "&<>\"'":
+        forms.append(rf"&(?:amp|lt|gt|quot|#x{ord(char):x}|#{ord(char)});")
+    return f"(?:{'|'.join(forms)})"

@@ -23,6 +23,7 @@ from daemon.config.secret_refs import Expanded, RefError, expand
 from daemon.config.settings import Settings
 from daemon.config.suggest import nearest
 from daemon.errors import ConfigError
+from daemon.redact import Redactor, secrets_in_url
 
 Key = tuple[str | int, ...]
 
@@ -57,8 +58,8 @@ _PATTERNS = {
 class Loaded:
     """A configuration that validates, and the secrets that were substituted into it.
 
-    `secrets` are the values that no log line may show: all that stand in a `url` or a `token`,
-    and all that came from a file or a credential.
+    `secrets` are the values that no log line may show: all that are substituted in a `url` or a
+    `token` or written there, and all that came from a file or a credential.
     """
 
     settings: Settings
@@ -90,7 +91,9 @@ def load(path: Path, env: Mapping[str, str]) -> Loaded:
                 faults[key] = line
     if faults or settings is None:
         lines = (f"{path}: {_dotted(key)}{line}" for key, line in faults.items())
-        raise ConfigError("\n".join(lines))
+        redactor = Redactor()
+        redactor.register(*_secrets(expanded))
+        raise ConfigError(redactor.redact("\n".join(lines)))
     return Loaded(settings, _secrets(expanded))
 
 
@@ -140,7 +143,10 @@ def _expand(
 def _secrets(expanded: Mapping[Key, tuple[str, Expanded]]) -> frozenset[str]:
     secrets: set[str] = set()
     for key, (_, result) in expanded.items():
-        secrets |= result.values if _is_secret(key) else result.hidden
+        secrets |= result.hidden
+        if _is_secret(key):
+            secrets |= result.values
+            secrets |= {result.text} if key[-1] == "token" else secrets_in_url(result.text)
     return frozenset(secrets - {""})
 
 

@@ -5,8 +5,8 @@
     ${credential:cam}    the systemd credential of that name ($CREDENTIALS_DIRECTORY/cam)
     $${                  a plain ${
 
-Within the user-and-password part of a URL the value is percent-encoded, so that a password may
-hold any character; elsewhere it stands as it is.
+Within the user-and-password part of a URL, and as a value in its query (`?token=${NAME}`), what is
+put in is percent-encoded, so that a secret may hold any character; elsewhere it stands as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import quote
 _REF = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)@")
+_QUERY_VALUE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^?]*\?(?:.*[&;])?[^&;=]+=")
 
 
 class RefError(Exception):
@@ -57,7 +58,9 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
         values.add(value)
         if ":" in match[1]:
             hidden.add(value)
-        return quote(value, safe="") if match.start() in inside else value
+        start = match.start()
+        encoded = start in inside or _QUERY_VALUE.fullmatch(masked, 0, start)
+        return quote(value, safe="") if encoded else value
 
     result = _REF.sub(replace, text)
     return Expanded(result, frozenset(values), frozenset(hidden))

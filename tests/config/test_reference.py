@@ -35,6 +35,8 @@ def tables(annotation: object) -> list[type[BaseModel]]:
 
 def default(info: FieldInfo) -> Any:
     value = info.get_default(call_default_factory=True)
+    if isinstance(value, tuple):
+        return list(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
@@ -54,7 +56,7 @@ def schema(table: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fiel
 def written(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The same for what a file holds; a table that the schema calls a value is one here."""
     for name, value in table.items():
-        if isinstance(value, list):
+        if isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:
                 tag = f"({item['kind']})" if "kind" in item else ""
                 yield from written(item, f"{prefix}{name}{tag}.")

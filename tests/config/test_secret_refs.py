@@ -69,7 +69,7 @@ def test_any_password_works_in_a_url(tmp_path: Path) -> None:
     parts = urlsplit(loaded.settings.stream[0].url.get_secret_value())
     assert unquote(parts.username or "") == "me@home"
     assert unquote(parts.password or "") == NASTY
-    assert (parts.hostname, parts.port, parts.query) == ("10.0.0.7", 554, "name=a b")
+    assert (parts.hostname, parts.port, parts.query) == ("10.0.0.7", 554, "name=a%20b")
 
 
 def test_a_password_from_a_file_is_encoded_too(tmp_path: Path) -> None:
@@ -87,3 +87,24 @@ def test_secrets_are_returned_and_not_shown(tmp_path: Path) -> None:
     assert loaded.settings.models.dir == "/home/me/hidden"
     for secret in ("t0ken", "ss:/w"):
         assert secret not in repr(loaded)
+
+
+def test_a_token_in_a_query_may_hold_any_character(tmp_path: Path) -> None:
+    env = {"T": NASTY, "U": "a&b"}
+    url = "https://cam/live?x=1&token=${T}&user=${U}#${U}"
+    loaded = stream(tmp_path, url, env).settings.stream[0].url.get_secret_value()
+    query = urlsplit(loaded).query
+    assert [unquote(pair.partition("=")[2]) for pair in query.split("&")] == ["1", NASTY, "a&b"]
+    assert loaded.endswith("#a&b")
+    assert expand("?token=${T}", env).text == f"?token={NASTY}"  # no URL
+
+
+def test_secrets_that_stand_in_the_file_are_returned_too(tmp_path: Path) -> None:
+    def secrets(url: str, head: str = "") -> set[str]:
+        return set(stream(tmp_path, url, {}, head).secrets)
+
+    assert secrets("rtsp://u:a/b%40c@cam/x?channel=1") == {"a/b@c"}
+    assert secrets("rtsp://alone@cam/x") == {"alone"}
+    assert secrets("https://cam/x?token=ab&y=1") == {"ab", "ab&y=1"}
+    assert secrets("clip.mp4") == secrets("/dev/video0") == set()
+    assert secrets("clip.mp4", "daemon.token = 'raw'") == {"raw"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -18,10 +19,13 @@ ENCODED = "p%40ss%3Aw%2Ford%20%C3%A9"
 def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging and the hook of dead threads belong to the process, and to other tests too."""
     root, ours = logging.getLogger(), logging.getLogger("affectd")
-    before = root.handlers, root.level, ours.level, threading.excepthook
+    before = root.handlers, root.level, ours.level
+    hooks = threading.excepthook, sys.excepthook, sys.unraisablehook
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     yield
-    root.handlers, _, _, threading.excepthook = before
+    root.handlers = before[0]
+    threading.excepthook, sys.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(False)
     root.setLevel(before[1])
     ours.setLevel(before[2])
 

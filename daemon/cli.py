@@ -34,11 +34,14 @@ err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.toml.")]
 OtherConfig = Annotated[Path | None, typer.Option(help="An affectd.toml, for all but its streams.")]
-DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013 as a folder or a tar of it.")]
+DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013 as folder, tar or CSV.")]
 Family = Annotated[
     Literal["expression"], typer.Argument(metavar="FAMILY", help="The only one: expression.")
 ]
 Readings = Annotated[Path, typer.Argument(metavar="IN", help="The JSONL of an events sink.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a bad image; it is skipped and named otherwise.")
+]
 Device = Literal["cpu", "cuda"]
 Split = Literal["train", "holdout", "public", "private"]
 TTA = Literal["none", "flip", "ten_crop"]
@@ -177,11 +180,12 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop by then, leaving a state to resume.")
     ] = None,
+    strict: Strict = False,
 ) -> None:
     """Train a classifier."""
     from daemon.train import train_expression
 
-    if not train_expression(recipe, data, target, device, resume, max_minutes, err):
+    if not train_expression(recipe, data, target, device, resume, max_minutes, strict, err):
         raise typer.Exit(INTERRUPTED)
 
 

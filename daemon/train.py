@@ -26,6 +26,7 @@ def train_expression(
     device: Literal["cpu", "cuda"],
     resume: bool,
     max_minutes: float | None,
+    strict: bool,
     console: Console,
 ) -> bool:
     """Train with a progress bar; returns whether the run came to its end.
@@ -47,7 +48,7 @@ def train_expression(
         ) from error
     console.print(f"Reading {source} …")
     if isinstance(plan, JointRecipe):
-        train_joint(plan, source, out, device, _commit(), console)
+        train_joint(plan, source, out, device, strict, _commit(), console)
         return True
     columns = (
         TextColumn("{task.description}"),
@@ -75,7 +76,9 @@ def train_expression(
             device=device,
             resume=resume,
             max_minutes=max_minutes,
+            strict=strict,
             commit=_commit(),
+            note=console.print,
             report=report,
         )
     if weights is None:

@@ -12,7 +12,7 @@ import torch
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, DataError, RecipeError, TrainingError
-from classifiers.expression import LABELS, data
+from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.training.augment import Augmentation, augment
@@ -41,44 +41,6 @@ PLAN = Recipe(
 )
 
 
-def test_the_loader_reads_labels_and_keeps_copies_together(fer: Path) -> None:
-    parts = {split: data.load(fer, split) for split in ("train", "holdout", "public")}
-    assert len(parts["train"].images) + len(parts["holdout"].images) == 7 * 60
-    assert len(parts["public"].images) == 7 * 12
-    assert not set(parts["train"].digests()) & set(parts["holdout"].digests())
-    for faces in parts.values():
-        for name, label in zip(faces.files, faces.labels, strict=True):
-            assert f"/{LABELS[label]}/" in f"/{name}"
-
-
-def test_folder_and_archive_give_the_same_arrays(fer: Path, tmp_path: Path) -> None:
-    import tarfile
-
-    archive = tmp_path / "fer.tar.xz"
-    with tarfile.open(archive, "w:xz") as tar:
-        for top in ("train", "test"):
-            tar.add(fer / top, top)
-    for split in ("train", "public"):
-        ours, theirs = data.load(fer, split), data.load(archive, split)
-        assert np.array_equal(ours.images, theirs.images)
-        assert np.array_equal(ours.labels, theirs.labels)
-        assert ours.files == theirs.files
-
-
-def test_bad_data_is_named(fer: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere"):
-        data.load(tmp_path / "nowhere", "train")
-    (tmp_path / "train" / "happy").mkdir(parents=True)
-    (tmp_path / "train" / "happy" / "Training_1.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match="for angry, disgust, fear, neutral, sad, surprise"):
-        data.load(tmp_path, "train")
-    for label in LABELS:
-        (tmp_path / "train" / label).mkdir(exist_ok=True)
-        (tmp_path / "train" / label / "Training_1.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"Training_1\.jpg is no image"):
-        data.load(tmp_path, "train")
-
-
 def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(
     fer: Path, tmp_path: Path
 ) -> None:
@@ -87,7 +49,7 @@ def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(
     assert weights is not None
     record = checkpoint.read_record(weights)
     assert record.scores["public_ten_crop"] > 3 / 7
-    assert record.data_sha256 == data.fingerprint(fer)
+    assert record.data_sha256 == data.read(fer).fingerprint()
     faces = data.load(fer, "public")
     classifier = ExpressionClassifier.load(weights, device="cpu")
     # The weights are stored in half precision, so the last digits may differ.

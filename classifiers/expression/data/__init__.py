@@ -17,7 +17,7 @@ from classifiers.expression.data.faces import FACE_PX, USAGES, Faces, Usage
 from classifiers.expression.data.folders import TOPS, read_folder, read_tar
 from classifiers.expression.data.kaggle import read_csv
 
-__all__ = ["FACE_PX", "FER2013", "SPLITS", "Faces", "Split", "fingerprint", "load", "read"]
+__all__ = ["FACE_PX", "FER2013", "SPLITS", "Faces", "Split", "load", "read"]
 
 HOLDOUT_BYTES = 13  # of 256: about 5 % of Training
 
@@ -80,10 +80,11 @@ class FER2013:
         faces = self.usages[usage]
         missing = [label for i, label in enumerate(LABELS) if not (faces.labels == i).any()]
         if missing:
+            skipped = f" ({len(faces.skipped)} skipped)" if faces.skipped else ""
             raise DataError(
-                f"{self.source}: no {usage} images for {', '.join(missing)}; accepted are "
+                f"{self.source}: no {usage} images{skipped} for {', '.join(missing)}; accepted are "
                 f"{TOPS[usage]}/<class>/{usage}_*.jpg for the classes {', '.join(LABELS)}, "
-                f"or a CSV with rows of them"
+                "or a CSV with rows of them"
             )
         return faces
 
@@ -104,8 +105,3 @@ def read(source: Path, strict: bool = False, usages: Collection[Usage] = USAGES)
 def load(source: Path, split: Split, strict: bool = False) -> Faces:
     """Read one split alone; where several are needed, `read` goes through the source once."""
     return read(source, strict, {_USAGE[split]}).split(split)
-
-
-def fingerprint(source: Path) -> str:
-    """`FER2013.fingerprint` of a source that is not read yet."""
-    return read(source, usages={"Training"}).fingerprint()

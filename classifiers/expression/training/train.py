@@ -32,20 +32,27 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     max_minutes: float | None = None,
+    strict: bool = False,
     commit: str = "",
+    note: Callable[[str], None] = lambda line: None,
     report: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path | None:
     """Train by `recipe` on the FER2013 at `source`; leave state, log and weights in `out`.
 
     Returns the weights' path, or None when `max_minutes` or KeyboardInterrupt ended the run
-    early: its state is then in `out`, for `resume`. Raises DataError, CheckpointError, and
-    TrainingError when the loss is not a number.
+    early: its state is then in `out`, for `resume`. `strict` is that of `data.read`; `note` is
+    told what was read. Raises DataError, CheckpointError, and TrainingError when the loss is
+    not a number.
     """
     out.mkdir(parents=True, exist_ok=True)
     end_s = math.inf if max_minutes is None else clock() + 60.0 * max_minutes
-    held = data.load(source, "holdout")
-    run = Run(recipe, data.load(source, "train"), device)
+    fer = data.read(source, strict)
+    held = fer.split("holdout")
+    faces = fer.split("train")
+    note(faces.summary("Training"))
+    note(held.summary("Holdout"))
+    run = Run(recipe, faces, device)
     if resume:
         run.restore(out / STATE)
     finished = False
@@ -59,7 +66,7 @@ def train(
     run.store(out / STATE)
     if not finished:
         return None
-    return _finish(run, source, held, out, commit)
+    return _finish(run, fer, held, out, commit)
 
 
 def _epoch(
@@ -111,7 +118,7 @@ def _epoch(
     return done
 
 
-def _finish(run: Run, source: Path, held: data.Faces, out: Path, commit: str) -> Path:
+def _finish(run: Run, fer: data.FER2013, held: data.Faces, out: Path, commit: str) -> Path:
     """Calibrate on the holdout, score, and write weights with their record."""
     net = run.ema.module
     assert isinstance(net, nn.Module)
@@ -120,7 +127,7 @@ def _finish(run: Run, source: Path, held: data.Faces, out: Path, commit: str) ->
         probabilities(net, held, recipe.field_px, "ten_crop", run.device), held
     )
     scores = {}
-    public = data.load(source, "public")
+    public = fer.split("public")
     for tta in ("none", "flip", "ten_crop"):
         for name, faces in (("holdout", held), ("public", public)):
             guessed = probabilities(net, faces, recipe.field_px, tta, run.device, temperature)
@@ -137,8 +144,8 @@ def _finish(run: Run, source: Path, held: data.Faces, out: Path, commit: str) ->
         normalisation="per_crop",
         temperature=round(temperature, 4),
         unknown_below=0.4,
-        data_set="FER2013 Training, less holdout and blank images",
-        data_sha256=data.fingerprint(source),
+        data_set="FER2013 Training, less holdout, copies and blank images",
+        data_sha256=fer.fingerprint(),
         recipe=asdict(recipe),
         seed=recipe.seed,
         commit=commit,

@@ -14,6 +14,7 @@ from daemon.backoff import GOOD_AFTER_S, Backoff, pause
 from daemon.config.settings import StreamSettings
 from daemon.errors import STALLS, Reason, SourceError
 from daemon.frame import Frame
+from daemon.frozen import Stillness
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.redact import redact_text
@@ -103,6 +104,7 @@ class Capture:
         self._seq = 0
         self._pts_s = 0.0
         self._last_frame_s: float | None = None
+        self._stillness = Stillness(settings.frozen_timeout_s if self._live else 0.0)
         self._faults: set[str] = set()
         self._last_log = ""
         # libav reads end only by their time-out; the process must not wait for one to exit.
@@ -183,9 +185,13 @@ class Capture:
             if began_s is None:
                 began_s = now_s
                 shift_s = self._gap(now_s, frame.pts_s)
+                self._stillness.begin(now_s)
                 self._up()
             elif now_s - began_s >= GOOD_AFTER_S:
                 self._backoff.reset()
+            patience_s = self._stillness.patience_s
+            if self._stillness.is_frozen(frame.image, now_s):
+                raise SourceError(Reason.FROZEN, f"the same picture for {patience_s:g} s")
             frame = self._continued(frame, shift_s)
             self._last_frame_s = now_s
             frames.inc()

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     TLS = "tls"
     TIMEOUT = "timeout"
     STALLED = "stalled"
+    FROZEN = "frozen"
     NO_VIDEO = "no_video"
     UNSUPPORTED = "unsupported"
     DECODE_ERROR = "decode_error"
@@ -36,7 +37,7 @@ class Reason(StrEnum):
 
 
 # Of these the source is there, and gives no new pictures.
-STALLS = (Reason.STALLED,)
+STALLS = (Reason.STALLED, Reason.FROZEN)
 
 
 class AffectdError(Exception):

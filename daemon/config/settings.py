@@ -189,6 +189,7 @@ class StreamSettings(_Table):
     policy: Literal["auto", "live", "file"] = "auto"
     loop: bool = False
     stall_timeout_s: Annotated[float, Field(gt=0.0, le=600.0)] = 10.0
+    frozen_timeout_s: Annotated[float, Field(ge=0.0, le=3600.0)] = 30.0
     width_px: Annotated[int, Field(ge=16, le=7680)] = 1280
     height_px: Annotated[int, Field(ge=16, le=4320)] = 720
     fps: Annotated[float, Field(gt=0.0, le=240.0)] = 30.0

@@ -15,6 +15,7 @@ const REASONS = {
   tls: "No secure connection",
   timeout: "No answer in time",
   stalled: "Its pictures stopped",
+  frozen: "Its picture stands still",
   no_video: "There is no video in it",
   unsupported: "Its format is not supported",
   decode_error: "Its pictures are damaged",

@@ -100,6 +100,18 @@ class ExpressionClassifier:
         ]
         return calibrate(torch.stack(parts).sum(0), self._temperature).cpu().numpy()
 
+    @torch.no_grad()
+    def look(self, x: torch.Tensor) -> torch.Tensor:
+        """Probabilities [N, 7] of standardised faces [N, 1, S, S] on the device, as they are.
+
+        No crops are made: this is what a net that learns from this one is shown itself.
+        """
+        parts = [
+            net.weight * calibrate(net.module(x).float().softmax(-1), net.temperature)
+            for net in self._nets
+        ]
+        return calibrate(torch.stack(parts).sum(0), self._temperature)
+
 
 def shipped() -> dict[str, Path]:
     """The weights that came with the package by name: a net's .safetensors, a joint's .json."""

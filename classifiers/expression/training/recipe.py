@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import inspect
+import math
 import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import torch
+
 from classifiers.errors import RecipeError
 from classifiers.expression.models import ARCHITECTURES
 from classifiers.expression.training.augment import Augmentation
+
+RANGES = {
+    "epochs": (1, math.inf),
+    "batch": (2, math.inf),
+    "field_px": (32, 47),
+    "out_px": (32, 47),
+    "temperature": (0.05, 20.0),
+    **dict.fromkeys(
+        ("momentum", "label_smoothing", "ema_decay", "start", "share", "degrade", "erase"), (0, 1)
+    ),
+}
+"""Least and greatest of each number by its key; of those not named, any that is not negative."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,13 @@ def read(path: Path) -> Recipe:
             raise RecipeError(
                 f"{path}: options.{option} is unknown; accepted: {', '.join(accepted)}"
             )
-    if recipe.epochs < 1 or recipe.batch < 2:
-        raise RecipeError(f"{path}: epochs must be at least 1 and batch at least 2")
+    try:
+        with torch.device("meta"):  # shapes without memory
+            ARCHITECTURES[recipe.architecture](**recipe.options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RecipeError(
+            f"{path}: options {recipe.options} make no {recipe.architecture}: {error}"
+        ) from error
     if not recipe.stages or recipe.stages[0].start != 0.0:
         raise RecipeError(f"{path}: the first of stages must start at 0.0")
     return recipe
@@ -121,6 +141,11 @@ def _make(kind: Any, content: dict[str, Any], where: str) -> Any:
                 raise RecipeError(f"{where}{key} is {value!r}; accepted: {accepted}")
         elif wanted in (int, float, str) and type(value) is not wanted:
             raise RecipeError(f"{where}{key} is {value!r}; accepted is a {wanted.__name__}")
+        if type(value) in (int, float):
+            least, most = RANGES.get(key, (0.0, math.inf))
+            if not least <= value <= most:
+                upper = "more" if most == math.inf else f"{most:g}"
+                raise RecipeError(f"{where}{key} is {value!r}; accepted: {least:g} to {upper}")
         values[key] = value
     try:
         return kind(**values)

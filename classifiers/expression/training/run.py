@@ -20,6 +20,7 @@ from classifiers.expression.models import build
 from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.recipe import Recipe
+from classifiers.expression.training.teacher import Teacher
 
 
 class Run:
@@ -63,6 +64,8 @@ class Run:
                 f"{recipe.batch}"
             )
         self.steps = self.per_epoch * recipe.epochs
+        plan = recipe.distillation
+        self.teacher = Teacher(plan, self.images, device) if plan else None
 
     def learning_rate(self) -> float:
         """Linear warm-up, then cosine to zero (Loshchilov & Hutter, arXiv:1608.03983)."""
@@ -82,12 +85,16 @@ class Run:
         x = augment(self.images[chosen], recipe.field_px, out_px, recipe.augmentation)
         labels = self.labels[chosen]
         targets = one_hot(labels)  # [N, 7]
+        if self.teacher:
+            targets = self.teacher.of_faces(targets, chosen)
         if recipe.mixup:
             x, targets = mix(x, targets, recipe.mixup)
         x = x.contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            if self.teacher:
+                targets = self.teacher.of_views(targets, x)
             logits = self.net(x)
         loss = LOSSES[recipe.loss](logits.float(), targets, recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,106 @@
+"""Learning from a trained net, and going on from one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from classifiers import checkpoint
+from classifiers.errors import CheckpointError, RecipeError
+from classifiers.expression import LABELS, data
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression.training.augment import Augmentation
+from classifiers.expression.training.recipe import Distillation, Recipe, read
+from classifiers.expression.training.run import Run
+from classifiers.expression.training.train import train
+from tests.classifiers.bars import write_bars
+
+PLAN = Recipe(
+    architecture="vgg10",
+    epochs=8,
+    options={"widths": [8, 8, 16, 16], "hidden": 32, "dropout": 0.0},
+    batch=16,
+    learning_rate=0.05,
+    ema_decay=0.9,
+    augmentation=Augmentation(rotate_deg=3, shift=0.02, scale=0.02, erase=0.0),
+)
+
+
+@pytest.fixture(scope="module")
+def fer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bars(tmp_path_factory.mktemp("fer"))
+
+
+@pytest.fixture(scope="module")
+def teacher(fer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    weights = train(PLAN, fer, tmp_path_factory.mktemp("teacher"))
+    assert weights is not None
+    return weights
+
+
+@pytest.fixture(scope="module")
+def mislabelled(fer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same faces to train on, each under the name of the next class."""
+    root = tmp_path_factory.mktemp("mislabelled")
+    (root / "test").symlink_to(fer / "test")
+    (root / "train").mkdir()
+    for index, label in enumerate(LABELS):
+        (root / "train" / LABELS[(index + 1) % 7]).symlink_to(fer / "train" / label)
+    return root
+
+
+@pytest.mark.parametrize("views", ["same", "ten_crop"])
+def test_a_student_believes_its_teacher_and_not_the_labels(
+    fer: Path,
+    teacher: Path,
+    mislabelled: Path,
+    tmp_path: Path,
+    views: Literal["same", "ten_crop"],
+) -> None:
+    plan = replace(PLAN, mixup=0.2, distillation=Distillation(str(teacher), share=1.0, views=views))
+    weights = train(plan, mislabelled, tmp_path)
+    assert weights is not None
+    public = data.load(fer, "public")
+    student = ExpressionClassifier.load(weights, device="cpu")
+    assert accuracy(classify(student, public), public) > 3 / 7
+    assert checkpoint.read_record(weights).recipe["distillation"]["share"] == 1.0
+
+
+def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:
+    run = Run(replace(PLAN, start=str(teacher)), data.load(fer, "train"), "cpu")
+    fresh = Run(PLAN, data.load(fer, "train"), "cpu")
+    expected = run.net.state_dict()
+    checkpoint.load_into(teacher, fresh.net, checkpoint.read_record(teacher))
+    for name, value in fresh.net.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_weights_that_do_not_fit_or_are_no_weights_are_named(fer: Path, teacher: Path) -> None:
+    faces = data.load(fer, "train")
+    other = replace(PLAN, options={**PLAN.options, "hidden": 16}, start=str(teacher))
+    with pytest.raises(CheckpointError, match=r"best\.safetensors and its record .* do not fit"):
+        Run(other, faces, "cpu")
+    with pytest.raises(CheckpointError, match="'nobody'; accepted: default"):
+        Run(replace(PLAN, start="nobody"), faces, "cpu")
+    with pytest.raises(CheckpointError, match="'nobody'; accepted: default"):
+        Run(replace(PLAN, distillation=Distillation("nobody")), faces, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('views = "twelve"\nteacher = "default"', "distillation.views is 'twelve'; accepted: same"),
+        ("share = 0.5", "distillation.*teacher"),
+        ('teacher = "default"\nshare = 1.5', "distillation.share is 1.5; accepted: 0 to 1"),
+    ],
+)
+def test_a_wrong_distillation_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'architecture = "vgg10"\nepochs = 2\n[distillation]\n{text}\n')
+    with pytest.raises(RecipeError, match=said):
+        read(path)

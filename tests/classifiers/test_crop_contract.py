@@ -20,7 +20,7 @@ from tests.shared import MODELS, SHARED, needs_shared
 log = logging.getLogger(__name__)
 
 MOST_LOST = 0.02  # of accuracy, between the face's own 48x48 and its way through a detector
-# Files are sorted by class, so every n-th keeps the share of each class.
+# Faces are sorted by class, so every n-th keeps the share of each class.
 EVERY = 2
 LEAST_FOUND: dict[Backend, float] = {"mediapipe": 0.5, "yunet": 0.8, "haar": 0.4}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifiers.errors import DataError
 from classifiers.expression import LABELS
@@ -68,6 +69,12 @@ class FER2013:
             copies=int((mine & ~blank & again).sum()),
             blank=int((mine & blank).sum()),
         )
+
+    def unseen(self, split: Split) -> NDArray[np.bool_]:
+        """Which faces of a split stand nowhere in Training, bool [N]; of holdout, not in train."""
+        others: tuple[Split, ...] = ("train",) if split == "holdout" else ("train", "holdout")
+        seen = {digest for other in others for digest in self.split(other).digests()}
+        return np.array([digest not in seen for digest in self.split(split).digests()])
 
     def fingerprint(self) -> str:
         """SHA-256 over labels and pixels of Training: the same for every layout of one data set."""

@@ -89,7 +89,7 @@ class _Pile:
                 f"{self._source}: {name} stands in no class; accepted are the folders "
                 f"{', '.join(LABELS)}"
             )
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        image = _decode(content)
         if image is not None and image.shape == (FACE_PX, FACE_PX):
             self._found[usage].append((image, LABELS.index(label), str(name)))
         elif self._strict:
@@ -105,3 +105,14 @@ class _Pile:
             usage: gather(found, tuple(sorted(self._skipped[usage])))
             for usage, found in self._found.items()
         }
+
+
+def _decode(content: bytes) -> NDArray[np.uint8] | None:
+    """Grey pixels, uint8 [H, W]; None where there is no whole image."""
+    # Of a JPEG that was cut short OpenCV makes a picture whose rest is grey.
+    if not content or (content.startswith(b"\xff\xd8") and b"\xff\xd9" not in content):
+        return None
+    image: NDArray[np.uint8] | None = cv2.imdecode(
+        np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE
+    )
+    return image

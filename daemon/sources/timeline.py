@@ -11,16 +11,21 @@ class Timeline:
 
     A frame without a timestamp follows the one before by `step_s`. A timestamp that stands still
     or goes back a little is moved just past the one before; one that goes back further than
-    `LARGEST_JITTER_S` begins anew there (a joined file, a camera that set its clock).
+    `LARGEST_JITTER_S` begins anew there (a joined file, a camera that set its clock). So does, of
+    a live source, one that runs ahead of the time that has passed.
     """
 
     def __init__(self, step_s: float) -> None:
         self.step_s = step_s
         self._offset_s: float | None = None
         self._last_s: float | None = None
+        self._given_s: float | None = None
+        self._began_s = self._came_s = self._moved_s = 0.0
 
-    def place(self, time_s: float | None) -> float:
-        """Media time of the next frame, whose container timestamp is `time_s`."""
+    def place(self, time_s: float | None, now_s: float | None = None) -> float:
+        """Media time of the next frame, whose container timestamp is `time_s`. `now_s` is when
+        it came, for a live source; files may be read at any pace and leave it out."""
+        passed_s = self._note(time_s, now_s)
         if self._last_s is None:
             self._offset_s = None if time_s is None else -time_s
             self._last_s = 0.0
@@ -32,7 +37,10 @@ class Timeline:
             if self._offset_s is None:
                 self._offset_s = following_s - time_s
             placed_s = time_s + self._offset_s
-            if placed_s < self._last_s - LARGEST_JITTER_S:
+            if placed_s < self._last_s - LARGEST_JITTER_S or (
+                now_s is not None and self._is_ahead(placed_s, passed_s)
+            ):
+                following_s = max(following_s, self._last_s + passed_s)
                 self._offset_s += following_s - placed_s
                 placed_s = following_s
             elif placed_s <= self._last_s:
@@ -40,6 +48,29 @@ class Timeline:
         self._last_s = placed_s
         return placed_s
 
+    def stood_s(self) -> float:
+        """Seconds for which frames of a live source have come with one and the same timestamp."""
+        return self._came_s - self._moved_s
+
     def restart(self) -> None:
         """What comes now is read from the beginning again: it follows the last frame."""
         self._offset_s = None
+
+    def _note(self, time_s: float | None, now_s: float | None) -> float:
+        """Remember when the frame came; returns how long after the one before."""
+        if now_s is None:
+            return 0.0
+        if self._last_s is None:
+            self._began_s = self._came_s = now_s
+        passed_s, self._came_s = now_s - self._came_s, now_s
+        if time_s is None or time_s != self._given_s:
+            self._moved_s = now_s
+        self._given_s = time_s
+        return passed_s
+
+    def _is_ahead(self, placed_s: float, passed_s: float) -> bool:
+        """Whether a live source's timestamp leapt forward, which no waiting explains."""
+        assert self._last_s is not None
+        leap_s = placed_s - self._last_s - passed_s
+        lead_s = placed_s - (self._came_s - self._began_s)
+        return leap_s > LARGEST_JITTER_S and lead_s > LARGEST_JITTER_S

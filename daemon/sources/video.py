@@ -94,12 +94,14 @@ class VideoSource:
     def _frames(self) -> Iterator[Frame]:
         rate = self._video.average_rate or self._video.guessed_rate
         timeline = Timeline(1.0 / float(rate) if rate else 1.0 / DEFAULT_FPS)
+        paced = self._is_file or not self.live
         seq = 0
         started_s = self._monotonic()
         while not self._ending():
             before = seq
             for image in self._images():
-                pts_s = timeline.place(image.time)
+                pts_s = timeline.place(image.time, None if paced else self._monotonic())
+                self._check_time(timeline)
                 if self.live and self._is_file:
                     self._wait(started_s + pts_s - self._monotonic())
                 if self._ending():
@@ -240,6 +242,13 @@ class VideoSource:
         if read_s < promised_s - _CUT_TOLERANCE_S:
             self.cut = f"{self._shown}: is cut: it ends at {read_s:.1f} s of {promised_s:.1f} s"
             log.warning("stream %s: %s", self._name, self.cut)
+
+    def _check_time(self, timeline: Timeline) -> None:
+        if timeline.stood_s() > self._stall_timeout_s:
+            raise SourceError(
+                Reason.STALLED,
+                f"{self._shown}: its timestamps stand still for {self._stall_timeout_s:g} s",
+            )
 
     def _ending(self) -> bool:
         return self._stop.is_set() or self._closed.is_set()

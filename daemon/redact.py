@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from daemon.url import split_url
 
 MASK = "***"
+LEAST_PIECE = 4
 # Only these are surely no `user:password`, where an `@` comes later.
 _SURELY_HOST = re.compile(r"(\[[^]]*\]|\d+\.\d+\.\d+\.\d+|localhost)(:\d+)?|[^:@]*")
 _ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -52,21 +53,23 @@ def redact_url(url: str) -> str:
 
 
 def secrets_in_url(url: str) -> set[str]:
-    """What must not be seen of a URL: its password, or a user that stands alone; what its query
-    says of secrets, also to the end of the URL where it holds the query's own signs raw."""
-    secrets: set[str] = set()
+    """What must not be seen of a URL: its password, or a user that stands alone, and what its
+    query says of secrets.
+
+    A secret in a query may hold the query's own signs raw, so it goes on to the end of the URL;
+    what stands before the first such sign counts too, unless it is too short to tell anything.
+    """
     try:
         split = split_url(url)
     except ValueError:
-        return secrets
-    userinfo = split.password if split.password is not None else split.user
-    tails = [split.tail[match.end(1) :] for match in _SECRET_QUERY.finditer(split.tail)]
-    values = [match[0][len(match[1]) :] for match in _SECRET_QUERY.finditer(split.tail)]
-    key = _STREAM_KEY.match(url)
-    for written in (userinfo, *tails, *values, key and url[key.end(1) :]):
-        if written:
-            secrets.add(unquote(written, errors="surrogateescape"))
-    return secrets
+        return set()
+    found = [split.password if split.password is not None else split.user]
+    for match in _SECRET_QUERY.finditer(split.tail):
+        value = match[0][len(match[1]) :]
+        found += [split.tail[match.end(1) :], value if len(value) >= LEAST_PIECE else None]
+    if key := _STREAM_KEY.match(url):
+        found.append(url[key.end(1) :])
+    return {unquote(written, errors="surrogateescape") for written in found if written}
 
 
 def redact_text(text: str) -> str:

@@ -135,15 +135,17 @@ class _Web:
         return JSONResponse(body, headers={"Cache-Control": "no-store"})
 
     def _state(self, stream: StreamStatus, now_s: float) -> dict[str, Any]:
-        moment = datetime.fromtimestamp(stream.since_s, UTC)
+        noted_s = stream.last_error_s
         has_pictures = stream.name in self.jpeg_feeds
         return {
             "name": stream.name,
             "state": stream.state,
-            "since": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "for_s": round(max(0.0, now_s - stream.since_s), 3),
+            "since": _moment(stream.since_s),
+            "for_s": _ago(stream.since_s, now_s),
             "reason": stream.reason,
             "last_error": stream.last_error,
+            "last_error_at": None if noted_s is None else _moment(noted_s),
+            "last_error_ago_s": None if noted_s is None else _ago(noted_s, now_s),
             "frames": stream.frames,
             "fps": round(stream.fps, 2),
             "faces": [_face(face) for face in stream.faces],
@@ -180,6 +182,18 @@ def build_info(metrics: Metrics) -> dict[str, str]:
     """What `affectd_build_info` says: version, torch, device, weights; empty before it is set."""
     (family,) = metrics.build_info.collect()
     return dict(family.samples[0].labels)
+
+
+def _moment(unix_s: float) -> str:
+    return (
+        datetime.fromtimestamp(unix_s, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+
+
+def _ago(unix_s: float, now_s: float) -> float:
+    return round(max(0.0, now_s - unix_s), 3)
 
 
 def _face(face: FaceView) -> dict[str, Any]:

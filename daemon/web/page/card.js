@@ -1,7 +1,7 @@
 // One stream on the page: its picture, state and faces. Text goes in as text, never as markup.
 
 import { Screen } from "./pictures.js";
-import { STATES, count, duration, percent, reason } from "./words.js";
+import { STATES, ago, count, duration, percent, reason } from "./words.js";
 
 const STALE_MS = 5000;
 const MAX_FACES = 6;
@@ -50,7 +50,8 @@ export class Card {
     setText(this.find(".facts"), facts(stream, isLive));
     const error = this.find(".error");
     error.hidden = !stream.last_error;
-    setText(error, isLive ? `Last fault: ${stream.last_error}` : (stream.last_error ?? ""));
+    const fault = stream.last_error ?? "";
+    setText(error, isLive ? `Last fault, ${ago(stream.last_error_ago_s)}: ${fault}` : fault);
     this.updateFaces(isLive ? stream.faces : [], colours);
     const nobody = this.find(".nobody");
     nobody.hidden = !isLive || stream.faces.length > 0;
@@ -69,7 +70,7 @@ export class Card {
       why = "This stream has no mjpeg sink";
     } else if (isLive) {
       what = "Waiting for a picture";
-    } else if (stream.state === "down") {
+    } else if (stream.state === "down" || stream.state === "stalled") {
       why = `${why ? `${why}. ` : ""}affectd keeps trying.`;
     } else if (stream.state === "ended") {
       why = "Read to its end";

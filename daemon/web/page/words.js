@@ -3,6 +3,7 @@
 export const STATES = {
   live: "Live",
   connecting: "Connecting",
+  stalled: "Stalled",
   down: "Down",
   ended: "Ended",
   lost: "Unknown",
@@ -28,6 +29,11 @@ const REASONS = {
 
 export function reason(name) {
   return REASONS[name] ?? name ?? "";
+}
+
+// "3 min ago"; the least that is said is a second.
+export function ago(seconds) {
+  return `${duration(Math.max(1, seconds))} ago`;
 }
 
 export function duration(seconds) {

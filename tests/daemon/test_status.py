@@ -1,0 +1,138 @@
+"""What the board says of streams, and the metrics that follow it."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from daemon.errors import Reason
+from daemon.metrics import Metrics
+from daemon.status import STATES, Board
+from tests.serving import happy_face
+
+
+class Clock:
+    """Unix time that starts at 1000 and monotonic time that starts at 0, moved by hand."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+
+    def unix_s(self) -> float:
+        return 1000.0 + self.passed_s
+
+    def monotonic_s(self) -> float:
+        return self.passed_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock) -> Board:
+    return Board(clock.unix_s, monotonic=clock.monotonic_s, redact=lambda text: f"<{text}>")
+
+
+def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
+    board: Board, clock: Clock
+) -> None:
+    board.add("lobby", ["mjpeg"], quiet_s=5.0)
+    board.set_state("lobby", "live")
+    board.set_view("lobby", 1, 25.0, [happy_face()])
+    clock.passed_s = 4.0
+    board.frame_came("lobby")
+    clock.passed_s = 9.0
+    assert board.is_live("lobby")
+    clock.passed_s = 9.5
+    (status,) = board.streams()
+    assert (status.state, status.reason, status.since_s) == ("stalled", Reason.STALLED, 1004.0)
+    assert (status.faces, status.fps, status.frames) == ((), 0.0, 1)
+    assert not board.is_live("lobby")
+    board.frame_came("lobby")
+    (status,) = board.streams()
+    assert (status.state, status.reason, len(status.faces)) == ("live", None, 1)
+
+
+def test_a_file_is_never_stalled(board: Board, clock: Clock) -> None:
+    board.add("film", [])
+    board.set_state("film", "live")
+    clock.passed_s = 1e6
+    assert board.streams()[0].state == "live"
+
+
+def test_the_last_error_keeps_its_time_and_passes_the_redactor(board: Board, clock: Clock) -> None:
+    """Retries that fail alike renew the error's time, not that of the state."""
+    board.add("lobby", [])
+    clock.passed_s = 1.0
+    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
+    clock.passed_s = 3.0
+    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
+    status = board.streams()[0]
+    assert (status.since_s, status.last_error, status.last_error_s) == (1001.0, "<late>", 1003.0)
+    clock.passed_s = 4.0
+    board.set_state("lobby", "live")
+    board.set_fault("lobby", "a fault")
+    status = board.streams()[0]
+    assert (status.state, status.reason, status.last_error) == (
+        "down",
+        Reason.INTERNAL,
+        "<a fault>",
+    )
+    board.set_fault("lobby", None)
+    status = board.streams()[0]
+    assert (status.state, status.last_error_s) == ("live", 1004.0)
+
+
+def test_what_is_said_of_a_stream_that_is_gone_is_ignored(board: Board) -> None:
+    board.add("lobby", [])
+    board.remove("lobby")
+    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
+    board.set_view("lobby", 1, 1.0, ())
+    board.set_fault("lobby", "a fault")
+    board.frame_came("lobby")
+    assert (board.streams(), board.stream("lobby"), board.is_live("lobby")) == ([], None, False)
+
+
+def test_a_stream_that_begins_anew_has_forgotten_everything(board: Board) -> None:
+    board.add("lobby", ["mjpeg"])
+    board.set_state("lobby", "live")
+    board.set_fault("lobby", "a fault")
+    board.add("lobby", ["mp4"])
+    board.set_state("lobby", "live")
+    status = board.streams()[0]
+    assert (status.state, status.last_error, status.sinks) == ("live", None, ("mp4",))
+
+
+def test_streams_stand_in_the_order_of_the_configuration(board: Board) -> None:
+    for name in "abc":
+        board.add(name, [])
+    board.arrange(["c", "x", "a"])
+    assert [status.name for status in board.streams()] == ["c", "a", "b"]
+
+
+def test_metrics_say_what_the_board_says(board: Board, clock: Clock) -> None:
+    """Exactly one state is 1, whatever happens; up is 1 only while frames come."""
+    metrics = Metrics(CollectorRegistry())
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, {"stream": "lobby", **labels})
+
+    def is_in(state: str) -> bool:
+        ones = [one for one in STATES if value("affectd_stream_state", state=one) == 1.0]
+        return ones == [state] and value("affectd_stream_up") == (state == "live")
+
+    board.add("lobby", [], quiet_s=5.0)
+    metrics.watch("lobby", board)
+    assert is_in("connecting")
+    for state in STATES:
+        board.set_state("lobby", state)
+        assert is_in(state)
+    clock.passed_s = 7.0
+    board.set_state("lobby", "live")
+    assert value("affectd_stream_state_since_timestamp_seconds") == 1007.0
+    clock.passed_s = 20.0
+    assert is_in("stalled")
+    metrics.remove_stream("lobby")
+    assert value("affectd_stream_up") is None
+    assert value("affectd_stream_state", state="live") is None

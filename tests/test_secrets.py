@@ -1,0 +1,209 @@
+"""No secret leaves the program: forty of them, in all places where people put them, and every place
+where anybody may look."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import httpx
+import pytest
+
+from tests.affectd import ROOT, Daemon
+from tests.inside import inside
+from tests.rtsp import RtspServer, needs_gstreamer
+
+ODD = "@/:#?%&ü =+"
+LIGHT = '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
+NOWHERE = "no-such-host.invalid"
+
+# Makes libraries tell all they know, and streams named boom fail with an exception that quotes
+# its secret. A fake, since no library fails so on demand; everything else is the program itself.
+LOUD = """
+import logging, warnings
+import av.logging
+av.logging.set_level(av.logging.DEBUG)
+logging.getLogger("libav").setLevel(logging.DEBUG)
+from daemon.sources import video
+opened = video.VideoSource._open
+def fail(self):
+    if self._name.startswith("boom"):
+        url = self._target
+        warnings.warn(f"cannot read {url}")
+        try:
+            raise OSError(5, f"cannot read {url}", url)
+        except OSError as error:
+            host = url.rpartition("@")[2]
+            raise RuntimeError(url, url.encode(), {"url": url}, url.split("@"), host) from error
+    return opened(self)
+video.VideoSource._open = fail
+"""
+
+
+class Secret:
+    """A password with an @ in its middle and odd characters all around. `marks` are parts of its
+    halves that no encoding changes: whatever leaks, one of them is seen."""
+
+    def __init__(self, number: int) -> None:
+        dice = random.Random(number)
+        odd = ["".join(dice.choices(ODD, k=3)) for _ in range(4)]
+        self.marks = (f"Zq{number:02d}kX", f"Jv{number:02d}wY")
+        self.text = f"{odd[0]}{self.marks[0]}{odd[1]}@{odd[2]}{self.marks[1]}{odd[3]}".strip()
+
+    def seen_in(self, text: str) -> bool:
+        forms = (self.text, quote(self.text), quote(self.text, safe=""), quote_plus(self.text))
+        return any(part.lower() in text.lower() for part in (*self.marks, *forms))
+
+
+SECRETS = [Secret(number) for number in range(40)]
+
+
+def leaked(text: str, secrets: Sequence[Secret] = SECRETS) -> list[str]:
+    """The lines of `text` in which a secret is seen."""
+    return [line for line in text.splitlines() if any(secret.seen_in(line) for secret in secrets)]
+
+
+def table(name: str, url: str) -> str:
+    return f"[[stream]]\nname = {json.dumps(name)}\nurl = {json.dumps(url, ensure_ascii=False)}\n"
+
+
+def configure(folder: Path, port: int) -> tuple[str, dict[str, str]]:
+    """A stream for each secret, and the environment that they need."""
+    camera, env, streams = f"127.0.0.1:{port}", {}, []
+    for number, secret in enumerate(SECRETS):
+        ref, raw = f"${{SECRET_{number}}}", secret.text
+        env[f"SECRET_{number}"] = raw
+        match number // 4:
+            case 0 | 1:
+                name, url = "refused", f"rtsp://viewer:{ref}@{camera}/cam"
+            case 2:
+                name, url = "refused-raw", f"rtsp://viewer:{raw}@{camera}/cam"
+            case 3:
+                name, url = "nowhere", f"rtsp://viewer:{ref}@{NOWHERE}/cam"
+            case 4:
+                name, url = "nowhere-raw", f"https://viewer:{raw}@{NOWHERE}/cam"
+            case 5:
+                name, url = "query", f"rtsp://{camera}/cam?token={ref}&x=1"
+            case 6:
+                name, url = "query-raw", f"http://{camera}/cam?x=1&token={raw}"
+            case 7:
+                name, url = "query-nowhere", f"rtsp://{NOWHERE}/cam?password={raw}"
+            case 8:
+                file = folder / f"secret-{number}"
+                file.write_text(raw + "\n", encoding="utf-8")
+                name, url = "boom", f"rtsp://viewer:${{file:{file}}}@{camera}/cam"
+            case _:
+                name, url = "boom-raw", f"rtsp://{raw}@{camera}/cam"
+        streams.append(table(f"{name}-{number}", url))
+    return "".join(streams), env
+
+
+@needs_gstreamer
+def test_forty_secrets_are_seen_nowhere(tmp_path: Path) -> None:
+    """
+    1. Forty streams with a secret each, at a camera that refuses them, at hosts that are not
+       there, and with exceptions that quote them; libraries log all they can.
+    2. All are down, with a reason and an error for each.
+    3. A reload with a bad file, and one that takes the secrets from other places.
+    4. Look at everything that leaves the program.
+    """
+    (tmp_path / "sitecustomize.py").write_text(LOUD)
+    with RtspServer(user="viewer", password="another") as server:
+        streams, env = configure(tmp_path, server.port)
+        env["PYTHONPATH"] = f"{tmp_path}:{ROOT}"
+        head = 'log_level = "debug"\n' + LIGHT
+        live = table("live", "demo://live?size=160x120&fps=5") + (
+            f'[[stream.sink]]\nkind = "events"\npath = "{tmp_path}/read.jsonl"\n'
+        )
+        with Daemon(tmp_path, head + streams + live, **env) as daemon:
+
+            def states() -> list[dict[str, object]]:
+                found: list[dict[str, object]] = daemon.get("/api/streams").json()["streams"]
+                return found
+
+            daemon.wait_for(
+                lambda: all(one["state"] in ("down", "live") for one in states()), "all to be down"
+            )
+            reasons = {str(one["name"]): one["reason"] for one in states()}
+            assert reasons["refused-0"] == reasons["refused-raw-8"] == "auth_failed"
+            assert reasons["boom-32"] == reasons["boom-raw-36"] == "internal"
+            assert all(one["last_error"] for one in states() if one["name"] != "live")
+
+            daemon.configure(head + streams + live + "[[stream]]\nurl = 3\n")
+            reload(daemon, "stays as it was")
+            daemon.configure(head + streams.replace("/cam", "/other") + live)
+            reload(daemon, "starts anew: url (not shown)")
+            daemon.wait_for(
+                lambda: sum(one["state"] == "down" for one in states()) >= 20, "them to be down"
+            )
+
+            told = {path: daemon.get(path).text for path in ("/", "/metrics", "/api/streams")}
+            told |= {path: daemon.get(path).text for path in ("/livez", "/readyz", "/page/page.js")}
+            for path in ("/streams/refused-0/mjpeg", "/events?stream=x", "/none"):
+                told[path] = daemon.get(path).text
+            with httpx.stream("GET", f"{daemon.url}/events", timeout=30) as events:
+                told["/events"] = next(events.iter_text())
+            process = Path(f"/proc/{daemon.process.pid}")
+            told["cmdline"] = (process / "cmdline").read_text()
+            told["threads"] = "".join(p.read_text() for p in process.glob("task/*/comm"))
+            told["ps"] = subprocess.run(["ps", "-ef"], capture_output=True, text=True).stdout
+            daemon.end()
+    told["log"] = daemon.log
+    assert all(told.values())
+    for where, text in told.items():
+        assert leaked(text) == [], where
+    # They were there to be hidden, and what may be seen is.
+    assert "Traceback" in daemon.log
+    assert "RuntimeError" in daemon.log
+    assert f"rtsp://viewer:***@127.0.0.1:{server.port}" in daemon.log
+    assert f"viewer:***@{NOWHERE}" in daemon.log
+    assert "token=***" in daemon.log
+    assert "UserWarning" in daemon.log
+    assert daemon.log.count("(auth_failed)") >= 12
+
+
+def reload(daemon: Daemon, words: str) -> None:
+    before = len(daemon.log)
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for(lambda: words in daemon.log[before:], words)
+
+
+BAD = [
+    "url = '{url}'\nfsp = 3",
+    "urll = '{url}'",
+    "url = ['{url}']",
+    "url = '{typo}'",
+    "url = '{url}",
+    "url = {url}",
+    "url = '{url}'\n'{url}' = 1",
+    "url = 'x'\npolicy = '{url}'",
+    "url = 'x'\nfps = '{url}'",
+    "url = '{url}'\n[[stream.sink]]\nkind = '{url}'",
+    "url = '{url}'\n[[stream.sink]]\nurl = '{url}'",
+    "url = '{url}'\n[[stream.sink]]\nkind = 'mp4'\npath = 1\nurl = '{url}'",
+    "url = '{url}'\n[daemon]\nlisten = '{url}'",
+    "url = '{url}'\n[daemon]\nlisten = '0.0.0.0:x'\ntoken = '{url}'",
+    "url = '{url}'\n[daemon]\ntoken = ['{url}']",
+    "url = '{url}'\n[detector]\nbackend = '{url}'",
+    "url = '{url}'\n[models]\ndir = '{url}'\npull = '{url}'",
+]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_check_says_what_is_wrong_without_a_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    for secret in SECRETS[::5]:
+        for url in (f"rtsp://viewer:{secret.text}@cam/x", f"http://cam/x?token={secret.text}"):
+            config = tmp_path / "affectd.toml"
+            broken = text.format(url=url, typo=url.replace("tsp:", "stp:").replace("http:", "htp:"))
+            config.write_text(f"[[stream]]\nname = 'a'\n{broken}\n", encoding="utf-8")
+            done = inside(capsys, "check", config)
+            assert done.code == 2
+            assert done.err
+            assert leaked("\n".join(done.err), [secret]) == []

@@ -1,6 +1,7 @@
 // One stream on the page: its picture, state and faces. Text goes in as text, never as markup.
 
 import { Screen } from "./pictures.js";
+import { Video } from "./video.js";
 import { STATES, ago, count, duration, percent, reason } from "./words.js";
 
 const STALE_MS = 5000;
@@ -22,7 +23,11 @@ export class Card {
     this.image = this.find("img.live");
     this.image.alt = `Live picture of ${name}`;
     this.screen = new Screen(this.image);
-    this.image.addEventListener("load", () => this.reveal());
+    this.image.addEventListener("load", () => this.reveal(this.image));
+    this.video = this.find("video.live");
+    this.video.setAttribute("aria-label", this.image.alt);
+    this.video.addEventListener("playing", () => this.reveal(this.video));
+    this.player = null;
     this.faces = new Map();
     this.heading = this.find("h2");
     this.heading.textContent = name;
@@ -35,14 +40,16 @@ export class Card {
   }
 
   // The first picture need not wait for the next look at the states.
-  reveal() {
+  reveal(picture) {
     if (this.element.dataset.state !== "live") return;
-    this.image.hidden = false;
+    picture.hidden = false;
     this.find(".veil").hidden = true;
   }
 
   update(stream, colours) {
-    const hasPicture = stream.mjpeg && performance.now() - this.screen.shownAt < STALE_MS;
+    this.play(stream.mjpeg ? null : stream.hls);
+    const shownAt = stream.mjpeg ? this.screen.shownAt : (this.player?.shownAt ?? -Infinity);
+    const hasPicture = performance.now() - shownAt < STALE_MS;
     const isLive = stream.state === "live";
     this.element.dataset.state = stream.state;
     setText(this.find(".word"), STATES[stream.state] ?? stream.state);
@@ -58,16 +65,24 @@ export class Card {
     this.links(stream);
   }
 
+  // MJPEG shows with less delay, so HLS is played only where there is nothing else.
+  play(url) {
+    if (url === (this.player?.url ?? null)) return;
+    this.player?.close();
+    this.player = url ? new Video(this.video, url) : null;
+  }
+
   // Says in place of the picture why there is none, so that no frozen picture passes for a live one.
   veil(stream, isLive, hasPicture) {
     const isShown = isLive && hasPicture;
-    this.image.hidden = !isShown;
+    this.image.hidden = !isShown || !stream.mjpeg;
+    this.video.hidden = !isShown || !this.player;
     this.find(".veil").hidden = isShown;
     let what = STATES[stream.state] ?? stream.state;
     let why = reason(stream.reason);
-    if (isLive && !stream.mjpeg) {
+    if (isLive && !stream.mjpeg && !stream.hls) {
       what = "No picture here";
-      why = "This stream has no mjpeg sink";
+      why = "This stream has no mjpeg and no hls sink";
     } else if (isLive) {
       what = "Waiting for a picture";
     } else if (stream.state === "down" || stream.state === "stalled") {
@@ -100,6 +115,7 @@ export class Card {
 
   links(stream) {
     const wanted = [[`/events?stream=${stream.name}`, "Events"]];
+    if (stream.hls) wanted.unshift([`/page/watch.html?stream=${stream.name}`, "Video alone"]);
     if (stream.mjpeg) wanted.unshift([stream.mjpeg, "Picture alone"]);
     const key = wanted.flat().join();
     if (key === this.linksKey) return;

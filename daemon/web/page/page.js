@@ -27,6 +27,7 @@ function showStreams(streams, colours) {
   for (const [name, card] of cards) {
     if (streams.some((stream) => stream.name === name)) continue;
     card.element.remove();
+    card.play(null);
     cards.delete(name);
   }
   for (const stream of streams) {

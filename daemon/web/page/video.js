@@ -1,0 +1,166 @@
+// Plays a stream's HLS in a <video>, a few seconds behind: segments go in as they come. Browsers
+// without Media Source Extensions (iPhones) play the playlist by themselves.
+
+const RETRY_MS = 2000;
+const POLL_MS = 400;
+const START_SEGMENTS = 2; // as many of the newest are fetched at first
+const LATEST_S = 5; // further behind than this it leaps ahead
+const LEAP_TO_S = 2;
+const KEEP_S = 10;
+
+export class Video {
+  constructor(element, url) {
+    this.element = element;
+    this.url = url;
+    this.work = null;
+    this.shownAt = 0;
+    element.addEventListener("timeupdate", () => (this.shownAt = performance.now()));
+    document.addEventListener("visibilitychange", () => this.reopen());
+    this.reopen();
+  }
+
+  // Ends for good.
+  close() {
+    this.url = null;
+    this.reopen();
+  }
+
+  reopen() {
+    this.work?.abort();
+    this.work = null;
+    if (!this.url || document.hidden) return;
+    this.work = new AbortController();
+    this.keepPlaying(this.work.signal);
+  }
+
+  async keepPlaying(signal) {
+    while (!signal.aborted) {
+      try {
+        await this.playOnce(signal);
+      } catch {
+        // The server went away, or a segment was late; the next turn begins with the newest.
+      }
+      if (!signal.aborted) await pause(RETRY_MS);
+    }
+  }
+
+  async playOnce(signal) {
+    if (!globalThis.MediaSource) {
+      if (this.element.src !== new URL(this.url, location).href) this.element.src = this.url;
+      await this.element.play();
+      return;
+    }
+    const source = new MediaSource();
+    this.element.src = URL.createObjectURL(source);
+    try {
+      await happened(source, "sourceopen");
+      await this.feed(source, signal);
+    } finally {
+      URL.revokeObjectURL(this.element.src);
+    }
+  }
+
+  async feed(source, signal) {
+    let buffer = null;
+    let map = null;
+    let last = null;
+    for (;;) {
+      const all = parse(await text(this.url, signal), new URL(this.url, location));
+      const news = last === null ? all.slice(-START_SEGMENTS) : all.filter((s) => s.number > last);
+      // The server began anew with smaller numbers.
+      if (all.length && last > all.at(-1).number) throw new Error("the playlist went back");
+      for (const segment of news) {
+        if (segment.map !== map) {
+          const header = await bytes(segment.map, signal);
+          const type = `video/mp4; codecs="${codec(header)}"`;
+          if (buffer) buffer.changeType(type);
+          else buffer = source.addSourceBuffer(type);
+          // One after the other, whatever their own times: what was missed leaves no hole.
+          buffer.mode = "sequence";
+          await append(buffer, header);
+          map = segment.map;
+        }
+        await append(buffer, await bytes(segment.uri, signal));
+        last = segment.number;
+        await this.follow(buffer);
+      }
+      await pause(POLL_MS);
+      signal.throwIfAborted();
+    }
+  }
+
+  // Stays near the end, and forgets what was shown.
+  async follow(buffer) {
+    const { buffered } = buffer;
+    if (!buffered.length) return;
+    const video = this.element;
+    const end = buffered.end(buffered.length - 1);
+    const inside = video.currentTime >= buffered.start(0) && video.currentTime <= end;
+    if (!inside || end - video.currentTime > LATEST_S) {
+      video.currentTime = Math.max(buffered.start(0), end - LEAP_TO_S);
+    }
+    if (video.paused && !video.controls) await video.play();
+    if (video.currentTime - buffered.start(0) > 2 * KEEP_S) {
+      buffer.remove(0, video.currentTime - KEEP_S);
+      await happened(buffer, "updateend");
+    }
+  }
+}
+
+// The segments of a playlist at `base`: {number, uri, map}.
+function parse(playlist, base) {
+  const segments = [];
+  let number = 0;
+  let map = null;
+  for (const line of playlist.split("\n")) {
+    if (line.startsWith("#EXT-X-MEDIA-SEQUENCE:")) number = Number(line.split(":")[1]);
+    else if (line.startsWith("#EXT-X-MAP:")) map = href(line.match(/URI="([^"]*)"/)[1], base);
+    else if (line && !line.startsWith("#")) {
+      segments.push({ number: number++, uri: href(line, base), map });
+    }
+  }
+  return segments;
+}
+
+function href(uri, base) {
+  return new URL(uri, base).href;
+}
+
+// What the header says of its H.264: profile, constraints and level, from its avcC box.
+function codec(header) {
+  const name = [0x61, 0x76, 0x63, 0x43];
+  const at = header.findIndex((_, index) => name.every((byte, n) => header[index + n] === byte));
+  if (at < 0) throw new Error("no H.264 in it");
+  const hex = [...header.slice(at + 5, at + 8)].map((byte) => byte.toString(16).padStart(2, "0"));
+  return `avc1.${hex.join("")}`;
+}
+
+async function append(buffer, data) {
+  buffer.appendBuffer(data);
+  await happened(buffer, "updateend");
+}
+
+function happened(target, name) {
+  return new Promise((done, failed) => {
+    target.addEventListener(name, done, { once: true });
+    target.addEventListener("error", () => failed(new Error("not playable")), { once: true });
+  });
+}
+
+async function get(url, signal) {
+  const response = await fetch(url, { signal });
+  if (!response.ok) throw new Error(String(response.status));
+  return response;
+}
+
+async function text(url, signal) {
+  return (await get(url, signal)).text();
+}
+
+async function bytes(url, signal) {
+  return new Uint8Array(await (await get(url, signal)).arrayBuffer());
+}
+
+function pause(ms) {
+  return new Promise((done) => setTimeout(done, ms));
+}

@@ -29,8 +29,8 @@ def main() -> None:
         line(name, faces, training if name != "Training" else set())
     if len(found) > 1:
         line("together", join(list(found.values())), set())
-    for split, name in (("train", "Training"), ("holdout", "Holdout"), ("public", "PublicTest")):
-        print(fer.split(split).summary(name))
+    print(fer.split("train").summary("Training"))
+    print(fer.split("holdout").summary("Holdout"))
     print(f"PublicTest without what Training holds too: {int(fer.unseen('public').sum()):,}")
     print(f"Fingerprint: {fer.fingerprint()}")
 

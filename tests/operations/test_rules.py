@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from tests.operations.queries import (
     CONFIG,
     RULES,
     RULES_TEST,
+    SCRAPED,
     Query,
     alerts,
+    exported,
     labels_of,
     rule_queries,
 )
@@ -49,9 +52,14 @@ def test_promtool_would_notice_a_rule_that_does_not_fire(tmp_path: Path) -> None
 
 
 @needs_prometheus
-@pytest.mark.parametrize("name", ["prometheus.yml"])
-def test_promtool_accepts_the_configuration(name: str) -> None:
-    done = promtool("check", "config", str(CONFIG / "prometheus" / name))
+def test_promtool_accepts_the_configurations(tmp_path: Path) -> None:
+    done = promtool("check", "config", str(CONFIG / "prometheus/prometheus.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    # That of compose names the rules by where its container has them.
+    inside = (CONFIG / "compose/prometheus.yml").read_text()
+    copy = tmp_path / "prometheus.yml"
+    copy.write_text(inside.replace("/etc/prometheus/rules.yml", str(RULES)))
+    done = promtool("check", "config", str(copy))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -65,9 +73,23 @@ def test_every_alert_is_whole() -> None:
         assert rule["for"], rule["alert"]
         assert rule["labels"]["severity"] in ("warning", "critical"), rule["alert"]
         # Whoever reads the message knows where to go: to a stream, or to a machine.
-        which = "stream" if "affectd_" in rule["expr"] and "_config_" not in rule["expr"] else "instance"
+        which = (
+            "stream"
+            if "affectd_" in rule["expr"] and "_config_" not in rule["expr"]
+            else "instance"
+        )
         assert f"$labels.{which}" in rule["annotations"]["summary"], rule["alert"]
         assert rule["annotations"]["description"].endswith("."), rule["alert"]
+
+
+def test_the_guide_lists_every_metric_with_its_labels() -> None:
+    rows = re.findall(r"^\| `(affectd_\w+)` \| \w+ \| ([^|]*) \|", GUIDE.read_text(), re.MULTILINE)
+    told = {name: frozenset(labels.split(", ")) - {"", " "} for name, labels in rows}
+    series = {
+        re.sub(r"_(bucket|sum|count)$", "", name): labels - SCRAPED - {"le"}
+        for name, labels in exported().items()
+    }
+    assert told == series
 
 
 def test_every_alert_is_tested_both_ways_and_told_about() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "affectd.service"
-# More than this, of 10, needs a reason; docs/install.md names today's.
+# More than this, of 10, needs a reason; docs/deploy.md names today's.
 EXPOSURE_LIMIT = 2.0
 
 needs_systemd = pytest.mark.skipif(
@@ -70,6 +70,11 @@ def test_the_daemon_gets_what_it_relies_upon() -> None:
     assert settings("RestartPreventExitStatus") == ["2"]
     # A clean end takes up to 10 s.
     assert int(settings("TimeoutStopSec")[0]) > 10
+    assert settings("Environment") == ["PYTHONFAULTHANDLER=1"]
+    # The start limit can be reached, or a crash loop would never be noticed.
+    crash_loop_s = int(settings("StartLimitBurst")[0]) * int(settings("RestartSec")[0])
+    assert settings("StartLimitIntervalSec") == ["10min"]
+    assert crash_loop_s < 600
     assert settings("SupplementaryGroups") == ["video"]
     assert "char-video4linux rw" in settings("DeviceAllow")
 

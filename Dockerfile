@@ -1,0 +1,36 @@
+# docker build -t affectd .
+# docker build -t affectd --build-arg TORCH="torch torchvision --index-url URL" .    # another PyTorch
+
+FROM python:3.13.16-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/affectd
+# PyTorch first: it is most of the image and seldom changes.
+ARG TORCH="torch torchvision"
+RUN /opt/affectd/bin/pip install ${TORCH}
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY classifiers classifiers
+COPY config config
+COPY daemon daemon
+COPY detectors detectors
+COPY systemd systemd
+RUN /opt/affectd/bin/pip install .
+
+FROM python:3.13.16-slim-bookworm
+# Libraries that the wheels of OpenCV and mediapipe load and do not bring.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgl1 libegl1 libgles2 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /var/lib/affectd --create-home affectd
+COPY --from=build /opt/affectd /opt/affectd
+ENV PATH="/opt/affectd/bin:$PATH" STATE_DIRECTORY=/var/lib/affectd PYTHONFAULTHANDLER=1
+USER affectd
+# Models, and recordings with a relative path.
+WORKDIR /var/lib/affectd
+VOLUME /var/lib/affectd
+EXPOSE 9464
+# Loading the models takes a while; a loop that hangs is found by /livez.
+HEALTHCHECK --start-period=5m --interval=30s --timeout=5s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9464/livez', timeout=4)"]
+ENTRYPOINT ["affectd"]
+CMD ["run", "/etc/affectd/affectd.toml"]

@@ -1,0 +1,149 @@
+"""What can be known of image and compose file without a container engine: all that they name is
+there, versions are pinned, and what the image copies is enough to build affectd."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from daemon.config.file import load
+from tests.operations.queries import dashboard
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+SERVICES: dict[str, Any] = COMPOSE["services"]
+PROVISIONING = ROOT / "config/grafana/provisioning"
+# A name and at least two numbers, such as repository/name:v1.2.
+PINNED = re.compile(r"[a-z0-9./-]+:v?\d+(\.\d+)+[a-z0-9.-]*")
+
+
+def mounts(service: str) -> dict[str, str]:
+    """From a path inside the container to what lies there: ./a/path, or the name of a volume."""
+    volumes = [volume.split(":") for volume in SERVICES[service].get("volumes", [])]
+    return {inside: outside for outside, inside, *_ in volumes}
+
+
+def lies_at(service: str, inside: str) -> Path:
+    """The file or folder of this checkout that a container sees at a path."""
+    for mount, outside in mounts(service).items():
+        if outside.startswith("./") and Path(inside).is_relative_to(mount):
+            return ROOT / outside / Path(inside).relative_to(mount)
+    raise AssertionError(f"nothing of this checkout lies at {inside} in {service}")
+
+
+def test_every_image_is_pinned() -> None:
+    images = [service["image"] for service in SERVICES.values()]
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(images) == 4
+    assert len(set(bases)) == 1
+    for image in [*images, *bases]:
+        assert PINNED.fullmatch(image), image
+
+
+def test_the_image_has_the_version_of_the_project() -> None:
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert SERVICES["affectd"]["image"] == f"affectd:{version[1]}"
+
+
+def test_everything_that_is_mounted_is_there() -> None:
+    for service in SERVICES:
+        for outside in mounts(service).values():
+            if outside.startswith("./"):
+                assert (ROOT / outside).exists(), outside
+            else:
+                assert outside in COMPOSE["volumes"], outside
+
+
+def test_nothing_is_open_to_the_network() -> None:
+    for service in SERVICES.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_affectd_finds_its_configuration_and_the_others_find_each_other() -> None:
+    config = re.findall(r'"(/etc/affectd/\S+)"', DOCKERFILE)[-1]
+    settings = load(lies_at("affectd", config), {}).settings
+    urls = [stream.url.get_secret_value() for stream in settings.stream]
+    hosts = {host for url in urls for host in re.findall(r"^rtsp://([^:/]+)", url)}
+    assert hosts == {"mediamtx"} <= set(SERVICES)
+    scrape = yaml.safe_load(lies_at("prometheus", "/etc/prometheus/prometheus.yml").read_text())
+    (target,) = scrape["scrape_configs"][0]["static_configs"][0]["targets"]
+    host, _, port = target.partition(":")
+    assert host in SERVICES
+    assert host in settings.daemon.allowed_hosts
+    assert int(port) == settings.daemon.port
+    assert f"EXPOSE {port}" in DOCKERFILE
+    assert f"127.0.0.1:{port}:{port}" in SERVICES["affectd"]["ports"]
+    assert f"http://127.0.0.1:{port}/livez" in DOCKERFILE
+    for rules in scrape["rule_files"]:
+        assert lies_at("prometheus", rules).is_file()
+
+
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    mounted = mounts("grafana")["/etc/grafana/provisioning"]
+    assert ROOT / mounted == PROVISIONING
+    (source,) = yaml.safe_load((PROVISIONING / "datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    assert source["type"] == "prometheus"
+    assert source["url"].removeprefix("http://").partition(":")[0] in SERVICES
+    (provider,) = yaml.safe_load((PROVISIONING / "dashboards/affectd.yml").read_text())["providers"]
+    found = lies_at("grafana", f"{provider['options']['path']}/affectd.json")
+    assert found.is_file()
+    # A provisioned dashboard is found by its uid, whatever its title becomes.
+    assert dashboard()["uid"] == "affectd"
+
+
+def copied() -> list[str]:
+    """What the first stage of the Dockerfile copies out of the checkout."""
+    lines = re.findall(r"^COPY (?!--)(.+)$", DOCKERFILE, re.MULTILINE)
+    return [source for line in lines for source in line.split()[:-1]]
+
+
+def test_what_the_image_copies_is_let_through_by_dockerignore() -> None:
+    let_through = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    assert let_through == set(copied())
+
+
+def test_what_the_image_copies_builds_affectd(tmp_path: Path) -> None:
+    for source in copied():
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / source)
+        else:
+            shutil.copy(ROOT / source, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "dist").glob("affectd-*.whl"))
+
+
+def test_the_image_brings_the_libraries_that_the_makefile_names() -> None:
+    packages = re.search(r"^RUNTIME_PACKAGES := (.+)$", (ROOT / "Makefile").read_text(), re.M)
+    assert packages
+    assert packages[1] in DOCKERFILE
+
+
+def test_the_image_runs_as_no_root() -> None:
+    users = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)
+    assert users == ["affectd"]
+    assert DOCKERFILE.index("USER affectd") < DOCKERFILE.index("ENTRYPOINT")
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in PROVISIONING.rglob("*.yml")))
+def test_provisioning_is_of_the_version_that_grafana_reads(name: str) -> None:
+    (path,) = PROVISIONING.rglob(name)
+    assert yaml.safe_load(path.read_text())["apiVersion"] == 1

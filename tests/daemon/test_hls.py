@@ -1,0 +1,207 @@
+"""The hls sink and its playlist: what readers are told, and what they get."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+import pytest
+
+from daemon.config.settings import HlsSink
+from daemon.errors import Reason, SinkError
+from daemon.frame import plane
+from daemon.playlist import KEPT, LISTED, STALE_S, WANTED_S, Playlist
+from daemon.sinks.hls import LONGEST_GAP_S, HlsSegments
+from tests.daemon.outputs import luma_of, output, picture
+
+BEGAN_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
+
+
+@dataclass
+class Watched:
+    """A sink whose clock goes by the pictures that it is given, and a reader of its playlist."""
+
+    config: HlsSink = field(default_factory=lambda: HlsSink(kind="hls", crf=10))
+    now_s: float = 0.0
+    seq: int = 0
+
+    def __post_init__(self) -> None:
+        self.playlist = Playlist(clock=lambda: BEGAN_S, monotonic=lambda: self.now_s)
+        self.sink = HlsSegments(self.config, self.playlist)
+
+    def give(self, count: int = 1, *, every_s: float = 0.04, width: int = 64) -> bool:
+        """Pictures `every_s`; whether the last one was written."""
+        written = False
+        for _ in range(count):
+            self.now_s += every_s
+            image = picture(self.seq, width=width)
+            written = self.sink.write(
+                output(self.seq, pts_s=self.now_s, captured_s=BEGAN_S + self.now_s, image=image)
+            )
+            self.seq += 1
+        return written
+
+    def watch(self, count: int, *, every_s: float = 0.04, width: int = 64) -> None:
+        """As `give`, the playlist asked for all the time."""
+        for _ in range(count):
+            self.playlist.text()
+            self.give(every_s=every_s, width=width)
+
+    def lines(self) -> list[str]:
+        text = self.playlist.text()
+        assert text is not None
+        return text.splitlines()
+
+    def told(self, tag: str) -> list[str]:
+        return [line.split(":", 1)[1] for line in self.lines() if line.startswith(f"#{tag}:")]
+
+    def names(self) -> list[str]:
+        return [line for line in self.lines() if not line.startswith("#")]
+
+    def media(self, name: str) -> bytes:
+        content = self.playlist.file(name)
+        assert content is not None
+        return content
+
+    def decode(self, header: str, *names: str) -> list[av.VideoFrame]:
+        data = b"".join(map(self.media, (header, *names)))
+        with av.open(io.BytesIO(data)) as container:
+            return list(container.decode(video=0))
+
+
+def test_segments_of_a_second_each_begin_with_a_key_picture() -> None:
+    watched = Watched()
+    watched.watch(25 * 4 + 1)
+    assert watched.told("EXT-X-TARGETDURATION") == ["1"]
+    assert [float(length.rstrip(",")) for length in watched.told("EXTINF")] == [1.0] * 4
+    assert watched.told("EXT-X-PROGRAM-DATE-TIME")[0] == "2026-11-21T12:00:00.040Z"
+    assert watched.lines().count("#EXT-X-DISCONTINUITY") == 1
+    (header,) = re.findall(r'#EXT-X-MAP:URI="([^"]*)"', "\n".join(watched.lines()))
+    for index, name in enumerate(watched.names()):
+        frames = watched.decode(header, name)
+        assert len(frames) == 25
+        assert frames[0].key_frame
+        lumas = [int(np.median(plane(frame, 0))) for frame in frames]
+        assert lumas == pytest.approx([luma_of(25 * index + n) for n in range(25)], abs=2)
+    whole = watched.decode(header, *watched.names())
+    assert [float(f.time) for f in whole] == pytest.approx([n * 0.04 for n in range(100)], abs=1e-4)
+
+
+def test_old_segments_leave_the_list_and_then_memory() -> None:
+    watched = Watched()
+    seen: list[str] = []
+    for _ in range(40):
+        watched.watch(25)
+        if watched.seq > 25:
+            seen += [name for name in watched.names() if name not in seen]
+            assert len(watched.names()) <= LISTED
+            first = watched.names()[0]
+            assert watched.told("EXT-X-MEDIA-SEQUENCE") == [first.removesuffix(".m4s")]
+    numbers = [int(name.removesuffix(".m4s")) for name in seen]
+    assert numbers == list(range(numbers[0], numbers[0] + 39))
+    kept = [name for name in seen if watched.playlist.file(name) is not None]
+    assert kept == seen[-KEPT:]
+    # The one tag, at the very first segment, has left the list.
+    assert "#EXT-X-DISCONTINUITY" not in watched.lines()
+    assert watched.told("EXT-X-DISCONTINUITY-SEQUENCE") == [str(int(BEGAN_S) + 1)]
+
+
+def test_a_new_size_is_a_discontinuity_with_a_header_of_its_own() -> None:
+    watched = Watched()
+    watched.watch(60)
+    watched.watch(60, width=96)
+    text = "\n".join(watched.lines())
+    before, _, after = text.rpartition("#EXT-X-DISCONTINUITY\n")
+    old, new = (re.findall(r'URI="([^"]*)"', part)[0] for part in (before, after))
+    assert old != new
+    names_before, names_after = (
+        [line for line in part.splitlines() if line.endswith(".m4s")] for part in (before, after)
+    )
+    frames = watched.decode(old, *names_before)
+    assert ({frame.width for frame in frames}, len(frames)) == ({64}, 60)
+    frames = watched.decode(new, *names_after)
+    assert ({frame.width for frame in frames}, len(frames)) == ({96}, 50)
+    assert frames[0].time == pytest.approx(60 * 0.04, abs=1e-4), "time goes on"
+    # 60 pictures are two segments and a short third one.
+    assert [float(length.rstrip(",")) for length in watched.told("EXTINF")] == pytest.approx(
+        [1.0, 1.0, 0.4, 1.0, 1.0]
+    )
+
+
+@pytest.mark.parametrize("every_s", [0.3, 0.7, 1.0, 1.4, 2.6, 9.0])
+def test_slow_and_late_pictures_leave_no_long_segment(every_s: float) -> None:
+    watched = Watched()
+    watched.watch(12, every_s=every_s)
+    lengths_s = [float(length.rstrip(",")) for length in watched.told("EXTINF")]
+    assert len(lengths_s) >= 2
+    assert all(1.0 <= length_s < 1.5 for length_s in lengths_s)
+    assert watched.told("EXT-X-TARGETDURATION") == ["1"]
+    assert len(watched.told("EXT-X-PROGRAM-DATE-TIME")) == len(lengths_s)
+
+
+def test_after_a_long_gap_something_new_begins() -> None:
+    watched = Watched()
+    watched.watch(30)
+    watched.watch(1, every_s=LONGEST_GAP_S + 1)
+    watched.watch(30)
+    assert watched.lines().count("#EXT-X-DISCONTINUITY") == 2
+
+
+def test_nothing_is_encoded_while_nobody_asks_and_what_is_old_is_never_shown() -> None:
+    watched = Watched()
+    assert not watched.give(50)
+    assert watched.playlist.text() is None
+    assert watched.give(60), "somebody asked"
+    first = watched.names()
+    assert not watched.give(round(WANTED_S / 0.04) + 2)
+    assert watched.playlist.text() is None
+    watched.watch(60)
+    assert int(watched.names()[0][:-4]) > int(first[-1][:-4])
+    assert watched.lines().count("#EXT-X-DISCONTINUITY") == 1
+
+
+def test_a_source_that_stops_leaves_no_picture_that_passes_for_new() -> None:
+    watched = Watched()
+    watched.watch(60)
+    watched.now_s += STALE_S + 1
+    assert watched.playlist.text() is None
+
+
+def test_numbers_go_on_when_the_sink_is_made_anew() -> None:
+    """As a reload and a failed encoder do."""
+    watched = Watched()
+    watched.watch(30)
+    before = watched.names()
+    watched.sink.close()
+    watched.sink = HlsSegments(watched.config, watched.playlist)
+    watched.watch(60)
+    assert watched.names()[: len(before)] == before
+    numbers = [int(name.removesuffix(".m4s")) for name in watched.names()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert watched.lines().count("#EXT-X-DISCONTINUITY") == 2
+
+
+def test_numbers_go_on_when_affectd_starts_again() -> None:
+    watched = Watched()
+    watched.watch(25 * 8)
+    last = int(watched.names()[-1].removesuffix(".m4s"))
+    later = Playlist(clock=lambda: BEGAN_S + 9)
+    later.begin(b"header", 1)
+    later.add(b"media", 1.0, BEGAN_S + 9)
+    assert later.text() is not None
+    assert later.file(f"{last}.m4s") is None
+    (number,) = re.findall(r"(\d+)\.m4s", later.text() or "")
+    assert int(number) > last
+
+
+def test_a_picture_that_h264_cannot_hold_is_an_error_of_the_sink() -> None:
+    watched = Watched()
+    watched.playlist.text()
+    with pytest.raises(SinkError, match="hls sink") as hit:
+        watched.sink.write(output(0, image=av.VideoFrame(16, 16, "rgb24")))
+    assert hit.value.reason is Reason.ENCODE_ERROR
+    watched.watch(60)
+    assert len(watched.names()) == 2

@@ -1,0 +1,184 @@
+"""HLS over HTTP: to libav's own player, to the token's rules, and to those who look for files."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from daemon.config.settings import DaemonSettings, HlsSink
+from daemon.frame import plane
+from daemon.playlist import Playlist
+from daemon.sinks.hls import HlsSegments
+from daemon.web import hls
+from tests.browser import needs_chromium, open_browser
+from tests.daemon.outputs import output, picture
+from tests.serving import House, serving
+
+INDEX = "/streams/lobby/hls/index.m3u8"
+
+
+@contextmanager
+def watched(settings: DaemonSettings | None = None, *, mjpeg: bool = True) -> Iterator[House]:
+    """A house in which a thread gives the lobby's hls sink 25 pictures a second, each brighter
+    than the one before, up to white and from black again."""
+    stop = threading.Event()
+    with serving("lobby", "door", settings=settings) as house:
+        if not mjpeg:
+            del house.feeds["lobby"]
+        playlist = house.playlists["lobby"] = Playlist()
+        sink = HlsSegments(HlsSink(kind="hls"), playlist)
+
+        def give() -> None:
+            began_s, seq = time.monotonic(), 0
+            while not stop.wait(max(0.0, began_s + seq * 0.04 - time.monotonic())):
+                image = picture(seq, width=320, height=180)
+                sink.write(output(seq, pts_s=time.monotonic() - began_s, image=image))
+                seq += 1
+
+        house.board.set_state("lobby", "live")
+        thread = threading.Thread(target=give, name="give")
+        thread.start()
+        try:
+            yield house
+        finally:
+            stop.set()
+            thread.join(10)
+            sink.close()
+
+
+def raw(house: House, target: str) -> bytes:
+    """The answer to a request line as it stands: clients would tidy the path up."""
+    with socket.create_connection(("127.0.0.1", house.web.port), 10) as connection:
+        request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode("latin-1"))
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_the_first_reader_waits_for_the_first_segment_and_a_player_plays_on() -> None:
+    with watched() as house, house.client() as client:
+        (state, _) = client.get("/api/streams").json()["streams"]
+        assert state["hls"] == INDEX
+        url = house.web.url.rstrip("/") + INDEX
+        with av.open(url, timeout=30) as container:
+            lumas, times = [], []
+            for frame in container.decode(video=0):
+                lumas.append(int(np.median(plane(frame, 0))))
+                times.append(float(frame.time or 0.0))
+                if len(lumas) == 100:
+                    break
+    assert times == sorted(times)
+    assert times[-1] - times[0] > 3.0
+    assert len(set(lumas)) > 25
+
+
+def test_types_and_how_long_to_keep() -> None:
+    with watched() as house, house.client() as client:
+        playlist = client.get(INDEX)
+        assert playlist.headers["content-type"] == "application/vnd.apple.mpegurl"
+        assert playlist.headers["cache-control"] == "no-store"
+        segment = playlist.text.splitlines()[-1]
+        for name in (segment, playlist.text.partition('URI="')[2].partition('"')[0]):
+            answer = client.get(f"/streams/lobby/hls/{name}")
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == "video/mp4"
+            assert answer.headers["cache-control"] == "private, max-age=60, immutable"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        assert client.head(INDEX).status_code == 200
+        assert client.post(INDEX).status_code == 405
+
+
+def test_no_path_leads_out() -> None:
+    with watched() as house, house.client() as client:
+        segment = client.get(INDEX).text.splitlines()[-1]
+        for name in [
+            "../../../etc/passwd",
+            "..%2f..%2f..%2fetc%2fpasswd",
+            "%2e%2e/%2e%2e/etc/passwd",
+            "%2e%2e%2fmjpeg",
+            "..%5c..%5cetc%5cpasswd",
+            "%252e%252e%252fetc%252fpasswd",
+            "/etc/passwd",
+            "%2fetc%2fpasswd",
+            "/proc/self/environ",
+            f"./{segment}%00",
+            f"{segment}%00.mp4",
+            "0.m4s",
+            "-1.m4s",
+            "init-0.mp4",
+            "",
+            ".",
+            "..",
+            "%ff%fe",
+            "a" * 5000,
+        ]:
+            answer = raw(house, f"/streams/lobby/hls/{name}")
+            assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), (name, answer[:200])
+            assert b"root:" not in answer
+        for stream in ["..", "%2e%2e", "%2fetc", "door", "nobody"]:
+            answer = raw(house, f"/streams/{stream}/hls/index.m3u8")
+            assert answer.startswith(b"HTTP/1.1 404"), (stream, answer[:200])
+        error = client.get("/streams/door/hls/index.m3u8").json()["error"]
+        assert error == "stream 'door' has no hls sink; streams with one: lobby"
+
+
+def test_the_token_is_wanted_and_goes_on_from_the_address_to_the_segments() -> None:
+    settings = DaemonSettings(token=SecretStr('s3 cret/&"?'))
+    with watched(settings) as house, house.client() as client:
+        assert client.get(INDEX).status_code == 401
+        bearer = {"Authorization": 'Bearer s3 cret/&"?'}
+        plain = client.get(INDEX, headers=bearer)
+        segment = plain.text.splitlines()[-1]
+        assert "?" not in segment
+        assert client.get(f"/streams/lobby/hls/{segment}").status_code == 401
+        assert client.get(f"/streams/lobby/hls/{segment}", headers=bearer).status_code == 200
+        signed = client.get(INDEX, params={"token": 's3 cret/&"?'}).text
+        for address in [signed.splitlines()[-1], signed.split('URI="')[1].split('"')[0]]:
+            assert address.endswith("?token=s3%20cret%2F%26%22%3F")
+            assert client.get(f"/streams/lobby/hls/{address}").status_code == 200
+
+
+def test_a_stream_without_pictures_says_so_and_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hls, "FIRST_SEGMENT_S", 0.3)
+    with serving("lobby") as house, house.client() as client:
+        house.playlists["lobby"] = Playlist()
+        answer = client.get(INDEX)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert "has no pictures to show yet" in answer.json()["error"]
+        monkeypatch.setattr(hls, "FIRST_SEGMENT_S", 60.0)
+        waiting = threading.Thread(target=client.get, args=(INDEX,), name="waiting")
+        waiting.start()
+        house.web.stop(5)
+        waiting.join(10)
+        assert not waiting.is_alive()
+
+
+@needs_chromium
+def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """1. The card plays. 2. Down: the video gives way to the reason. 3. The video alone plays."""
+    profile = tmp_path_factory.mktemp("chromium")
+    with watched(mjpeg=False) as house, open_browser(profile) as browser, browser.page() as page:
+        video = "document.querySelector('video')"
+        page.open(house.web.url)
+        page.wait_for(f"!{video}.hidden && {video}.videoWidth === 320")
+        page.wait_for(
+            f"{video}.currentTime > 3 && {video}.getVideoPlaybackQuality().totalVideoFrames > 50",
+            60.0,
+        )
+        assert "has no mjpeg" not in page.evaluate("document.body.innerText")
+        house.board.set_state("lobby", "down")
+        page.wait_for(f"{video}.hidden")
+        page.open(f"{house.web.url}page/watch.html?stream=lobby")
+        page.wait_for(f"{video}.currentTime > 3 && {video}.offsetWidth > 300", 60.0)
+        assert page.errors == []

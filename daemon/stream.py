@@ -29,6 +29,7 @@ from daemon.reading import UNKNOWN, FaceView, Quality, Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Output
 from daemon.sinks.writer import Writer
+from daemon.slate import Slate
 from daemon.status import Board
 from daemon.track import Track, Tracker
 from detectors.base import Box, Detection, Detector
@@ -104,6 +105,7 @@ class Stream:
         self._faults: set[str] = set()
         self._backoff = Backoff()
         self._failing = False
+        self._slate = None if keep_all else Slate(name, clock=clock)
         self.forget()
         if batcher is not None:
             # From zero on, so that a rate over them is right at once.
@@ -187,6 +189,8 @@ class Stream:
             self._board.set_fault(self.name, None)
         for writer in self._writers:
             writer.put(output)
+        if self._slate is not None:
+            self._slate.saw(frame)
         for reading in output.readings:
             self._publish(reading)
 
@@ -200,6 +204,15 @@ class Stream:
         """No frame came: of a source that is down no face is in view."""
         if not self._board.is_live(self.name):
             self._metrics.faces.labels(self.name).set(0)
+        self._stand_in()
+
+    def _stand_in(self) -> None:
+        """Give the sinks a slate where one is due, that their readers stay."""
+        if self._slate is None:
+            return
+        if (output := self._slate.output(self._board.stream(self.name))) is not None:
+            for writer in self._writers:
+                writer.put(output)
 
     def _failed(self, error: Exception) -> None:
         """Say and count that the stream starts anew; the trace once for each place that fails."""
@@ -224,10 +237,15 @@ class Stream:
 
     def _pause(self) -> None:
         """Wait before the next try."""
+
+        def beat() -> None:
+            self._beat()
+            self._stand_in()
+
         pause(
             self._backoff.take_s(),
             wait=self._stop.wait,
-            beat=self._beat,
+            beat=beat,
             is_over=lambda: self._stop.is_set() or self._mailbox.ended,
         )
 

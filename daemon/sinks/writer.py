@@ -163,7 +163,7 @@ class Writer:
             self._reported = None
             self._backoff.reset()
         self._set_up(True)
-        if not written:
+        if not written or output.slate:
             return
         if self._sink.takes == "pictures":
             took_s = time.perf_counter() - began_s

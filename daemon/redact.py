@@ -36,20 +36,25 @@ _CLOSING = {"'": "'", '"': '"', "`": "`", "<": ">", "(": ")", "[": "]"}
 
 
 def redact_url(url: str) -> str:
-    """`url` with its password (also one in the query) replaced by ***; other text unchanged.
+    """`url` with its password replaced by ***, and its query from the first secret in it on, since
+    that may hold the query's own signs; other text unchanged.
 
     Where it is in doubt what belongs to the password, it goes up to the last `@`.
     """
+    shown = _without_password(url)
+    secret = _SECRET_QUERY.search(shown)
+    return _STREAM_KEY.sub(rf"\1{MASK}", shown[: secret.end(1)] + MASK if secret else shown)
+
+
+def _without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if separator and "@" in rest and not _SURELY_HOST.fullmatch(authority):
-        userinfo, _, address = rest.rpartition("@")
-        user, colon, _ = userinfo.partition(":")
-        # A user alone may be a token.
-        shown = f"{scheme}://{user}:{MASK}@{address}" if colon else f"{scheme}://{MASK}@{address}"
-    else:
-        shown = url
-    return _STREAM_KEY.sub(rf"\1{MASK}", _SECRET_QUERY.sub(rf"\1{MASK}", shown))
+    if not separator or "@" not in rest or _SURELY_HOST.fullmatch(authority):
+        return url
+    userinfo, _, address = rest.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    # A user alone may be a token.
+    return f"{scheme}://{user}:{MASK}@{address}" if colon else f"{scheme}://{MASK}@{address}"
 
 
 def secrets_in_url(url: str) -> set[str]:
@@ -79,6 +84,7 @@ def redact_text(text: str) -> str:
     URL, everything up to the last `@` before the next URL goes: too much rather than too little.
     """
     shown = "\n".join(_redact_line(line) for line in text.split("\n"))
+    shown = _STREAM_KEY.sub(rf"\1{MASK}", _SECRET_QUERY.sub(rf"\1{MASK}", shown))
     return _HEADER.sub(rf"\1{MASK}", shown)
 
 
@@ -94,7 +100,7 @@ def _redact_line(line: str) -> str:
         quoted = line.rfind(closing, start, end)
         # A quote before the last @ may be a part of the password.
         end_of_url = quoted if quoted > line.rfind("@", start, end) else end
-        pieces += [redact_url(line[start:end_of_url]), line[end_of_url:end]]
+        pieces += [_without_password(line[start:end_of_url]), line[end_of_url:end]]
     return "".join(pieces)
 
 
@@ -149,7 +155,7 @@ def _however_written(secret: str) -> str:
 @cache
 def _any_form(char: str) -> str:
     """A pattern for one character, also where something has encoded or escaped it."""
-    forms = [re.escape(char)]
+    forms = []
     # %25 is the sign itself, encoded once more.
     codings = ("utf-8", "latin-1") if ord(char) < 256 else ("utf-8",)
     for coding in dict.fromkeys(char.encode(one, "surrogateescape") for one in codings):
@@ -164,4 +170,5 @@ def _any_form(char: str) -> str:
         forms.append(rf"\\+(?i:u{ord(char):04x})")
     if char in "&<>\"'":
         forms.append(rf"&(?:amp|lt|gt|quot|#x{ord(char):x}|#{ord(char)});")
-    return f"(?:{'|'.join(forms)})"
+    # The plain one last: a plain % may be the start of a longer form.
+    return f"(?:{'|'.join((*forms, re.escape(char)))})"

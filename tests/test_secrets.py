@@ -55,17 +55,20 @@ class Secret:
         self.marks = (f"Zq{number:02d}kX", f"Jv{number:02d}wY")
         self.text = f"{odd[0]}{self.marks[0]}{odd[1]}@{odd[2]}{self.marks[1]}{odd[3]}".strip()
 
-    def seen_in(self, text: str) -> bool:
-        forms = (self.text, quote(self.text), quote(self.text, safe=""), quote_plus(self.text))
-        return any(part.lower() in text.lower() for part in (*self.marks, *forms))
+    def seen_in(self, text: str) -> list[str]:
+        """Where in `text` a part of it is seen, with what stands around."""
+        forms = {self.text, quote(self.text), quote(self.text, safe=""), quote_plus(self.text)}
+        low = text.lower()
+        places = [low.find(part.lower()) for part in (*self.marks, *forms)]
+        return [text[max(0, at - 80) : at + 40] for at in places if at >= 0]
 
 
 SECRETS = [Secret(number) for number in range(40)]
 
 
 def leaked(text: str, secrets: Sequence[Secret] = SECRETS) -> list[str]:
-    """The lines of `text` in which a secret is seen."""
-    return [line for line in text.splitlines() if any(secret.seen_in(line) for secret in secrets)]
+    """Where a secret is seen in `text`."""
+    return [place for secret in secrets for place in secret.seen_in(text)]
 
 
 def table(name: str, url: str) -> str:
@@ -91,6 +94,8 @@ def configure(folder: Path, port: int) -> tuple[str, dict[str, str]]:
                 name, url = "query", f"rtsp://{camera}/cam?token={ref}&x=1"
             case 6:
                 name, url = "query-raw", f"http://{camera}/cam?x=1&token={raw}"
+            case 7 if number % 2:
+                name, url = "user-alone", f"rtsp://{ref}@{camera}/cam"
             case 7:
                 name, url = "query-nowhere", f"rtsp://{NOWHERE}/cam?password={raw}"
             case 8:
@@ -98,7 +103,7 @@ def configure(folder: Path, port: int) -> tuple[str, dict[str, str]]:
                 file.write_text(raw + "\n", encoding="utf-8")
                 name, url = "boom", f"rtsp://viewer:${{file:{file}}}@{camera}/cam"
             case _:
-                name, url = "boom-raw", f"rtsp://{raw}@{camera}/cam"
+                name, url = "boom-raw", f"rtsp://viewer:{raw}@{camera}/cam"
         streams.append(table(f"{name}-{number}", url))
     return "".join(streams), env
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import io
+import json
 import logging
 import random
 from collections.abc import Iterator
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 
-from daemon.redact import Redactor, redact_text, redact_url
+from daemon.redact import Redactor, redact_text, redact_url, secrets_in_url
 from daemon.url import split_url
 
 ODD = "@/:#?%&ü =+\"'<>$!"
@@ -86,7 +88,7 @@ def test_redacting_a_url_keeps_what_is_no_secret() -> None:
     assert "geheim" not in repr(split_url("rtsp://u:geheim@cam/x"))
     assert redact_url("clip@home.mp4") == "clip@home.mp4"
     assert redact_url("http://cam/flv?user=a&password=ge%20heim&x=1") == (
-        "http://cam/flv?user=a&password=***&x=1"
+        "http://cam/flv?user=a&password=***"
     )
 
 
@@ -149,3 +151,55 @@ def test_a_longer_secret_is_masked_before_one_that_it_holds() -> None:
     redactor.register("abc")
     redactor.register("abcdef")
     assert redactor.redact("x abcdef y abc") == "x *** y ***"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "https://cam/x?access_token=abc&y=1 refused",
+            "https://cam/x?access_token=***&y=1 refused",
+        ),
+        ("rtsp://cam/user=a_password=b_channel=1", "rtsp://cam/user=a_password=***"),
+        ("srt://nas:8890?streamid=publish:a:u:p", "srt://nas:8890?streamid=***"),
+        ("to rtmp://a.example/live2/ab-cd: refused", "to rtmp://a.example/live2/***: refused"),
+        ("rtmp://127.0.0.1:1935/cam", "rtmp://127.0.0.1:1935/cam"),
+        ("header='Authorization: Basic dTpw'", "header='Authorization: ***"),
+        ("the key=value pairs of 3 pages", "the key=value pairs of 3 pages"),
+    ],
+)
+def test_what_else_lets_people_in(text: str, shown: str) -> None:
+    assert redact_text(text) == shown
+
+
+def test_a_secret_is_found_however_it_is_written() -> None:
+    secret = "p@ss w/ör\"d'\\&<%"
+    redactor = Redactor()
+    redactor.register(secret)
+    written = [
+        secret,
+        quote(secret),
+        quote(secret, safe="").lower(),
+        quote(quote(secret, safe=""), safe=""),
+        quote_plus(secret),
+        quote(secret, encoding="latin-1"),
+        "".join(f"%{byte:02x}" for byte in secret.encode()),
+        split_url(f"rtsp://u:{quote(secret, safe='')}@cam/").encoded()[9:-5],
+        repr(secret),
+        repr([secret.encode()]),
+        repr(repr(secret)),
+        json.dumps(secret),
+        json.dumps([secret], ensure_ascii=False),
+        html.escape(secret),
+    ]
+    for text in written:
+        assert redactor.redact(f"({text})").strip("()[]b'\"\\") == "***", text
+
+
+def test_what_a_url_holds_of_secrets() -> None:
+    assert secrets_in_url("rtsp://u:a%40b@cam/x") == {"a@b"}
+    assert secrets_in_url("rtsp://u:a b@cam/x") == {"a b"}
+    assert secrets_in_url("http://cam/x?token=abcd e&y=1") == {"abcd", "abcd e&y=1"}
+    assert secrets_in_url("http://cam/x?token=%26&y=1") == {"&&y=1"}  # too short alone
+    assert secrets_in_url("rtmp://a.example/live2/ab-cd") == {"ab-cd"}
+    assert secrets_in_url("rtsp://cam/x") == secrets_in_url("clip.mp4") == set()

@@ -15,11 +15,12 @@ import numpy as np
 
 from classifiers.expression import data
 from classifiers.expression.data.faces import Faces
+from tests.shared import SHARED
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=SHARED / "data/fer2013/fer2013.tar.xz")
     source = parser.parse_args().data
     fer = data.read(source)
     found = {usage: faces for usage, faces in fer.usages.items() if faces.files}

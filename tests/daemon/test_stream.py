@@ -119,6 +119,9 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Bo
     assert newest.captured_s == frames[5].captured_s
     assert newest.age_ms is not None
     assert 0.0 < newest.age_ms < 1000.0 * WAIT_S
+    assert value(metrics.registry, "affectd_reading_age_seconds_count", stream="lobby") == 2
+    aged_s = value(metrics.registry, "affectd_reading_age_seconds_sum", stream="lobby")
+    assert aged_s * 1000.0 > newest.age_ms
     face = last.faces[0]
     assert face.label == "happy"
     assert face.age_s == pytest.approx(frames[6].pts_s - frames[5].pts_s)
@@ -145,6 +148,7 @@ def test_a_file_waits_for_the_readings_of_each_frame(
         assert (face.age_s, reading.frame_px) == (0.0, (360, 288))
         assert reading.weights == classifier.name
         assert reading.crops == 10
+    assert value(metrics.registry, "affectd_reading_age_seconds_count", stream="lobby") == 0
 
 
 @pytest.mark.parametrize(

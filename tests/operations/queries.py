@@ -109,7 +109,7 @@ def _of_annotations() -> Iterator[Query]:
     for annotation in dashboard()["annotations"]["list"]:
         texts = annotation["titleFormat"] + annotation["textFormat"]
         named = frozenset(re.findall(r"{{(\w+)}}", texts))
-        yield Query(f"annotation {annotation['name']}", annotation["expr"], named)
+        yield Query(f"annotation {annotation['name']}", annotation["target"]["expr"], named)
 
 
 def rule_queries() -> list[Query]:

@@ -15,6 +15,7 @@ import yaml
 
 from daemon.config.file import load
 from tests.operations.queries import dashboard
+from tests.serving import serving
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -129,6 +130,19 @@ def test_what_the_image_copies_builds_affectd(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "dist").glob("affectd-*.whl"))
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_health_check_says_whether_affectd_answers(answers: bool) -> None:
+    check = re.search(r'^HEALTHCHECK .*?CMD \["python", "-c", "(.+?)"\]$', DOCKERFILE, re.M | re.S)
+    assert check
+    with serving("lobby") as house:
+        if not answers:
+            house.health.loop("hung", limit_s=-1.0)
+        code = check[1].replace(":9464", f":{house.web.port}")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.returncode == 0) is answers, done.stderr
+    assert (b"503" in done.stderr) is not answers
 
 
 def test_the_image_brings_the_libraries_that_the_makefile_names() -> None:

@@ -29,11 +29,16 @@ def train_joint(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    said = ""
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("loading", total=1.0)
 
         def report(share: float, text: str) -> None:
+            nonlocal said
             bar.update(task, completed=share, description=text)
+            if text != said and not console.is_terminal:
+                console.print(f"{share:4.0%}  {text}")
+            said = text
 
         tried = make(
             plan,

@@ -17,7 +17,7 @@ from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
 from classifiers.expression import LABELS, classifier, data, joint
 from classifiers.expression.classifier import ExpressionClassifier, shipped
-from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
 from classifiers.expression.joint import Joint, Member
 from classifiers.expression.training.joint import JointRecipe, find_weights, make, read
 from tests.classifiers.bars import write_bars
@@ -257,8 +257,9 @@ def test_a_joint_is_made_by_one_command(
     assert found.split == "holdout"
     assert found.data_sha256 == data.read(fer).fingerprint()
     assert found.recipe["members"] == ["a", str(other)]
-    for split in ("holdout", "public"):
-        there = data.load(fer, split)
+    held = data.load(fer, "holdout")
+    assert found.unknown_below == unknown_threshold(classify(both, held), held.labels)
+    for split, there in (("holdout", held), ("public", data.load(fer, "public"))):
         assert found.scores[f"{split}_ten_crop"] == pytest.approx(
             accuracy(classify(both, there), there), abs=1e-5
         )

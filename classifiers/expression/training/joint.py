@@ -25,7 +25,12 @@ from classifiers import checkpoint
 from classifiers.errors import RecipeError
 from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier, locate_member, shipped
-from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
+from classifiers.expression.evaluation.measure import (
+    accuracy,
+    classify,
+    fit_temperature,
+    unknown_threshold,
+)
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.recipe import _make
 from classifiers.expression.tta import CROPS, TTA, calibrate
@@ -137,7 +142,7 @@ def make(
             if weight > 0.0
         ),
         temperature=temperature,
-        unknown_below=0.4,
+        unknown_below=unknown_threshold(mixed["holdout", recipe.tta], held.labels),
         split="holdout",
         data_set="FER2013",
         data_sha256=fer.fingerprint(),

@@ -1,0 +1,202 @@
+"""A source that is away: its readers stay, see since when and why, and then its pictures again."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections import deque
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+
+from daemon.errors import Reason
+from daemon.frame import Frame, plane
+from daemon.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate
+from daemon.status import State, StreamStatus
+from tests.affectd import Daemon
+from tests.daemon.outputs import FULL, picture
+from tests.rtsp import RtspServer, needs_gstreamer
+
+CAPTURED_S = 1_795_262_400.0
+
+
+class Quiet:
+    """A slate whose clock stands until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.slate = Slate("lobby", clock=lambda: CAPTURED_S, monotonic=lambda: self.now_s)
+        self.seq = 0
+
+    def see(
+        self, count: int = 1, *, every_s: float = 0.04, image: av.VideoFrame | None = None
+    ) -> None:
+        for _ in range(count):
+            self.now_s += every_s
+            shown = picture(self.seq, width=320, height=240) if image is None else image
+            self.slate.saw(Frame("lobby", self.seq, 5.0 + self.seq, CAPTURED_S, shown))
+            self.seq += 1
+
+    def first_after_s(self, state: State) -> float:
+        """Seconds until the first slate, asked for ten times a second."""
+        status = StreamStatus("lobby", state, 0.0, Reason.STALLED)
+        for tick in range(1, 600):
+            self.now_s += 0.1
+            if self.slate.output(status) is not None:
+                return tick * 0.1
+        raise AssertionError("no slate within a minute")
+
+
+def test_a_slate_comes_soon_when_the_source_is_away_and_later_when_it_is_slow() -> None:
+    quiet = Quiet()
+    quiet.see(100)
+    assert abs(quiet.first_after_s("down") - AWAY_S) < 0.2
+    quiet.see(100)
+    assert abs(quiet.first_after_s("live") - QUIET_S) < 0.2
+    quiet.see(100, every_s=5.0)
+    assert abs(quiet.first_after_s("live") - QUIET_FRAMES * 5.0) < 1.0
+
+
+def test_no_slate_before_the_first_picture_nor_between_two() -> None:
+    quiet = Quiet()
+    down = StreamStatus("lobby", "down", 0.0, Reason.TIMEOUT)
+    assert quiet.slate.output(down) is None
+    for _ in range(50):
+        quiet.see()
+        assert quiet.slate.output(StreamStatus("lobby", "live", 0.0)) is None
+
+
+def test_slates_come_once_a_second_and_time_goes_on() -> None:
+    quiet = Quiet()
+    quiet.see(10)
+    down = StreamStatus("lobby", "down", 0.0, Reason.AUTH_FAILED)
+    outputs = []
+    for _ in range(100):
+        quiet.now_s += 0.1
+        if (output := quiet.slate.output(down)) is not None:
+            outputs.append(output)
+    assert len(outputs) == round((10 - AWAY_S) / EVERY_S) + 1
+    times_s = [output.frame.pts_s for output in outputs]
+    assert np.allclose(np.diff(times_s), EVERY_S, atol=0.11)
+    assert 14 + AWAY_S <= times_s[0] < 14 + AWAY_S + 0.11
+    assert all(output.slate and not output.readings and not output.faces for output in outputs)
+    assert len({id(output.frame.image) for output in outputs}) == 1, "drawn once"
+
+
+def test_it_looks_like_the_last_picture() -> None:
+    quiet = Quiet()
+    quiet.see(image=picture(0, width=640, height=480, pix_fmt="yuvj420p", color_range=FULL))
+    quiet.now_s += 60.0
+    output = quiet.slate.output(StreamStatus("lobby", "down", 0.0, Reason.NOT_FOUND))
+    assert output is not None
+    image = output.frame.image
+    assert (image.width, image.height, image.format.name) == (640, 480, "yuvj420p")
+    assert image.color_range == FULL
+    luma = plane(image, 0)
+    assert np.median(luma) < 30
+    rows = np.flatnonzero((luma > 120).any(axis=1))
+    assert 100 < rows[0] < 240 < rows[-1] < 380, "three lines in the middle"
+    quiet.see(image=picture(0, width=64, height=48))
+    quiet.now_s += 60.0
+    small = quiet.slate.output(StreamStatus("lobby", "down", 0.0, Reason.NOT_FOUND))
+    assert small is not None
+    assert (small.frame.image.width, small.frame.image.height) == (64, 48)
+
+
+class MjpegReader:
+    """Reads a stream's pictures over one connection, from a thread, until that ends."""
+
+    def __init__(self, url: str) -> None:
+        self.lumas: deque[float] = deque(maxlen=10_000)
+        self.newest = b""
+        self.stop = threading.Event()
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self._run, args=(url,), name="mjpeg reader")
+        self.thread.start()
+
+    def _run(self, url: str) -> None:
+        rest = b""
+        with httpx.stream("GET", url, timeout=60.0) as answer:
+            for chunk in answer.iter_raw():
+                rest += chunk
+                while (end := rest.find(b"\xff\xd9")) >= 0:
+                    jpeg, rest = rest[rest.find(b"\xff\xd8") : end + 2], rest[end + 2 :]
+                    with av.open(io.BytesIO(jpeg), format="mjpeg") as container:
+                        frame = next(container.decode(video=0))
+                    self.newest = jpeg
+                    self.lumas.append(float(np.median(plane(frame, 0))))
+                if self.stop.is_set():
+                    return
+
+    def sees_slate(self) -> bool:
+        """The slate's ground is a little brighter than the black around the server's ball."""
+        return bool(self.lumas) and self.lumas[-1] > 10
+
+
+@needs_gstreamer
+def test_readers_stay_while_the_camera_is_away(tmp_path: Path) -> None:
+    """1. Pictures. 2. The server is killed: the same connections show the slate, and time goes on.
+    3. It is back: they show pictures. 4. The recording holds pictures alone."""
+    with RtspServer() as server:
+        config = f"""
+[detector]
+backend = "haar"
+[expression]
+enabled = false
+[[stream]]
+name = "door"
+url = "{server.url()}"
+sink = [
+  {{ kind = "mjpeg", quality = 90 }}, {{ kind = "hls" }}, {{ kind = "events", path = "x.jsonl" }},
+  {{ kind = "mp4", path = "door.mp4", segment_s = 3600 }},
+]
+"""
+        with Daemon(tmp_path, config) as daemon:
+            daemon.wait_for(lambda: daemon.stream("door")["state"] == "live", "pictures")
+            reader = MjpegReader(f"{daemon.url}/streams/door/mjpeg")
+            playlists: list[str] = []
+
+            def hls(extra: int) -> bool:
+                """Whether so many segments came since this was asked for the first time."""
+                playlists.append(daemon.get("/streams/door/hls/index.m3u8").text)
+                first, last = (_newest(playlists[i]) for i in (began, -1))
+                return last >= first + extra
+
+            try:
+                began = 0
+                daemon.wait_for(lambda: len(reader.lumas) > 10, "an MJPEG reader")
+                assert not reader.sees_slate()
+                daemon.wait_for(lambda: hls(2), "HLS")
+                server.stop()
+                daemon.wait_for(reader.sees_slate, "the slate")
+                began = len(playlists)
+                daemon.wait_for(lambda: hls(4), "HLS to go on")
+                assert daemon.stream("door")["state"] == "down"
+                assert reader.sees_slate()
+                server.start()
+                daemon.wait_for(lambda: not reader.sees_slate(), "pictures again")
+                began = len(playlists)
+                daemon.wait_for(lambda: hls(3), "HLS to go on")
+            finally:
+                reader.stop.set()
+                code, _ = daemon.end()
+                reader.thread.join(30)
+            assert code == 0
+    numbers = [_newest(playlist) for playlist in playlists]
+    assert numbers == sorted(numbers)
+    assert max(playlist.count("#EXT-X-DISCONTINUITY\n") for playlist in playlists) == 1
+    recordings = sorted(tmp_path.glob("door-*.mp4"))
+    assert len(recordings) == 2
+    for recording in recordings:
+        with av.open(str(recording)) as container:
+            lumas = [np.median(plane(frame, 0)) for frame in container.decode(video=0)]
+        assert len(lumas) > 10
+        assert max(lumas) < 18, "limited range: black is 16, the slate's ground 33"
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def _newest(playlist: str) -> int:
+    return int(re.findall(r"(\d+)\.m4s", playlist)[-1])

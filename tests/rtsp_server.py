@@ -1,8 +1,9 @@
 """An RTSP server on 127.0.0.1 for tests, run by the system's Python (which has GStreamer).
 
-    /usr/bin/python3 tests/rtsp_server.py [--user U --password P] [--digest] [--port N]
+    /usr/bin/python3 tests/rtsp_server.py [--user U --password P] [--digest] [--port N] [--record]
 
-Serves /cam, a moving ball as H.264 over RTP. Prints `PORT n` when it listens.
+Serves /cam, a moving ball as H.264 over RTP. With --record it takes what is published at /in
+instead and serves it at /out. Prints `PORT n` when it listens.
 Debian packages: python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base
 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly.
 """
@@ -11,6 +12,7 @@ gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly.
 from __future__ import annotations
 
 import argparse
+import socket
 from typing import Any
 
 import gi  # type: ignore[import-not-found, unused-ignore]
@@ -33,6 +35,11 @@ PICTURE = (
     "height={height},framerate={fps}/1"
 )
 
+RTP = "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=96"
+PAY = "h264parse config-interval=-1 ! rtph264pay pt=96"
+TAKE = f"rtph264depay name=depay0 ! {PAY} ! udpsink host=127.0.0.1 port={{port}} sync=false"
+GIVE = f"udpsrc address=127.0.0.1 port={{port}} caps={RTP} ! rtph264depay ! {PAY} name=pay0"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -41,6 +48,7 @@ def main() -> None:
     parser.add_argument("--digest", action="store_true")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--frames", type=int, default=-1, help="end the stream after so many")
+    parser.add_argument("--record", action="store_true", help="take what others publish")
     parser.add_argument("--silent", action="store_true", help="accept, and never send a picture")
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", type=int, default=25)
@@ -49,6 +57,36 @@ def main() -> None:
     server = GstRtspServer.RTSPServer.new()
     server.set_address("127.0.0.1")
     server.set_service(str(args.port))
+    mounts = server.get_mount_points()
+    factories = []
+    if args.record:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        factory = GstRtspServer.RTSPMediaFactory.new()
+        factory.set_launch(f"( {TAKE.format(port=port)} )")
+        factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
+        factory.set_latency(0)
+        factories.append(factory)
+        mounts.add_factory("/in", factory)
+        given = GstRtspServer.RTSPMediaFactory.new()
+        given.set_launch(f"( {GIVE.format(port=port)} )")
+        given.set_shared(True)
+        factories.append(given)
+        mounts.add_factory("/out", given)
+    else:
+        factories.append(camera(args))
+        mounts.add_factory("/cam", factories[0])
+    if args.user is not None:
+        protect(server, factories, args.user, args.password, args.digest)
+    if server.attach(None) == 0:
+        raise SystemExit(f"cannot listen on port {args.port}")
+    print("PORT", server.get_bound_port(), flush=True)
+    GLib.MainLoop().run()
+
+
+def camera(args: argparse.Namespace) -> Any:
+    """What serves the ball."""
     width, height = args.size.split("x")
     picture = PICTURE.format(width=width, height=height, fps=args.fps)
     if args.frames >= 0:
@@ -58,16 +96,10 @@ def main() -> None:
     factory = GstRtspServer.RTSPMediaFactory.new()
     factory.set_launch(f"( {picture} ! {ENCODE} )")
     factory.set_shared(True)
-    if args.user is not None:
-        protect(server, factory, args.user, args.password, args.digest)
-    server.get_mount_points().add_factory("/cam", factory)
-    if server.attach(None) == 0:
-        raise SystemExit(f"cannot listen on port {args.port}")
-    print("PORT", server.get_bound_port(), flush=True)
-    GLib.MainLoop().run()
+    return factory
 
 
-def protect(server: Any, factory: Any, user: str, password: str, digest: bool) -> None:
+def protect(server: Any, factories: list[Any], user: str, password: str, digest: bool) -> None:
     """Let in nobody but `user`."""
     auth = GstRtspServer.RTSPAuth.new()
     token = GstRtspServer.RTSPToken()
@@ -81,7 +113,8 @@ def protect(server: Any, factory: Any, user: str, password: str, digest: bool) -
     roles = GstRtspServer.RTSPPermissions()
     roles.add_permission_for_role("viewer", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_ACCESS, True)
     roles.add_permission_for_role("viewer", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, True)
-    factory.set_permissions(roles)
+    for factory in factories:
+        factory.set_permissions(roles)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+# Best first.
+ENCODERS = ("h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264")
+Encoder = Literal["auto", "h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264"]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
 
 # Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
@@ -124,7 +127,15 @@ class OverlaySettings(_Table):
         return {**COLOURS, **value}
 
 
-class Mp4Sink(_Table):
+class EncodedSink(_Table):
+    """What every sink says that encodes H.264. `crf` and `preset` are as x264 counts."""
+
+    encoder: Encoder = "auto"
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+    preset: Preset = "ultrafast"
+
+
+class Mp4Sink(EncodedSink):
     """A fragmented MP4 file. An existing file of that name gets a number before its ending.
 
     With `segmented` it becomes many, each with the time of its start in its name.
@@ -132,8 +143,6 @@ class Mp4Sink(_Table):
 
     kind: Literal["mp4"]
     path: Path
-    crf: Annotated[int, Field(ge=0, le=51)] = 23
-    preset: Preset = "ultrafast"
     fragment_s: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
     segment_s: Annotated[float, Field(ge=0.0)] = 0.0
     segment_mb: Annotated[float, Field(ge=0.0)] = 0.0
@@ -162,12 +171,10 @@ class MjpegSink(_Table):
     max_width_px: Annotated[int, Field(ge=64, le=7680)] = 960
 
 
-class HlsSink(_Table):
+class HlsSink(EncodedSink):
     """/streams/NAME/hls/index.m3u8"""
 
     kind: Literal["hls"]
-    crf: Annotated[int, Field(ge=0, le=51)] = 23
-    preset: Preset = "ultrafast"
     segment_s: Annotated[float, Field(ge=1.0, le=10.0)] = 1.0
 
 
@@ -178,7 +185,67 @@ class EventsSink(_Table):
     path: Path
 
 
-SinkSettings = Annotated[Mp4Sink | MjpegSink | HlsSink | EventsSink, Field(discriminator="kind")]
+class PushSink(EncodedSink):
+    """What every sink says that sends the video on to a server."""
+
+    timeout_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
+
+
+class RtspSink(PushSink):
+    """A server that takes RTSP's RECORD, such as MediaMTX."""
+
+    kind: Literal["rtsp"]
+    url: SecretStr
+    transport: Literal["tcp", "udp"] = "tcp"
+    tls_verify: bool = True
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, "rtsp", "rtsps")
+
+    @model_validator(mode="after")
+    def _no_tls_over_udp(self) -> RtspSink:
+        if self.transport == "udp" and self.url.get_secret_value().lower().startswith("rtsps:"):
+            raise ValueError('transport = "udp" does not go with rtsps://; accepted is "tcp"')
+        return self
+
+
+class RtmpSink(PushSink):
+    """A server that takes RTMP's publish."""
+
+    kind: Literal["rtmp"]
+    url: SecretStr
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, "rtmp", "rtmps")
+
+
+class SrtSink(PushSink):
+    """A server that listens for SRT."""
+
+    kind: Literal["srt"]
+    url: SecretStr
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, "srt")
+
+
+def _with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
+    scheme, separator, host = url.get_secret_value().partition("://")
+    if not (separator and host and scheme.lower() in accepted):
+        raise ValueError(f"accepted is a URL that begins with {' or '.join(accepted)}://")
+    return url
+
+
+SinkSettings = Annotated[
+    Mp4Sink | MjpegSink | HlsSink | EventsSink | RtspSink | RtmpSink | SrtSink,
+    Field(discriminator="kind"),
+]
 
 
 class StreamSettings(_Table):

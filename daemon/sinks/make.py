@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from daemon.config import settings
 from daemon.feed import JpegFeed
@@ -13,13 +13,19 @@ from daemon.sinks.events import EventsFile
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.mjpeg import MjpegPictures
 from daemon.sinks.mp4 import Mp4File
+from daemon.sinks.push import Push
 
 
 def make_sink(
-    config: settings.SinkSettings, *, live: bool, jpegs: JpegFeed, playlist: Playlist
+    config: settings.SinkSettings,
+    *,
+    live: bool,
+    jpegs: JpegFeed,
+    playlist: Playlist,
+    told: Callable[[str], None] = lambda encoder: None,
 ) -> Sink:
     """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to,
-    `playlist` what an hls sink adds to; `live` as in Source."""
+    `playlist` what an hls sink adds to; `live` as in Source. `told` hears the encoder's name."""
     match config:
         case settings.Mp4Sink():
             return Mp4File(config, live=live)
@@ -29,6 +35,8 @@ def make_sink(
             return HlsSegments(config, playlist)
         case settings.EventsSink():
             return EventsFile(config)
+        case settings.RtspSink() | settings.RtmpSink() | settings.SrtSink():
+            return Push(config, live=live, told=told)
 
 
 def sink_labels(configs: Iterable[settings.SinkSettings]) -> list[str]:

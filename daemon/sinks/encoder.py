@@ -1,0 +1,175 @@
+"""H.264 by whatever encodes it here: a graphics card, a chip on the board, or the processor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from fractions import Fraction
+from functools import lru_cache
+
+import av
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from daemon.config.settings import ENCODERS, EncodedSink
+from daemon.frame import is_full_range
+from daemon.sinks.reference import TIME_BASE, Referencer
+
+log = logging.getLogger("affectd.encoder")
+
+_INTRA = 1
+_JPEG_RANGE = 2
+_TRIAL_FRAMES = 4
+_USUAL_PX = (1280, 720)
+# What rate control is told; the pictures come at their own times.
+_RATE = 30
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
+
+
+class Encoder:
+    """Encodes pictures of one size and format. `name` is the encoder in use, `template` the stream
+    whose parameters a muxer copies, `header` what a decoder has to see before the first packet.
+
+    `settings.encoder` "auto" takes the first of `ENCODERS` that works. `live` trades some
+    compression for an encoder that holds no picture back. Everything raises av.FFmpegError.
+    """
+
+    def __init__(self, image: av.VideoFrame, settings: EncodedSink, *, live: bool) -> None:
+        self._looks = _looks(image)
+        self._referencer = Referencer()
+        self.name, self._opened = _open_first(image, settings, live)
+        self.template = self._opened.stream
+        self.header = self.template.codec_context.extradata or b""
+
+    def fits(self, image: av.VideoFrame) -> bool:
+        """Whether `image` can follow those before."""
+        return self._looks == _looks(image)
+
+    def encode(self, image: av.VideoFrame, pts: int, *, key: bool) -> list[av.Packet]:
+        """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
+        was. With `key` decoding can begin here."""
+        picture = self._referencer.reference(image, pts)
+        if key:
+            picture.pict_type = _INTRA
+        return self.template.encode(picture)
+
+    def finish(self) -> list[av.Packet]:
+        """What was held back; nothing can be encoded after it."""
+        return self.template.encode(None)
+
+
+def working(width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> list[str]:
+    """Those of `ENCODERS` that work here on pictures of this size, best first."""
+    return [name for name in ENCODERS if works(name, width, height)]
+
+
+def works(name: str, width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> bool:
+    """Whether `name` passes a trial on pictures of this size; each is tried once in a process."""
+    with _trying:
+        return _passes_trial(name, width, height)
+
+
+_trying = threading.Lock()
+
+
+@lru_cache(maxsize=256)
+def _passes_trial(name: str, width: int, height: int) -> bool:
+    settings = EncodedSink(encoder="auto")
+    image = av.VideoFrame(width, height, "yuv420p")
+    for plane, level in zip(image.planes, (80, 128, 128), strict=True):
+        plane.update(bytes([level]) * plane.buffer_size)
+    try:
+        opened = _Opened(name, image, settings, live=True)
+        referencer, packets = Referencer(), 0
+        for index in range(_TRIAL_FRAMES):
+            picture = referencer.reference(image, index * TIME_BASE.denominator // _RATE)
+            packets += len(opened.stream.encode(picture))
+        packets += len(opened.stream.encode(None))
+    except (av.FFmpegError, ValueError) as error:  # PyAV knows no encoder of that name: ValueError
+        why = getattr(error, "strerror", None) or str(error)
+        log.debug("encoder %s does not work here at %dx%d: %s", name, width, height, why)
+        return False
+    return packets >= _TRIAL_FRAMES
+
+
+def _open_first(image: av.VideoFrame, settings: EncodedSink, live: bool) -> tuple[str, _Opened]:
+    """The first encoder that the settings allow and that opens."""
+    if settings.encoder != "auto":
+        return settings.encoder, _Opened(settings.encoder, image, settings, live=live)
+    *others, last = ENCODERS
+    for name in others:
+        if works(name, image.width, image.height):
+            try:
+                return name, _Opened(name, image, settings, live=live)
+            except av.FFmpegError as error:
+                # A graphics card encodes only so many streams at once.
+                log.warning("encoder %s: %s; another one is taken", name, error.strerror)
+    return last, _Opened(last, image, settings, live=live)
+
+
+class _Opened:
+    """One encoder, open. PyAV's muxers take parameters only from a stream, so it lives in a
+    container that writes nothing."""
+
+    stream: VideoStream
+
+    def __init__(
+        self, name: str, image: av.VideoFrame, settings: EncodedSink, *, live: bool
+    ) -> None:
+        self._container: OutputContainer = av.open(os.devnull, "w", format="null")
+        self.stream = self._container.add_stream(
+            name, options=_options(name, settings, live), time_base=TIME_BASE
+        )
+        codec = self.stream.codec_context
+        codec.width, codec.height = image.width, image.height
+        full = is_full_range(image)
+        # x264 takes the picture's own format: any other would be scaled to, and the range with it.
+        codec.pix_fmt = image.format.name if name == "libx264" else _plain(name)
+        converted = image.format.name != codec.pix_fmt and image.format.name.startswith("yuvj")
+        codec.color_range = _JPEG_RANGE if full and not converted else int(image.color_range)
+        if converted:
+            codec.color_range = 1
+        codec.time_base = TIME_BASE
+        if name != "libx264":
+            codec.framerate = Fraction(_RATE)
+            codec.max_b_frames = 0
+        if name == "h264_v4l2m2m":
+            codec.bit_rate = _bit_rate(image, settings.crf)
+        codec.colorspace = int(image.colorspace)
+        codec.color_primaries = int(image.color_primaries)
+        codec.color_trc = int(image.color_trc)
+        codec.flags |= av.codec.context.Flags.global_header
+        self._container.start_encoding()
+
+
+def _plain(name: str) -> str:
+    return "nv12" if name == "h264_qsv" else "yuv420p"
+
+
+def _options(name: str, settings: EncodedSink, live: bool) -> dict[str, str]:
+    """Quality and speed as each encoder calls them; `crf` and `preset` are x264's words."""
+    quality, speed = str(settings.crf), _PRESETS.index(settings.preset)
+    match name:
+        case "h264_nvenc":
+            chosen = {"preset": f"p{speed + 1}", "rc": "vbr", "cq": quality, "forced-idr": "1"}
+            return chosen | ({"tune": "ll", "delay": "0"} if live else {})
+        case "h264_qsv":
+            chosen = {"preset": "veryfast" if speed < 3 else settings.preset, "forced_idr": "1"}
+            chosen["global_quality"] = quality
+            return chosen | ({"async_depth": "1"} if live else {})
+        case "h264_v4l2m2m":
+            return {}
+    chosen = {"preset": settings.preset, "crf": quality, "forced-idr": "1"}
+    return chosen | ({"tune": "zerolatency"} if live else {})
+
+
+def _bit_rate(image: av.VideoFrame, crf: int) -> int:
+    """Bits a second for an encoder that knows no quality: 4 Mbit/s of 1080p at crf 23, and twice
+    as much for each 6 less, as x264 counts."""
+    share = image.width * image.height / (1920 * 1080)
+    return round(4e6 * share * float(2.0 ** ((23 - crf) / 6)))
+
+
+def _looks(image: av.VideoFrame) -> tuple[object, ...]:
+    return image.width, image.height, image.format.name, is_full_range(image)

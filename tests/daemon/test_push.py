@@ -1,0 +1,256 @@
+"""Pushing to a real RTSP server: what arrives there, each way to fail, and who has to wait."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from daemon.config.settings import Mp4Sink, RtspSink
+from daemon.errors import Reason, SinkError
+from daemon.frame import plane
+from daemon.metrics import Metrics
+from daemon.sinks.mp4 import Mp4File
+from daemon.sinks.push import Push
+from daemon.sinks.writer import Writer
+from tests.daemon.outputs import luma_of, output, picture, wait_until
+from tests.rtsp import RtspServer, needs_gstreamer
+
+USER, PASSWORD = "view@er", "p@ss:w/rd#1?%&ü x"
+TICK_S = 0.02
+
+
+def push(url: str, *, timeout_s: float = 10.0, transport: str = "tcp") -> Push:
+    config = RtspSink.model_validate(
+        {"kind": "rtsp", "url": SecretStr(url), "timeout_s": timeout_s, "transport": transport}
+    )
+    return Push(config, live=True)
+
+
+def fault(url: str, timeout_s: float = 10.0) -> SinkError:
+    sink = push(url, timeout_s=timeout_s)
+    with pytest.raises(SinkError) as caught:
+        sink.write(output(0))
+    sink.close()
+    assert "p@ss" not in str(caught.value)
+    assert "p%40ss" not in str(caught.value)
+    return caught.value
+
+
+class Reader(threading.Thread):
+    """Reads /out of a server until it has `count` pictures."""
+
+    def __init__(self, url: str, count: int) -> None:
+        super().__init__(name="reader")
+        self.pictures: list[av.VideoFrame] = []
+        self._url, self._count = url, count
+
+    def run(self) -> None:
+        with av.open(self._url, options={"rtsp_transport": "tcp"}, timeout=30.0) as container:
+            for image in container.decode(video=0):
+                self.pictures.append(image)
+                if len(self.pictures) == self._count:
+                    return
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("options", [(), ("--digest",)])
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_reader_of_the_server_sees_what_was_pushed(
+    options: tuple[str, ...], transport: str
+) -> None:
+    with RtspServer("--record", *options, user=USER, password=PASSWORD) as server:
+        sink = push(server.url("/in"), transport=transport)
+        sink.write(output(0))
+        reader = Reader(server.url("/out"), 8)
+        reader.start()
+        for seq in itertools.count(1):
+            sink.write(output(seq))
+            reader.join(TICK_S)
+            if not reader.is_alive():
+                break
+        sink.close()
+    sizes = {(image.width, image.height) for image in reader.pictures}
+    assert sizes == {(64, 48)}
+    lumas = [int(np.median(plane(image, 0))) for image in reader.pictures]
+    known = [luma_of(seq) for seq in range(seq + 1)]
+    begin = min(range(len(known)), key=lambda at: abs(known[at] - lumas[0]))
+    assert lumas == pytest.approx(known[begin : begin + 8], abs=2)
+
+
+@needs_gstreamer
+def test_another_size_is_published_anew() -> None:
+    with RtspServer("--record") as server:
+        sink = push(server.url("/in"))
+        for seq in range(5):
+            sink.write(output(seq))
+        large = picture(3, width=128, height=96)
+        sink.write(output(5, image=large))
+        reader = Reader(server.url("/out"), 3)
+        reader.start()
+        for seq in itertools.count(6):
+            sink.write(output(seq, image=large))
+            reader.join(TICK_S)
+            if not reader.is_alive():
+                break
+        sink.close()
+    assert {(image.width, image.height) for image in reader.pictures} == {(128, 96)}
+
+
+@needs_gstreamer
+def test_each_refusal_has_its_reason() -> None:
+    with RtspServer("--record", user=USER, password=PASSWORD) as server:
+        assert fault(server.url("/in", PASSWORD + "x")).reason is Reason.AUTH_FAILED
+        assert fault(server.url("/attic")).reason is Reason.NOT_FOUND
+        server.freeze()
+        silent = fault(server.url("/in"), timeout_s=1.0)
+    assert silent.reason is Reason.TIMEOUT
+    assert "no answer within 1 s" in str(silent)
+    assert fault(server.url("/in")).reason is Reason.CONNECT_REFUSED
+
+
+def test_a_host_name_that_is_unknown() -> None:
+    assert fault("rtsp://u:p%40ss@nowhere.invalid/in").reason is not Reason.INTERNAL
+
+
+@contextmanager
+def ticking() -> Iterator[list[float]]:
+    """A thread that ought to run every `TICK_S`; gives the times at which it did."""
+    ticks: list[float] = [time.monotonic()]
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(TICK_S):
+            ticks.append(time.monotonic())
+
+    thread = threading.Thread(target=tick, name="ticking")
+    thread.start()
+    try:
+        yield ticks
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_nothing_in_the_process_waits_while_a_server_is_silent() -> None:
+    """PyAV connects with the interpreter in its hand: that must be another process's."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ticking() as ticks:
+        port = server.getsockname()[1]
+        began_s = time.monotonic()
+        silent = fault(f"rtsp://u:p%40ss@127.0.0.1:{port}/in", timeout_s=4.0)
+        took_s = time.monotonic() - began_s
+    assert silent.reason is Reason.TIMEOUT
+    longest_s = max(b - a for a, b in itertools.pairwise(ticks))
+    assert longest_s < 2.0 < 4.0 <= took_s
+
+
+@needs_gstreamer
+def test_a_server_that_takes_nothing_any_more_is_found() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640), np.uint8)
+    images = [picture(width=640, height=480) for _ in range(2)]
+    plane(images[0], 0)[:], plane(images[1], 0)[:] = noise, 255 - noise
+    with RtspServer("--record") as server:
+        sink = push(server.url("/in"), timeout_s=2.0)
+        sink.write(output(0, image=images[0]))
+        server.freeze()
+
+        def fill() -> None:
+            for seq in range(1, 2000):
+                sink.write(output(seq, image=images[seq % 2]))
+
+        with ticking() as ticks, pytest.raises(SinkError) as caught:
+            fill()
+        began_s = time.monotonic()
+        sink.close()
+        assert time.monotonic() - began_s < 5.0
+    assert caught.value.reason is Reason.TIMEOUT
+    assert "took nothing for 2 s" in str(caught.value)
+    assert max(b - a for a, b in itertools.pairwise(ticks)) < 2.0
+
+
+@needs_gstreamer
+def test_no_argument_shows_the_password() -> None:
+    with RtspServer("--record", user="u", password="geheim") as server:
+        sink = push(server.url("/in"))
+        sink.write(output(0))
+        commands = [
+            (process / "cmdline").read_bytes()
+            for process in Path("/proc").iterdir()
+            if process.name.isdecimal() and (process / "cmdline").exists()
+        ]
+        sink.close()
+    publishers = [command for command in commands if b"publisher.py" in command]
+    assert publishers
+    assert not any(b"geheim" in command or b"rtsp://" in command for command in publishers)
+
+
+@needs_gstreamer
+def test_a_server_that_dies_and_returns_while_a_recording_goes_on(tmp_path: Path) -> None:
+    """1. A push and a recording take the same frames. 2. The server dies: the push is down, with
+    its reason. 3. The recording gets every frame. 4. The server is back: the push is up again, by
+    itself, and a reader sees it."""
+    metrics, stop = Metrics(CollectorRegistry()), threading.Event()
+    recording = Mp4File(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"), live=True)
+
+    def writer(sink: Push | Mp4File, label: str) -> Writer:
+        made = Writer(
+            sink, "lobby", label, keep_all=False, metrics=metrics, stop=stop, first_delay_s=0.2
+        )
+        made.start()
+        return made
+
+    def value(name: str, **labels: str) -> float:
+        found = metrics.registry.get_sample_value(name, {"stream": "lobby", **labels})
+        return found or 0.0
+
+    def up() -> bool:
+        return value("affectd_sink_up", sink="rtsp") == 1.0
+
+    def failed() -> float:
+        reasons = (Reason.END_OF_STREAM, Reason.CONNECT_REFUSED)
+        return sum(value("affectd_sink_errors_total", sink="rtsp", reason=r) for r in reasons)
+
+    with RtspServer("--record") as server:
+        writers = [writer(push(server.url("/in")), "rtsp"), writer(recording, "mp4")]
+        seq = 0
+        fed = threading.Event()
+
+        def feed() -> None:
+            nonlocal seq
+            while not fed.wait(TICK_S * 2):
+                for one in writers:
+                    one.put(output(seq))
+                seq += 1
+
+        feeder = threading.Thread(target=feed, name="feed")
+        feeder.start()
+        try:
+            wait_until(up, 60.0)
+            server.stop()
+            wait_until(lambda: failed() >= 2 and not up(), 60.0)
+            before = seq
+            wait_until(lambda: seq > before + 20, 60.0)
+            server.start()
+            wait_until(up, 60.0)
+            reader = Reader(server.url("/out"), 3)
+            reader.start()
+            reader.join(60.0)
+            assert len(reader.pictures) == 3
+        finally:
+            fed.set()
+            feeder.join()
+            for one in writers:
+                assert one.close(30.0)
+    assert value("affectd_frames_dropped_total", stage="sink_mp4", reason="slow") == 0
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == seq

@@ -3,6 +3,7 @@
 ClassifierError
 ├── CheckpointError   weights or their record are missing, cut, or do not fit each other
 ├── DataError         a data set is missing, incomplete or unreadable
+├── ExtraError        a library of an optional extra is not installed
 ├── RecipeError       a training recipe has an unknown key or an impossible value
 └── TrainingError     training cannot go on (loss is not a number)
 """
@@ -20,6 +21,10 @@ class CheckpointError(ClassifierError):
 
 class DataError(ClassifierError):
     """A data set is missing, incomplete or unreadable."""
+
+
+class ExtraError(ClassifierError):
+    """A library that only an optional extra brings is not installed."""
 
 
 class RecipeError(ClassifierError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -45,7 +46,7 @@ Strict = Annotated[
 Device = Literal["cpu", "cuda"]
 Split = Literal["train", "holdout", "public", "private"]
 TTA = Literal["none", "flip", "ten_crop"]
-SPLITS = f"{', '.join(get_args(Split))}."
+SPLITS = f"{', '.join(get_args(Split))}.".replace("public", "public (default)")
 WAYS = f"Views of a face: {', '.join(get_args(TTA))}."
 
 
@@ -193,16 +194,32 @@ def train(
 def evaluate(
     family: Family,
     data: DataDir,
-    split: Annotated[Split, typer.Option(metavar="NAME", help=SPLITS)] = "public",
+    split: Annotated[
+        Split, typer.Option(metavar="NAME", help=SPLITS, show_default=False)
+    ] = "public",
     weights: Annotated[
-        str, typer.Option(metavar="NAME", help="Shipped weights, or the file of a net or joint.")
+        str, typer.Option(metavar="NAME", help="Shipped name, or a file.")
     ] = "default",
     tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS)] = "ten_crop",
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Write what is said of each image here.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write all figures and plots here.")
+    ] = None,
+    corruptions: Annotated[
+        bool, typer.Option("--corruptions", help="Also under what a camera does to faces.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Other weights to compare with.")
+    ] = None,
 ) -> None:
     """Measure a classifier on a labelled split."""
-    from daemon.evaluate import evaluate_expression
+    from daemon.evaluate import Task, evaluate_expression
 
-    evaluate_expression(data, split, weights, tta, out)
+    command = shlex.join(["affectd", *sys.argv[1:]])
+    task = Task(data, split, weights, tta, predictions, report, corruptions, against, command)
+    evaluate_expression(task, out, err)
 
 
 @app.command(epilog="Example: affectd bench --seconds 5 --json figures.json")

@@ -2,38 +2,202 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from classifiers.expression import LABELS, data
-from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression import data
+from classifiers.expression.classifier import ExpressionClassifier, locate
+from classifiers.expression.evaluation import corruptions, predictions, scores
+from classifiers.expression.evaluation.measure import classify
+from classifiers.expression.evaluation.report import (
+    Report,
+    Subject,
+    class_rows,
+    corruption_rows,
+    headlines,
+    percent,
+    verdict,
+    write,
+)
 from classifiers.expression.tta import TTA
+from daemon.errors import Reason, SinkError
+
+SEED = 0  # of the bootstrap and of the jitter
+
+Read = Callable[[ExpressionClassifier, NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def evaluate_expression(
-    source: Path, split: data.Split, weights: str, tta: TTA, console: Console
-) -> None:
-    """Print accuracy and recall by class, with and without images that training has seen."""
-    classifier = ExpressionClassifier.load(weights, tta=tta)
-    faces = data.load(source, split)
-    seen = set(data.load(source, "train").digests())
-    unseen = np.array([digest not in seen for digest in faces.digests()])
-    guessed = classify(classifier, faces)
-    table = Table("", "images", "correct", box=None)
-    table.add_row("all", str(len(unseen)), f"{accuracy(guessed, faces):.2%}")
-    table.add_row(
-        "not in training",
-        str(int(unseen.sum())),
-        f"{accuracy(guessed[unseen], faces.keep(unseen)):.2%}",
-    )
-    for index, label in enumerate(LABELS):
-        mask = faces.labels == index
-        table.add_row(
-            label, str(int(mask.sum())), f"{accuracy(guessed[mask], faces.keep(mask)):.2%}"
+@dataclass(frozen=True)
+class Task:
+    """What to evaluate on what, and what to leave behind. `command` is how the user asked."""
+
+    source: Path
+    split: data.Split
+    weights: str
+    tta: TTA
+    predictions: Path | None = None
+    report: Path | None = None
+    corruptions: bool = False
+    against: str | None = None
+    command: str = ""
+
+
+def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
+    """Measure, print, and write what the task asks for; a progress bar runs on `err`.
+
+    Raises CheckpointError or DataError for what cannot be read, and SinkError for a target that
+    cannot be written, before the long work where that is known by then.
+    """
+    _check_targets(task)
+    classifier = ExpressionClassifier.load(task.weights, tta=task.tta)
+    other = ExpressionClassifier.load(task.against, tta=task.tta) if task.against else None
+    fer = data.read(task.source)
+    faces = fer.split(task.split)
+    err.print(faces.summary(task.split))
+    unseen = _unseen(fer, faces, task.split)
+    passes = 1 + (other is not None) + (corruptions.passes() if task.corruptions else 0)
+    with _reading(faces, passes, err) as read:
+        guessed = read(classifier, faces.images)
+        if task.predictions is not None:
+            with _written(task.predictions):
+                predictions.write(task.predictions, faces, guessed)
+        against = (
+            scores.compare(guessed, read(other, faces.images), faces.labels, other.name)
+            if other is not None
+            else None
         )
-    console.print(f"{classifier.name} on {split}, {tta}")
-    console.print(table)
+        report = _report(task, classifier, faces, unseen, guessed, against, read)
+    _print(report, out)
+    if task.report is not None:
+        with _written(task.report):
+            write(report, task.report)
+        err.print(f"Report: {task.report}")
+    return report
+
+
+def _report(
+    task: Task,
+    classifier: ExpressionClassifier,
+    faces: data.Faces,
+    unseen: NDArray[np.bool_],
+    guessed: NDArray[np.float32],
+    against: scores.Comparison | None,
+    read: Read,
+) -> Report:
+    labels, limit = faces.labels, classifier.unknown_below
+    plain = scores.score(guessed, labels, limit, SEED)
+    assert plain is not None  # a split has images
+    costs = []
+    if task.corruptions:
+        costs = corruptions.costs(
+            lambda images: read(classifier, images), faces.images, labels, plain.accuracy, SEED
+        )
+    return Report(
+        subject=Subject(
+            weights=classifier.name,
+            file=locate(task.weights).name,
+            sha256=classifier.record.sha256,
+            temperature=classifier.record.temperature,
+            unknown_below=limit,
+            data=task.source.name,
+            split=task.split,
+            tta=task.tta,
+            seed=SEED,
+            command=task.command,
+            in_training=int((~unseen).sum()),
+        ),
+        plain=plain,
+        not_in_training=scores.score(guessed[unseen], labels[unseen], limit, SEED),
+        classes=scores.by_class(guessed, labels),
+        confusion=scores.confusion(guessed, labels).tolist(),
+        reliability=scores.reliability(guessed, labels),
+        quarters=scores.quarters(faces.images, guessed, labels, limit, SEED),
+        corruptions=costs,
+        against=against,
+    )
+
+
+def _unseen(fer: data.FER2013, faces: data.Faces, split: data.Split) -> NDArray[np.bool_]:
+    """Which faces stand nowhere in Training, bool [N]; of the holdout, not in what is learnt."""
+    parts: tuple[data.Split, ...] = ("train",) if split == "holdout" else ("train", "holdout")
+    seen = {digest for part in parts for digest in fer.split(part).digests()}
+    return np.array([digest not in seen for digest in faces.digests()])
+
+
+@contextmanager
+def _reading(faces: data.Faces, passes: int, err: Console) -> Iterator[Read]:
+    """A way to classify images of these faces that shows how much is left of all passes."""
+    columns = (
+        TextColumn("faces"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        line = bar.add_task("", total=passes * len(faces.images))
+
+        def read(
+            classifier: ExpressionClassifier, images: NDArray[np.uint8]
+        ) -> NDArray[np.float32]:
+            changed = replace(faces, images=images)
+            return classify(classifier, changed, done=lambda n: bar.advance(line, n))
+
+        yield read
+
+
+def _print(report: Report, out: Console) -> None:
+    subject, unseen = report.subject, report.not_in_training
+    out.print(f"{subject.weights} on {subject.split}, {subject.tta}")
+    table = Table("", "all", "not in training", box=None)
+    rest = headlines(unseen) if unseen is not None else {}
+    for name, text in headlines(report.plain).items():
+        table.add_row(name, text, rest.get(name, "–"))
+    out.print(table)
+    table = Table("class", "images", "precision", "recall", "F1", "AUC", box=None)
+    for row in class_rows(report.classes):
+        table.add_row(*row)
+    out.print(table)
+    if report.corruptions:
+        table = Table("corruption", "accuracy", "points lost", "each", box=None)
+        table.add_row("clean", percent(report.plain.accuracy), "", "")
+        for cells in corruption_rows(report.corruptions):
+            table.add_row(*cells)
+        out.print(table)
+    if report.against is not None:
+        out.print(verdict(report.plain, report.against))
+
+
+def _check_targets(task: Task) -> None:
+    """Raise SinkError for a target that cannot be written, ExtraError where plots cannot be."""
+    if task.predictions is not None:
+        if task.predictions.is_dir():
+            raise SinkError(
+                Reason.NOT_WRITABLE,
+                f"{task.predictions} is a folder; accepted for --predictions is a file",
+            )
+        with _written(task.predictions):
+            task.predictions.parent.mkdir(parents=True, exist_ok=True)
+    if task.report is not None:
+        import_module("classifiers.expression.evaluation.plots")  # whether matplotlib is there
+        with _written(task.report):
+            task.report.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[None]:
+    """Write a target within: what fails is one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise SinkError(
+            Reason.NOT_WRITABLE, f"{target} cannot be written ({error.strerror})"
+        ) from error

@@ -1,6 +1,11 @@
-"""Measure an expression net on a split: `affectd evaluate expression`."""
+"""What a net makes of a split, and what is fitted to that: temperature, and when to abstain.
+
+Training uses this too, so scikit-learn is imported only where it is needed.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,6 +15,9 @@ from torch import nn
 from classifiers.base import Classifier
 from classifiers.expression.data import Faces
 from classifiers.expression.tta import TTA, mean_probabilities
+from classifiers.extras import extra
+
+UNKNOWN_PERCENT = range(30, 61)  # the thresholds that `unknown_threshold` chooses from
 
 
 @torch.inference_mode()
@@ -31,10 +39,21 @@ def probabilities(
     return torch.cat(parts).numpy().astype(np.float32)
 
 
-def classify(classifier: Classifier, faces: Faces, batch: int = 64) -> NDArray[np.float32]:
-    """What a classifier that reads faces makes of a split, float32 [N, 7]."""
-    parts = np.array_split(faces.images, max(1, len(faces.images) // batch))
-    return np.concatenate([classifier.predict(part) for part in parts])
+def classify(
+    classifier: Classifier,
+    faces: Faces,
+    batch: int = 64,
+    done: Callable[[int], None] = lambda number: None,
+) -> NDArray[np.float32]:
+    """What a classifier that reads faces makes of a split, float32 [N, 7].
+
+    `done` gets the number of faces of each batch as soon as it is read.
+    """
+    guessed = []
+    for part in np.array_split(faces.images, max(1, len(faces.images) // batch)):
+        guessed.append(classifier.predict(part))
+        done(len(part))
+    return np.concatenate(guessed)
 
 
 def accuracy(guessed: NDArray[np.float32], faces: Faces) -> float:
@@ -49,3 +68,20 @@ def fit_temperature(guessed: NDArray[np.float32], faces: Faces) -> float:
     tried = np.geomspace(0.25, 4.0, 400)
     losses = [float(nn.functional.cross_entropy(logits / t, labels)) for t in tried]
     return float(tried[int(np.argmin(losses))])
+
+
+def unknown_threshold(guessed: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The top probability from which on a label is more likely right than wrong.
+
+    guessed: calibrated probabilities [N, 7] of a split that training did not see; labels: [N].
+    Being right is regressed on the top probability by isotonic regression (Zadrozny & Elkan
+    2002), which only assumes that more confidence is no worse. Returns the least of 0.30, 0.31
+    … 0.60 at which more than half are right, or 0.60. Raises ExtraError without scikit-learn.
+    """
+    with extra("train"):
+        from sklearn.isotonic import IsotonicRegression
+    curve = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    curve.fit(guessed.max(1).astype(np.float64), (guessed.argmax(1) == labels).astype(np.float64))
+    tried = np.array(UNKNOWN_PERCENT) / 100
+    right = curve.predict(tried) > 0.5
+    return float(tried[int(right.argmax())] if right.any() else tried[-1])

@@ -1,0 +1,35 @@
+"""What a net said about each image, as a CSV that any statistics program reads."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.expression import LABELS
+from classifiers.expression.data import Faces
+
+COLUMNS = ("file", "label", "predicted", *(f"p_{label}" for label in LABELS))
+
+
+def write(target: Path, faces: Faces, guessed: NDArray[np.float32]) -> None:
+    """Write COLUMNS, one row an image, whole or not at all; what was there is replaced.
+
+    guessed: probabilities [N, 7], written with as many digits as float32 holds. `predicted` is
+    the likeliest class, never `unknown`. Raises OSError when the file cannot be written.
+    """
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for name, label, row in zip(faces.files, faces.labels, guessed, strict=True):
+                predicted = LABELS[int(row.argmax())]
+                table.writerow([name, LABELS[label], predicted, *map(str, row)])
+        part.replace(target)
+    finally:
+        with suppress(OSError):
+            part.unlink()

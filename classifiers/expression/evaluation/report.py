@@ -1,0 +1,260 @@
+"""An evaluation on paper: report.md for people, report.json for programs, and plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from classifiers.expression import LABELS
+from classifiers.expression.evaluation.corruptions import Cost
+from classifiers.expression.evaluation.scores import (
+    BINS,
+    RESAMPLES,
+    Bin,
+    ClassScores,
+    Comparison,
+    Quarter,
+    Scores,
+)
+
+MARKDOWN = "report.md"
+JSON = "report.json"
+COUNTS = "confusion.png"
+SHARES = "confusion_normalised.png"
+RELIABILITY = "reliability.png"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was measured, and how to measure it again.
+
+    seed: of the bootstrap and of the jitter. in_training: images whose pixels Training holds.
+    """
+
+    weights: str
+    file: str
+    sha256: str
+    temperature: float
+    unknown_below: float
+    data: str
+    split: str
+    tta: str
+    seed: int
+    command: str
+    in_training: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """All figures of an evaluation. Shares are 0..1; None is a figure that is not defined."""
+
+    subject: Subject
+    plain: Scores
+    not_in_training: Scores | None
+    classes: list[ClassScores]
+    confusion: list[list[int]]
+    reliability: list[Bin]
+    quarters: dict[str, list[Quarter]]
+    corruptions: list[Cost]
+    against: Comparison | None
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write report.json, report.md and the plots into `folder`, which is made if it is missing.
+
+    Raises OSError when one of them cannot be written, ExtraError without matplotlib.
+    """
+    from classifiers.expression.evaluation import plots
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"labels": LABELS, **asdict(report)}, indent=2, allow_nan=False)
+    (folder / JSON).write_text(text + "\n", encoding="utf-8")
+    title = f"{report.subject.weights} on {report.subject.split}, {report.subject.tta}"
+    plots.confusion(np.array(report.confusion), title, folder / COUNTS, folder / SHARES)
+    plots.reliability(report.reliability, report.plain.ece, title, folder / RELIABILITY)
+    (folder / MARKDOWN).write_text("\n".join(_markdown(report)) + "\n", encoding="utf-8")
+
+
+def headlines(scores: Scores) -> dict[str, str]:
+    """The headline figures by name, as people read them."""
+    return {
+        "images": f"{scores.images:,}",
+        "accuracy": percent(scores.accuracy),
+        "95 % interval": interval(scores),
+        "macro precision": percent(scores.precision),
+        "macro recall": percent(scores.recall),
+        "macro F1": percent(scores.f1),
+        "macro AUC": number(scores.auc),
+        "Cohen's kappa": number(scores.kappa),
+        "Hamming distance": number(scores.hamming),
+        f"ECE, {BINS} bins": number(scores.ece),
+        "answered": percent(scores.answered),
+        "right of the answered": percent(scores.right_answered),
+    }
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def interval(scores: Scores) -> str:
+    if scores.interval is None:
+        return "–"
+    return "{:.2f} to {:.2f} %".format(*(100 * edge for edge in scores.interval))
+
+
+def odds(p: float) -> str:
+    """A p value with three digits, or that it is below 0.001."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _markdown(report: Report) -> Iterator[str]:
+    subject = report.subject
+    yield f"# {subject.weights} on {subject.split}"
+    yield ""
+    yield from _table(
+        ("", ""),
+        [
+            ("weights", f"{subject.weights} (`{subject.file}`)"),
+            ("SHA-256", f"`{subject.sha256}`"),
+            ("data, split", f"`{subject.data}`, {subject.split}"),
+            ("views of a face", subject.tta),
+            ("temperature, unknown below", f"{subject.temperature}, {subject.unknown_below}"),
+            ("seed", f"{subject.seed} (bootstrap, jitter)"),
+            ("command", f"`{subject.command}`"),
+        ],
+    )
+    yield "## Figures"
+    yield ""
+    plain = headlines(report.plain)
+    unseen = headlines(report.not_in_training) if report.not_in_training else {}
+    yield from _table(
+        ("", "all", "not in training"),
+        [(name, text, unseen.get(name, "–")) for name, text in plain.items()],
+    )
+    yield (
+        f"{subject.in_training:,} of these images stand in FER2013's Training too, pixel by "
+        f"pixel; the second column leaves them out. The interval is that of {RESAMPLES} bootstrap "
+        "resamples of the images. Hamming distance is the share of wrong labels. ECE: mean "
+        f"distance between accuracy and top probability over {BINS} bins of equal width, "
+        f"by images. Answered are images whose top probability is at least "
+        f"{subject.unknown_below}; the others would be `unknown`."
+    )
+    yield ""
+    yield "## By class"
+    yield ""
+    yield from _table(
+        ("class", "images", "precision", "recall", "F1", "AUC"),
+        class_rows(report.classes),
+    )
+    yield f"![Confusion matrix, images]({COUNTS})"
+    yield ""
+    yield f"![Confusion matrix, shares of each label]({SHARES})"
+    yield ""
+    yield "## How sure, how right"
+    yield ""
+    yield f"![Reliability diagram]({RELIABILITY})"
+    yield ""
+    yield "## By light and sharpness"
+    yield ""
+    yield (
+        "Four equal parts of the images, from the least to the most: brightness is the mean grey "
+        "level, contrast the deviation of the grey levels, blur the variance of the "
+        "Laplacian (least where an image is most blurred)."
+    )
+    yield ""
+    yield from _table(
+        ("property", "from", "to", "accuracy", "95 % interval", "macro F1", "kappa", "ECE"),
+        [
+            (
+                name,
+                f"{part.low:.1f}",
+                f"{part.high:.1f}",
+                percent(part.scores.accuracy),
+                interval(part.scores),
+                percent(part.scores.f1),
+                number(part.scores.kappa),
+                number(part.scores.ece),
+            )
+            for name, parts in report.quarters.items()
+            for part in parts
+        ],
+    )
+    if report.corruptions:
+        yield "## Corruptions"
+        yield ""
+        yield from _table(
+            ("corruption", "accuracy", "points lost", "each"),
+            [
+                ("clean", percent(report.plain.accuracy), "–", ""),
+                *corruption_rows(report.corruptions),
+            ],
+        )
+    if report.against is not None:
+        yield f"## Against {report.against.other}"
+        yield ""
+        yield from _table(
+            ("", f"{report.against.other} right", "wrong"),
+            [
+                (
+                    f"{subject.weights} right",
+                    f"{report.against.both_right:,}",
+                    f"{report.against.only_first:,}",
+                ),
+                ("wrong", f"{report.against.only_second:,}", f"{report.against.both_wrong:,}"),
+            ],
+        )
+        yield verdict(report.plain, report.against)
+
+
+def class_rows(classes: Sequence[ClassScores]) -> list[tuple[str, ...]]:
+    """Class, images, precision, recall, F1 and AUC, as people read them."""
+    return [
+        (
+            c.label,
+            f"{c.images:,}",
+            percent(c.precision),
+            percent(c.recall),
+            percent(c.f1),
+            number(c.auc),
+        )
+        for c in classes
+    ]
+
+
+def corruption_rows(costs: Sequence[Cost]) -> list[tuple[str, str, str, str]]:
+    """Name, accuracy, points lost against clean, and the accuracy of each sign or direction."""
+    return [
+        (
+            cost.name,
+            percent(cost.accuracy),
+            f"{100 * cost.lost:.2f}",
+            ", ".join(f"{name} {100 * share:.2f}" for name, share in cost.variants.items()),
+        )
+        for cost in costs
+    ]
+
+
+def verdict(scores: Scores, against: Comparison) -> str:
+    """What McNemar's test says, in a line."""
+    return (
+        f"{percent(scores.accuracy)} against {percent(against.accuracy)} of {against.other}: "
+        f"{against.only_first} images only the first gets right, {against.only_second} only the "
+        f"second (McNemar, exact: p {odds(against.p)})"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
+    yield ""

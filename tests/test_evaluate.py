@@ -1,0 +1,120 @@
+"""`affectd evaluate` as users meet it: what it prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from classifiers.expression import LABELS, data
+from tests.affectd import ROOT, affectd
+from tests.classifiers.bars import write_bars
+from tests.inside import inside
+from tests.nets import save_tiny
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made data set; two of its PublicTest images stand in Training too."""
+    root = write_bars(tmp_path_factory.mktemp("bars"), train=30, public=4)
+    for index, (part, label) in enumerate((("train", "angry"), ("train", "happy"))):
+        source = data.load(root, "train").files
+        first = next(name for name in source if f"/{label}/" in name)
+        copy = root / "test" / label / f"PublicTest_9{index}.jpg"
+        copy.write_bytes((root / part / label / Path(first).name).read_bytes())
+    return root
+
+
+def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
+    first, second = save_tiny(tmp_path / "a.safetensors"), save_tiny(tmp_path / "b.safetensors", 4)
+    table, folder = tmp_path / "new" / "p.csv", tmp_path / "new" / "report"
+    done = inside(
+        capsys,
+        *("evaluate", "expression", "--data", bars, "--weights", first, "--tta", "none"),
+        *("--predictions", table, "--report", folder, "--corruptions", "--against", second),
+    )
+    assert done.code == 0, done.err
+    report = json.loads((folder / "report.json").read_text())
+    assert report["plain"]["images"] == 30
+    assert report["subject"]["in_training"] == 2
+    assert report["not_in_training"]["images"] == 28
+    assert report["subject"]["command"].startswith("affectd evaluate expression --data ")
+    assert len(report["subject"]["sha256"]) == 64
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["file"] for row in rows} == set(data.load(bars, "public").files)
+    right = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+    assert report["plain"]["accuracy"] == pytest.approx(right)
+    said = "\n".join(done.out)
+    for words in (f"{100 * right:.2f} %", "24 px face", "roll ±30°", "McNemar", *LABELS):
+        assert words in said
+    names = [line["name"] for line in report["corruptions"]]
+    markdown = (folder / "report.md").read_text()
+    assert len(names) == 13
+    assert all(f"| {name} |" in markdown for name in names)
+    assert report["against"]["other"].startswith("tiny-")
+
+
+def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
+    weights = save_tiny(tmp_path / "a.safetensors")
+    for split, column in (("holdout", True), ("train", False)):
+        folder = tmp_path / split
+        done = inside(
+            capsys,
+            *("evaluate", "expression", "--data", bars, "--weights", weights, "--tta", "none"),
+            *("--split", split, "--report", folder),
+        )
+        assert done.code == 0, done.err
+        report = json.loads((folder / "report.json").read_text())
+        assert (report["not_in_training"] == report["plain"]) is column
+        assert (report["not_in_training"] is None) is not column
+
+
+def test_what_cannot_be_written_is_said_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    for option, target in (
+        ("--report", file),
+        ("--report", file / "report"),
+        ("--predictions", file / "p.csv"),
+        ("--predictions", tmp_path),
+    ):
+        done = inside(capsys, "evaluate", "expression", "--data", "nowhere", option, target)
+        assert done.code == 2
+        (line,) = done.err
+        assert line.startswith(f"affectd: {target} ")
+    assert file.read_text() == "kept"
+
+
+def test_against_weights_of_other_labels(tmp_path: Path, capsys: Capsys) -> None:
+    other = save_tiny(tmp_path / "b.safetensors", labels=["joy", *LABELS[1:]])
+    done = inside(
+        capsys, "evaluate", "expression", "--data", tmp_path, "--tta", "none", "--against", other
+    )
+    assert done.code == 2
+    (line,) = done.err
+    assert "b.json: labels are joy, disgust" in line
+    assert f"accepted: {', '.join(LABELS)}" in line
+
+
+@pytest.mark.parametrize("library", ["sklearn", "matplotlib"])
+def test_without_the_extra_one_line_says_how_to_get_it(tmp_path: Path, library: str) -> None:
+    """A package of that name that says it is not there, since the real one is."""
+    shadow = tmp_path / "shadow" / library
+    shadow.mkdir(parents=True)
+    error = f"raise ModuleNotFoundError({f'No module named {library!r}'!r}, name={library!r})\n"
+    (shadow / "__init__.py").write_text(error)
+    done = affectd(
+        *("evaluate", "expression", "--data", tmp_path, "--report", tmp_path / "report"),
+        cwd=tmp_path,
+        PYTHONPATH=f"{shadow.parent}:{ROOT}",
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"affectd: this needs {library}, which is not installed: pip install 'affectd[train]'"
+    )

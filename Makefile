@@ -209,7 +209,7 @@ format: .venv/set-up/dev
 	pip $(PY) -e '.[dev]'
 	touch $@
 
-# Prometheus is unpacked and not installed, since Debian's package would start a server at boot.
+# These are unpacked and not installed, since Debian's packages would start a server at boot.
 .PHONY: test-packages
 test-packages:
 	[ ! -e .setup/test-packages ] || exit 0
@@ -225,6 +225,15 @@ test-packages:
 	  mkdir -p .setup/deb
 	  cd .setup/deb
 	  apt-get download -qq prometheus 2>/dev/null && dpkg -x prometheus_*.deb . ||
+	    $(say) "there is none; the tests that need it are skipped" >&2
+	fi
+	cd $(CURDIR)
+	if [ ! -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] && command -v apt-get >/dev/null; then
+	  $(say) "fetching an RTMP server for the tests"
+	  mkdir -p .setup/deb
+	  cd .setup/deb
+	  apt-get download -qq nginx libnginx-mod-rtmp 2>/dev/null &&
+	    dpkg -x nginx_*.deb . && dpkg -x libnginx-mod-rtmp_*.deb . ||
 	    $(say) "there is none; the tests that need it are skipped" >&2
 	fi
 

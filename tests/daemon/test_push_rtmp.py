@@ -1,0 +1,88 @@
+"""Pushing to a real RTMP server, and what SRT needs."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from daemon.config.settings import RtmpSink
+from daemon.errors import Reason, SinkError
+from daemon.frame import plane
+from daemon.sinks.push import Push
+from tests.daemon.outputs import luma_of, output
+from tests.rtmp import RtmpServer, needs_rtmp
+
+TICK_S = 0.02
+
+
+def push(url: str, timeout_s: float = 10.0) -> Push:
+    return Push(RtmpSink(kind="rtmp", url=SecretStr(url), timeout_s=timeout_s), live=True)
+
+
+def fault(url: str, timeout_s: float = 10.0) -> SinkError:
+    sink = push(url, timeout_s)
+    with pytest.raises(SinkError) as caught:
+        sink.write(output(0))
+    assert "secret-key" not in str(caught.value)
+    return caught.value
+
+
+def read(url: str, into: list[av.VideoFrame], count: int) -> None:
+    with av.open(url, timeout=30.0) as container:
+        into.extend(itertools.islice(container.decode(video=0), count))
+
+
+@needs_rtmp
+def test_a_reader_of_the_server_sees_what_was_pushed(tmp_path: Path) -> None:
+    seen: list[av.VideoFrame] = []
+    with RtmpServer(tmp_path) as server:
+        sink = push(server.url())
+        sink.write(output(0))
+        reader = threading.Thread(target=read, args=(server.url(), seen, 8), name="reader")
+        reader.start()
+        for seq in itertools.count(1):
+            sink.write(output(seq))
+            reader.join(TICK_S)
+            if not reader.is_alive():
+                break
+        sink.close()
+    lumas = [int(np.median(plane(image, 0))) for image in seen]
+    known = [luma_of(number) for number in range(seq + 1)]
+    assert any(
+        lumas == pytest.approx(known[begin : begin + 8], abs=2) for begin in range(len(known) - 7)
+    )
+
+
+@needs_rtmp
+def test_refusals_and_a_server_that_dies(tmp_path: Path) -> None:
+    with RtmpServer(tmp_path) as server:
+        assert fault(server.url("/attic/secret-key")).reason is Reason.CONNECT_REFUSED
+        assert fault(server.url("/closed/secret-key")).reason is not Reason.INTERNAL
+        sink = push(server.url())
+        sink.write(output(0))
+        server.stop()
+
+        def go_on() -> None:
+            for seq in range(1, 2000):
+                sink.write(output(seq))
+
+        with pytest.raises(SinkError) as caught:
+            go_on()
+    assert caught.value.reason is Reason.END_OF_STREAM
+
+
+def test_a_silent_server_and_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        began_s = time.monotonic()
+        assert fault(f"rtmp://127.0.0.1:{port}/live/secret-key", 1.0).reason is Reason.TIMEOUT
+        assert time.monotonic() - began_s >= 1.0
+    assert fault(f"rtmp://127.0.0.1:{port}/live/secret-key").reason is Reason.CONNECT_REFUSED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,24 +332,44 @@ def test_training_by_a_wrong_recipe(
 
 
 def test_training_on_data_or_into_a_folder_that_cannot_be_used(
-    tmp_path: Path, capsys: Capsys
+    tmp_path: Path, capsys: Capsys, faces: Path
 ) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
-    data = tmp_path / "data"
-    for label in LABELS[1:]:
-        (data / "train" / label).mkdir(parents=True)
-        (data / "train" / label / "Training_1.jpg").touch()
+    data = shutil.copytree(faces, tmp_path / "data")
+    shutil.rmtree(data / "train" / "angry")
     what: list[str | Path] = ["--recipe", recipe, "--data", data]
     done = inside(capsys, "train", "expression", *what, "--out", tmp_path / "out")
     assert done.code == 1
-    assert f"affectd: {data}: no Training_* images in train/ for angry; accepted" in done.err[-1]
+    assert f"affectd: {data}: no Training images for angry; accepted" in done.err[-1]
     done = inside(capsys, "train", "expression", *what, "--out", recipe / "out")
     assert done.code == 2
     assert done.err == [
         f"affectd: {recipe}/out cannot be written (Not a directory); "
         "accepted for --out is a folder that affectd may write to"
     ]
+
+
+def test_a_bad_image_is_left_out_of_training_and_named_or_refused(
+    tmp_path: Path, capsys: Capsys, faces: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    data = shutil.copytree(faces, tmp_path / "data")
+    (data / "train" / "sad" / "Training_x.jpg").write_text("no image")
+    first = sorted((data / "train" / "sad").glob("Training_4*"))[0]
+    shutil.copy(first, first.with_name("Training_y.jpg"))
+    what: list[str | Path] = ["--recipe", recipe, "--data", data, "--out", tmp_path / "out"]
+    done = inside(capsys, "train", "expression", *what, "--max-minutes", "0")
+    told = " ".join(done.err)
+    assert "(1 copy left out)" in told
+    assert "; 1 skipped that are no 48x48 image: train/sad/Training_x.jpg" in told
+    assert done.err[-1].startswith("Stopped early")
+    done = inside(capsys, "train", "expression", *what, "--strict")
+    assert done.code == 1
+    assert done.err[-1] == (
+        f"affectd: {data}: train/sad/Training_x.jpg is no image; accepted are 48x48 images"
+    )
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------

@@ -334,7 +334,7 @@ def test_a_joint_that_cannot_be_made_says_why(
 # --- the daemon ----------------------------------------------------------------------------------
 
 
-def test_a_joint_reads_a_video(pair: Path, capsys: Capsys) -> None:
+def test_the_commands_take_a_joint(fer: Path, pair: Path, capsys: Capsys) -> None:
     """1. `check` takes it. 2. `video` reads with it; each reading says so. 3. `evaluate` too."""
     folder = pair.parent
     config, readings = folder / "affectd.toml", folder / "read.jsonl"
@@ -350,3 +350,8 @@ def test_a_joint_reads_a_video(pair: Path, capsys: Capsys) -> None:
     assert lines
     assert {line["weights"] for line in lines} == {load(pair).name}
     assert {line["crops"] for line in lines} == {4}
+    done = inside(
+        capsys, "evaluate", "expression", "--data", fer, "--weights", pair, "--tta", "none"
+    )
+    assert done.code == 0, done.err
+    assert any(load(pair).name in line for line in done.out)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from daemon.capture import Capture, longest_turn_s, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
+from daemon.errors import Reason
 from daemon.feed import JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
@@ -69,6 +70,7 @@ class Pipeline:
                 metrics=metrics,
                 stop=stop,
                 retry=not once,
+                note=self._noting(label, board),
             )
             for sink, label in zip(stream.sink, labels, strict=True)
         ]
@@ -88,6 +90,17 @@ class Pipeline:
             ended=turns.end,
             publish=publish,
         )
+
+    def _noting(
+        self, label: str, board: Board
+    ) -> Callable[[bool, Reason | None, str | None], None]:
+        """Puts a sink's state on the board, where nobody else has taken its place."""
+
+        def note(up: bool, reason: Reason | None, error: str | None) -> None:
+            if not self.stop.is_set():
+                board.set_sink(self.name, label, up, reason, error)
+
+        return note
 
     def start(self) -> None:
         for writer in self.writers:

@@ -14,7 +14,20 @@ from daemon.reading import FaceView
 from daemon.redact import redact_text
 
 State = Literal["connecting", "live", "stalled", "down", "ended"]
+SinkState = Literal["waiting", "up", "down"]
 STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """State of one sink. `waiting` has been given nothing yet; `down` has a reason and will be
+    tried again."""
+
+    name: str
+    state: SinkState
+    since_s: float
+    reason: Reason | None = None
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +48,7 @@ class StreamStatus:
     frames: int = 0
     fps: float = 0.0
     faces: tuple[FaceView, ...] = ()
-    sinks: tuple[str, ...] = ()
+    sinks: tuple[SinkStatus, ...] = ()
 
 
 class Board:
@@ -62,9 +75,9 @@ class Board:
         """Put a stream on the board, or begin anew with one that is there. While it is live and
         no frame came for `quiet_s` it shows as stalled."""
         with self._lock:
-            self._streams[name] = StreamStatus(
-                name, "connecting", self._clock(), sinks=tuple(sinks)
-            )
+            now_s = self._clock()
+            waiting = tuple(SinkStatus(sink, "waiting", now_s) for sink in sinks)
+            self._streams[name] = StreamStatus(name, "connecting", now_s, sinks=waiting)
             self._faults.pop(name, None)
             self._came_s.pop(name, None)
             self._quiet_s[name] = quiet_s
@@ -129,6 +142,31 @@ class Board:
             since_s = self._faults[name][1] if name in self._faults else now_s
             self._faults[name] = text, since_s
             self._streams[name] = replace(was, last_error=text, last_error_s=now_s)
+
+    def set_sink(
+        self, name: str, sink: str, up: bool, reason: Reason | None = None, error: str | None = None
+    ) -> None:
+        """One of the stream's sinks takes what it is given, or failed. The last error stays."""
+        with self._lock:
+            stream = self._streams.get(name)
+            if stream is None:
+                return
+            state: SinkState = "up" if up else "down"
+            self._streams[name] = replace(
+                stream,
+                sinks=tuple(
+                    replace(
+                        was,
+                        state=state,
+                        since_s=was.since_s if was.state == state else self._clock(),
+                        reason=reason,
+                        last_error=self._redact(error) if error else was.last_error,
+                    )
+                    if was.name == sink
+                    else was
+                    for was in stream.sinks
+                ),
+            )
 
     def is_live(self, name: str) -> bool:
         """Whether the stream's source delivers, whatever the stream makes of it."""

@@ -35,7 +35,8 @@ class Writer:
     once until it has held for `GOOD_AFTER_S`. Meanwhile the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
 
-    `label` is the sink's name in metrics and logs (`make.sink_labels`).
+    `label` is the sink's name in metrics and logs (`make.sink_labels`). `note` hears whenever the
+    sink goes up or down, and then why.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Writer:
         stop: threading.Event,
         retry: bool = True,
         clock: Callable[[], float] = time.time,
+        note: Callable[[bool, Reason | None, str | None], None] = lambda up, reason, error: None,
         first_delay_s: float = FIRST_DELAY_S,
     ) -> None:
         self.label = label
@@ -60,6 +62,8 @@ class Writer:
         self._stop = stop
         self._retry = retry
         self._clock = clock
+        self._note = note
+        self._is_up = False
         self._backoff = Backoff(first_delay_s)
         self._began_s = 0.0
         self._reported: Reason | None = None
@@ -163,6 +167,9 @@ class Writer:
             self._reported = None
             self._backoff.reset()
         self._set_up(True)
+        if not self._is_up:
+            self._is_up = True
+            self._note(True, None, None)
         if not written or output.slate:
             return
         if self._sink.takes == "pictures":
@@ -235,6 +242,9 @@ class Writer:
         reason = error.reason if isinstance(error, SinkError) else Reason.INTERNAL
         self._metrics.sink_errors.labels(self._stream, self.label, reason).inc()
         self._set_up(False)
+        self._is_up = False
+        what = "" if isinstance(error, SinkError) else f"{type(error).__name__}: "
+        self._note(False, reason, f"{what}{error}")
         if self._retry and reason != self._reported:
             trace = error if reason == Reason.INTERNAL else None
             log.error("%s: %s; trying again until it works", self._stream, error, exc_info=trace)

@@ -24,7 +24,7 @@ from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.playlist import Playlist
 from daemon.reading import FaceView, Reading
-from daemon.status import Board, StreamStatus
+from daemon.status import Board, SinkStatus, StreamStatus
 from daemon.web.access import Access, Guard
 from daemon.web.hls import Hls
 from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
@@ -149,7 +149,7 @@ class _Web:
             "frames": stream.frames,
             "fps": round(stream.fps, 2),
             "faces": [_face(face) for face in stream.faces],
-            "sinks": list(stream.sinks),
+            "sinks": [_sink(sink, now_s) for sink in stream.sinks],
             "mjpeg": f"/streams/{stream.name}/mjpeg" if has_pictures else None,
             "hls": self.hls.path(stream.name),
         }
@@ -203,6 +203,17 @@ def _face(face: FaceView) -> dict[str, Any]:
         "label": face.label,
         "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
         "age_s": round(face.age_s, 3),
+    }
+
+
+def _sink(sink: SinkStatus, now_s: float) -> dict[str, Any]:
+    return {
+        "name": sink.name,
+        "state": sink.state,
+        "since": _moment(sink.since_s),
+        "for_s": _ago(sink.since_s, now_s),
+        "reason": sink.reason,
+        "last_error": sink.last_error,
     }
 
 

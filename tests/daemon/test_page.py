@@ -103,6 +103,28 @@ def test_a_stream_that_is_down_says_so_and_comes_back_by_itself(page: Page) -> N
     assert page.errors == []
 
 
+def test_a_sink_that_fails_says_why_until_it_works_again(page: Page) -> None:
+    with serving("lobby") as house:
+        house.board.set_state("lobby", "live")
+        house.board.set_sink("lobby", "mjpeg", True)
+        page.open(house.web.url)
+        page.wait_for("document.querySelectorAll('.sinks li').length === 2")
+        assert page.evaluate("document.querySelector('.sinks').innerText").split() == [
+            "mjpeg",
+            "events",
+        ]
+        error = "events sink: /srv/x.jsonl: no room left (No space left on device)"
+        house.board.set_sink("lobby", "events", False, Reason.DISK_FULL, error)
+        page.wait_for("!!document.querySelector('.sinks li[data-state=down]')")
+        said = text(page, "lobby")
+        for words in ["events fails: The disk is full, for ", error]:
+            assert words in said, said
+        house.board.set_sink("lobby", "events", True)
+        page.wait_for("document.querySelectorAll('.sinks li[data-state=up]').length === 2")
+        assert "fails" not in text(page, "lobby")
+    assert page.errors == []
+
+
 def test_the_daemon_may_go_and_come_back(page: Page) -> None:
     with serving("lobby") as house:
         house.publish("lobby")

@@ -304,6 +304,41 @@ def test_close_does_not_outwait_a_sink_that_hangs(bench: Bench) -> None:
     assert writer.close(5.0)
 
 
+def test_who_asked_hears_when_the_sink_goes_up_and_down(bench: Bench, tmp_path: Path) -> None:
+    heard: list[tuple[bool, Reason | None, str | None]] = []
+    sink = Gated()
+    sink.gate.set()
+    writer = Writer(
+        sink,
+        "lobby",
+        "gated",
+        keep_all=True,
+        metrics=bench.metrics,
+        stop=bench.stop,
+        note=lambda up, reason, error: heard.append((up, reason, error)),
+        first_delay_s=0.01,
+    )
+    bench.writers.append(writer)
+    writer.start()
+    writer.put(output(0))
+    writer.put(output(1))
+    wait_until(lambda: len(sink.written) == 2)
+    sink.fault = SinkError(Reason.DISK_FULL, "no room")
+    writer.put(output(2))
+    wait_until(lambda: len(heard) == 2)
+    sink.fault = ValueError("a bug")
+    writer.put(output(3))
+    wait_until(lambda: len(heard) == 3)
+    sink.fault = None
+    writer.put(output(4))
+    wait_until(lambda: heard[-1][0])
+    assert heard[:3] == [
+        (True, None, None),
+        (False, Reason.DISK_FULL, "no room"),
+        (False, Reason.INTERNAL, "ValueError: a bug"),
+    ]
+
+
 def test_sinks_of_one_kind_are_numbered(tmp_path: Path) -> None:
     mp4 = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4")
     events = EventsSink(kind="events", path=tmp_path / "x.jsonl")

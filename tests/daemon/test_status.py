@@ -101,7 +101,7 @@ def test_a_stream_that_begins_anew_has_forgotten_everything(board: Board) -> Non
     board.add("lobby", ["mp4"])
     board.set_state("lobby", "live")
     status = board.streams()[0]
-    assert (status.state, status.last_error, status.sinks) == ("live", None, ("mp4",))
+    assert (status.state, status.last_error, status.sinks[0].state) == ("live", None, "waiting")
 
 
 def test_streams_stand_in_the_order_of_the_configuration(board: Board) -> None:
@@ -136,3 +136,30 @@ def test_metrics_say_what_the_board_says(board: Board, clock: Clock) -> None:
     metrics.remove_stream("lobby")
     assert value("affectd_stream_up") is None
     assert value("affectd_stream_state", state="live") is None
+
+
+def test_a_sink_is_waiting_then_up_then_down_with_its_reason() -> None:
+    now = [100.0]
+    board = Board(lambda: now[0])
+    board.add("lobby", ["mp4", "hls"])
+    now[0] = 101.0
+    board.set_sink("lobby", "mp4", True)
+    now[0] = 102.0
+    board.set_sink("lobby", "hls", False, Reason.ENCODE_ERROR, "rtsp://a:secret@b/ is broken")
+    now[0] = 103.0
+    board.set_sink("lobby", "hls", False, Reason.ENCODE_ERROR)
+    board.set_sink("lobby", "gone", False)
+    board.set_sink("gone", "mp4", False)
+    (status,) = board.streams()
+    mp4, hls = status.sinks
+    assert (mp4.name, mp4.state, mp4.since_s, mp4.reason) == ("mp4", "up", 101.0, None)
+    assert (hls.name, hls.state, hls.since_s) == ("hls", "down", 102.0)
+    assert hls.reason is Reason.ENCODE_ERROR
+    assert hls.last_error is not None
+    assert "secret" not in hls.last_error
+    board.set_sink("lobby", "hls", True)
+    hls = board.streams()[0].sinks[1]
+    assert (hls.state, hls.since_s, hls.reason) == ("up", 103.0, None)
+    assert "is broken" in str(hls.last_error)
+    board.add("lobby", ["hls"])
+    assert [sink.state for sink in board.streams()[0].sinks] == ["waiting"]

@@ -62,7 +62,29 @@ export class Card {
     this.updateFaces(isLive ? stream.faces : [], colours);
     const nobody = this.find(".nobody");
     nobody.hidden = !isLive || stream.faces.length > 0;
+    this.updateSinks(stream.sinks);
     this.links(stream);
+  }
+
+  // All by name; of one that fails also why.
+  updateSinks(sinks) {
+    const text = ({ name, state, reason: why, for_s }) =>
+      state === "down" ? `${name} fails: ${reason(why)}, for ${duration(for_s)}` : name;
+    const key = sinks.map((sink) => [sink.state, text(sink), sink.last_error].join()).join();
+    if (key === this.sinksKey) return;
+    this.sinksKey = key;
+    const items = sinks.map((sink) => {
+      const item = document.createElement("li");
+      item.dataset.state = sink.state;
+      item.textContent = text(sink);
+      if (sink.state === "down" && sink.last_error) {
+        const cause = document.createElement("p");
+        cause.textContent = sink.last_error;
+        item.append(cause);
+      }
+      return item;
+    });
+    this.find(".sinks").replaceChildren(...items);
   }
 
   // MJPEG shows with less delay, so HLS is played only where there is nothing else.

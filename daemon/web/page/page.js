@@ -59,7 +59,7 @@ function showSilence(why) {
   setText("summary", "No answer");
   document.title = "no answer · affectd";
   if (!last) return;
-  const gone = { state: "lost", reason: null, last_error: null, faces: [], fps: 0 };
+  const gone = { state: "lost", reason: null, last_error: null, faces: [], sinks: [], fps: 0 };
   const for_s = (performance.now() - lastHeardAt) / 1000;
   showStreams(
     last.streams.map((stream) => ({ ...stream, ...gone, for_s })),

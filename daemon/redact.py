@@ -24,7 +24,7 @@ _NEXT_URL = re.compile(
 _SECRET_QUERY = re.compile(
     r"(?i)((?:[?&;/_]|%26)[\w.-]{0,40}?"
     r"(?:pass(?:word|wd|phrase)?|pwd|pw|token|auth|secret|key|sig(?:nature)?|credentials?|streamid)"
-    r"=)[^&;#\s'\"]*"
+    r"=)(?!\*{3})[^&;#\s'\"]*"
 )
 # What follows the application is the key that lets anybody publish.
 _STREAM_KEY = re.compile(

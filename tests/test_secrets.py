@@ -169,6 +169,7 @@ def test_forty_secrets_are_seen_nowhere(tmp_path: Path) -> None:
     assert f"viewer:***@{NOWHERE}" in daemon.log
     assert "token=***" in daemon.log
     assert "UserWarning" in daemon.log
+    assert "method DESCRIBE failed: 401" in daemon.log  # libav's own words
     assert daemon.log.count("(auth_failed)") >= 12
 
 

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from daemon.config.settings import DaemonSettings
 from daemon.errors import AffectdError, ConfigError
 from daemon.health import Loop
+from daemon.web.connection import Connection
 
 READER_TIMEOUT_S = 30.0
 _TURN_LIMIT_S = 30.0
@@ -34,7 +35,9 @@ class WebServer:
         host: str,
         port: int,
         reader_timeout_s: float = READER_TIMEOUT_S,
+        connection: type[Connection] = Connection,
     ) -> None:
+        self._connection = connection
         self._app = app
         self._host = host
         self._port = port
@@ -63,7 +66,10 @@ class WebServer:
             self._app,
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            # Below that, whoever sends nonsense could fill the log.
+            log_level="error",
+            http=self._connection,
+            ws="none",
             access_log=False,
             server_header=False,
             proxy_headers=False,

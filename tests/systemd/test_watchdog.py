@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -109,11 +110,11 @@ def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path)
 
 
 def test_a_program_tells_systemd_of_its_start_its_progress_and_its_end(tmp_path: Path) -> None:
+    """And every line that it writes for the journal has a priority, those of libraries too."""
     address = str(tmp_path / "notify")
-    with (
-        Systemd(address) as systemd,
-        Daemon(tmp_path, QUIET, NOTIFY_SOCKET=address, WATCHDOG_USEC="400000") as daemon,
-    ):
+    text = QUIET + '[[stream]]\nname = "gone"\nurl = "rtsp://127.0.0.1:1/"\n'
+    env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000", "JOURNAL_STREAM": "8:1"}
+    with Systemd(address) as systemd, Daemon(tmp_path, text, **env) as daemon:
         assert systemd.hears_until("READY=1") == ["READY=1"]
         assert [systemd.hears() for _ in range(3)] == ["WATCHDOG=1"] * 3
         daemon.process.send_signal(signal.SIGTERM)
@@ -121,6 +122,9 @@ def test_a_program_tells_systemd_of_its_start_its_progress_and_its_end(tmp_path:
         assert set(before) <= {"WATCHDOG=1"}
         assert last == "STOPPING=1"
         assert daemon.process.wait(30) == 0
+    lines = daemon.log.splitlines()
+    assert [line for line in lines if not re.match(r"<[2-7]>", line)] == []
+    assert any(line.startswith("<4>stream gone: down (connect_refused)") for line in lines)
 
 
 @pytest.mark.slow

@@ -73,8 +73,11 @@ def test_affectd_finds_its_configuration_and_the_others_find_each_other() -> Non
     config = re.findall(r'"(/etc/affectd/\S+)"', DOCKERFILE)[-1]
     settings = load(lies_at("affectd", config), {}).settings
     urls = [stream.url.get_secret_value() for stream in settings.stream]
-    hosts = {host for url in urls for host in re.findall(r"^rtsp://([^:/]+)", url)}
-    assert hosts == {"mediamtx"} <= set(SERVICES)
+    for stream in settings.stream:
+        urls += [sink.url.get_secret_value() for sink in stream.sink if hasattr(sink, "url")]
+    hosts = [host for url in urls for host in re.findall(r"^rtsp://([^:/]+)", url)]
+    assert hosts == ["mediamtx", "mediamtx"]  # a camera comes from there, the demo goes there
+    assert "mediamtx" in SERVICES
     scrape = yaml.safe_load(lies_at("prometheus", "/etc/prometheus/prometheus.yml").read_text())
     (target,) = scrape["scrape_configs"][0]["static_configs"][0]["targets"]
     host, _, port = target.partition(":")

@@ -23,6 +23,7 @@ from daemon.playlist import Playlist
 from daemon.reading import Reading
 from daemon.redact import Redactor
 from daemon.reload import Changes, compare
+from daemon.sinks import usable
 from daemon.status import Board
 from daemon.version import affectd_version
 from daemon.web.app import make_app
@@ -46,6 +47,7 @@ def run_daemon(loaded: Loaded, config: Path) -> None:
     found = faults()
     if found:
         raise EnvironmentClashError("\n".join(found))
+    usable.check(config, loaded.settings)
     log.info("affectd %s, configured by %s", affectd_version(), config)
     _Daemon(loaded, config, redactor).run()
     log.info("ended cleanly")
@@ -127,6 +129,7 @@ class _Daemon:
         log.info("SIGHUP: reading %s again", self._config)
         try:
             loaded = load(self._config, os.environ)
+            usable.check(self._config, loaded.settings)
         except ConfigError as error:
             for line in str(error).splitlines():
                 log.error("%s", line)

@@ -69,8 +69,10 @@ def check(config: ConfigFile) -> None:
     """Validate a configuration and the environment; start nothing."""
     from daemon.config.file import load
     from daemon.environment import faults
+    from daemon.sinks import usable
 
     settings = load(config, os.environ).settings
+    usable.check(config, settings)
     found = faults()
     for fault in found:
         _say(fault)
@@ -213,12 +215,15 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(metavar="NAME", help="Other weights to compare with.")
     ] = None,
+    strict: Strict = False,
 ) -> None:
     """Measure a classifier on a labelled split."""
     from daemon.evaluate import Task, evaluate_expression
 
     command = shlex.join(["affectd", *sys.argv[1:]])
-    task = Task(data, split, weights, tta, predictions, report, corruptions, against, command)
+    task = Task(
+        data, split, weights, tta, predictions, report, corruptions, against, strict, command
+    )
     evaluate_expression(task, out, err)
 
 

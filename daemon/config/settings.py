@@ -238,7 +238,8 @@ class SrtSink(PushSink):
 def _with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
     scheme, separator, host = url.get_secret_value().partition("://")
     if not (separator and host and scheme.lower() in accepted):
-        raise ValueError(f"accepted is a URL that begins with {' or '.join(accepted)}://")
+        schemes = " or ".join(f"{scheme}://" for scheme in accepted)
+        raise ValueError(f"accepted is a URL that begins with {schemes}")
     return url
 
 

@@ -6,13 +6,12 @@ from typing import Literal
 
 import av
 from av.container import OutputContainer
-from av.video.stream import VideoStream
 
-from daemon.frame import Frame, is_full_range
-from daemon.sinks.reference import TIME_BASE, Referencer
+from daemon.config.settings import EncodedSink
+from daemon.frame import Frame
+from daemon.sinks.encoder import Encoder
+from daemon.sinks.reference import TIME_BASE
 
-_INTRA = 1
-_JPEG_RANGE = 2
 # How far media time may step back before it counts as a new start of the source.
 _RESTART_S = 1.0
 
@@ -25,52 +24,53 @@ class Fragments:
 
     `header` goes before the first fragment. With `times_from` "zero" the first picture is at time
     zero; with "pts" each stays at its own, so that fragments of several headers follow one another.
-    `live` trades some compression for an encoder that holds no picture back.
+    `settings` and `live` as in Encoder.
     Everything raises av.FFmpegError, some of which are OSErrors though no disk is touched.
     """
 
     def __init__(
         self,
         image: av.VideoFrame,
+        settings: EncodedSink,
         *,
-        crf: int,
-        preset: str,
         live: bool,
         times_from: TimesFrom = "zero",
     ) -> None:
-        self._looks = _looks(image)
-        self._referencer = Referencer()
+        self._encoder = Encoder(image, settings, live=live)
         self._pts: int | None = None
         self._step = 0
         self._pipe = _Pipe()
         self._container = _open(self._pipe, times_from)
-        self._stream = _add_h264(self._container, image, crf=crf, preset=preset, live=live)
+        self._stream = self._container.add_stream_from_template(self._encoder.template)
         self._container.start_encoding()
         self.header = self._pipe.take()
 
+    @property
+    def encoder(self) -> str:
+        """The name of the encoder in use."""
+        return self._encoder.name
+
     def fits(self, image: av.VideoFrame) -> bool:
         """Whether `image` can follow those before."""
-        return self._looks == _looks(image)
+        return self._encoder.fits(image)
 
     def write(self, image: av.VideoFrame, pts: int, *, key: bool) -> bytes:
         """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
         was."""
-        picture = self._referencer.reference(image, pts)
         if self._pts is not None:
             self._step = pts - self._pts
         self._pts = pts
-        if key:
-            picture.pict_type = _INTRA
-        return self._encode(picture)
+        return self._mux(self._encoder.encode(image, pts, key=key))
 
     def finish(self) -> bytes:
         """What is left; nothing can be written after it."""
-        last = self._encode(None)
+        last = self._mux(self._encoder.finish())
         self._container.close()
         return last + self._pipe.take()
 
-    def _encode(self, picture: av.VideoFrame | None) -> bytes:
-        for packet in self._stream.encode(picture):
+    def _mux(self, packets: list[av.Packet]) -> bytes:
+        for packet in packets:
+            packet.stream = self._stream
             packet.duration = self._step  # Counts for the last picture alone.
             self._container.mux(packet)
         return self._pipe.take()
@@ -116,10 +116,6 @@ class _Pipe:
         return data
 
 
-def _looks(image: av.VideoFrame) -> tuple[object, ...]:
-    return image.width, image.height, image.format.name, is_full_range(image)
-
-
 def _open(pipe: _Pipe, times_from: TimesFrom) -> OutputContainer:
     movflags = "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
     if times_from == "pts":
@@ -137,22 +133,3 @@ def _open(pipe: _Pipe, times_from: TimesFrom) -> OutputContainer:
         },
     )
     return container
-
-
-def _add_h264(
-    container: OutputContainer, image: av.VideoFrame, *, crf: int, preset: str, live: bool
-) -> VideoStream:
-    options = {"preset": preset, "crf": str(crf), "forced-idr": "1"}
-    if live:
-        options["tune"] = "zerolatency"
-    stream = container.add_stream("libx264", options=options, time_base=TIME_BASE)
-    codec = stream.codec_context
-    codec.width, codec.height = image.width, image.height
-    # The format is the picture's own: any other would be scaled to, and the range with it.
-    codec.pix_fmt = image.format.name
-    codec.time_base = TIME_BASE
-    codec.color_range = _JPEG_RANGE if is_full_range(image) else int(image.color_range)
-    codec.colorspace = int(image.colorspace)
-    codec.color_primaries = int(image.color_primaries)
-    codec.color_trc = int(image.color_trc)
-    return stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import av
 
@@ -29,8 +30,14 @@ class HlsSegments:
     kind = "hls"
     takes: Takes = "pictures"
 
-    def __init__(self, config: settings.HlsSink, playlist: Playlist) -> None:
+    def __init__(
+        self,
+        config: settings.HlsSink,
+        playlist: Playlist,
+        told: Callable[[str], None] = lambda encoder: None,
+    ) -> None:
         self._config = config
+        self._told = told
         self._playlist = playlist
         self._clock = MediaClock()
         self._run: _Run | None = None
@@ -48,6 +55,7 @@ class HlsSegments:
                 self.close()
             if self._run is None:
                 self._run = _Run(self._config, self._playlist, frame, pts)
+                self._told(self._run.encoder)
             self._run.write(frame, pts)
         except av.FFmpegError as error:
             self._run = None
@@ -72,9 +80,8 @@ class _Run:
         self._playlist = playlist
         self._segment_ticks = round(config.segment_s / TIME_BASE)
         self._limit_ticks = round((config.segment_s + _ROUNDING_S) / TIME_BASE)
-        self._fragments = Fragments(
-            frame.image, crf=config.crf, preset=config.preset, live=True, times_from="pts"
-        )
+        self._fragments = Fragments(frame.image, config, live=True, times_from="pts")
+        self.encoder = self._fragments.encoder
         playlist.begin(self._fragments.header, math.ceil(config.segment_s))
         self._last, self._last_pts = frame, pts
         self._key_pts: int | None = None

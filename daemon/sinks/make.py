@@ -28,11 +28,11 @@ def make_sink(
     `playlist` what an hls sink adds to; `live` as in Source. `told` hears the encoder's name."""
     match config:
         case settings.Mp4Sink():
-            return Mp4File(config, live=live)
+            return Mp4File(config, live=live, told=told)
         case settings.MjpegSink():
             return MjpegPictures(config, jpegs)
         case settings.HlsSink():
-            return HlsSegments(config, playlist)
+            return HlsSegments(config, playlist, told)
         case settings.EventsSink():
             return EventsFile(config)
         case settings.RtspSink() | settings.RtmpSink() | settings.SrtSink():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -28,9 +29,16 @@ class Mp4File:
     kind = "mp4"
     takes: Takes = "pictures"
 
-    def __init__(self, config: settings.Mp4Sink, *, live: bool) -> None:
+    def __init__(
+        self,
+        config: settings.Mp4Sink,
+        *,
+        live: bool,
+        told: Callable[[str], None] = lambda encoder: None,
+    ) -> None:
         self._config = config
         self._live = live
+        self._told = told
         self._segments = Segments(config) if config.segmented else None
         self._recording: _Recording | None = None
         self.path: Path | None = None
@@ -50,6 +58,7 @@ class Mp4File:
                 path = self._segments.path(frame.captured_s)
             self._recording = _Recording(self._config, path, frame.image, live=self._live)
             self.path = self._recording.path
+            self._told(self._recording.encoder)
             self._recording.write(frame)
         elif self._segments is not None:
             self._segments.prune_now_and_then(frame.captured_s, self.path)
@@ -80,9 +89,10 @@ class _Recording:
             raise sink_error("mp4", path, error) from error
         self._file = PieceFile(file)
         try:
-            self._fragments = Fragments(image, crf=config.crf, preset=config.preset, live=live)
+            self._fragments = Fragments(image, config, live=live)
         except av.FFmpegError as error:
             raise self._not_encoded(error) from error
+        self.encoder = self._fragments.encoder
         self._append(self._fragments.header)
         self._header_size = self._file.size
 

@@ -1,0 +1,104 @@
+"""Which encoder a sink gets, and what a configuration may ask of sinks on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+
+from daemon.config.file import load
+from daemon.config.settings import ENCODERS, EncodedSink
+from daemon.errors import ConfigError
+from daemon.sinks import encoder, push, usable
+from daemon.sinks.encoder import Encoder, working, works
+from tests.daemon.outputs import picture
+from tests.inside import inside
+
+ABSENT = [name for name in ENCODERS if not works(name)]
+needs_an_absent_one = pytest.mark.skipif(not ABSENT, reason="every encoder works on this machine")
+
+
+def config(folder: Path, sinks: str) -> Path:
+    path = folder / "affectd.toml"
+    path.write_text(f'[[stream]]\nname = "x"\nurl = "demo://x"\n{sinks}', encoding="utf-8")
+    return path
+
+
+def test_software_always_works_and_is_asked_last() -> None:
+    assert works("libx264")
+    assert works("libx264", 64, 48)
+    assert working()[-1] == "libx264"
+
+
+@pytest.mark.parametrize("name", working())
+def test_what_works_gives_pictures_back_and_keys_where_asked(name: str) -> None:
+    size = {"width": 320, "height": 240}
+    made = Encoder(picture(0, **size), EncodedSink(encoder=name, crf=10), live=True)  # type: ignore[arg-type]
+    packets = [made.encode(picture(n, **size), n * 3000, key=n in (0, 7)) for n in range(12)]
+    flat = [packet for some in (*packets, made.finish()) for packet in some]
+    assert made.name == name
+    assert [packet.pts for packet in flat] == [n * 3000 for n in range(12)]
+    assert [n for n, packet in enumerate(flat) if packet.is_keyframe] == [0, 7]
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.extradata = made.header
+    images = [image for packet in flat for image in decoder.decode(packet)]
+    images += decoder.decode(None)
+    assert [(image.width, image.height) for image in images] == [(320, 240)] * 12
+
+
+def test_auto_takes_the_first_that_works() -> None:
+    made = Encoder(picture(0, width=320, height=240), EncodedSink(), live=True)
+    assert made.name == working(320, 240)[0]
+
+
+def test_each_is_tried_once_for_a_size() -> None:
+    encoder._passes_trial.cache_clear()
+    for _ in range(3):
+        works("libx264", 128, 96)
+        works("libx264", 64, 48)
+    tried = encoder._passes_trial.cache_info()
+    assert (tried.misses, tried.hits) == (2, 4)
+
+
+@needs_an_absent_one
+def test_a_named_encoder_that_does_not_work_is_an_error_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config(
+        tmp_path,
+        '[[stream.sink]]\nkind = "mjpeg"\n[[stream.sink]]\nkind = "mp4"\npath = "x.mp4"\n'
+        f'encoder = "{ABSENT[0]}"\n',
+    )
+    with pytest.raises(ConfigError) as caught:
+        usable.check(path, load(path, {}).settings)
+    assert str(caught.value) == (
+        f"{path}: stream[0].sink[1].encoder: {ABSENT[0]} does not work here, in sink mp4; "
+        f"accepted: auto, {', '.join(working())}"
+    )
+    done = inside(capsys, "check", path)
+    assert done.code == 2
+    assert done.err == [f"affectd: {caught.value}"]
+
+
+@pytest.mark.skipif(push.has_srt(), reason="this PyAV was built with SRT")
+def test_srt_is_refused_where_libav_lacks_it(tmp_path: Path) -> None:
+    path = config(tmp_path, '[[stream.sink]]\nkind = "srt"\nurl = "srt://127.0.0.1:8890"\n')
+    with pytest.raises(ConfigError, match=r"stream\[0\]\.sink\[0\]\.kind: found srt, which this"):
+        usable.check(path, load(path, {}).settings)
+
+
+@pytest.mark.parametrize(
+    ("sink", "said"),
+    [
+        ('kind = "rtsp"\nurl = "http://x/y"', "rtsp:// or rtsps://"),
+        ('kind = "rtmp"\nurl = "rtsp://x/y"', "rtmp:// or rtmps://"),
+        ('kind = "rtsp"\nurl = "rtsps://x/y"\ntransport = "udp"', 'accepted is "tcp"'),
+        ('kind = "rtsp"\nurl = "rtsp://x/y"\nencoder = "x265"', 'found "x265", accepted: auto'),
+    ],
+)
+def test_a_push_that_makes_no_sense(tmp_path: Path, sink: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(config(tmp_path, f"[[stream.sink]]\n{sink}\n"), {})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -45,6 +45,8 @@ def open_fault(
         is_url(target) and waited_s >= 0.95 * limit_s
     ):
         return SourceError(Reason.TIMEOUT, f"{shown}: no answer within {limit_s:g} s")
+    if isinstance(error, av.error.HTTPOtherClientError) and _has_no_video(target, limit_s):
+        return SourceError(Reason.NO_VIDEO, f"{shown}: has no video track")
     known = _known(shown, error)
     if known is not None:
         return known
@@ -62,13 +64,18 @@ _NO_VIDEO_FILE = "is no video that libav can read, or its beginning or its index
 def read_fault(shown: str, error: Exception, limit_s: float) -> SourceError:
     """The fault behind `error`, which libav raised while reading an open source."""
     if isinstance(error, av.error.TimeoutError | av.error.ExitError):
-        return SourceError(Reason.STALLED, f"{shown}: nothing came for {limit_s:g} s")
+        return silence(shown, limit_s)
     known = _known(shown, error)
     if known is not None:
         return known
     if isinstance(error, OSError):
         return SourceError(Reason.END_OF_STREAM, f"{shown}: the connection was lost")
     return SourceError(Reason.DECODE_ERROR, f"{shown}: {_plain(error)}")
+
+
+def silence(shown: str, limit_s: float) -> SourceError:
+    """The fault of an open source from which nothing came for so long."""
+    return SourceError(Reason.STALLED, f"{shown}: nothing came for {limit_s:g} s")
 
 
 def _known(shown: str, error: Exception) -> SourceError | None:
@@ -78,6 +85,15 @@ def _known(shown: str, error: Exception) -> SourceError | None:
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return SourceError(Reason.CONNECT_REFUSED, f"{shown}: the host cannot be reached")
     return None
+
+
+def _has_no_video(target: str, limit_s: float) -> bool:
+    """Asked for its video alone, an RTSP server that has none refuses to play: look what it has."""
+    try:
+        with av.open(target, timeout=limit_s, options={"rtsp_transport": "tcp"}) as container:
+            return not container.streams.video
+    except av.error.FFmpegError:
+        return False
 
 
 def _network_fault(shown: str, target: str, error: OSError) -> SourceError:

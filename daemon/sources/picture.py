@@ -15,6 +15,9 @@ from daemon.frame import plane
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
 _READY = ("yuv420p", "yuvj420p")
+# What libswscale can convert from; a damaged header may name any other number.
+_COLOURSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
+_UNSPECIFIED = 2
 _CLOCKWISE = {
     90: cv2.ROTATE_90_CLOCKWISE,
     180: cv2.ROTATE_180,
@@ -35,6 +38,8 @@ def check_size(name: str, width: int, height: int) -> None:
 def to_frame_image(image: av.VideoFrame) -> av.VideoFrame:
     """`image` as yuv420p or yuvj420p, turned upright by its own metadata, of even width and
     height (the last odd row or column goes). The very same object where nothing is to do."""
+    if int(image.colorspace) not in _COLOURSPACES:
+        image.colorspace = _UNSPECIFIED
     clockwise = -round(image.rotation / 90) * 90 % 360
     if image.format.name not in _READY:
         image = _to_420(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import redact_url
 from daemon.sources.base import Report
-from daemon.sources.faults import open_fault, read_fault
+from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.picture import check_size, to_frame_image
 from daemon.sources.timeline import Timeline
 from daemon.url import is_url, split_url
@@ -153,8 +154,15 @@ class VideoSource:
         self._look_for_cut(end_s)
 
     def _packets(self) -> Iterator[av.Packet]:
+        limit_s = self._stall_timeout_s if self.live and not self._is_file else math.inf
+        began_s = self._monotonic()
         try:
-            yield from self._container.demux()
+            for packet in self._container.demux():
+                # At its time-out libav first hands out what its parser held back.
+                if self._monotonic() - began_s >= 0.95 * limit_s:
+                    raise silence(self._shown, limit_s)
+                yield packet
+                began_s = self._monotonic()
         except av.error.FFmpegError as error:
             raise read_fault(self._shown, error, self._stall_timeout_s) from error
 

@@ -35,19 +35,17 @@ err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.toml.")]
 OtherConfig = Annotated[Path | None, typer.Option(help="An affectd.toml, for all but its streams.")]
-DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013 as folder, tar or CSV.")]
+DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013: folder, tar or CSV.")]
 Family = Annotated[
     Literal["expression"], typer.Argument(metavar="FAMILY", help="The only one: expression.")
 ]
 Readings = Annotated[Path, typer.Argument(metavar="IN", help="The JSONL of an events sink.")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse a bad image; it is skipped and named otherwise.")
-]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
 Device = Literal["cpu", "cuda"]
 Split = Literal["train", "holdout", "public", "private"]
 TTA = Literal["none", "flip", "ten_crop"]
 SPLITS = f"{', '.join(get_args(Split))}.".replace("public", "public (default)")
-WAYS = f"Views of a face: {', '.join(get_args(TTA))}."
+WAYS = f"Views: {', '.join(get_args(TTA))} (default)."
 
 
 @app.command(epilog="Example: affectd run /etc/affectd/affectd.toml")
@@ -202,7 +200,7 @@ def evaluate(
     weights: Annotated[
         str, typer.Option(metavar="NAME", help="Shipped name, or a file.")
     ] = "default",
-    tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS)] = "ten_crop",
+    tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS, show_default=False)] = "ten_crop",
     predictions: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Write what is said of each image here.")
     ] = None,

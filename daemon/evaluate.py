@@ -48,6 +48,7 @@ class Task:
     report: Path | None = None
     corruptions: bool = False
     against: str | None = None
+    strict: bool = False
     command: str = ""
 
 
@@ -60,10 +61,10 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     _check_targets(task)
     classifier = ExpressionClassifier.load(task.weights, tta=task.tta)
     other = ExpressionClassifier.load(task.against, tta=task.tta) if task.against else None
-    fer = data.read(task.source)
+    fer = data.read(task.source, task.strict)
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))
-    unseen = _unseen(fer, faces, task.split)
+    unseen = fer.unseen(task.split)
     passes = 1 + (other is not None) + (corruptions.passes() if task.corruptions else 0)
     with _reading(faces, passes, err) as read:
         guessed = read(classifier, faces.images)
@@ -124,13 +125,6 @@ def _report(
         corruptions=costs,
         against=against,
     )
-
-
-def _unseen(fer: data.FER2013, faces: data.Faces, split: data.Split) -> NDArray[np.bool_]:
-    """Which faces stand nowhere in Training, bool [N]; of the holdout, not in what is learnt."""
-    parts: tuple[data.Split, ...] = ("train",) if split == "holdout" else ("train", "holdout")
-    seen = {digest for part in parts for digest in fer.split(part).digests()}
-    return np.array([digest not in seen for digest in faces.digests()])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -21,6 +22,8 @@ from daemon.sinks.writer import Writer
 from daemon.sources.open import is_live
 from daemon.status import Board
 from daemon.stream import Stream
+
+log = logging.getLogger("affectd.sink")
 
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
 CLOSE_S = 5.0  # what the sinks of a stream may take to finish their files, together
@@ -63,7 +66,13 @@ class Pipeline:
         )
         self.writers = [
             Writer(
-                make_sink(sink, live=not keep_all, jpegs=jpegs, playlist=playlist or Playlist()),
+                make_sink(
+                    sink,
+                    live=not keep_all,
+                    jpegs=jpegs,
+                    playlist=playlist or Playlist(),
+                    told=self._naming(label, board),
+                ),
                 stream.name,
                 label,
                 keep_all=keep_all,
@@ -101,6 +110,19 @@ class Pipeline:
                 board.set_sink(self.name, label, up, reason, error)
 
         return note
+
+    def _naming(self, label: str, board: Board) -> Callable[[str], None]:
+        """Says which encoder a sink has chosen: in the log each time that it is another one."""
+        known = ""
+
+        def name(encoder: str) -> None:
+            nonlocal known
+            if encoder != known and not self.stop.is_set():
+                known = encoder
+                log.info("%s: sink %s encodes with %s", self.name, label, encoder)
+                board.set_encoder(self.name, label, encoder)
+
+        return name
 
     def start(self) -> None:
         for writer in self.writers:

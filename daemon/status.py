@@ -21,13 +21,14 @@ STATES: tuple[State, ...] = get_args(State)
 @dataclass(frozen=True, slots=True)
 class SinkStatus:
     """State of one sink. `waiting` has been given nothing yet; `down` has a reason and will be
-    tried again."""
+    tried again. `encoder` is None until one is chosen, and where nothing is encoded."""
 
     name: str
     state: SinkState
     since_s: float
     reason: Reason | None = None
     last_error: str | None = None
+    encoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +98,21 @@ class Board:
     def set_state(
         self, name: str, state: State, reason: Reason | None = None, error: str | None = None
     ) -> None:
-        """Enter a state. The last error stays readable after recovery."""
+        """Enter a state; one that stalls has done so since its last frame. The last error stays
+        readable after recovery."""
         with self._lock:
             was = self._streams.get(name)
             if was is None:
                 return
-            now_s = self._clock()
+            now_s = since_s = self._clock()
+            if was.state == state:
+                since_s = was.since_s
+            elif state == "stalled" and name in self._came_s:
+                since_s -= self._monotonic() - self._came_s[name]
             self._streams[name] = replace(
                 was,
                 state=state,
-                since_s=was.since_s if was.state == state else now_s,
+                since_s=since_s,
                 reason=reason,
                 last_error=self._redact(error) if error else was.last_error,
                 last_error_s=now_s if error else was.last_error_s,
@@ -167,6 +173,16 @@ class Board:
                     for was in stream.sinks
                 ),
             )
+
+    def set_encoder(self, name: str, sink: str, encoder: str) -> None:
+        """One of the stream's sinks has chosen an encoder."""
+        with self._lock:
+            if (stream := self._streams.get(name)) is not None:
+                sinks = tuple(
+                    replace(was, encoder=encoder) if was.name == sink else was
+                    for was in stream.sinks
+                )
+                self._streams[name] = replace(stream, sinks=sinks)
 
     def is_live(self, name: str) -> bool:
         """Whether the stream's source delivers, whatever the stream makes of it."""

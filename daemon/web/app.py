@@ -214,6 +214,7 @@ def _sink(sink: SinkStatus, now_s: float) -> dict[str, Any]:
         "for_s": _ago(sink.since_s, now_s),
         "reason": sink.reason,
         "last_error": sink.last_error,
+        "encoder": sink.encoder,
     }
 
 

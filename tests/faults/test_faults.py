@@ -1,0 +1,38 @@
+"""Each fault is caused for real; it is found in time, counted, and no other stream feels it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.camera import Camera
+from tests.faults.faults import FAULTS, FPS, Fault, play
+from tests.rtsp import needs_gstreamer
+
+pytestmark = needs_gstreamer
+
+SLACK_S = 15.0  # what a loaded machine may take longer
+LEAST_SHARE = 0.5  # of its frame rate that the other stream keeps on a loaded machine
+
+
+@pytest.fixture(scope="module")
+def steady() -> Iterator[Camera]:
+    with Camera() as camera:
+        camera.start()
+        yield camera
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[re.sub(r"\W+", "-", f.name) for f in FAULTS])
+def test_a_fault(fault: Fault, steady: Camera, tmp_path: Path) -> None:
+    outcome = play(fault, tmp_path, steady)
+    if fault.reasons:
+        assert outcome.found_s is not None
+        assert outcome.found_s < fault.within_s + SLACK_S
+        assert sum(outcome.counted.get(reason, 0) for reason in fault.reasons) >= 1, outcome
+    # What was held up before comes as a burst.
+    usual_fps = min(FPS, outcome.other_fps_before)
+    assert usual_fps > 0.0
+    assert outcome.other_fps_during > LEAST_SHARE * usual_fps, outcome

@@ -211,13 +211,16 @@ def _through_jpeg(face: Images, quality: int) -> Images:
     coded = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
     assert decoded is not None  # it was just encoded
-    return decoded.astype(np.uint8, copy=False)
+    result: Images = decoded.astype(np.uint8, copy=False)
+    return result
 
 
 def _each(images: Images, change: Callable[[Images], Images]) -> Images:
     """Apply a change of one face to all; no face at all gives none."""
-    return np.array([change(face) for face in images], np.uint8).reshape(images.shape)
+    changed: Images = np.array([change(face) for face in images], np.uint8)
+    return changed.reshape(images.shape)
 
 
 def _to_uint8(values: NDArray[np.floating[Any]]) -> Images:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded

@@ -4,8 +4,10 @@
 const RETRY_MS = 2000;
 const POLL_MS = 400;
 const START_SEGMENTS = 2; // as many of the newest are fetched at first
-const LATEST_S = 5; // further behind than this it leaps ahead
-const LEAP_TO_S = 2;
+const HURRY_S = 2.5; // further behind the newest picture than this it plays faster ...
+const HURRY_RATE = 1.1;
+const LEAP_S = 4; // ... and further than this it leaps ahead
+const LEAP_TO_S = 1.5;
 const KEEP_S = 10;
 
 export class Video {
@@ -96,9 +98,10 @@ export class Video {
     const video = this.element;
     const end = buffered.end(buffered.length - 1);
     const inside = video.currentTime >= buffered.start(0) && video.currentTime <= end;
-    if (!inside || end - video.currentTime > LATEST_S) {
+    if (!inside || end - video.currentTime > LEAP_S) {
       video.currentTime = Math.max(buffered.start(0), end - LEAP_TO_S);
     }
+    video.playbackRate = end - video.currentTime > HURRY_S ? HURRY_RATE : 1;
     if (video.paused && !video.controls) await video.play();
     if (video.currentTime - buffered.start(0) > 2 * KEEP_S) {
       buffer.remove(0, video.currentTime - KEEP_S);

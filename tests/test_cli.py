@@ -318,7 +318,10 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("text", "said"),
     [
         (RECIPE.replace("batch", "bach"), "unknown key bach; did you mean batch?"),
-        (RECIPE.replace("vgg10", "vgg11"), "architecture is 'vgg11'; accepted: vgg10"),
+        (
+            RECIPE.replace("vgg10", "vgg11"),
+            "architecture is 'vgg11'; accepted: vgg10, resnet17, resnet25, resnet18, joint",
+        ),
     ],
 )
 def test_training_by_a_wrong_recipe(

@@ -70,6 +70,12 @@ def fit_temperature(guessed: NDArray[np.float32], faces: Faces) -> float:
     return float(tried[int(np.argmin(losses))])
 
 
+def need_extra() -> None:
+    """Raise ExtraError if `unknown_threshold` would: before hours of training, not after."""
+    with extra("train"):
+        import sklearn.isotonic  # noqa: F401
+
+
 def unknown_threshold(guessed: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """The top probability from which on a label is more likely right than wrong.
 

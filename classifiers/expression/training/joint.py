@@ -29,10 +29,11 @@ from classifiers.expression.evaluation.measure import (
     accuracy,
     classify,
     fit_temperature,
+    need_extra,
     unknown_threshold,
 )
 from classifiers.expression.joint import Joint, Member, save
-from classifiers.expression.training.recipe import _make
+from classifiers.expression.training.recipe import fill
 from classifiers.expression.tta import CROPS, TTA, calibrate
 
 FILE = "joint.json"
@@ -86,7 +87,7 @@ def read(path: Path) -> JointRecipe | None:
         )
     for member in members:
         locate_member(member, Path(), f"{path}: ")
-    recipe: JointRecipe = _make(JointRecipe, {**content, "members": tuple(members)}, f"{path}: ")
+    recipe: JointRecipe = fill(JointRecipe, {**content, "members": tuple(members)}, f"{path}: ")
     if not 0.0 < recipe.step <= 1.0 or abs(round(1.0 / recipe.step) * recipe.step - 1.0) > 1e-6:
         raise RecipeError(
             f"{path}: step is {recipe.step}; accepted is 1 divided by a whole number, such as 0.05"
@@ -118,6 +119,7 @@ def make(
     that of `data.read`. Returns the nets in the recipe's order, then the joint. Raises
     DataError, and CheckpointError for a net that cannot be loaded.
     """
+    need_extra()
     out.mkdir(parents=True, exist_ok=True)
     files = [locate_member(member, Path(), "") for member in recipe.members]
     nets = [ExpressionClassifier.load(file, device=device) for file in files]

@@ -94,10 +94,11 @@ def read(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: not a readable recipe: {error}") from error
-    recipe: Recipe = _make(Recipe, content, f"{path}: ")
+    recipe: Recipe = fill(Recipe, content, f"{path}: ")
     if recipe.architecture not in ARCHITECTURES:
         raise RecipeError(
-            f"{path}: architecture is {recipe.architecture!r}; accepted: {', '.join(ARCHITECTURES)}"
+            f"{path}: architecture is {recipe.architecture!r}; "
+            f"accepted: {', '.join(ARCHITECTURES)}, joint"
         )
     accepted = inspect.signature(ARCHITECTURES[recipe.architecture]).parameters
     for option in recipe.options:
@@ -117,7 +118,8 @@ def read(path: Path) -> Recipe:
     return recipe
 
 
-def _make(kind: Any, content: dict[str, Any], where: str) -> Any:
+def fill(kind: Any, content: dict[str, Any], where: str) -> Any:
+    """Make the dataclass `kind` from a table of TOML; `where` begins each RecipeError's text."""
     hints = get_type_hints(kind)
     names = [f.name for f in fields(kind)]
     values: dict[str, Any] = {}
@@ -132,9 +134,9 @@ def _make(kind: Any, content: dict[str, Any], where: str) -> Any:
         if wanted is float and type(value) is int:
             value = float(value)
         if is_dataclass(wanted) and isinstance(value, dict):
-            value = _make(wanted, value, f"{where}{key}.")
+            value = fill(wanted, value, f"{where}{key}.")
         elif key == "stages" and isinstance(value, list):
-            value = tuple(_make(Stage, item, f"{where}{key}.") for item in value)
+            value = tuple(fill(Stage, item, f"{where}{key}.") for item in value)
         elif get_origin(wanted) is Literal:
             if value not in get_args(wanted):
                 accepted = ", ".join(get_args(wanted))

@@ -15,10 +15,17 @@ from torch import nn
 from classifiers import checkpoint
 from classifiers.errors import TrainingError
 from classifiers.expression import LABELS, data
-from classifiers.expression.evaluation.measure import accuracy, fit_temperature, probabilities
+from classifiers.expression.evaluation.measure import (
+    accuracy,
+    fit_temperature,
+    need_extra,
+    probabilities,
+    unknown_threshold,
+)
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
+from classifiers.expression.tta import CROPS
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -42,9 +49,10 @@ def train(
 
     Returns the weights' path, or None when `max_minutes` or KeyboardInterrupt ended the run
     early: its state is then in `out`, for `resume`. `strict` is that of `data.read`; `note` is
-    told what was read. Raises DataError, CheckpointError, and TrainingError when the loss is
-    not a number.
+    told what was read. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
+    TrainingError when the loss is not a number.
     """
+    need_extra()
     out.mkdir(parents=True, exist_ok=True)
     end_s = math.inf if max_minutes is None else clock() + 60.0 * max_minutes
     fer = data.read(source, strict)
@@ -126,12 +134,12 @@ def _finish(run: Run, fer: data.FER2013, held: data.Faces, out: Path, commit: st
     temperature = fit_temperature(
         probabilities(net, held, recipe.field_px, "ten_crop", run.device), held
     )
-    scores = {}
-    public = fer.split("public")
-    for tta in ("none", "flip", "ten_crop"):
-        for name, faces in (("holdout", held), ("public", public)):
-            guessed = probabilities(net, faces, recipe.field_px, tta, run.device, temperature)
-            scores[f"{name}_{tta}"] = round(accuracy(guessed, faces), 5)
+    splits = {"holdout": held, "public": fer.split("public")}
+    guessed = {
+        (name, tta): probabilities(net, faces, recipe.field_px, tta, run.device, temperature)
+        for name, faces in splits.items()
+        for tta in CROPS
+    }
     weights = out / WEIGHTS
     record = checkpoint.Record(
         name=recipe.architecture,
@@ -143,13 +151,16 @@ def _finish(run: Run, fer: data.FER2013, held: data.Faces, out: Path, commit: st
         crop_px=recipe.field_px,
         normalisation="per_crop",
         temperature=round(temperature, 4),
-        unknown_below=0.4,
+        unknown_below=unknown_threshold(guessed["holdout", "ten_crop"], held.labels),
         data_set="FER2013 Training, less holdout, copies and blank images",
         data_sha256=fer.fingerprint(),
         recipe=asdict(recipe),
         seed=recipe.seed,
         commit=commit,
-        scores=scores,
+        scores={
+            f"{name}_{tta}": round(accuracy(guessed[name, tta], splits[name]), 5)
+            for name, tta in guessed
+        },
     )
     checkpoint.save(weights, net, record, dtype=torch.float16)
     return weights

@@ -51,6 +51,10 @@ def open_fault(
     if known is not None:
         return known
     if isinstance(error, av.error.InvalidDataError):
+        if target.startswith("rtsp:") and _hangs_up(target):
+            return SourceError(
+                Reason.CONNECT_REFUSED, f"{shown}: the other side accepts and hangs up"
+            )
         what = "what the server sends is no video" if is_url(target) else _NO_VIDEO_FILE
         return SourceError(Reason.UNSUPPORTED, f"{shown}: {what}")
     if is_url(target) and isinstance(error, OSError):
@@ -96,6 +100,21 @@ def _has_no_video(target: str, limit_s: float) -> bool:
         return False
 
 
+def _hangs_up(target: str) -> bool:
+    """libav says the same of bad answers and of none: look whether an RTSP server says anything.
+    One that is off looks so from behind a proxy or a forwarded port."""
+    url = split_url(target)
+    address = (url.host.strip("[]"), url.port or _DEFAULT_PORTS["rtsp"])
+    try:
+        with socket.create_connection(address, timeout=_PROBE_S) as probe:
+            probe.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+            return not probe.recv(1)
+    except ConnectionError:
+        return True
+    except OSError:
+        return False
+
+
 def _network_fault(shown: str, target: str, error: OSError) -> SourceError:
     """libav says EIO of an unknown host and of a failed TLS handshake alike: look which."""
     url = split_url(target)
@@ -110,7 +129,9 @@ def _network_fault(shown: str, target: str, error: OSError) -> SourceError:
         return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(refused)}")
     if url.scheme in _TLS_SCHEMES:
         return SourceError(
-            Reason.TLS, f"{shown}: TLS failed; the certificate is not trusted or no TLS is spoken"
+            Reason.TLS,
+            f"{shown}: TLS failed; the certificate is not trusted (tls_verify = false takes any) "
+            "or no TLS is spoken",
         )
     return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(error)}")
 

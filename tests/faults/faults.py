@@ -196,6 +196,13 @@ def _video(on: bool) -> Step:
     return cause
 
 
+def _noisy(on: bool) -> Step:
+    def cause(scene: Scene) -> None:
+        scene.web.noisy = on
+
+    return cause
+
+
 def _broken(on: bool) -> Step:
     def cause(scene: Scene) -> None:
         (scene.rig.broken.set if on else scene.rig.broken.clear)()
@@ -415,14 +422,24 @@ FAULTS = (
         check=_some_damage,
     ),
     Fault(
-        "every packet is damaged",
-        "the proxy flips bytes in all packets; leaves them alone",
-        cause=_harm(flip=1.0),
+        "every packet is damaged (RTSP)",
+        "the proxy fills all packets with noise; leaves them alone",
+        cause=_harm(flip=1.0, noise=1.0),
         heal=_well,
+        # libav makes no picture of such packets and raises no error either.
         reasons=(Reason.DECODE_ERROR, Reason.STALLED),
-        within_s=STALL_S + 2.0,
+        within_s=STALL_S,
         through="proxy",
         options=OFTEN,
+    ),
+    Fault(
+        "every packet is damaged (HTTP)",
+        "an MPEG transport stream whose packets are marked as damaged; as sound",
+        cause=_noisy(True),
+        heal=_noisy(False),
+        reasons=(Reason.DECODE_ERROR,),
+        within_s=STALL_S,
+        through="web",
     ),
     Fault(
         "an exception in one stream",

@@ -16,6 +16,7 @@ from types import TracebackType
 _TICK_S = 0.1
 _CLOCK_HZ = 90_000  # of RTP timestamps of video
 _RTP_HEADER = 12
+_NAL_HEADER = 2  # which keeps its meaning, so that the packet is a picture and no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,13 @@ class Harm:
     """What happens to packets of video on their way to affectd; `flip`, `drop` and `delay` are
     shares of them, 0 to 1.
 
-    `flip` changes bytes of the payload and `delay` holds it back by `delay_s`, with all that
-    follows. `hold` lets nothing through. `leap_s` moves timestamps, `stand` keeps them as they are.
+    `flip` changes bytes of the payload, the share `noise` of them. `delay` holds it back by
+    `delay_s`, with all that follows. `hold` lets nothing through. `leap_s` moves timestamps,
+    `stand` keeps them as they are.
     """
 
     flip: float = 0.0
+    noise: float = 0.02
     drop: float = 0.0
     delay: float = 0.0
     delay_s: float = 0.0
@@ -129,8 +132,9 @@ class Proxy:
             packet[8:12] = struct.pack(">I", stamp % 2**32)
         if chance() < harm.flip:
             self.done["flipped"] += 1
-            for _ in range(1 + len(packet) // 50):
-                at = self._random.randrange(4 + _RTP_HEADER, len(packet))
+            begin = min(4 + _RTP_HEADER + _NAL_HEADER, len(packet) - 1)
+            for _ in range(1 + int(harm.noise * (len(packet) - begin))):
+                at = self._random.randrange(begin, len(packet))
                 packet[at] ^= self._random.randrange(1, 256)
         return bytes(packet)
 

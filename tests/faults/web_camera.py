@@ -7,21 +7,45 @@ import threading
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import BinaryIO
 
 import av
 import numpy as np
 
-FPS = 10
+FPS = 25
+TS_PACKET = 188
+TRANSPORT_ERROR = 0x80  # in the second byte of a packet
 PAGE = b"<html><title>Camera</title>Please log in</html>" * 50
 SOUND_HZ = 48_000
 SOUND_FRAME = 1152  # samples in a frame of MPEG sound
 
 
+class _Radio:
+    """A file on the way to which packets can be damaged."""
+
+    def __init__(self, file: BinaryIO, camera: WebCamera) -> None:
+        self._file, self._camera = file, camera
+        self._sent = 0
+
+    def write(self, data: bytes) -> int:
+        packets = bytearray(data)
+        if self._camera.noisy:
+            for begin in range(-self._sent % TS_PACKET, len(packets) - 1, TS_PACKET):
+                packets[begin + 1] |= TRANSPORT_ERROR
+        self._sent += len(packets)
+        self._file.write(packets)
+        return len(packets)
+
+
 class WebCamera:
-    """/live, within a `with` block, with a picture while `video_on`; and /page, which is text."""
+    """/live, within a `with` block, with a picture while `video_on`; and /page, which is text.
+
+    While `noisy`, every packet is marked as one that arrived damaged (ISO 13818-1, 2.4.3.3).
+    """
 
     def __init__(self) -> None:
         self.video_on = True
+        self.noisy = False
         self._stop = threading.Event()
         camera = self
 
@@ -47,9 +71,11 @@ class WebCamera:
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="web camera")
 
-    def send(self, file: object) -> None:
+    def send(self, file: BinaryIO) -> None:
         """Mux picture and sound as time passes, until somebody stops reading."""
-        with av.open(file, "w", format="mpegts", options={"flush_packets": "1"}) as container:
+        with av.open(
+            _Radio(file, self), "w", format="mpegts", options={"flush_packets": "1"}
+        ) as container:
             video = container.add_stream("libx264", rate=FPS)
             video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
             video.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "5"}

@@ -146,8 +146,8 @@ def fill(kind: Any, content: dict[str, Any], where: str) -> Any:
         if type(value) in (int, float):
             least, most = RANGES.get(key, (0.0, math.inf))
             if not least <= value <= most:
-                upper = "more" if most == math.inf else f"{most:g}"
-                raise RecipeError(f"{where}{key} is {value!r}; accepted: {least:g} to {upper}")
+                accepted = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+                raise RecipeError(f"{where}{key} is {value!r}; accepted: {accepted}")
         values[key] = value
     try:
         return kind(**values)

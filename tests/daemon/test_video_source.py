@@ -14,12 +14,14 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 from itertools import count, pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from daemon.errors import Reason, SourceError
-from daemon.frame import Frame, is_full_range, plane
+from daemon.frame import Frame, SmallLook, is_full_range, plane
 from daemon.sources.base import Report
+from daemon.sources.picture import to_frame_image
 from daemon.sources.timeline import Timeline
 from daemon.sources.video import VideoSource
 from tests.media import write_clip
@@ -81,6 +83,15 @@ def test_every_pixel_format_arrives_as_420_with_its_brightness(
     if is_full_range(frame.image):
         luma = luma * 219 / 255 + 16
     assert np.abs(luma - reference).mean() < 4.0
+
+
+@pytest.mark.parametrize("number", [3, 8, 14, 255])
+def test_a_colour_space_that_means_nothing_is_not_passed_on(number: int) -> None:
+    image = av.VideoFrame(160, 120, "yuv420p")
+    image.colorspace = number
+    ready = to_frame_image(image)
+    assert ready is image
+    assert SmallLook(80)(ready).shape == (60, 80, 3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(161, 121), (17, 120), (160, 119)])

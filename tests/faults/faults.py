@@ -272,6 +272,15 @@ FAULTS = (
         at_start=True,
     ),
     Fault(
+        "the camera is off behind a forwarded port",
+        "a proxy accepts and hangs up, since nobody listens behind it; started later",
+        cause=_nothing,
+        heal=lambda scene: scene.camera.start(),
+        reasons=(Reason.CONNECT_REFUSED,),
+        at_start=True,
+        through="proxy",
+    ),
+    Fault(
         "the password is wrong",
         "an RTSP server that wants another one; restarted without",
         cause=lambda scene: scene.camera.start(),

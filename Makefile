@@ -5,6 +5,7 @@
 # PYTHON=python3.12   the interpreter of the virtual environment (default: the first that is new enough)
 # TORCH="..."         what pip is given to install PyTorch
 # CONFIG=FILE         what `make run` runs
+# MINUTES=60          how long `make soak` takes
 # PREFIX, DESTDIR     where `make install` installs
 
 SHELL := /bin/bash
@@ -17,6 +18,7 @@ SHELL := /bin/bash
 PYTHON ?=
 TORCH ?= torch torchvision
 CONFIG ?= config/demo.toml
+MINUTES ?= 60
 PREFIX ?= /opt/affectd
 DESTDIR ?=
 SYSCONFDIR ?= /etc
@@ -130,6 +132,7 @@ help:
 	make test-all   the slow tests too
 	make check      the same as make test
 	make bench      the benchmarks
+	make soak       an hour of failing cameras (MINUTES=10 for less)
 	make format     put imports and lines in order
 	make install    put affectd under /opt/affectd, with its systemd unit and configuration
 	make uninstall  remove that again; configuration and recordings stay
@@ -167,6 +170,10 @@ bench: .venv/set-up/dev
 	  $(say) "benchmark: $$bench"
 	  $(PY) -m "tests.bench.$$bench"
 	done
+
+.PHONY: soak
+soak: .venv/set-up/dev test-packages
+	OMP_NUM_THREADS=1 $(PY) -m tests.soak --minutes $(MINUTES)
 
 .PHONY: format
 format: .venv/set-up/dev

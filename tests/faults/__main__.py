@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from tests.faults.camera import Camera
 from tests.faults.faults import FAULTS, play
@@ -31,25 +29,31 @@ def main() -> None:
             if args.only in fault.name:
                 with tempfile.TemporaryDirectory() as folder:
                     outcomes.append(play(fault, Path(folder), steady))
-                print(outcomes[-1], flush=True)
-    print(f"stall_timeout_s {STALL_S:g}, frozen_timeout_s {FROZEN_S:g}")
-    Console(width=160).print(table(outcomes))
+                print(outcomes[-1], file=sys.stderr, flush=True)
+    print(f"stall_timeout_s = {STALL_S:g}, frozen_timeout_s = {FROZEN_S:g}\n\n{table(outcomes)}")
     if args.json is not None:
         args.json.write_text(json.dumps([o.as_dict() for o in outcomes], indent=1) + "\n")
 
 
-def table(outcomes: list[Outcome]) -> Table:
-    made = Table("fault", "found s", "recovered s", "counted", "other stream, fps")
+def table(outcomes: list[Outcome]) -> str:
+    """The figures in Markdown, as docs/reliability.md shows them."""
+    caused = {fault.name: fault.caused for fault in FAULTS}
+    heads = ("fault", "caused by", "found after", "recovered after", "reconnects counted")
+    rows = [heads, ("---",) * len(heads)]
     for outcome in outcomes:
-        went_on = f"goes on ({outcome.quiet_s:.1f})" if outcome.quiet_s is not None else ""
-        made.add_row(
-            outcome.fault,
-            went_on if outcome.found_s is None else f"{outcome.found_s:.1f}",
-            "" if outcome.recovered_s is None else f"{outcome.recovered_s:.1f}",
-            ", ".join(f"{reason} {times}" for reason, times in outcome.counted.items()),
-            f"{outcome.other_fps_before:.1f} {outcome.other_fps_during:.1f}",
+        counted = ", ".join(f"{times} {reason}" for reason, times in outcome.counted.items())
+        quiet = f"goes on; no picture for {outcome.quiet_s or 0.0:.1f} s at most"
+        damaged = f"; {outcome.damaged} packets dropped" if outcome.damaged else ""
+        rows.append(
+            (
+                outcome.fault,
+                caused[outcome.fault],
+                quiet if outcome.found_s is None else f"{outcome.found_s:.1f} s",
+                "" if outcome.recovered_s is None else f"{outcome.recovered_s:.1f} s",
+                (counted or "none") + damaged,
+            )
         )
-    return made
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 if __name__ == "__main__":

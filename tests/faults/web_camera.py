@@ -84,7 +84,7 @@ class WebCamera:
             rgb = np.zeros((120, 160, 3), np.uint8)
             samples, index = 0, 0
             while not self._stop.wait(1 / FPS):
-                rgb[:] = np.arange(160, dtype=np.uint8)[None, :, None] + index * 3
+                rgb[:] = (np.arange(160)[None, :, None] + index * 3) % 256
                 if self.video_on:
                     image = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
                     image.pts, image.time_base = index, Fraction(1, FPS)

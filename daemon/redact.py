@@ -28,7 +28,7 @@ _SECRET_QUERY = re.compile(
 )
 # What follows the application is the key that lets anybody publish.
 _STREAM_KEY = re.compile(
-    r"(?i)(rtmps?://[^\s/]+/[^\s/?]+/)[^\s'\"<>]+?(?=[:,;.)\]]?(?:[\s'\"<>]|$))"
+    r"(?i)(rtmps?://[^\s/]+/[^\s/?]+/)[^\s'\"<>?]+?(?=[:,;.)\]]?(?:[\s'\"<>?]|$))"
 )
 # A request's header, in what a library tells of it; its value may be the password in Base64.
 _HEADER = re.compile(r"(?i)((?:authorization|cookie)['\"]?\s*[:=]\s*)[^\r\n]*")
@@ -41,9 +41,25 @@ def redact_url(url: str) -> str:
 
     Where it is in doubt what belongs to the password, it goes up to the last `@`.
     """
+    start, cut = _query_secret(url), ""
+    if start is not None:
+        url, cut = url[:start], MASK
     shown = _without_password(url)
-    secret = _SECRET_QUERY.search(shown)
-    return _STREAM_KEY.sub(rf"\1{MASK}", shown[: secret.end(1)] + MASK if secret else shown)
+    if not cut and (secret := _SECRET_QUERY.search(shown)):
+        shown = shown[: secret.end(1)] + MASK
+    key = _STREAM_KEY.match(shown)
+    return shown[: key.end(1)] + MASK if key else shown + cut
+
+
+def _query_secret(url: str) -> int | None:
+    """Where in `url` the first secret of its query begins: behind the user, whose password may
+    look like a query, and before any `@` in the query, which is not the password's."""
+    try:
+        tail = split_url(url).tail
+    except ValueError:
+        return None
+    secret = _SECRET_QUERY.search(tail)
+    return None if secret is None else len(url) - len(tail) + secret.end(1)
 
 
 def _without_password(url: str) -> str:

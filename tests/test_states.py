@@ -58,7 +58,7 @@ def test_one_live_one_stalled_one_down(tmp_path: Path) -> None:
 
         for name, state in (("lobby", "live"), ("door", "live"), ("yard", "down")):
             daemon.wait_for(lambda n=name, s=state: is_in(n, s), f"{name} to be {state}")  # type: ignore[misc]
-        page.resize(1280, 800)
+        page.resize(1600, 640)
         page.open(daemon.url)
         page.wait_for("document.querySelectorAll('.card[data-state=live]').length === 2", 60.0)
 

@@ -204,3 +204,21 @@ def test_what_a_url_holds_of_secrets() -> None:
     assert secrets_in_url("http://cam/x?token=%26&y=1") == {"&&y=1"}  # too short alone
     assert secrets_in_url("rtmp://a.example/live2/ab-cd") == {"ab-cd"}
     assert secrets_in_url("rtsp://cam/x") == secrets_in_url("clip.mp4") == set()
+
+
+def test_an_at_in_a_query_is_not_the_passwords() -> None:
+    shown = redact_url("rtmp://u:geheim@127.0.0.1:1/live/x?token=a@b?c#d")
+    assert shown == "rtmp://u:***@127.0.0.1:1/live/***"
+    assert redact_url("rtsp://u:a?key=b@10.0.0.7/x") == "rtsp://u:***@10.0.0.7/x"
+    assert redact_url("rtsp://:554/x?token=a b&c") == "rtsp://:554/x?token=***"
+
+
+def test_no_secret_of_a_query_survives() -> None:
+    dice = random.Random(5)
+    for _ in range(300):
+        secret = "".join(dice.choices(ODD, k=6)) + "SECRET" + "".join(dice.choices(ODD, k=4))
+        for user in ("", "user:geheim@"):
+            for host in ("10.0.0.7:554", "cam", "cam.lan"):
+                shown = redact_url(f"rtsp://{user}{host}/main?token={secret}SECRET")
+                assert "SECRET" not in shown
+                assert "geheim" not in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -100,3 +101,51 @@ def test_beyond_loopback_any_name_is_accepted() -> None:
         url = f"http://127.0.0.1:{house.web.port}/metrics?token=t"
         answer = httpx.get(url, headers={"Host": "cameras.example"}, trust_env=False)
     assert answer.status_code == 200
+
+
+def hosts(house: House, *names: str) -> list[int]:
+    url = f"http://127.0.0.1:{house.web.port}/metrics"
+    return [httpx.get(url, headers={"Host": name}, trust_env=False).status_code for name in names]
+
+
+def test_names_of_the_configuration_are_accepted() -> None:
+    settings = DaemonSettings(allowed_hosts=("nvr.lan", "Cameras.Example"))
+    with serving("lobby", settings=settings) as house:
+        found = hosts(house, "nvr.lan:80", "NVR.lan", "cameras.example", "x.nvr.lan", "nvr.lan.x")
+    assert found == [200, 200, 200, 403, 403]
+
+
+def test_beyond_loopback_without_a_token_only_what_no_web_site_can_name() -> None:
+    """Addresses and the machine's own name; a name of the internet's may point here."""
+    settings = DaemonSettings(listen="0.0.0.0:0", allow_anonymous=True, allowed_hosts=("nvr.lan",))
+    with serving("lobby", settings=settings) as house:
+        good = ["10.0.0.7:9464", "[fe80::1]", "localhost", socket.gethostname(), "nvr.lan", ""]
+        assert hosts(house, *good) == [200] * len(good)
+        assert hosts(house, "evil.example", "10.0.0.7.evil.example", "[evil]") == [403] * 3
+
+
+def test_a_changed_token_counts_at_once_and_readers_have_to_come_again(guarded: House) -> None:
+    old, new = {"Authorization": b"Bearer s3cret p\xc3\xa4ssword"}, {"Authorization": "Bearer new"}
+    with guarded.client() as client:
+        client.get("/", params={"token": "s3cret pässword"})
+        assert client.get("/metrics").status_code == 200
+        with client.stream("GET", "/events", headers=old) as events:
+            chunks = events.iter_raw()
+            next(chunks)
+            guarded.web.follow(secret("new"))
+            assert list(chunks) == []
+        for headers in ({}, old):  # the cookie, too
+            assert client.get("/metrics", headers=headers).status_code == 401
+        assert client.get("/metrics", headers=new).status_code == 200
+
+
+def test_every_answer_carries_the_headers_that_browsers_heed(guarded: House) -> None:
+    with guarded.client() as client:
+        for path in ("/", "/livez", "/none", "/page/page.js"):
+            answer = client.get(path)
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+            assert "script-src" not in answer.headers["content-security-policy"]
+            assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert "server" not in answer.headers

@@ -257,6 +257,9 @@ class StreamSettings(_Table):
     policy: Literal["auto", "live", "file"] = "auto"
     loop: bool = False
     stall_timeout_s: Annotated[float, Field(gt=0.0, le=600.0)] = 10.0
+    transport: Literal["tcp", "udp"] = "tcp"
+    tls_verify: bool = True
+    decoder: Literal["software", "auto", "cuda", "vaapi"] = "software"
     frozen_timeout_s: Annotated[float, Field(ge=0.0, le=3600.0)] = 30.0
     width_px: Annotated[int, Field(ge=16, le=7680)] = 1280
     height_px: Annotated[int, Field(ge=16, le=4320)] = 720

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from daemon.sinks.base import Output, Takes
 from daemon.sinks.encoder import Encoder
 from daemon.sinks.fragments import MediaClock
 from daemon.sinks.reference import TIME_BASE
+from daemon.sources.network import tls_options
 from daemon.url import split_url
 
 KEY_S = 1.0  # a reader that joins waits at most so long for its first picture
@@ -242,7 +242,5 @@ def _options(config: PushSettings) -> dict[str, str]:
         return {}
     options = {"rtsp_transport": config.transport, "timeout": str(round(1e6 * config.timeout_s))}
     if config.url.get_secret_value().lower().startswith("rtsps:"):
-        options["tls_verify"] = "1" if config.tls_verify else "0"
-        if trusted := ssl.get_default_verify_paths().cafile:
-            options["ca_file"] = trusted
+        options |= tls_options(config.tls_verify)
     return options

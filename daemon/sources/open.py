@@ -51,6 +51,7 @@ def open_source(
         from daemon.sources.webcam import WebcamSource
 
         return WebcamSource(settings, live=live, stop=stop, report=report, clock=clock)
+    from daemon.sources.network import Network
     from daemon.sources.video import VideoSource
 
     return VideoSource(
@@ -60,6 +61,8 @@ def open_source(
         stop=stop,
         loop=settings.loop,
         stall_timeout_s=settings.stall_timeout_s,
+        network=Network(settings.transport, settings.tls_verify),
+        decoder=settings.decoder,
         report=report,
         clock=clock,
     )

@@ -17,7 +17,9 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import redact_url
 from daemon.sources.base import Report
+from daemon.sources.decoder import accelerator
 from daemon.sources.faults import open_fault, read_fault, silence
+from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import check_size, to_frame_image
 from daemon.sources.timeline import Timeline
 from daemon.url import is_url, split_url
@@ -55,6 +57,8 @@ class VideoSource:
         stop: threading.Event,
         loop: bool = False,
         stall_timeout_s: float = 10.0,
+        network: Network = BY_TCP,
+        decoder: str = "software",
         report: Report | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -65,6 +69,7 @@ class VideoSource:
         self._name = stream
         self._stop = stop
         self._loop = loop
+        self._network, self._decoder = network, decoder
         self._stall_timeout_s = stall_timeout_s
         self._report = report or Report()
         self._clock = clock
@@ -101,7 +106,7 @@ class VideoSource:
         while not self._ending():
             before = seq
             for image in self._images():
-                pts_s = timeline.place(image.time, None if paced else self._monotonic())
+                pts_s = timeline.place(self._time(image), None if paced else self._monotonic())
                 self._check_time(timeline)
                 if self.live and self._is_file:
                     self._wait(started_s + pts_s - self._monotonic())
@@ -120,6 +125,11 @@ class VideoSource:
             timeline.restart()
             self._container.close()
             self._container, self._video = self._open()
+
+    def _time(self, image: av.VideoFrame) -> float | None:
+        """Motion JPEG carries no time, and libav counts 25 a second: take when each came."""
+        is_untimed = self._container.format.name == "mpjpeg"
+        return self._monotonic() if is_untimed else image.time
 
     def _images(self) -> Iterator[av.VideoFrame]:
         """Decode once from here to the end. Yields pictures as a Frame wants them."""
@@ -204,8 +214,9 @@ class VideoSource:
             container = av.open(
                 f"file:{self._target}" if self._is_file else self._target,
                 timeout=timeouts,
-                options=_options(self._target, limit_s),
+                options=self._network.options(self._target, limit_s),
                 metadata_errors="replace",
+                hwaccel=accelerator(self._decoder),
             )
         except (av.error.FFmpegError, ValueError) as error:
             waited_s = time.monotonic() - began_s
@@ -292,12 +303,3 @@ def _check_file(path: str, shown: str) -> None:
         raise SourceError(Reason.NOT_FOUND, f"{shown}: {why}") from None
     if Path(path).is_file() and size == 0:
         raise SourceError(Reason.UNSUPPORTED, f"{shown}: the file is empty")
-
-
-def _options(target: str, limit_s: float) -> dict[str, str]:
-    if not is_url(target):
-        return {}
-    options = {"timeout": str(int(limit_s * 1e6))}
-    if target.startswith("rtsp"):
-        options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
-    return options

@@ -111,11 +111,11 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
         ),
         (
             "url = 'x'\n[[stream.sink]]\nkind = 'mp5'",
-            'stream[1].sink[0].kind: found "mp5", accepted: mp4, mjpeg, events',
+            'stream[1].sink[0].kind: found "mp5", accepted: mp4, mjpeg, hls, events, rtsp',
         ),
         (
             "url = 'x'\n[[stream.sink]]\npath = 'x'",
-            "stream[1].sink[0].kind: missing, accepted: mp4, mjpeg, events",
+            "stream[1].sink[0].kind: missing, accepted: mp4, mjpeg, hls, events, rtsp, rtmp, srt",
         ),
         (
             "url = 'x'\n[[stream.sink]]\nkind = 'mjpeg'\n[[stream.sink]]\nkind = 'mp4'\npath = 3",
@@ -123,7 +123,7 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
         ),
         (
             "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\nmp4 = 3",
-            "stream[1].sink[0].mp4: unknown key; accepted: kind, path, crf, preset, fragment_s",
+            "stream[1].sink[0].mp4: unknown key; accepted: encoder, crf, preset, kind, path",
         ),
         (
             "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\ncrf = 99",

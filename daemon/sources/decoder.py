@@ -1,0 +1,72 @@
+"""H.264 decoded by a graphics card where PyAV can use one, tried before it is relied on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from fractions import Fraction
+from functools import lru_cache
+
+import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.video.codeccontext import VideoCodecContext
+
+log = logging.getLogger("affectd.source")
+
+DEVICES = ("cuda", "vaapi")
+_TRIAL_PX = 256
+_TRIAL_FRAMES = 4
+_trying = threading.Lock()
+
+
+def accelerator(decoder: str) -> HWAccel | None:
+    """What av.open takes for `decoder`: "software", "auto", or one of `DEVICES`; None where it is
+    software, or where that device does not work. The processor still decodes what the device does
+    not know."""
+    if decoder == "software":
+        return None
+    wanted = DEVICES if decoder == "auto" else (decoder,)
+    for device in wanted:
+        if works(device):
+            return HWAccel(device_type=device, allow_software_fallback=True)
+    if decoder != "auto":
+        log.warning("decoder %s does not work here; the processor decodes instead", decoder)
+    return None
+
+
+def works(device: str) -> bool:
+    """Whether `device` decodes H.264 here; each is tried once in a process."""
+    with _trying:
+        return _passes_trial(device)
+
+
+@lru_cache
+def _passes_trial(device: str) -> bool:
+    if device not in hwdevices_available():
+        return False
+    try:
+        accelerated = HWAccel(device_type=device, allow_software_fallback=False)
+        decoder = av.CodecContext.create("h264", "r", hwaccel=accelerated)
+        if not decoder.is_hwaccel:
+            return False
+        images = [image for packet in _clip() for image in decoder.decode(packet)]
+        images += decoder.decode(None)
+    except (av.FFmpegError, ValueError, RuntimeError, NotImplementedError) as error:
+        log.debug("decoder %s does not work here: %s", device, type(error).__name__)
+        return False
+    return len(images) == _TRIAL_FRAMES
+
+
+def _clip() -> list[av.Packet]:
+    encoder = VideoCodecContext.create("libx264", "w")
+    encoder.width = encoder.height = _TRIAL_PX
+    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
+    encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
+    packets: list[av.Packet] = []
+    for number in range(_TRIAL_FRAMES):
+        image = av.VideoFrame(_TRIAL_PX, _TRIAL_PX, "yuv420p")
+        for plane in image.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        image.pts = number
+        packets += encoder.encode(image)
+    return packets + encoder.encode(None)

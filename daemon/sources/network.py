@@ -1,0 +1,44 @@
+"""What libav is told about a source on the network, beside its URL."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Literal
+
+from daemon.url import is_url
+
+_TLS = ("https:", "rtsps:")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How a source on the network is reached. Over UDP, pictures whose parts are lost are damaged;
+    `tls_verify` refuses a certificate that the system does not trust."""
+
+    transport: Literal["tcp", "udp"] = "tcp"
+    tls_verify: bool = True
+
+    def options(self, target: str, limit_s: float) -> dict[str, str]:
+        """libav's options for `target`; none for a file. `limit_s` bounds each answer."""
+        if not is_url(target):
+            return {}
+        options = {"timeout": str(int(limit_s * 1e6))}
+        if target.startswith("rtsp"):
+            # TLS is spoken over TCP alone.
+            transport = "tcp" if target.startswith("rtsps") else self.transport
+            options |= {"rtsp_transport": transport, "allowed_media_types": "video"}
+        if target.startswith(_TLS):
+            options |= tls_options(self.tls_verify)
+        return options
+
+
+BY_TCP = Network()
+
+
+def tls_options(verify: bool) -> dict[str, str]:
+    """libav trusts every certificate unless it is told what to trust."""
+    if not verify:
+        return {"tls_verify": "0"}
+    trusted = ssl.get_default_verify_paths()
+    return {"tls_verify": "1"} | ({"ca_file": trusted.cafile} if trusted.cafile else {})

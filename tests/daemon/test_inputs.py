@@ -1,0 +1,282 @@
+"""Ways in besides files and plain RTSP: UDP, TLS, motion JPEG and HLS, graphics cards."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from av.codec.hwaccel import hwdevices_available
+
+from daemon.errors import Reason, SourceError
+from daemon.frame import Frame, plane
+from daemon.sources import decoder
+from daemon.sources.network import BY_TCP, Network
+from daemon.sources.video import VideoSource
+from tests.media import write_clip
+from tests.rtsp import RtspServer, needs_gstreamer
+
+FPS = 10
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+
+
+def source(url: str, network: Network = BY_TCP, *, stall_timeout_s: float = 20.0) -> VideoSource:
+    return VideoSource(
+        "s",
+        url,
+        live=True,
+        stop=threading.Event(),
+        stall_timeout_s=stall_timeout_s,
+        network=network,
+    )
+
+
+def some(made: VideoSource, count: int) -> list[Frame]:
+    frames = list(itertools.islice(made.frames(), count))
+    made.close()
+    return frames
+
+
+def fault(url: str, network: Network = BY_TCP, *, stall_timeout_s: float = 20.0) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        some(source(url, network, stall_timeout_s=stall_timeout_s), 10**6)
+    assert "p@ss" not in str(caught.value)
+    return caught.value
+
+
+@needs_gstreamer
+def test_pictures_by_udp_and_a_stall_of_them() -> None:
+    with RtspServer() as server:
+        made = source(server.url(), Network(transport="udp"), stall_timeout_s=4.0)
+        frames = made.frames()
+        assert next(frames).image.width == 320
+        server.freeze()
+        frozen_s = time.monotonic()
+        with pytest.raises(SourceError) as caught:
+            list(frames)
+        assert caught.value.reason is Reason.STALLED
+        assert time.monotonic() - frozen_s < 12.0
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_server_that_accepts_and_says_nothing(scheme: str, transport: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        began_s = time.monotonic()
+        url = f"{scheme}://u:p%40ss@127.0.0.1:{server.getsockname()[1]}/cam"
+        silent = fault(url, Network(transport=transport), stall_timeout_s=1.0)  # type: ignore[arg-type]
+        assert silent.reason is Reason.TIMEOUT
+        assert time.monotonic() - began_s < 20.0
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """One that `name` made for itself, and its key."""
+    made, key = folder / f"{name}.pem", folder / f"{name}.key"
+    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True)
+    return made, key
+
+
+@contextmanager
+def tls_before(port: int, pair: tuple[Path, Path]) -> Iterator[int]:
+    """A port that speaks TLS with the certificate `pair` and carries everything to `port`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+
+    def carry(a: socket.socket, b: socket.socket) -> None:
+        with suppress(OSError):
+            while data := a.recv(65536):
+                b.sendall(data)
+        for end in (a, b):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                with suppress(OSError):
+                    outer = context.wrap_socket(plain, server_side=True)
+                    inner = socket.create_connection(("127.0.0.1", port))
+                    for pair in ((outer, inner), (inner, outer)):
+                        threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, name="tls", daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@needs_gstreamer
+@needs_openssl
+def test_a_certificate_that_the_camera_made_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. It is refused. 2. With tls_verify = false it will do. 3. It is trusted if the system does
+    so. 4. Not for another host's name."""
+    own = certificate(tmp_path, "localhost")
+    with RtspServer(user="u", password="p@ss") as server:
+        address = "rtsps://u:p%40ss@localhost:{}/cam"
+        with tls_before(server.port, own) as port:
+            refused = fault(address.format(port))
+            assert refused.reason is Reason.TLS
+            assert "tls_verify = false" in str(refused)
+            assert len(some(source(address.format(port), Network(tls_verify=False)), 3)) == 3
+            monkeypatch.setenv("SSL_CERT_FILE", str(own[0]))
+            assert len(some(source(address.format(port)), 3)) == 3
+        other = certificate(tmp_path, "other")
+        monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
+        with tls_before(server.port, other) as port:
+            assert fault(address.format(port)).reason is Reason.TLS
+
+
+class WebCamera:
+    """Serves /video as motion JPEG while `is_on`, and the files of `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.is_on = True
+        self.over = threading.Event()
+        camera = self
+
+        class Answer(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path != "/video":
+                    super().do_GET()
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                with suppress(OSError):
+                    for number in itertools.count():
+                        if camera.is_on:
+                            self.wfile.write(part(number))
+                        if camera.over.wait(1.0 / FPS):
+                            return
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        answer = partial(Answer, directory=str(folder))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answer)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="web camera")
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}{path}"
+
+    def __enter__(self) -> WebCamera:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.over.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def part(number: int) -> bytes:
+    image = np.full((120, 160), 20 + 10 * number % 200, np.uint8)
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+    return head % len(jpeg) + jpeg + b"\r\n"
+
+
+def test_motion_jpeg_in_its_own_time_and_a_stall_of_it(tmp_path: Path) -> None:
+    with WebCamera(tmp_path) as camera:
+        made = source(camera.url("/video"), stall_timeout_s=3.0)
+        frames = made.frames()
+        first = next(frames)
+        began_s = time.monotonic()
+        seen = list(itertools.islice(frames, 20))
+        took_s = time.monotonic() - began_s
+        # libav alone would say 0.8 s, whatever passed.
+        assert seen[-1].pts_s - first.pts_s == pytest.approx(took_s, abs=0.5)
+        assert (first.image.width, first.image.height) == (160, 120)
+        lumas = [int(np.median(plane(frame.image, 0))) for frame in seen[:5]]
+        assert [b - a for a, b in itertools.pairwise(lumas)] == pytest.approx([10] * 4, abs=2)
+        camera.is_on = False
+        with pytest.raises(SourceError) as caught:
+            list(frames)
+        assert caught.value.reason is Reason.STALLED
+
+
+def test_hls_that_grows(tmp_path: Path) -> None:
+    """1. Some segments are there. 2. The reader begins near the end. 3. More come: it goes on.
+    4. None come: that is found."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=200, fps=25, options={"g": "25"})
+    gone_on = threading.Event()
+    over = threading.Event()
+
+    def grow() -> None:
+        with (
+            av.open(str(clip)) as given,
+            av.open(
+                str(tmp_path / "live.m3u8"),
+                "w",
+                format="hls",
+                container_options={"hls_time": "1", "hls_list_size": "4"},
+            ) as playlist,
+        ):
+            stream = playlist.add_stream_from_template(given.streams.video[0])
+            for packet in given.demux(video=0):
+                if packet.dts is None:
+                    break
+                if float(packet.pts * packet.time_base) >= 4.0:
+                    gone_on.set()
+                    over.wait(0.03)
+                packet.stream = stream
+                playlist.mux(packet)
+            over.wait(60.0)
+
+    grower = threading.Thread(target=grow, name="grow")
+    with WebCamera(tmp_path) as camera:
+        grower.start()
+        try:
+            assert gone_on.wait(30.0)
+            made = source(camera.url("/live.m3u8"), stall_timeout_s=4.0)
+            began_s = time.monotonic()
+            seen = []
+            # Whichever comes first, libav calls it an end or our own time-out a stall.
+            with suppress(SourceError):
+                seen.extend(made.frames())
+            assert time.monotonic() - began_s < 40.0
+        finally:
+            over.set()
+            grower.join()
+    assert len(seen) >= 100
+    steps = {round(b.pts_s - a.pts_s, 3) for a, b in itertools.pairwise(seen)}
+    assert steps == {0.04}
+
+
+def test_decoders_are_tried_before_they_are_relied_on(tmp_path: Path) -> None:
+    """What a device gives is compared with what the processor gives, where there is one."""
+    clip = write_clip(tmp_path / "x.mp4", frames=12, width=320, height=240)
+
+    def lumas(name: str) -> list[int]:
+        made = VideoSource("s", str(clip), live=False, stop=threading.Event(), decoder=name)
+        return [int(plane(frame.image, 0).mean()) for frame in made.frames()]
+
+    expected = lumas("software")
+    assert len(expected) == 12
+    for name in ("auto", *decoder.DEVICES):
+        assert lumas(name) == pytest.approx(expected, abs=1)
+    assert decoder.accelerator("software") is None
+    for name in decoder.DEVICES:
+        assert name in hwdevices_available() or not decoder.works(name)
+        assert (decoder.accelerator(name) is not None) == decoder.works(name)

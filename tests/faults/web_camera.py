@@ -6,8 +6,8 @@ import contextlib
 import threading
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from types import TracebackType
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -23,7 +23,7 @@ SOUND_FRAME = 1152  # samples in a frame of MPEG sound
 class _Radio:
     """A file on the way to which packets can be damaged."""
 
-    def __init__(self, file: BinaryIO, camera: WebCamera) -> None:
+    def __init__(self, file: BufferedIOBase, camera: WebCamera) -> None:
         self._file, self._camera = file, camera
         self._sent = 0
 
@@ -71,7 +71,7 @@ class WebCamera:
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="web camera")
 
-    def send(self, file: BinaryIO) -> None:
+    def send(self, file: BufferedIOBase) -> None:
         """Mux picture and sound as time passes, until somebody stops reading."""
         with av.open(
             _Radio(file, self), "w", format="mpegts", options={"flush_packets": "1"}

@@ -93,11 +93,11 @@ KINDS = (
     _kind("resized", Patient.resize, _nothing),
     _kind(
         "damaged",
-        _harm(Harm(flip=0.3, drop=0.05, delay=0.1, delay_s=0.2)),
+        _harm(Harm(flip=0.4, noise=1.0, drop=0.05, delay=0.1, delay_s=0.2)),
         _WELL,
         Reason.DECODE_ERROR,
         *_SILENT,
-        lasts_s=6.0,
+        lasts_s=8.0,
         damages=True,
     ),
 )  # fmt: skip

@@ -24,7 +24,7 @@ from tests.soak.watch import Sample, View, look, sample
 
 TICK_S = 0.5
 SAMPLE_S = 1.0
-END_S = 60.0  # for all streams to be live again when no more faults come
+END_S = 120.0  # for all streams to be live again when no more faults come
 SEGMENT_S = 20.0
 _SCENE = "demo://soak?faces=1&size=320x240&fps=1&seed=3"
 

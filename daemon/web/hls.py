@@ -16,7 +16,9 @@ from daemon.playlist import KEPT, Playlist
 PLAYLIST = "index.m3u8"
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 MEDIA_TYPE = "video/mp4"
-FIRST_SEGMENT_S = 8.0  # how long a reader waits for what is encoded only once it asks
+# Players stay three segments behind the last; Chromium's own gives up where it finds fewer.
+START_SEGMENTS = 3
+START_S = 10.0  # how long a reader waits for them: they are encoded only once it asks
 _POLL_S = 0.1
 
 
@@ -43,8 +45,8 @@ class Hls:
         # address has no other way to show it.
         token = request.query_params.get("token")
         query = f"?token={quote(token, safe='')}" if token else ""
-        end_s = asyncio.get_running_loop().time() + FIRST_SEGMENT_S
-        while (text := playlist.text(query)) is None:
+        end_s = asyncio.get_running_loop().time() + START_S
+        while (text := playlist.text(query) or "").count("#EXTINF:") < START_SEGMENTS:
             if self._closing.is_set() or asyncio.get_running_loop().time() > end_s:
                 name = request.path_params["name"]
                 detail = f"stream {name!r} has no pictures to show yet; try again"

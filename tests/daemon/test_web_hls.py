@@ -148,13 +148,13 @@ def test_the_token_is_wanted_and_goes_on_from_the_address_to_the_segments() -> N
 def test_a_stream_without_pictures_says_so_and_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hls, "FIRST_SEGMENT_S", 0.3)
+    monkeypatch.setattr(hls, "START_S", 0.3)
     with serving("lobby") as house, house.client() as client:
         house.playlists["lobby"] = Playlist()
         answer = client.get(INDEX)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert "has no pictures to show yet" in answer.json()["error"]
-        monkeypatch.setattr(hls, "FIRST_SEGMENT_S", 60.0)
+        monkeypatch.setattr(hls, "START_S", 60.0)
         waiting = threading.Thread(target=client.get, args=(INDEX,), name="waiting")
         waiting.start()
         house.web.stop(5)

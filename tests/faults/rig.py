@@ -68,24 +68,20 @@ class Outcome:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
 class _Failing:
     """A detector that fails while `broken` is set."""
 
-    real: Detector
-    broken: threading.Event
-
-    @property
-    def name(self) -> str:
-        return self.real.name
+    def __init__(self, real: Detector, broken: threading.Event) -> None:
+        self.name = real.name
+        self._real, self._broken = real, broken
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        if self.broken.is_set():
+        if self._broken.is_set():
             raise ZeroDivisionError("made to fail")
-        return self.real.detect(image)
+        return self._real.detect(image)
 
     def close(self) -> None:
-        self.real.close()
+        self._real.close()
 
 
 @dataclass(frozen=True)

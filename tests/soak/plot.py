@@ -21,16 +21,12 @@ def plot(course: Course, path: Path) -> bool:
     FigureCanvasAgg(figure)
     axes = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 3, 1))
     minutes = [one.at_s / 60 for one in course.samples]
-    for axis, name, values in zip(
-        axes,
-        ("memory, MB", "threads", "open files"),
-        (
-            [one.rss_mb for one in course.samples],
-            [one.threads for one in course.samples],
-            [one.fds for one in course.samples],
-        ),
-        strict=False,
-    ):
+    curves: dict[str, list[float]] = {
+        "memory, MB": [one.rss_mb for one in course.samples],
+        "threads": [float(one.threads) for one in course.samples],
+        "open files": [float(one.fds) for one in course.samples],
+    }
+    for axis, (name, values) in zip(axes, curves.items(), strict=False):
         axis.plot(minutes, values, color=_INK, linewidth=1.2)
         axis.set_ylim(0, 1.15 * max(values))
         axis.set_ylabel(name, color=_MUTED)

@@ -168,7 +168,7 @@ def _bit_rate(image: av.VideoFrame, crf: int) -> int:
     """Bits a second for an encoder that knows no quality: 4 Mbit/s of 1080p at crf 23, and twice
     as much for each 6 less, as x264 counts."""
     share = image.width * image.height / (1920 * 1080)
-    return round(4e6 * share * float(2.0 ** ((23 - crf) / 6)))
+    return int(4e6 * share * 2.0 ** ((23 - crf) / 6))
 
 
 def _looks(image: av.VideoFrame) -> tuple[object, ...]:

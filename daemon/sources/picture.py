@@ -25,9 +25,14 @@ _CLOCKWISE = {
 }
 
 
+def is_size(width: int, height: int) -> bool:
+    """Whether a picture of so many pixels is neither too small nor too large to work on."""
+    return min(width, height) >= MIN_SIDE_PX and max(width, height) <= MAX_SIDE_PX
+
+
 def check_size(name: str, width: int, height: int) -> None:
     """Raise SourceError(UNSUPPORTED) for a picture that is too small or too large to work on."""
-    if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_SIDE_PX:
+    if not is_size(width, height):
         raise SourceError(
             Reason.UNSUPPORTED,
             f"{name} is {width}x{height}; accepted are pictures of {MIN_SIDE_PX} to "

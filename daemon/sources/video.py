@@ -20,7 +20,7 @@ from daemon.sources.base import Report
 from daemon.sources.decoder import accelerator
 from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
-from daemon.sources.picture import check_size, to_frame_image
+from daemon.sources.picture import check_size, is_size, to_frame_image
 from daemon.sources.timeline import Timeline
 from daemon.url import is_url, split_url
 
@@ -77,6 +77,7 @@ class VideoSource:
         self._shown, self._target, self._is_file = _target(url)
         self._closed = threading.Event()
         self._reading = threading.Lock()
+        self._has_pictures = False  # From then on, a size that cannot be is damage.
         self._container, self._video = self._open()
 
     def frames(self) -> Iterator[Frame]:
@@ -189,12 +190,13 @@ class VideoSource:
             return None
         images = []
         for image in decoded:
-            if image.is_corrupt:
+            if image.is_corrupt or (self._has_pictures and not is_size(image.width, image.height)):
                 if len(decoded) > 1:
                     self._drop()
                 continue
             check_size(self._shown, image.width, image.height)
             images.append(to_frame_image(image))
+            self._has_pictures = True
         for _ in images:
             self._report.decoded((time.perf_counter() - began_s) / len(images))
         return images if images or not decoded else None

@@ -22,17 +22,22 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--only", default="", help="those whose name holds this")
     args = parser.parse_args()
-    outcomes = []
+    outcomes, broken = [], []
     with Camera() as steady:
         steady.start()
         for fault in FAULTS:
             if args.only in fault.name:
                 with tempfile.TemporaryDirectory() as folder:
-                    outcomes.append(play(fault, Path(folder), steady))
+                    try:
+                        outcomes.append(play(fault, Path(folder), steady))
+                    except AssertionError as error:
+                        broken.append(f"{fault.name}: {error}")
+                        continue
                 print(outcomes[-1], file=sys.stderr, flush=True)
     print(f"stall_timeout_s = {STALL_S:g}, frozen_timeout_s = {FROZEN_S:g}\n\n{table(outcomes)}")
     if args.json is not None:
         args.json.write_text(json.dumps([o.as_dict() for o in outcomes], indent=1) + "\n")
+    sys.exit("\n".join(broken) or 0)
 
 
 def table(outcomes: list[Outcome]) -> str:

@@ -66,7 +66,7 @@ def main() -> None:
         factory = GstRtspServer.RTSPMediaFactory.new()
         factory.set_launch(f"( {TAKE.format(port=port)} )")
         factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
-        factory.set_latency(0)
+        factory.set_latency(200)
         factories.append(factory)
         mounts.add_factory("/in", factory)
         given = GstRtspServer.RTSPMediaFactory.new()

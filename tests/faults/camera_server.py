@@ -3,8 +3,9 @@
     /usr/bin/python3 tests/faults/camera_server.py [--port N] [--size 160x120] [--fps 10] ...
 
 Serves colour bars that scroll. Prints `PORT n` when it listens. Reads orders from its input, one a
-line: `freeze on`, `video off`, `size 240x176`, and so back; they outlive the connections. Ends when
-its input does. The Debian packages are those of tests/rtsp_server.py.
+line: `freeze on`, `video off`, `size 240x176`, and so back, which outlive the connections, and
+`end now`, which ends the stream. Ends when its input does.
+The Debian packages are those of tests/rtsp_server.py.
 """
 # ruff: noqa: T201, E402
 
@@ -53,6 +54,9 @@ class Orders:
         for line in sys.stdin:
             what, value = line.split()
             with self._lock:
+                if what == "end":
+                    self._media.send_event(Gst.Event.new_eos())
+                    continue
                 self._now[what] = value
                 if self._media is not None:
                     self._apply()
@@ -80,7 +84,6 @@ def main() -> None:
     parser.add_argument("--codec", choices=sorted(CODECS), default="h264")
     parser.add_argument("--face", help="an image that stands in the picture")
     parser.add_argument("--sound", choices=("none", "too", "only"), default="none")
-    parser.add_argument("--frames", type=int, default=-1, help="end the stream after so many")
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     args = parser.parse_args()
@@ -108,7 +111,7 @@ def launch(args: argparse.Namespace) -> str:
     width, height = args.size.split("x")
     caps = f"video/x-raw,format=I420,width={width},height={height},framerate={args.fps}/1"
     picture = (
-        f"videotestsrc name=picture is-live=true pattern=smpte100 num-buffers={args.frames}"
+        f"videotestsrc name=picture is-live=true pattern=smpte100"
         f" ! capsfilter name=size caps={caps}"
     )
     if args.face:

@@ -343,12 +343,10 @@ FAULTS = (
     ),
     Fault(
         "the server ends the stream",
-        "GStreamer's end of stream after 40 pictures; restarted",
-        cause=_nothing,
+        "the end of the stream, as GStreamer says it; restarted",
+        cause=_tell("end now"),
         heal=_restart("--size", SIZE),
-        reasons=(Reason.END_OF_STREAM,),
-        within_s=5.0,
-        options=("--size", SIZE, "--frames", "40"),
+        reasons=(Reason.END_OF_STREAM, Reason.DECODE_ERROR, Reason.CONNECT_REFUSED),
     ),
     Fault(
         "the connection closes in mid-stream",

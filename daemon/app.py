@@ -148,7 +148,8 @@ class _Daemon:
         before, self._settings = self._settings, loaded.settings
         settings = loaded.settings
         logs.set_level(settings.daemon.log_level)
-        if settings.daemon != before.daemon:
+        asked = (settings.daemon.token, settings.daemon.allowed_hosts)
+        if asked != (before.daemon.token, before.daemon.allowed_hosts):
             self._web.follow(settings.daemon)
         self._colours.update(settings.overlay.colours)
         fleet.adopt(settings)

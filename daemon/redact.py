@@ -13,9 +13,10 @@ from daemon.url import split_url
 
 MASK = "***"
 LEAST_PIECE = 4
+LONGEST_LINE = 8192
 # Only these are surely no `user:password`, where an `@` comes later.
 _SURELY_HOST = re.compile(r"(\[[^]]*\]|\d+\.\d+\.\d+\.\d+|localhost)(:\d+)?|[^:@]*")
-_ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
 # A second URL in a line begins with a scheme that we know: a password may hold `x://` as well.
 _NEXT_URL = re.compile(
     r"(?<![\w+./@:-])(?:rtsps?|https?|rtmps?|srt|udp|tcp|file)://", re.IGNORECASE
@@ -144,6 +145,7 @@ class Redactor(logging.Filter):
 
     def redact(self, text: str) -> str:
         """`text` without any password that we know or can see."""
+        text = "\n".join(map(_shortened, text.split("\n")))
         pattern = self._pattern
         return redact_text(pattern.sub(MASK, text) if pattern else text)
 
@@ -162,6 +164,12 @@ class Redactor(logging.Filter):
         if record.stack_info:
             record.stack_info = self.redact(record.stack_info)
         return True
+
+
+def _shortened(line: str) -> str:
+    """Nobody reads more, and to look through it would take long. The end goes up to a blank: half
+    a secret would not be known as one."""
+    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE].rpartition(" ")[0] + " …"
 
 
 def _however_written(secret: str) -> str:

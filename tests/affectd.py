@@ -17,7 +17,7 @@ import pytest
 from tests.shared import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
-START_S = 90.0
+START_S = 180.0
 
 
 def environment(**more: str) -> dict[str, str]:

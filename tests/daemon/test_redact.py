@@ -222,3 +222,12 @@ def test_no_secret_of_a_query_survives() -> None:
                 shown = redact_url(f"rtsp://{user}{host}/main?token={secret}SECRET")
                 assert "SECRET" not in shown
                 assert "geheim" not in shown
+
+
+@pytest.mark.parametrize("text", ["a", "?", "x://", "rtmp://a/", "rtsp://a@", "%25", "?a.b-"])
+def test_a_long_line_is_cut_and_nothing_of_a_secret_is_left_at_its_end(text: str) -> None:
+    redactor = Redactor()
+    redactor.register("long secret" * 30)
+    shown = redactor.redact(text * 8000 + "\n" + "word " * 1630 + "long secret" * 30)
+    assert max(map(len, shown.splitlines())) <= 8200
+    assert "long secretlong" not in shown

@@ -444,7 +444,7 @@ FAULTS = (
         "an MPEG transport stream whose packets are marked as damaged; as sound",
         cause=_noisy(True),
         heal=_noisy(False),
-        reasons=(Reason.DECODE_ERROR,),
+        reasons=(Reason.DECODE_ERROR, Reason.STALLED),
         within_s=STALL_S,
         through="web",
     ),

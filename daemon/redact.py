@@ -145,9 +145,17 @@ class Redactor(logging.Filter):
 
     def redact(self, text: str) -> str:
         """`text` without any password that we know or can see."""
-        text = "\n".join(map(_shortened, text.split("\n")))
+        return redact_text("\n".join(map(self._without_secrets, text.split("\n"))))
+
+    def _without_secrets(self, line: str) -> str:
+        """One line, cut where nobody would read on, and to look through it would take long."""
         pattern = self._pattern
-        return redact_text(pattern.sub(MASK, text) if pattern else text)
+        if len(line) <= LONGEST_LINE:
+            return pattern.sub(MASK, line) if pattern else line
+        # Half a secret at the cut would not be known; encoded twice it is five times as long.
+        margin = 6 * max(map(len, self._secrets), default=1)
+        head = line[: LONGEST_LINE + margin]
+        return (pattern.sub(MASK, head) if pattern else head)[:-margin] + "…"
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; never refuses one."""
@@ -164,12 +172,6 @@ class Redactor(logging.Filter):
         if record.stack_info:
             record.stack_info = self.redact(record.stack_info)
         return True
-
-
-def _shortened(line: str) -> str:
-    """Nobody reads more, and to look through it would take long. The end goes up to a blank: half
-    a secret would not be known as one."""
-    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE].rpartition(" ")[0] + " …"
 
 
 def _however_written(secret: str) -> str:

@@ -230,4 +230,4 @@ def test_a_long_line_is_cut_and_nothing_of_a_secret_is_left_at_its_end(text: str
     redactor.register("long secret" * 30)
     shown = redactor.redact(text * 8000 + "\n" + "word " * 1630 + "long secret" * 30)
     assert max(map(len, shown.splitlines())) <= 8200
-    assert "long secretlong" not in shown
+    assert "long" not in shown

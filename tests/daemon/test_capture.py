@@ -65,6 +65,7 @@ class Rig:
         self.metrics.add_stream("s", [])
         self.board = Board(lambda: 0.0)
         self.board.add("s", [])
+        self.metrics.watch("s", self.board)
         self.stop = threading.Event()
         self.mailbox: Mailbox = mailbox_for(self.settings, self.metrics)
         self.clock = clock or Clock()

@@ -112,6 +112,7 @@ class _Stream:
         settings = StreamSettings(name=name, url=SecretStr(url), stall_timeout_s=5.0)
         board.add(name, [])
         metrics.add_stream(name, [])
+        metrics.watch(name, board)
         self.stop = threading.Event()
         self.mailbox: Mailbox = mailbox_for(settings, metrics)
         self.capture = Capture(

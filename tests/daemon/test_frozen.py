@@ -63,7 +63,8 @@ def test_zero_never_finds_anything() -> None:
 
 def test_what_stands_still_by_nature_is_opened_ever_more_rarely() -> None:
     stillness = Stillness(5.0)
-    now_s, found_s = 0.0, []
+    now_s = 0.0
+    found_s: list[float] = []
     stillness.begin(now_s)
     while len(found_s) < 12:
         now_s += 0.5

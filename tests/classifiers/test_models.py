@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from torch import nn
 from classifiers.expression.classifier import fuse
 from classifiers.expression.models import ARCHITECTURES, build
 
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "vgg10": {"widths": [4, 8, 8, 8], "hidden": 8},
     "resnet17": {"widths": [4, 8, 8, 8, 8, 16]},
     "resnet25": {"widths": [4, 8, 8, 8, 8, 16]},

@@ -251,7 +251,7 @@ def test_hls_that_grows(tmp_path: Path) -> None:
             assert gone_on.wait(30.0)
             made = source(camera.url("/live.m3u8"), stall_timeout_s=4.0)
             began_s = time.monotonic()
-            seen = []
+            seen: list[Frame] = []
             # Whichever comes first, libav calls it an end or our own time-out a stall.
             with suppress(SourceError):
                 seen.extend(made.frames())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ GUIDE = ROOT / "docs" / "reload.md"
 STREAM = {"name": "a", "url": "rtsp://u:geheim@cam/a"}
 
 
-def settings(*streams: dict[str, object], **tables: object) -> Settings:
+def settings(*streams: Mapping[str, object], **tables: object) -> Settings:
     return Settings.model_validate({"stream": streams or (STREAM,), **tables}, strict=False)
 
 

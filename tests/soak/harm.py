@@ -45,7 +45,7 @@ def _nothing(patient: Patient) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`cause` begins it, `heal` ends it once it was found, or after `lasts_s` if that is sooner.
+    """`cause` begins it, `heal` ends it once it was counted, or after `lasts_s` if that is sooner.
     `reasons` are the ones that reconnects may be counted for, of which one has to be; without any
     the stream goes on. `damages`: packets are dropped as damaged, with or without a reconnect."""
 
@@ -70,7 +70,7 @@ def _kind(
 
 _LOST = (Reason.END_OF_STREAM, Reason.CONNECT_REFUSED)
 _SILENT = (Reason.STALLED, Reason.TIMEOUT)
-_LONG_S = 60.0  # as long as it takes until it is found
+_LONG_S = 60.0  # as long as it takes until it is counted
 _WELL = _harm(Harm())
 
 KINDS = (

@@ -179,15 +179,15 @@ class _Weather:
         is_live = view.states.get(name) == "live"
         if injection.found_after_s is None and not is_live and injection.kind.reasons:
             injection.found_after_s = round(since_s, 2)
-        is_found = injection.found_after_s is not None
+        counted = difference(view.reconnects.get(name, {}), before.reconnects.get(name, {}))
         if injection.healed_at_s is None:
-            if not (is_found or since_s >= injection.kind.lasts_s):
+            # Shown as stalled it is sooner than opened anew, and that is what has to come.
+            if not (counted or since_s >= injection.kind.lasts_s):
                 return
             injection.kind.heal(self._patients[name])
             injection.healed_at_s = self._now_s()
             before.frames[name] = view.frames[name]
             return
-        counted = difference(view.reconnects.get(name, {}), before.reconnects.get(name, {}))
         has_begun = not injection.kind.reasons or injection.kind.damages or bool(counted)
         if not (is_live and has_begun and view.frames[name] > before.frames[name]):
             self._running[name] = injection, before, None

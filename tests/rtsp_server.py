@@ -57,6 +57,8 @@ def main() -> None:
     server = GstRtspServer.RTSPServer.new()
     server.set_address("127.0.0.1")
     server.set_service(str(args.port))
+    # While a reader of /out waits for its first picture, another thread takes what comes to /in.
+    server.get_thread_pool().set_max_threads(4)
     mounts = server.get_mount_points()
     factories = []
     if args.record:

@@ -88,7 +88,7 @@ def test_drawn_faces_are_read_as_what_they_show(tmp_path: Path) -> None:
             inside = abs(face_x - x - width / 2) < width and abs(face_y - y - height / 2) < height
             if settled and inside:
                 read[expression][reading["label"]] += 1
-    # The shipped net cannot tell disgust, drawn or real: docs/models/vgg10-half.md.
+    # The shipped net cannot tell disgust, drawn or real: docs/models/default.md.
     for expression in ("happy", "surprise", "neutral", "angry", "sad", "fear"):
         label, times = read[expression].most_common(1)[0]
         assert label == expression, read[expression]

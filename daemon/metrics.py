@@ -14,6 +14,8 @@ STAGES = ("decode", "detect", "track", "overlay", "encode")
 _FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _AGE_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 _CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
+# Why crops are dropped when the classifier cannot keep up.
+_SLOW_CLASSIFIER = ("superseded", "queue_full")
 
 
 class Metrics:
@@ -162,6 +164,8 @@ class Metrics:
         self.reading_age_seconds.labels(stream)
         for stage in STAGES:
             self.stage_seconds.labels(stream, stage)
+        for reason in _SLOW_CLASSIFIER:
+            self.dropped.labels(stream, "classify", reason)
         for sink in sinks:
             self.sink_up.labels(stream, sink).set(0)
             self.frame_age_seconds.labels(stream, sink)

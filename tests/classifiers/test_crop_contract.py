@@ -66,14 +66,17 @@ def test_detected_faces_are_read_like_the_originals(backend: Backend) -> None:
         found.append(number)
     detector.close()
 
-    originals = right_as_they_are()[found].mean()
-    detected = (guesses(np.stack(crops)) == faces.labels[found]).mean()
+    as_they_are = right_as_they_are()[found]
+    as_detected = guesses(np.stack(crops)) == faces.labels[found]
+    originals, detected = as_they_are.mean(), as_detected.mean()
+    changed = as_they_are.astype(float) - as_detected
+    chance = changed.std() / len(found) ** 0.5  # one standard error of the loss, in pairs
 
     share = len(found) / len(faces.labels)
     summary = (
         f"{backend}: found {share:.1%} of {len(faces.labels)}; accuracy {originals:.1%} "
-        f"as they are, {detected:.1%} detected and cropped"
+        f"as they are, {detected:.1%} detected and cropped; standard error {chance:.1%}"
     )
     log.info(summary)  # shown by --log-cli-level=info
     assert share >= LEAST_FOUND[backend], summary
-    assert detected >= originals - MOST_LOST, summary
+    assert originals - detected <= MOST_LOST + chance, summary

@@ -5,12 +5,31 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from daemon import cli
+
+
+@contextmanager
+def logging_as_before() -> Iterator[None]:
+    """Put back what `logs.set_up` changes: it belongs to the process, and to other tests too."""
+    root, ours = logging.getLogger(), logging.getLogger("affectd")
+    before = root.handlers[:], root.level, ours.level
+    hooks = threading.excepthook, sys.excepthook, sys.unraisablehook
+    try:
+        yield
+    finally:
+        root.handlers = before[0]
+        root.setLevel(before[1])
+        ours.setLevel(before[2])
+        threading.excepthook, sys.excepthook, sys.unraisablehook = hooks
+        logging.captureWarnings(False)
 
 
 class Done(NamedTuple):
@@ -23,17 +42,15 @@ class Done(NamedTuple):
 
 def inside(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Done:
     """Run `affectd ARGUMENTS` to its end; what it changes in the process is put back."""
-    root, argv = logging.getLogger(), sys.argv
-    handlers, level = root.handlers[:], root.level
+    argv = sys.argv
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     sys.argv = ["affectd", *map(str, arguments)]
     capsys.readouterr()
     try:
-        with pytest.raises(SystemExit) as ended:
+        with logging_as_before(), pytest.raises(SystemExit) as ended:
             cli.main()
     finally:
         sys.argv = argv
-        root.handlers, root.level = handlers, level
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     code = ended.value.code
     printed = capsys.readouterr()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from daemon import logs
+from tests.inside import logging_as_before
 
 SECRET = "p@ss:w/ord é"
 ENCODED = "p%40ss%3Aw%2Ford%20%C3%A9"
@@ -17,17 +17,9 @@ ENCODED = "p%40ss%3Aw%2Ford%20%C3%A9"
 
 @pytest.fixture(autouse=True)
 def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logging and the hook of dead threads belong to the process, and to other tests too."""
-    root, ours = logging.getLogger(), logging.getLogger("affectd")
-    before = root.handlers, root.level, ours.level
-    hooks = threading.excepthook, sys.excepthook, sys.unraisablehook
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    yield
-    root.handlers = before[0]
-    threading.excepthook, sys.excepthook, sys.unraisablehook = hooks
-    logging.captureWarnings(False)
-    root.setLevel(before[1])
-    ours.setLevel(before[2])
+    with logging_as_before():
+        yield
 
 
 def test_no_secret_passes_in_a_message_an_argument_or_a_trace(

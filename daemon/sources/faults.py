@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 
 import av
 
@@ -11,6 +12,8 @@ from daemon.errors import Reason, SourceError
 from daemon.url import is_url, split_url
 
 _PROBE_S = 2.0
+_LOOKS = 4
+_PUT_AWAY_S = 0.25
 _TLS_SCHEMES = ("https", "rtsps")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
@@ -93,11 +96,15 @@ def _known(shown: str, error: Exception) -> SourceError | None:
 
 def _has_no_video(target: str, limit_s: float) -> bool:
     """Asked for its video alone, an RTSP server that has none refuses to play: look what it has."""
-    try:
-        with av.open(target, timeout=limit_s, options={"rtsp_transport": "tcp"}) as container:
-            return not container.streams.video
-    except av.error.FFmpegError:
-        return False
+    for _ in range(_LOOKS):
+        try:
+            with av.open(target, timeout=limit_s, options={"rtsp_transport": "tcp"}) as container:
+                return not container.streams.video
+        except av.error.HTTPServerError:
+            time.sleep(_PUT_AWAY_S)  # It is still putting away the session that was refused.
+        except av.error.FFmpegError:
+            return False
+    return False
 
 
 def _hangs_up(target: str) -> bool:

@@ -28,11 +28,21 @@ def push(url: str, timeout_s: float = 10.0) -> Push:
 
 
 def fault(url: str, timeout_s: float = 10.0) -> SinkError:
+    """The first that pushing meets; a server may take a few pictures before it refuses."""
     sink = push(url, timeout_s)
-    with pytest.raises(SinkError) as caught:
-        sink.write(output(0))
+    try:
+        with pytest.raises(SinkError) as caught:
+            go_on(sink)
+    finally:
+        sink.close()
     assert "secret-key" not in str(caught.value)
     return caught.value
+
+
+def go_on(sink: Push, begin: int = 0) -> None:
+    for seq in range(begin, begin + 1000):
+        sink.write(output(seq))
+        time.sleep(TICK_S)
 
 
 def read(url: str, into: list[av.VideoFrame], count: int) -> None:
@@ -69,13 +79,8 @@ def test_refusals_and_a_server_that_dies(tmp_path: Path) -> None:
         sink = push(server.url())
         sink.write(output(0))
         server.stop()
-
-        def go_on() -> None:
-            for seq in range(1, 2000):
-                sink.write(output(seq))
-
         with pytest.raises(SinkError) as caught:
-            go_on()
+            go_on(sink, begin=1)
     assert caught.value.reason is Reason.END_OF_STREAM
 
 

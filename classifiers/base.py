@@ -30,6 +30,11 @@ class Classifier(Protocol):
         """How many views of each input are averaged."""
         ...
 
-    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return calibrated probabilities, [N, len(labels)] float32, each row summing to 1."""
+    def predict(
+        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Return calibrated probabilities, [N, len(labels)] float32, each row summing to 1.
+
+        turns: [N], how many looks at the same face came before each of these; None: none did.
+        """
         ...

@@ -24,7 +24,8 @@ IDLE_S = 0.5  # how often an idle batcher says that it is alive
 class Job:
     """One crop that waits to be classified.
 
-    `image` is what the classifier reads; `token` comes back with the result, untouched.
+    `image` is what the classifier reads; `token` comes back with the result, untouched. `turn`
+    is the number of readings that its track had when it was cut.
     """
 
     stream: str
@@ -32,6 +33,7 @@ class Job:
     image: NDArray[np.uint8]
     token: object
     submitted_s: float
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,9 @@ class Batcher:
             self._metrics.batch_wait_seconds.labels(model).observe(max(0.0, wait_s))
         rows: Sequence[NDArray[np.float32] | None] | None = None
         try:
-            rows = list(self.classifier.predict(np.stack([job.image for job, _ in batch])))
+            images = np.stack([job.image for job, _ in batch])
+            turns = np.array([job.turn for job, _ in batch], np.int64)
+            rows = list(self.classifier.predict(images, turns))
         except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug
             self._report(error, len(batch))
             for job, _ in batch:

@@ -28,7 +28,7 @@ from classifiers.expression.evaluation.report import (
     verdict,
     write,
 )
-from classifiers.expression.tta import TTA
+from classifiers.expression.tta import Still
 from daemon.errors import Reason, SinkError
 
 SEED = 0  # of the bootstrap and of the jitter
@@ -43,7 +43,7 @@ class Task:
     source: Path
     split: data.Split
     weights: str
-    tta: TTA
+    tta: Still
     predictions: Path | None = None
     report: Path | None = None
     corruptions: bool = False

@@ -159,7 +159,7 @@ class Stream:
                 frame = self._mailbox.get(POLL_S)
                 self._beat()
                 if frame is None:
-                    self._idle()
+                    self._idle(tracker)
                 else:
                     self._give(frame, detector, tracker)
         finally:
@@ -200,10 +200,18 @@ class Stream:
         self._overlay = Overlay(settings.overlay)
         tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
 
-    def _idle(self) -> None:
-        """No frame came: of a source that is down no face is in view."""
+    def _idle(self, tracker: Tracker) -> None:
+        """No frame came: of a source that is down no face is in view, and what was read of its
+        last frame goes out without another one."""
         if not self._board.is_live(self.name):
             self._metrics.faces.labels(self.name).set(0)
+        if self._slate is not None and (readings := self._arrived(tracker)):
+            output = self._slate.without_picture(readings)
+            for writer in self._writers:
+                if writer.takes == "readings":
+                    writer.put(output)
+            for reading in readings:
+                self._publish(reading)
         self._stand_in()
 
     def _stand_in(self) -> None:
@@ -278,7 +286,7 @@ class Stream:
         quality = assess(luma, corners, detection.eyes, detection.nose, face)
         size_px = (frame.image.width, frame.image.height)
         look = _Look(frame.seq, frame.pts_s, frame.captured_s, size_px, track.id, box, quality)
-        return Job(self.name, track.id, face, look, time.monotonic())
+        return Job(self.name, track.id, face, look, time.monotonic(), track.turn)
 
     def _classify(self, jobs: Sequence[Job], tracker: Tracker) -> list[Reading]:
         """Submit the crops; readings come back at once from a file, with later frames if live."""
@@ -316,6 +324,7 @@ class Stream:
         classifier = self._batcher.classifier
         limits = self._settings.expression
         smooth = track.smoother.update(probabilities, look.pts_s)
+        track.turn += 1
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
         poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)

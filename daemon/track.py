@@ -46,7 +46,7 @@ class Smoother:
 @dataclass(slots=True)
 class Track:
     """One face over time. `speed` is in pixels a second, of the box's centre; `shown_s` is the
-    time between the last two looks, 0 for a new face."""
+    time between the last two looks, 0 for a new face; `turn` counts its readings."""
 
     id: int
     detection: Detection
@@ -56,6 +56,7 @@ class Track:
     label: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     read_s: float = -math.inf
+    turn: int = 0
     shown_s: float = 0.0
 
     def see(self, detection: Detection, now_s: float) -> None:

@@ -90,12 +90,18 @@ class ExpressionClassifier:
         return CROPS[self.tta] * len(self._nets)
 
     @torch.inference_mode()
-    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities float32 [N, 7], in the order of LABELS, of uint8 faces [N, 48, 48]."""
+    def predict(
+        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities float32 [N, 7], in the order of LABELS, of uint8 faces [N, 48, 48].
+
+        turns: int64 [N], which look at its face each one is, from 0; `temporal` goes by it.
+        """
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
-        tta = self.tta
+        tta, turn = self.tta, None if turns is None else torch.from_numpy(turns).to(self.device)
         parts = [
-            net.weight * mean_probabilities(net.module, faces, net.crop_px, tta, net.temperature)
+            net.weight
+            * mean_probabilities(net.module, faces, net.crop_px, tta, net.temperature, turn)
             for net in self._nets
         ]
         return calibrate(torch.stack(parts).sum(0), self._temperature).cpu().numpy()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
-TTA = Literal["none", "flip", "ten_crop"]
-CROPS: dict[TTA, int] = {"none": 1, "flip": 2, "ten_crop": 10}
+Still = Literal["none", "flip", "ten_crop"]
+TTA = Literal[Still, "temporal"]
+CROPS: dict[TTA, int] = {"none": 1, "flip": 2, "ten_crop": 10, "temporal": 1}
 """How many crops a face costs under each mode."""
+STILL: tuple[Still, ...] = get_args(Still)
+"""The modes for a face that is looked at once; `temporal` would show it one view, as `none`."""
+
+# Indices into the views of `ten_crop`: centre, its mirror, then opposite corners in pairs, each
+# pair one plain and one mirrored, so that any few in a row lie far apart.
+TURNS = (4, 9, 0, 7, 1, 8, 3, 6, 2, 5)
 
 
 def standardise(faces: torch.Tensor) -> torch.Tensor:
@@ -27,14 +34,15 @@ def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
     """Cut the crops of `tta` out of [N, C, S, S]; returns [T, N, C, crop_px, crop_px].
 
     `ten_crop` has the order of torchvision's `TenCrop`: corners and centre, then the same of
-    the mirrored face. The cuts are slices; only the final stack copies.
+    the mirrored face; `temporal` that of a first look. The cuts are slices; only the final stack
+    copies.
     """
     last = x.shape[-1] - crop_px
     middle = round(last / 2)
     offsets = [(middle, middle)]
     if tta == "ten_crop":
         offsets = [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
-    mirrors = [x] if tta == "none" else [x, x.flip(-1)]
+    mirrors = [x, x.flip(-1)] if tta in ("flip", "ten_crop") else [x]
     return torch.stack(
         [
             m[..., top : top + crop_px, left : left + crop_px]
@@ -44,14 +52,34 @@ def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
     )
 
 
+def view_of_turn(x: torch.Tensor, crop_px: int, turns: torch.Tensor) -> torch.Tensor:
+    """Cut of each of [N, C, S, S] the view whose turn it is: the ten of `ten_crop`, in turn.
+
+    turns: int64 [N], from 0, on the device of `x`. Returns [1, N, C, crop_px, crop_px].
+    """
+    which = torch.tensor(TURNS, device=x.device)[turns % len(TURNS)]
+    return views(x, crop_px, "ten_crop")[which, torch.arange(len(x), device=x.device)][None]
+
+
 def mean_probabilities(
-    net: nn.Module, faces: torch.Tensor, crop_px: int, tta: TTA, temperature: float = 1.0
+    net: nn.Module,
+    faces: torch.Tensor,
+    crop_px: int,
+    tta: TTA,
+    temperature: float = 1.0,
+    turns: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean class probabilities over the crops, then calibrated by `temperature`.
 
-    faces: uint8 [N, S, S] on the net's device. Returns float32 [N, 7], rows summing to 1.
+    faces: uint8 [N, S, S] on the net's device. turns: int64 [N] there, which look at its face
+    each one is, from 0; `temporal` goes by it, and None is a first look at all of them.
+    Returns float32 [N, 7], rows summing to 1.
     """
-    x = views(standardise(faces), crop_px, tta)  # [T, N, 1, c, c]
+    x = standardise(faces)
+    if tta == "temporal" and turns is not None:
+        x = view_of_turn(x, crop_px, turns)
+    else:
+        x = views(x, crop_px, tta)  # [T, N, 1, c, c]
     crops, n = x.shape[:2]
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     logits: torch.Tensor = net(x).float().view(crops, n, -1)  # [T, N, 7]

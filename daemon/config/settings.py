@@ -98,7 +98,7 @@ class ExpressionSettings(_Table):
 
     enabled: bool = True
     weights: str = "default"
-    tta: Literal["none", "flip", "ten_crop"] = "ten_crop"
+    tta: Literal["none", "flip", "ten_crop", "temporal"] = "ten_crop"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0

@@ -35,7 +35,7 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
-from classifiers.expression.tta import CROPS
+from classifiers.expression.tta import CROPS, STILL
 
 Device = Literal["cpu", "cuda"]
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
@@ -185,8 +185,8 @@ class Ablation:
         classifier = ExpressionClassifier.load(weights, device=self.device)
         records = _records(weights)
         parameters = sum(_parameters(record) for record in records)
-        for tta, crops in CROPS.items():
-            classifier.tta = tta
+        for tta in STILL:
+            classifier.tta, crops = tta, CROPS[tta]
             right, ms_per_face = self._read(classifier)
             yield Row(
                 net,

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torchvision.transforms.functional import ten_crop
 
 from classifiers.expression.models import VGG10
-from classifiers.expression.tta import CROPS, TTA, mean_probabilities, standardise, views
+from classifiers.expression.tta import (
+    CROPS,
+    TTA,
+    TURNS,
+    mean_probabilities,
+    standardise,
+    view_of_turn,
+    views,
+)
 
 
 @pytest.fixture
@@ -20,7 +30,7 @@ def test_ten_crops_are_those_of_torchvision(faces: torch.Tensor) -> None:
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("tta", ["none", "flip", "ten_crop"])
+@pytest.mark.parametrize("tta", get_args(TTA))
 def test_every_mode_makes_its_number_of_crops(faces: torch.Tensor, tta: TTA) -> None:
     assert views(standardise(faces), 44, tta).shape == (CROPS[tta], 3, 1, 44, 44)
 
@@ -55,3 +65,40 @@ def test_temperature_softens_without_changing_the_answer(faces: torch.Tensor) ->
         soft = mean_probabilities(net, faces, 44, "flip", temperature=2.0)
     assert torch.equal(sharp.argmax(1), soft.argmax(1))
     assert (sharp.max(1).values > soft.max(1).values).all()
+
+
+def test_ten_looks_at_a_face_show_each_view_once(faces: torch.Tensor) -> None:
+    x = standardise(faces)
+    looks = [view_of_turn(x, 44, torch.full((3,), turn))[0] for turn in range(20)]
+    ten = views(x, 44, "ten_crop")
+    assert sorted(TURNS) == list(range(10))
+    assert torch.equal(torch.stack(looks), ten[[*TURNS, *TURNS]])
+    assert torch.equal(looks[0], views(x, 44, "temporal")[0])
+    assert torch.equal(looks[1], views(x, 44, "flip")[1])
+
+
+@pytest.mark.parametrize("first", [2, 4, 6, 8])
+def test_corners_come_in_pairs_opposite_and_mirrored(first: int) -> None:
+    """So that two looks in a row see the whole face, once each way round."""
+    seen = torch.stack([torch.arange(48).expand(48, 48), torch.arange(48)[:, None].expand(48, 48)])
+    pair = [
+        view_of_turn(seen[None].float(), 44, torch.tensor([turn]))[0, 0]
+        for turn in (first, first + 1)
+    ]
+    columns, rows = ({int(v) for x in pair for v in (x[i].min(), x[i].max())} for i in (0, 1))
+    assert columns == rows == {0, 43, 4, 47}
+    mirrored = [bool(x[0, 0, 0] > x[0, 0, -1]) for x in pair]
+    assert mirrored == [False, True]
+
+
+def test_each_face_of_a_batch_has_its_own_turn(faces: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    net = VGG10(widths=(4, 4, 8, 8), hidden=8).eval()
+    turns = torch.tensor([0, 4, 13])
+    with torch.inference_mode():
+        got = mean_probabilities(net, faces, 44, "temporal", turns=turns)
+        ten = views(standardise(faces), 44, "ten_crop")
+        each = [net(ten[TURNS[t % 10], i : i + 1]).softmax(1)[0] for i, t in enumerate(turns)]
+        first = mean_probabilities(net, faces, 44, "temporal")
+    assert torch.allclose(got, torch.stack(each), atol=1e-5)
+    assert torch.equal(first, mean_probabilities(net, faces, 44, "none"))

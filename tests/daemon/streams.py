@@ -61,12 +61,16 @@ class Known:
     device: str = "cpu"
     unknown_below: float = 0.4
     crops: int = 1
+    turns: list[int] = field(default_factory=list)
     entered: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
 
-    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(
+        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         self.entered.set()
         assert self.go.wait(WAIT_S)
+        self.turns += [] if turns is None else turns.tolist()
         if self.fails is not None:
             raise self.fails
         return np.stack([self.says.pop(0) if len(self.says) > 1 else self.says[0] for _ in batch])

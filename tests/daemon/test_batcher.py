@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -30,14 +30,18 @@ class Echo:
     unknown_below: float = 0.0
     crops: int = 1
     batches: list[int] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
     entered: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
     fail: bool = False
 
-    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(
+        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         self.entered.set()
         assert self.go.wait(WAIT_S)
         self.batches.append(len(batch))
+        self.turns += [] if turns is None else turns.tolist()
         if self.fail:
             raise RuntimeError("out of memory")
         p = batch[:, 0, 0].astype(np.float32) / 255
@@ -271,3 +275,9 @@ def test_forgetting_a_stream_leaves_the_others(
     echo.go.set()
     assert inbox.wait_for(2) == [(0, 0), (2, 0)]
     assert dropped(metrics, "stream_gone", "gone") == 1
+
+
+def test_each_crop_brings_its_turn(batcher: Batcher, echo: Echo) -> None:
+    echo.go.set()
+    batcher.classify([replace(job(track), turn=10 * track) for track in range(3)])
+    assert echo.turns == [0, 10, 20]

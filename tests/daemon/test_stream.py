@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from prometheus_client import CollectorRegistry
 from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.batcher import Batcher
-from daemon.config.settings import Settings
+from daemon.config.settings import EventsSink, Settings
 from daemon.frame import Frame, plane
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
-from daemon.reading import UNKNOWN
+from daemon.reading import UNKNOWN, Reading
 from daemon.sinks.base import Output
+from daemon.sinks.events import EventsFile
+from daemon.sinks.writer import Writer
 from daemon.status import Board
 from daemon.stream import Stream
 from daemon.track import Smoother, Tracker
@@ -72,6 +75,8 @@ def made(
     once: bool = False,
     mailbox: Mailbox | None = None,
     stop: threading.Event | None = None,
+    writers: Sequence[Writer] = (),
+    publish: Callable[[Reading], None] = lambda reading: None,
 ) -> Stream:
     return Stream(
         "lobby",
@@ -79,12 +84,13 @@ def made(
         mailbox or Mailbox(keep_all=keep_all, on_drop=lambda: None),
         yunet().make,
         batcher,
-        (),
+        writers,
         keep_all=keep_all,
         once=once,
         metrics=metrics,
         board=board,
         stop=stop or threading.Event(),
+        publish=publish,
     )
 
 
@@ -129,6 +135,42 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Bo
     assert value(metrics.registry, "affectd_frames_dropped_total", **drops) == 4
 
 
+def test_the_last_reading_waits_for_no_other_frame(
+    metrics: Metrics, board: Board, tmp_path: Path
+) -> None:
+    """The camera falls silent while its last face is read: the reading goes out all the same."""
+    known, stop, published = Known(), threading.Event(), list[Reading]()
+    mailbox = Mailbox(keep_all=False, on_drop=lambda: None)
+    path = tmp_path / "lobby.jsonl"
+    sink = EventsFile(EventsSink(kind="events", path=path))
+    writer = Writer(sink, "lobby", "events", keep_all=False, metrics=metrics, stop=stop)
+    with batching(known, metrics) as batcher:
+        stream = made(
+            batcher,
+            metrics,
+            board,
+            mailbox=mailbox,
+            stop=stop,
+            writers=[writer],
+            publish=published.append,
+        )
+        writer.start()
+        stream.start()
+        try:
+            mailbox.put(talking(1)[0], stop)
+            assert known.entered.wait(WAIT_S)
+            known.go.set()
+            until(lambda: published)
+            until(lambda: path.exists() and path.read_text().endswith("\n"))
+        finally:
+            stop.set()
+            mailbox.close()
+            stream.join(WAIT_S)
+            writer.close(WAIT_S)
+    assert [reading.seq for reading in published] == [0]
+    assert json.loads(path.read_text())["label"] == published[0].label == "happy"
+
+
 def test_a_file_waits_for_the_readings_of_each_frame(
     metrics: Metrics, board: Board, tmp_path: Path
 ) -> None:
@@ -149,6 +191,13 @@ def test_a_file_waits_for_the_readings_of_each_frame(
         assert reading.weights == classifier.name
         assert reading.crops == 10
     assert value(metrics.registry, "affectd_reading_age_seconds_count", stream="lobby") == 0
+
+
+def test_each_reading_of_a_face_gives_the_turn_to_the_next(metrics: Metrics, board: Board) -> None:
+    known = free()
+    with batching(known, metrics) as batcher:
+        walk(made(batcher, metrics, board, keep_all=True), talking(5))
+    assert known.turns == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from classifiers.expression.evaluation.measure import (
 )
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.recipe import fill
-from classifiers.expression.tta import CROPS, TTA, calibrate
+from classifiers.expression.tta import CROPS, STILL, Still, calibrate
 
 FILE = "joint.json"
 MOST_MIXTURES = 200_000
@@ -51,7 +51,7 @@ class JointRecipe:
     architecture: Literal["joint"]
     members: tuple[str, ...]
     step: float = 0.05
-    tta: TTA = "ten_crop"
+    tta: Still = "ten_crop"
 
 
 @dataclass(frozen=True)
@@ -210,19 +210,20 @@ def _guess(
     nets: list[ExpressionClassifier],
     splits: dict[str, data.Faces],
     report: Callable[[float, str], None],
-) -> dict[tuple[str, TTA], NDArray[np.float32]]:
+) -> dict[tuple[str, Still], NDArray[np.float32]]:
     """What all nets make of every split with every number of views, [M, N, 7] each."""
     read = 0
-    total = len(nets) * sum(CROPS.values()) * sum(len(faces.files) for faces in splits.values())
+    views = sum(CROPS[tta] for tta in STILL)
+    total = len(nets) * views * sum(len(faces.files) for faces in splits.values())
     guessed = {}
     for split, faces in splits.items():
-        for tta, crops in CROPS.items():
+        for tta in STILL:
             parts = []
             for net in nets:
                 net.tta = tta
                 text = f"{net.name} reads {split}, {tta}"
 
-                def done(number: int, crops: int = crops, text: str = text) -> None:
+                def done(number: int, crops: int = CROPS[tta], text: str = text) -> None:
                     nonlocal read
                     read += crops * number
                     report(read / total, text)

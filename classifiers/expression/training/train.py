@@ -25,7 +25,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
-from classifiers.expression.tta import CROPS
+from classifiers.expression.tta import STILL
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -138,7 +138,7 @@ def _finish(run: Run, fer: data.FER2013, held: data.Faces, out: Path, commit: st
     guessed = {
         (name, tta): probabilities(net, faces, recipe.field_px, tta, run.device, temperature)
         for name, faces in splits.items()
-        for tta in CROPS
+        for tta in STILL
     }
     weights = out / WEIGHTS
     record = checkpoint.Record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from daemon.draw.glyphs import Strip, even, text
 from daemon.draw.paint import Canvas, ColourSystem, Rgb
 from daemon.errors import Reason
 from daemon.frame import Frame
+from daemon.reading import Reading
 from daemon.sinks.base import Output
 from daemon.status import StreamStatus
 
@@ -75,6 +76,11 @@ class Slate:
         image = self._draw(last, Reason.STALLED if status is None else status.reason)
         frame = replace(last, pts_s=last.pts_s + quiet_s, captured_s=self._clock(), image=image)
         return Output(frame, (), (), slate=True)
+
+    def without_picture(self, readings: Sequence[Reading]) -> Output:
+        """Readings of frames that were handed out already, for sinks that look at nothing else."""
+        assert self._last is not None
+        return Output(self._last, readings, (), slate=True)
 
     def _patience_s(self, status: StreamStatus | None) -> float:
         if status is not None and status.state in ("down", "stalled"):

@@ -20,7 +20,8 @@ class Output:
     The picture's own pts and time base mean nothing here: sinks go by `frame.pts_s`, and take
     a reference of their own (reference.py) before they set anything on it.
 
-    `slate`: the source is away, and the picture says so, that readers may stay."""
+    `slate`: the picture is none of the source's. It says that the source is away, that readers
+    may stay; to a sink that takes readings it is blank."""
 
     frame: Frame
     readings: Sequence[Reading]

@@ -14,7 +14,7 @@ from daemon.backoff import FIRST_DELAY_S, GOOD_AFTER_S, Backoff
 from daemon.errors import Reason, SinkError
 from daemon.metrics import Metrics
 from daemon.reading import Reading
-from daemon.sinks.base import Output, Sink
+from daemon.sinks.base import Output, Sink, Takes
 
 log = logging.getLogger("affectd.sink")
 
@@ -35,8 +35,8 @@ class Writer:
     once until it has held for `GOOD_AFTER_S`. Meanwhile the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
 
-    `label` is the sink's name in metrics and logs (`make.sink_labels`). `note` hears whenever the
-    sink goes up or down, and then why.
+    `label` is the sink's name in metrics and logs (`make.sink_labels`), `takes` the sink's own.
+    `note` hears whenever the sink goes up or down, and then why.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Writer:
         first_delay_s: float = FIRST_DELAY_S,
     ) -> None:
         self.label = label
+        self.takes: Takes = sink.takes
         self.error: Exception | None = None
         self._sink = sink
         self._stream = stream
@@ -157,7 +158,7 @@ class Writer:
             with self._changed:
                 self._down = True
                 # After a bug the same readings would only meet it again.
-                if self._sink.takes == "pictures" or not isinstance(error, SinkError):
+                if self.takes == "pictures" or not isinstance(error, SinkError):
                     self._give_up(output, "down")
                 else:
                     self._carry(output, older=True)
@@ -172,7 +173,7 @@ class Writer:
             self._note(True, None, None)
         if not written or output.slate:
             return
-        if self._sink.takes == "pictures":
+        if self.takes == "pictures":
             took_s = time.perf_counter() - began_s
             self._metrics.stage_seconds.labels(self._stream, "encode").observe(took_s)
         age_s = max(0.0, self._clock() - output.frame.captured_s)
@@ -198,7 +199,7 @@ class Writer:
 
     def _drop_oldest(self, reason: str) -> None:
         oldest = self._queue.popleft()
-        if self._sink.takes == "pictures":
+        if self.takes == "pictures":
             self._give_up(oldest, reason)
         else:
             self._carry(oldest)
@@ -216,7 +217,7 @@ class Writer:
         self._count_drops("down" if self._down else "slow", excess)
 
     def _give_up(self, output: Output, reason: str) -> None:
-        self._count_drops(reason, 1 if self._sink.takes == "pictures" else len(output.readings))
+        self._count_drops(reason, 1 if self.takes == "pictures" else len(output.readings))
 
     def _wait_down(self) -> None:
         """Wait until the next try is due, or the writer closes."""

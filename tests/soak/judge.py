@@ -55,7 +55,7 @@ def judge(course: Course, age_bound_s: float = AGE_BOUND_S) -> list[Verdict]:
     verdicts = [
         _faults(course.injections),
         _nothing_else(course),
-        _ages(course.ages_s, age_bound_s),
+        _ages(course, age_bound_s),
         _recordings(course),
         Verdict(
             f"SIGTERM ends it with 0 within {EXIT_S:g} s",
@@ -114,12 +114,13 @@ def _nothing_else(course: Course) -> Verdict:
     return Verdict("there is no reconnect without a fault", not more, str(more or "none"))
 
 
-def _ages(ages_s: Sequence[float], bound_s: float) -> Verdict:
-    oldest_s = max(ages_s, default=0.0)
+def _ages(course: Course, bound_s: float) -> Verdict:
+    shares_s = course.age_shares_s()
     return Verdict(
         f"no reading is older than {bound_s:g} s",
-        bool(ages_s) and oldest_s <= bound_s,
-        f"{len(ages_s)} readings, the oldest {oldest_s:.2f} s",
+        bool(course.ages_s) and shares_s["1"] <= bound_s,
+        f"{len(course.ages_s)} readings: half of them at most {shares_s['0.5']:.2f} s old, "
+        f"999 of 1000 {shares_s['0.999']:.2f} s, the oldest {shares_s['1']:.2f} s",
     )
 
 

@@ -79,6 +79,12 @@ class Course:
     exit_code: int | None = None
     exit_s: float = 0.0
 
+    def age_shares_s(self) -> dict[str, float]:
+        """The age that half of the readings, 99 of 100, 999 of 1000 and all did not exceed."""
+        ages_s = sorted(self.ages_s) or [0.0]
+        shares = {"0.5": 0.5, "0.99": 0.99, "0.999": 0.999, "1": 1.0}
+        return {name: ages_s[int(share * (len(ages_s) - 1))] for name, share in shares.items()}
+
     def as_dict(self) -> dict[str, object]:
         return {
             "plan": asdict(self.plan),
@@ -86,7 +92,7 @@ class Course:
             "reconnects": self.reconnects,
             "frames": self.frames,
             "readings": len(self.ages_s),
-            "oldest_reading_s": max(self.ages_s, default=0.0),
+            "reading_age_s": self.age_shares_s(),
             "recordings": len(self.recordings),
             "pictures_recorded": sum(self.recordings.values()),
             "broken_recordings": self.broken,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import subprocess
 from pathlib import Path
@@ -44,15 +45,15 @@ class RtspServer:
         self.user, self.password = user, password
         self.port = port
         self._options = options
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [PYTHON, str(_SCRIPT), "--port", str(self.port), *self._options]
         if self.user is not None:
             command += ["--user", self.user, "--password", self.password]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline().decode()
         assert line.startswith("PORT "), f"the server did not start: {line!r}"
         self.port = int(line.split()[1])
 
@@ -69,6 +70,14 @@ class RtspServer:
         """Connections stay open, and nothing comes any more."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+
+    def wait_for_teardown(self, timeout_s: float = 30.0) -> None:
+        """Until one more client has taken leave."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        # Unbuffered, so that what select does not see has not come.
+        assert select.select([self._process.stdout], [], [], timeout_s)[0], "no TEARDOWN came"
+        assert self._process.stdout.readline() == b"TEARDOWN\n"
 
     def url(self, path: str = "/cam", password: str | None = None) -> str:
         """The address, user and password percent-encoded; `password` may be a wrong one."""

@@ -3,7 +3,8 @@
     /usr/bin/python3 tests/rtsp_server.py [--user U --password P] [--digest] [--port N] [--record]
 
 Serves /cam, a moving ball as H.264 over RTP. With --record it takes what is published at /in
-instead and serves it at /out. Prints `PORT n` when it listens.
+instead and serves it at /out. Prints `PORT n` when it listens, and `TEARDOWN` for each client that
+takes leave.
 Debian packages: python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base
 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly.
 """
@@ -81,10 +82,15 @@ def main() -> None:
         mounts.add_factory("/cam", factories[0])
     if args.user is not None:
         protect(server, factories, args.user, args.password, args.digest)
+    server.connect("client-connected", watch)
     if server.attach(None) == 0:
         raise SystemExit(f"cannot listen on port {args.port}")
     print("PORT", server.get_bound_port(), flush=True)
     GLib.MainLoop().run()
+
+
+def watch(server: Any, client: Any) -> None:
+    client.connect("teardown-request", lambda *_: print("TEARDOWN", flush=True))
 
 
 def camera(args: argparse.Namespace) -> Any:

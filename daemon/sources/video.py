@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -168,12 +169,14 @@ class VideoSource:
         limit_s = self._stall_timeout_s if self.live and not self._is_file else math.inf
         began_s = self._monotonic()
         try:
-            for packet in self._container.demux():
-                # At its time-out libav first hands out what its parser held back.
-                if self._monotonic() - began_s >= 0.95 * limit_s:
-                    raise silence(self._shown, limit_s)
-                yield packet
-                began_s = self._monotonic()
+            # Its end ends the time-out, past which libav would take no leave of the server.
+            with closing(self._container.demux()) as packets:
+                for packet in packets:
+                    # At its time-out libav first hands out what its parser held back.
+                    if self._monotonic() - began_s >= 0.95 * limit_s:
+                        raise silence(self._shown, limit_s)
+                    yield packet
+                    began_s = self._monotonic()
         except av.error.FFmpegError as error:
             raise read_fault(self._shown, error, self._stall_timeout_s) from error
 

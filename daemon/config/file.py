@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from daemon.config.regular import read_regular
 from daemon.config.secret_refs import Expanded, RefError, expand
 from daemon.config.settings import Settings
 from daemon.config.suggest import nearest
@@ -99,7 +100,7 @@ def load(path: Path, env: Mapping[str, str]) -> Loaded:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; accepted is a TOML file") from None
     except UnicodeDecodeError as error:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from daemon.config.regular import read_regular
+
 _REF = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)@")
@@ -92,7 +94,7 @@ def _look_up(ref: str, env: Mapping[str, str]) -> str:
 
 def _read(path: Path, ref: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode("utf-8")
     except UnicodeDecodeError:
         raise RefError(f"${{{ref}}}: {path} is not UTF-8 text") from None
     except OSError as error:

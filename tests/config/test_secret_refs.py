@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -9,6 +10,7 @@ import pytest
 
 from daemon.config.file import Loaded, load
 from daemon.config.secret_refs import RefError, expand
+from daemon.errors import ConfigError
 
 NASTY = "p@ss:/w?r#d %&{}\"'\\ü"
 
@@ -55,6 +57,18 @@ def test_a_reference_that_leads_nowhere(text: str, message: str) -> None:
     with pytest.raises(RefError) as caught:
         expand(text, {"BYTES": "\udcff"})
     assert message in str(caught.value)
+
+
+def test_a_file_that_may_never_answer_is_refused(tmp_path: Path) -> None:
+    """A FIFO that nobody writes to, as a secret and as the configuration itself; a device."""
+    fifo = tmp_path / "cam"
+    os.mkfifo(fifo)
+    with pytest.raises(RefError, match="is no regular file") as caught:
+        expand(f"${{file:{fifo}}}", {})
+    assert str(fifo) in str(caught.value)
+    for path in (fifo, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match=f"{path}: is no regular file; accepted is a TOML"):
+            load(path, {})
 
 
 def test_a_missing_variable_names_the_key(tmp_path: Path) -> None:

@@ -67,9 +67,12 @@ class Daemon:
                 stdout=log,
                 stderr=log,
             )
+        self.wait_until_up()
+        return self
+
+    def wait_until_up(self) -> None:
         self.wait_for(lambda: "the page is at " in self.log, "it to start")
         self.url = self.log.partition("the page is at ")[2].split()[0].rstrip("/")
-        return self
 
     def configure(self, text: str) -> None:
         """Write the configuration; SIGHUP makes a running program read it."""

@@ -200,6 +200,46 @@ def test_a_new_token_is_asked_for_at_once(tmp_path: Path) -> None:
         assert daemon.end()[0] == 0
 
 
+class Hurried(Daemon):
+    """Its configuration changes while it still loads its models."""
+
+    def __init__(self, folder: Path, text: str, changed: str) -> None:
+        super().__init__(folder, text)
+        self._changed = changed
+
+    def wait_until_up(self) -> None:
+        self.wait_for(lambda: "loading models" in self.log, "it to load")
+        self.configure(self._changed)
+        self.process.send_signal(signal.SIGHUP)
+        self.process.send_signal(signal.SIGHUP)
+        super().wait_until_up()
+
+
+@needs_shared
+@pytest.mark.parametrize("good", [True, False])
+def test_what_changes_while_models_load_is_taken_over_after(tmp_path: Path, good: bool) -> None:
+    """
+    1. A second stream comes, and SIGHUP, while models load: a real net, which takes a while.
+    2. It starts with the first, reads the file again, and has the second; or says what is wrong
+       with the file and goes on as it was.
+    """
+    models = '[detector]\nbackend = "yunet"\n'
+    changed = models + stream("lobby") + stream("late")
+    if not good:
+        changed += "[overlay]\nbar = false\n"
+    with Hurried(tmp_path, models + stream("lobby"), changed) as daemon:
+        told = "stream late is new" if good else "the configuration stays as it was"
+        daemon.wait_for(lambda: told in daemon.log, "the reload")
+        for name in ("lobby", "late") if good else ("lobby",):
+            daemon.wait_for(lambda name=name: is_live(daemon, name), name)  # type: ignore[misc]
+        names = [one["name"] for one in daemon.get("/api/streams").json()["streams"]]
+        assert names == (["lobby", "late"] if good else ["lobby"])
+        assert f"affectd_config_last_reload_successful {good:d}.0" in daemon.get("/metrics").text
+        code, took_s = daemon.end()
+    assert (code, took_s < 10.0) == (0, True), daemon.log
+    assert daemon.log.index("loading models") < daemon.log.index("SIGHUP")
+
+
 @needs_gstreamer
 @pytest.mark.parametrize("stop", [False, True])
 def test_a_stream_that_hangs_holds_up_neither_reload_nor_stop(tmp_path: Path, stop: bool) -> None:

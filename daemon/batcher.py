@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.base import Classifier
+from daemon.crop_queue import CropQueue, Queued
+from daemon.jobs import Deliver, Job, Result
+from daemon.ladder import Ladder, Rung, Wait
 from daemon.metrics import Metrics
 
 log = logging.getLogger("affectd.batcher")
@@ -20,65 +23,33 @@ log = logging.getLogger("affectd.batcher")
 IDLE_S = 0.5  # how often an idle batcher says that it is alive
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One crop that waits to be classified.
-
-    `image` is what the classifier reads; `token` comes back with the result, untouched. `turn`
-    is the number of readings that its track had when it was cut.
-    """
-
-    stream: str
-    track: int
-    image: NDArray[np.uint8]
-    token: object
-    submitted_s: float
-    turn: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Probabilities float32 [len(labels)] for a job, or the reason why there are none."""
-
-    token: object
-    probabilities: NDArray[np.float32] | None
-
-
-Deliver = Callable[[Result], None]
-
-
 @dataclass(slots=True)
-class _Queued:
-    """A live crop in the queue: the newest of its track, in the place of the oldest."""
-
-    job: Job
-    deliver: Deliver
-    since_s: float
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Jobs of one submission to keep, and where its results go."""
+class _Kept:
+    """Crops of one submission to keep, and their results so far."""
 
     jobs: list[Job]
-    deliver: Deliver
+    results: list[Result] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
 
 
 class Batcher:
     """Collects crops and classifies them, `max_batch` at a time.
 
-    Live crops: a batch closes at `max_batch` crops or `max_wait_s` after its first. For each
-    track only the newest waiting crop counts; a superseded one is dropped and counted. At most
-    `queue_crops` wait; when full, the oldest is dropped and counted.
+    Live crops: a batch closes at `max_batch` crops or `max_wait_s` after its first. `CropQueue`
+    says whose turn it is and what is given up, which is counted: at most `queue_crops` wait, and
+    none is classified whose picture is older than the `ladder` allows. It also says how many views
+    each gets, which `use` tells the classifier before a batch, on the batcher's thread.
 
-    Kept crops (files) are never dropped: `classify` holds its caller until they are done, and
-    they share no batch with others, so that their results do not depend on who else is there.
-    Where both wait they take turns.
+    Kept crops (files) are never dropped and always get all their views: `classify` holds its
+    caller until they are done, and they share no batch with others, so that their results do not
+    depend on who else is there. Where both wait they take turns.
 
     A batch that fails is dropped and counted, and the next one is tried; each kind of fault is
     logged once with its trace. `beat` is called when a batch was classified or none waits, so a
     model that fails for good stops the beat.
+
+    `clock` and `wait` (seconds until a batch closes, given to be waited for or less) are the real
+    ones but in tests.
     """
 
     def __init__(
@@ -89,19 +60,25 @@ class Batcher:
         max_batch: int,
         max_wait_s: float,
         queue_crops: int,
+        ladder: Ladder | None = None,
+        use: Callable[[Rung], None] = lambda rung: None,
         clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.classifier = classifier
+        self.ladder = ladder
         self._metrics = metrics
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
-        self._queue_crops = queue_crops
+        self._use = use
         self._clock = clock
         self._beat = beat
-        self._live: dict[tuple[str, int], _Queued] = {}  # in order of arrival
-        self._kept: list[_Waiting] = []  # at most one a file stream: its thread waits
+        max_age_s = math.inf if ladder is None else ladder.max_age_s
+        self._live = CropQueue(queue_crops, self._give_up, max_age_s=max_age_s)
+        self._kept: list[_Kept] = []  # at most one a file stream: its thread waits
         self._changed = threading.Condition()
+        self._wait = wait or self._changed.wait
         self._stopping = False
         self._kept_had_turn = False
         self._faults: set[type[Exception]] = set()
@@ -120,75 +97,123 @@ class Batcher:
 
     def submit(self, job: Job, deliver: Deliver) -> None:
         """Queue a live crop; never waits. `deliver` is called on the batcher's thread."""
-        key = (job.stream, job.track)
         with self._changed:
             if self._stopping:
                 self._drop(job.stream, "stopping")
                 return
-            before = self._live.get(key)
-            since_s = job.submitted_s
-            if before is not None:
-                since_s = before.since_s  # keeps its turn, or a fast camera would wait for ever
-                self._drop(job.stream, "superseded")
-            elif len(self._live) >= self._queue_crops:
-                oldest = next(iter(self._live))
-                del self._live[oldest]
-                self._drop(oldest[0], "queue_full")
-            self._live[key] = _Queued(job, deliver, since_s)
+            self._live.put(job, deliver)
             self._changed.notify_all()
 
     def classify(self, jobs: Sequence[Job]) -> list[Result]:
         """Classify these crops before returning, in their order; for files."""
-        results: list[Result] = []
-        waiting = _Waiting(list(jobs), results.append)
+        kept = _Kept(list(jobs))
         with self._changed:
             if self._stopping or not jobs:
                 return [Result(job.token, None) for job in jobs]
-            self._kept.append(waiting)
+            self._kept.append(kept)
             self._changed.notify_all()
-        waiting.done.wait()
-        return results
+        kept.done.wait()
+        return kept.results
 
     def forget(self, stream: str) -> None:
         """Drop what waits of a stream that went away."""
         with self._changed:
-            for key in [key for key in self._live if key[0] == stream]:
-                del self._live[key]
-                self._drop(stream, "stream_gone")
+            self._live.forget(stream)
 
-    def _drop(self, stream: str, reason: str) -> None:
-        self._metrics.dropped.labels(stream, "classify", reason).inc()
+    def run_once(self) -> bool:
+        """Classify the next batch, or find that none comes for a while. False at the end."""
+        with self._changed:
+            if not (self._kept or self._live or self._stopping):
+                self._wait(IDLE_S)
+            if self._stopping:
+                return False
+            kept, live = self._next_batch()
+        good = True
+        if kept is not None:
+            good = self._classify_kept(kept)
+        elif live:
+            good = self._classify_live(live)
+        if self.ladder is not None:
+            self.ladder.turn()
+        if good:
+            self._beat()
+        return True
 
     def _run(self) -> None:
         try:
-            while (batch := self._next_batch()) is not None:
-                if not batch or self._classify_batch(batch):
-                    self._beat()
+            while self.run_once():
+                pass
         finally:
             self._abandon()
 
-    def _classify_batch(self, batch: list[tuple[Job, Deliver]]) -> bool:
-        """Classify and deliver; False if the model failed."""
+    def _next_batch(self) -> tuple[_Kept | None, list[Queued]]:
+        """Whose crops come next: a file's, or these; neither where none wait, or at the end."""
+        while not self._stopping:
+            left_s = self._live_due_in_s()
+            if self._kept and not (self._kept_had_turn and left_s <= 0.0):
+                self._kept_had_turn = True
+                return self._kept[0], []
+            self._kept_had_turn = False
+            if not self._live:
+                break
+            if left_s <= 0.0:
+                return None, self._live.take(self._max_batch, self._clock())
+            self._wait(left_s)
+        return None, []
+
+    def _live_due_in_s(self) -> float:
+        """Seconds until a live batch closes; infinite while no crop waits."""
+        if len(self._live) >= self._max_batch:
+            return 0.0
+        return self._live.first_s() + self._max_wait_s - self._clock()
+
+    def _classify_kept(self, kept: _Kept) -> bool:
+        """Classify the next of a file's crops, and wake their owner after the last."""
+        jobs, kept.jobs = kept.jobs[: self._max_batch], kept.jobs[self._max_batch :]
+        if self.ladder is not None:
+            self._use(self.ladder.top)
+        rows = self._predict(jobs)
+        crops = self.classifier.crops
+        kept.results += [Result(job.token, row, crops) for job, row in zip(jobs, rows, strict=True)]
+        if not kept.jobs:
+            with self._changed:
+                self._kept.remove(kept)
+            kept.done.set()
+        return rows[0] is not None
+
+    def _classify_live(self, live: list[Queued]) -> bool:
+        if self.ladder is not None:
+            self._use(self.ladder.rung)
+        began_s = self._clock()
+        rows = self._predict([queued.job for queued in live])
+        crops, done_s = self.classifier.crops, self._clock()
+        good = rows[0] is not None
+        if good and self.ladder is not None:
+            self.ladder.saw([_wait(queued, done_s) for queued in live], done_s - began_s)
+        for queued, row in zip(live, rows, strict=True):
+            queued.deliver(Result(queued.job.token, row, crops))
+        return good
+
+    def _predict(self, jobs: Sequence[Job]) -> Sequence[NDArray[np.float32] | None]:
+        """A row for each job, or None for each if the model failed, which is counted."""
         model = self.classifier.name
-        started_s = self._clock()
-        for job, _ in batch:
-            wait_s = started_s - job.submitted_s
+        began_s = self._clock()
+        for job in jobs:
+            wait_s = began_s - job.submitted_s
             self._metrics.batch_wait_seconds.labels(model).observe(max(0.0, wait_s))
-        rows: Sequence[NDArray[np.float32] | None] | None = None
+        rows: Sequence[NDArray[np.float32] | None]
         try:
-            images = np.stack([job.image for job, _ in batch])
-            turns = np.array([job.turn for job, _ in batch], np.int64)
+            images = np.stack([job.image for job in jobs])
+            turns = np.array([job.turn for job in jobs], np.int64)
             rows = list(self.classifier.predict(images, turns))
         except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug
-            self._report(error, len(batch))
-            for job, _ in batch:
+            self._report(error, len(jobs))
+            for job in jobs:
                 self._drop(job.stream, "error")
-        self._metrics.classify_seconds.labels(model).observe(self._clock() - started_s)
-        self._metrics.batch_crops.labels(model).observe(len(batch))
-        for (job, deliver), row in zip(batch, rows or [None] * len(batch), strict=True):
-            deliver(Result(job.token, row))
-        self._release()
-        return rows is not None
+            rows = [None] * len(jobs)
+        self._metrics.classify_seconds.labels(model).observe(self._clock() - began_s)
+        self._metrics.batch_crops.labels(model).observe(len(jobs))
+        return rows
 
     def _report(self, error: Exception, crops: int) -> None:
         known = type(error) in self._faults
@@ -201,52 +226,24 @@ class Batcher:
             exc_info=None if known else error,
         )
 
-    def _next_batch(self) -> list[tuple[Job, Deliver]] | None:
-        """The next batch; empty after a while without one; None at the end."""
-        with self._changed:
-            if not (self._kept or self._live or self._stopping):
-                self._changed.wait(IDLE_S)
-            while not self._stopping:
-                left_s = self._live_due_in_s()
-                if self._kept and not (self._kept_had_turn and left_s <= 0.0):
-                    self._kept_had_turn = True
-                    return self._take_kept()
-                self._kept_had_turn = False
-                if not self._live:
-                    return []
-                if left_s <= 0.0:
-                    keys = list(self._live)[: self._max_batch]
-                    taken = [self._live.pop(key) for key in keys]
-                    return [(queued.job, queued.deliver) for queued in taken]
-                self._changed.wait(left_s)
-            return None
+    def _give_up(self, queued: Queued, reason: str) -> None:
+        if reason == "too_old" and self.ladder is not None:
+            self.ladder.gave_up(_wait(queued, self._clock()))
+        self._drop(queued.job.stream, reason)
 
-    def _live_due_in_s(self) -> float:
-        """Seconds until a live batch closes; infinite while no crop waits."""
-        if not self._live:
-            return math.inf
-        if len(self._live) >= self._max_batch:
-            return 0.0
-        oldest_s = next(iter(self._live.values())).since_s
-        return oldest_s + self._max_wait_s - self._clock()
-
-    def _take_kept(self) -> list[tuple[Job, Deliver]]:
-        first = self._kept[0]
-        taken, first.jobs = first.jobs[: self._max_batch], first.jobs[self._max_batch :]
-        return [(job, first.deliver) for job in taken]
-
-    def _release(self) -> None:
-        """Wake the caller whose kept crops are all done."""
-        with self._changed:
-            if self._kept and not self._kept[0].jobs:
-                self._kept.pop(0).done.set()
+    def _drop(self, stream: str, reason: str) -> None:
+        self._metrics.dropped.labels(stream, "classify", reason).inc()
 
     def _abandon(self) -> None:
         with self._changed:
             self._stopping = True
-            for waiting in self._kept:
-                for job in waiting.jobs:
-                    waiting.deliver(Result(job.token, None))
-                waiting.done.set()
+            for kept in self._kept:
+                kept.results += [Result(job.token, None) for job in kept.jobs]
+                kept.done.set()
             self._kept.clear()
-            self._live.clear()
+            self._live.clear("stopping")
+
+
+def _wait(queued: Queued, now_s: float) -> Wait:
+    first = queued.first
+    return Wait(now_s - first.captured_s, now_s - first.submitted_s)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
-from daemon.batcher import Batcher, Job, Result
+from daemon.batcher import Batcher
+from daemon.jobs import Job, Result
 from daemon.metrics import Metrics
 
 WAIT_S = 10.0
@@ -128,7 +129,7 @@ def test_only_the_newest_crop_of_a_track_counts(
     assert dropped(metrics, "superseded") == 2
 
 
-def test_a_full_queue_drops_its_oldest_and_counts_it(
+def test_a_full_queue_turns_away_who_has_waited_least_and_counts_it(
     batcher: Batcher, echo: Echo, metrics: Metrics
 ) -> None:
     inbox = Inbox()
@@ -137,7 +138,7 @@ def test_a_full_queue_drops_its_oldest_and_counts_it(
     for track in range(1, 9):  # two more than there is room for
         batcher.submit(job(track), inbox)
     echo.go.set()
-    assert [token[0] for token in inbox.wait_for(7)] == [0, 3, 4, 5, 6, 7, 8]  # type: ignore[index]
+    assert [token[0] for token in inbox.wait_for(7)] == [0, 1, 2, 3, 4, 5, 6]  # type: ignore[index]
     assert dropped(metrics, "queue_full") == 2
 
 

@@ -1,0 +1,44 @@
+"""What streams hand to the batcher, and what they get back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One crop that waits to be classified.
+
+    `image` is what the classifier reads; `token` comes back with the result, untouched. `turn`
+    is the number of readings that its track had when it was cut. `submitted_s` is by the
+    batcher's clock, and `age_s` what had then passed since the picture was captured.
+    """
+
+    stream: str
+    track: int
+    image: NDArray[np.uint8]
+    token: object
+    submitted_s: float
+    turn: int = 0
+    age_s: float = 0.0
+
+    @property
+    def captured_s(self) -> float:
+        """When its picture was captured, by the batcher's clock."""
+        return self.submitted_s - self.age_s
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Probabilities float32 [len(labels)] for a job, from so many `crops`; or None, with none."""
+
+    token: object
+    probabilities: NDArray[np.float32] | None
+    crops: int = 0
+
+
+Deliver = Callable[[Result], None]

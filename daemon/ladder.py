@@ -1,0 +1,177 @@
+"""How much work a live face gets: less while readings come late, all of it when there is room."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from classifiers.expression.tta import CROPS, TTA
+
+log = logging.getLogger("affectd.ladder")
+
+WINDOW_S = 1.0  # what is decided upon: the readings of so long
+SHARE = 0.9  # of a window's readings that are to be young enough
+HIGH, LOW = 0.8, 0.5  # of max_age_s: above the one work is shed, below the other it comes back
+HOLD_S, MOST_HOLD_S = 5.0, 320.0  # how long there has to be room before more is tried
+_FRESH = 0.2  # weight of the newest batch in what a face costs
+
+_FEWER: dict[TTA, tuple[TTA, ...]] = {
+    "ten_crop": ("ten_crop", "flip", "none"),
+    "flip": ("flip", "none"),
+}
+_THINNING = (2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A way to work: `crops` views of a face by `tta`, of all nets together, and faces looked for
+    on every `thinning`-th of the frames on which the configuration has them looked for."""
+
+    tta: TTA
+    crops: int
+    thinning: int = 1
+
+    def __str__(self) -> str:
+        fewer = "" if self.thinning == 1 else f", detections 1 in {self.thinning}"
+        return f"crops per face: {self.crops}{fewer}"
+
+
+def rungs(tta: TTA, nets: int = 1) -> tuple[Rung, ...]:
+    """From the configured way down to the cheapest: first fewer crops, then fewer detections."""
+    modes = [Rung(mode, nets * CROPS[mode]) for mode in _FEWER.get(tta, (tta,))]
+    last = modes[-1]
+    return (*modes, *(Rung(last.tta, last.crops, thinning) for thinning in _THINNING))
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a face waited for a reading, in seconds: since its picture was captured, and since
+    its crop was submitted. Both count from the first crop that had to wait, not from the newer one
+    that took its place: so old is what was shown of the face until then."""
+
+    captured_s: float
+    submitted_s: float
+
+
+class Ladder:
+    """Chooses a rung by the age of readings.
+
+    Where more than a tenth of the readings of a second are older than 0.8 `max_age_s`, it goes one
+    rung down. It goes one up when for `HOLD_S` readings would have stayed below 0.5 of it there,
+    by what a face was measured to cost on both rungs. A step up that does not last as long as the
+    hold doubles the hold, up to `MOST_HOLD_S`; one that lasts halves it. Without faces there is
+    room. Every step is logged and `told`, with whether it was down.
+
+    Belongs to the batcher's thread; `rung` may be read from any.
+    """
+
+    def __init__(
+        self,
+        ways: Sequence[Rung],
+        max_age_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        told: Callable[[Rung, bool], None] = lambda rung, down: None,
+    ) -> None:
+        self._ways = tuple(ways)
+        self.max_age_s = max_age_s
+        self._clock = clock
+        self._told = told
+        self._at = 0
+        self._waits: list[Wait] = []
+        self._cost_s: dict[int, float] = {}  # of classifying one face, by rung
+        self._hold_s = HOLD_S
+        self._due_s = clock() + WINDOW_S
+        self._room_since_s: float | None = None
+        self._climbed_s: float | None = None  # the last step, if it was up
+        self._settling = False
+
+    @property
+    def rung(self) -> Rung:
+        """The rung in use."""
+        return self._ways[self._at]
+
+    @property
+    def top(self) -> Rung:
+        """What the configuration asks for."""
+        return self._ways[0]
+
+    def saw(self, waits: Sequence[Wait], took_s: float) -> None:
+        """A batch was read on this rung, in `took_s`; each of its faces had waited so long."""
+        if self._settling:
+            return
+        self._waits += waits
+        cost_s = took_s / len(waits)
+        self._cost_s[self._at] = (1 - _FRESH) * self._cost_s.get(self._at, cost_s) + _FRESH * cost_s
+
+    def gave_up(self, wait: Wait) -> None:
+        """A crop became too old to be read."""
+        if not self._settling:
+            self._waits.append(wait)
+
+    def turn(self) -> None:
+        """Decide, if a window has passed. Call it after every batch, and while none waits."""
+        now_s = self._clock()
+        if now_s < self._due_s:
+            # What is read soon after a step had waited for the rung before.
+            return
+        self._due_s = now_s + WINDOW_S
+        if self._settling:
+            self._settling = False
+            return
+        waits, self._waits = self._waits, []
+        age_s = _most([wait.captured_s for wait in waits])
+        waited_s = _most([wait.submitted_s for wait in waits])
+        if age_s > HIGH * self.max_age_s:
+            self._room_since_s = None
+            if self._at + 1 < len(self._ways):
+                self._down(now_s, age_s)
+        elif self._at == 0 or age_s + self._more_s(waited_s) > LOW * self.max_age_s:
+            self._room_since_s = None
+        elif self._room_since_s is None:
+            self._room_since_s = now_s
+        elif now_s - self._room_since_s >= self._hold_s:
+            self._up(now_s)
+
+    def _more_s(self, waited_s: float) -> float:
+        """How much longer a face would wait one rung up: in proportion to what it costs there."""
+        here, above = self._ways[self._at], self._ways[self._at - 1]
+        most = here.thinning / above.thinning * above.crops / here.crops
+        ratio = most
+        if self._at in self._cost_s and self._at - 1 in self._cost_s and here.thinning == 1:
+            ratio = min(most, max(1.0, self._cost_s[self._at - 1] / self._cost_s[self._at]))
+        return waited_s * (ratio - 1.0)
+
+    def _down(self, now_s: float, age_s: float) -> None:
+        if self._climbed_s is not None:
+            lasted = now_s - self._climbed_s > self._hold_s
+            hold_s = 0.5 * self._hold_s if lasted else 2.0 * self._hold_s
+            self._hold_s = min(MOST_HOLD_S, max(HOLD_S, hold_s))
+            self._climbed_s = None
+        self._step(1, now_s, settle_s=min(age_s, 3.0 * self.max_age_s))
+        log.warning(
+            "readings are %.2f s old (expression.max_age_ms = %g): %s",
+            age_s,
+            1000.0 * self.max_age_s,
+            self.rung,
+        )
+
+    def _up(self, now_s: float) -> None:
+        self._climbed_s = now_s
+        self._step(-1, now_s, settle_s=0.0)
+        log.info("readings come in time: %s", self.rung)
+
+    def _step(self, by: int, now_s: float, settle_s: float) -> None:
+        self._at += by
+        self._room_since_s = None
+        self._settling = True
+        self._due_s = now_s + max(WINDOW_S, settle_s)
+        self._told(self.rung, by > 0)
+
+
+def _most(ages_s: Sequence[float]) -> float:
+    """The age below which `SHARE` of them stay; 0 where there are none."""
+    return sorted(ages_s)[math.ceil(SHARE * len(ages_s)) - 1] if ages_s else 0.0

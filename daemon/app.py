@@ -25,6 +25,7 @@ from daemon.redact import Redactor
 from daemon.reload import Changes, compare
 from daemon.sinks import usable
 from daemon.status import Board
+from daemon.sweeper import Sweeper
 from daemon.version import affectd_version
 from daemon.web.app import make_app
 from daemon.web.server import WebServer
@@ -86,6 +87,7 @@ class _Daemon:
         """Start, wait for signals, and end what was started."""
         interval_s = watchdog_interval_s(os.environ, os.getpid())
         watchdog = Watchdog(self._notifier, self._health, self._stop, interval_s)
+        sweeper = Sweeper(self._stop)
         self._web.start()
         batcher = fleet = None
         try:
@@ -93,6 +95,7 @@ class _Daemon:
             with signals.leaving_at_once():
                 loaded = models.load(self._settings, self._metrics, self._health, log.info)
             batcher = loaded.batcher
+            sweeper.start()
             self._health.models_loaded = True
             log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))
             fleet = Fleet(
@@ -121,6 +124,7 @@ class _Daemon:
                 batcher.stop(BATCHER_STOP_S)
             self._web.stop(WEB_STOP_S)
             watchdog.join(1.0)
+            sweeper.join(1.0)
 
     def _reload(self, fleet: Fleet) -> None:
         """Read the configuration again and do what it changes; one that does not validate

@@ -1,0 +1,38 @@
+"""Gives back, every few seconds, what ended decoders and encoders hold.
+
+In PyAV a container and its streams refer to each other, so neither goes before Python's collector
+of cycles has run, which by itself it does when enough objects came up: after hours, in a daemon
+that makes few. Until then every closed one keeps its memory and its threads. Models and modules,
+which stay, are taken out of the collector's sight, so that a run takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+SWEEP_S = 10.0
+
+
+class Sweeper:
+    """A thread that runs the collector every `every_s` until `stop` is set."""
+
+    def __init__(self, stop: threading.Event, every_s: float = SWEEP_S) -> None:
+        self._stop = stop
+        self._every_s = every_s
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin; what was made until now is taken to stay for good."""
+        gc.collect()
+        gc.freeze()
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end; the stop event must have been set."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            gc.collect()

@@ -38,7 +38,7 @@ class OpenSource(Protocol):
     ) -> Source: ...
 
 
-def mailbox_for(settings: StreamSettings, metrics: Metrics) -> Mailbox:
+def mailbox_for(settings: StreamSettings, metrics: Metrics) -> Mailbox[Frame]:
     """The mailbox that fits the stream's policy; replaced frames are counted."""
     dropped = metrics.dropped.labels(settings.name, "capture", "superseded")
     return Mailbox(keep_all=not is_live(settings), on_drop=dropped.inc)
@@ -69,7 +69,7 @@ class Capture:
     def __init__(
         self,
         settings: StreamSettings,
-        mailbox: Mailbox,
+        mailbox: Mailbox[Frame],
         metrics: Metrics,
         board: Board,
         *,

@@ -133,8 +133,8 @@ def annotate_video(
                 while pipeline.running:
                     bar.update(task, completed=bench.board.streams()[0].frames)
                     stop.wait(POLL_S)
-            for writer in pipeline.writers:
-                writer.close(FINISH_S)
+            for part in pipeline.sink_threads:
+                part.close(FINISH_S)
         except KeyboardInterrupt:
             stop.set()
             console.print(f"Interrupted; {target} holds the frames until here")

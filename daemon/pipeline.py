@@ -6,7 +6,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from daemon.capture import Capture, longest_turn_s, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
@@ -17,7 +18,9 @@ from daemon.metrics import Metrics
 from daemon.models import Models
 from daemon.playlist import Playlist
 from daemon.reading import Reading
-from daemon.sinks.make import make_sink, sink_labels
+from daemon.sinks.base import Outlet
+from daemon.sinks.make import make_sink, sink_labels, that_agree
+from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 from daemon.sources.open import is_live
 from daemon.status import Board
@@ -64,15 +67,9 @@ class Pipeline:
         self.capture = Capture(
             stream, self.mailbox, metrics, board, stop=stop, once=once, beat=opens, ended=opens.end
         )
-        self.writers = [
+        self.writers: list[Writer[Any]] = [
             Writer(
-                make_sink(
-                    sink,
-                    live=not keep_all,
-                    jpegs=jpegs,
-                    playlist=playlist or Playlist(),
-                    told=self._naming(label, board),
-                ),
+                make_sink(sink, jpegs=jpegs, playlist=playlist or Playlist()),
                 stream.name,
                 label,
                 keep_all=keep_all,
@@ -83,13 +80,26 @@ class Pipeline:
             )
             for sink, label in zip(stream.sink, labels, strict=True)
         ]
+        self.encoders = [
+            SharedEncoder(
+                list(group.values()),
+                [self.writers[at] for at in group],
+                stream.name,
+                live=not keep_all,
+                metrics=metrics,
+                stop=stop,
+                told=self._naming([labels[at] for at in group], board),
+            )
+            for group in that_agree(stream.sink)
+        ]
+        outlets: list[Outlet] = [writer for writer in self.writers if writer.takes != "packets"]
         self.stream = Stream(
             stream.name,
             settings,
             self.mailbox,
             models.detector.make,
             models.batcher,
-            self.writers,
+            [*self.encoders, *outlets],
             keep_all=keep_all,
             once=once,
             metrics=metrics,
@@ -111,24 +121,27 @@ class Pipeline:
 
         return note
 
-    def _naming(self, label: str, board: Board) -> Callable[[str], None]:
-        """Says which encoder a sink has chosen: in the log each time that it is another one."""
-        known = ""
+    def _naming(self, labels: Sequence[str], board: Board) -> Callable[[str], None]:
+        """Says which encoder sinks have got."""
 
         def name(encoder: str) -> None:
-            nonlocal known
-            if encoder != known and not self.stop.is_set():
-                known = encoder
-                log.info("%s: sink %s encodes with %s", self.name, label, encoder)
-                board.set_encoder(self.name, label, encoder)
+            if not self.stop.is_set():
+                log.info("%s: %s encoded with %s", self.name, " + ".join(labels), encoder)
+                for label in labels:
+                    board.set_encoder(self.name, label, encoder)
 
         return name
 
     def start(self) -> None:
-        for writer in self.writers:
-            writer.start()
+        for part in self.sink_threads:
+            part.start()
         self.stream.start()
         self.capture.start()
+
+    @property
+    def sink_threads(self) -> list[SharedEncoder | Writer[Any]]:
+        """In the order in which they end: what is encoded last is written too."""
+        return [*self.encoders, *self.writers]
 
     @property
     def running(self) -> bool:
@@ -141,8 +154,8 @@ class Pipeline:
         self.mailbox.close()
         self.capture.join(2.0)
         self.stream.join(2.0)
-        for writer in self.writers:
-            writer.close(max(0.5, end_s - time.monotonic()))
+        for part in self.sink_threads:
+            part.close(max(0.5, end_s - time.monotonic()))
         for loop in self._loops:
             loop.end()  # What hangs on is no longer of interest.
 
@@ -150,8 +163,8 @@ class Pipeline:
         """After `close`: wait, however long, until every thread has ended."""
         self.capture.join()
         self.stream.join()
-        for writer in self.writers:
-            writer.join()
+        for part in self.sink_threads:
+            part.join()
 
     @property
     def error(self) -> Exception | None:

@@ -79,17 +79,14 @@ class Playlist:
             self._is_first = False
             self._added_s = self._monotonic()
 
-    def clear(self) -> None:
-        """Forget all segments: what comes next may come much later."""
-        with self._lock:
-            self._segments.clear()
-
     def text(self, query: str = "") -> str | None:
         """The playlist, or None while there is nothing new. `query` is added to each address."""
         with self._lock:
-            self._asked_s = now_s = self._monotonic()
-            if now_s - self._added_s > STALE_S:
+            now_s = self._monotonic()
+            # What nobody asked for has not gone on: the next one sees nothing of before.
+            if now_s - self._added_s > STALE_S or now_s - self._asked_s >= WANTED_S:
                 self._segments.clear()
+            self._asked_s = now_s
             listed = list(self._segments)[-LISTED:]
         if not listed:
             return None

@@ -27,8 +27,7 @@ from daemon.metrics import Metrics
 from daemon.quality import assess, is_poor
 from daemon.reading import UNKNOWN, FaceView, Quality, Reading
 from daemon.redact import redact_text
-from daemon.sinks.base import Output
-from daemon.sinks.writer import Writer
+from daemon.sinks.base import Outlet, Output
 from daemon.slate import Slate
 from daemon.status import Board
 from daemon.track import Track, Tracker
@@ -68,10 +67,10 @@ class Stream:
         self,
         name: str,
         settings: Settings,
-        mailbox: Mailbox,
+        mailbox: Mailbox[Frame],
         make_detector: Callable[[], Detector],
         batcher: Batcher | None,
-        writers: Sequence[Writer],
+        writers: Sequence[Outlet],
         *,
         keep_all: bool,
         once: bool = False,

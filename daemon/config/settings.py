@@ -98,7 +98,7 @@ class ExpressionSettings(_Table):
 
     enabled: bool = True
     weights: str = "default"
-    tta: Literal["none", "flip", "ten_crop", "temporal"] = "ten_crop"
+    tta: Literal["none", "flip", "three_crop", "ten_crop", "temporal"] = "ten_crop"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0
@@ -134,6 +134,16 @@ class EncodedSink(_Table):
     crf: Annotated[int, Field(ge=0, le=51)] = 23
     preset: Preset = "ultrafast"
 
+    @property
+    def key_s(self) -> float:
+        """How far apart key pictures are: who joins waits so long at most."""
+        return 1.0
+
+    @property
+    def coding(self) -> tuple[object, ...]:
+        """What an encoder goes by: sinks of a stream that agree in it share one."""
+        return self.encoder, self.crf, self.preset, self.key_s
+
 
 class Mp4Sink(EncodedSink):
     """A fragmented MP4 file. An existing file of that name gets a number before its ending.
@@ -148,6 +158,10 @@ class Mp4Sink(EncodedSink):
     segment_mb: Annotated[float, Field(ge=0.0)] = 0.0
     keep_days: Annotated[float, Field(ge=0.0)] = 0.0
     keep_gb: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @property
+    def key_s(self) -> float:
+        return self.fragment_s
 
     @property
     def segmented(self) -> bool:
@@ -176,6 +190,10 @@ class HlsSink(EncodedSink):
 
     kind: Literal["hls"]
     segment_s: Annotated[float, Field(ge=1.0, le=10.0)] = 1.0
+
+    @property
+    def key_s(self) -> float:
+        return self.segment_s
 
 
 class EventsSink(_Table):

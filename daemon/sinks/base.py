@@ -4,43 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from daemon.frame import Frame
 from daemon.reading import FaceView, Reading
+from daemon.sinks.encoder import Encoder
 
-Takes = Literal["pictures", "readings"]
+Takes = Literal["pictures", "readings", "packets"]
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a stream hands to its sinks for each frame: the drawn picture, the readings that
-    arrived since the frame before, and the faces as drawn. Shared by all sinks: read only.
+    """What a stream hands out for each frame: the drawn picture, the readings that arrived since
+    the frame before, and the faces as drawn. Shared by all that take it: read only.
 
     The picture's own pts and time base mean nothing here: sinks go by `frame.pts_s`, and take
     a reference of their own (reference.py) before they set anything on it.
 
-    `slate`: the picture is none of the source's. It says that the source is away, that readers
-    may stay; to a sink that takes readings it is blank."""
+    `slate`: the source is away, and the picture says so, that readers may stay."""
 
     frame: Frame
     readings: Sequence[Reading]
     faces: Sequence[FaceView]
     slate: bool = False
 
+    @property
+    def captured_s(self) -> float:
+        return self.frame.captured_s
 
-class Sink(Protocol):
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One picture as H.264, shared by all sinks whose settings agree: read only.
+
+    `pts`, `dts` and `duration` are in TIME_BASE; the duration is the distance from the picture
+    before. Decoding can begin at a `key`. Packets of one `encoder` continue one another; of it
+    sinks may look at `name`, `template` and `header`. `captured_s` and `slate` are the Output's.
+    """
+
+    encoder: Encoder
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    key: bool
+    captured_s: float
+    slate: bool
+
+
+Item = TypeVar("Item", Output, Packet)
+Taken = TypeVar("Taken", contravariant=True)
+
+
+class Sink(Protocol[Taken]):
     """One place to write to, called from one thread. `kind` is its name in the configuration;
-    `takes` says what a loss would be a loss of."""
+    `takes` says what a loss would be a loss of: packets come encoded, pictures do not."""
 
     kind: str
     takes: Takes
 
-    def write(self, output: Output) -> bool:
-        """Write one frame's output, opening whatever is needed.
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody would see what is written; for sinks that all say no, nothing is
+        encoded. From any thread."""
+        ...
+
+    def write(self, item: Taken, /) -> bool:
+        """Write one Output or Packet, opening whatever is needed.
 
         Returns False if nothing of it was due (no reading, nobody watching). Raises SinkError;
-        a later call then starts anew.
+        a later call then starts anew, and the first packet of that is a key picture.
         """
         ...
 
@@ -48,3 +81,12 @@ class Sink(Protocol):
         """Finish what was written, so that it can be used; safe to call twice. Raises SinkError
         if that fails, and is closed all the same."""
         ...
+
+
+class Outlet(Protocol):
+    """Where a stream puts each output: the writer of a sink, or what encodes for several."""
+
+    @property
+    def takes(self) -> Takes: ...
+
+    def put(self, output: Output, /) -> None: ...

@@ -22,6 +22,8 @@ _INTRA = 1
 _JPEG_RANGE = 2
 _TRIAL_FRAMES = 4
 _USUAL_PX = (1280, 720)
+# Key pictures come where they are asked for, and nowhere else.
+_NO_OWN_KEYS = 100_000
 # What rate control is told; the pictures come at their own times.
 _RATE = 30
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
@@ -29,7 +31,8 @@ _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
 
 class Encoder:
     """Encodes pictures of one size and format. `name` is the encoder in use, `template` the stream
-    whose parameters a muxer copies, `header` what a decoder has to see before the first packet.
+    whose parameters a muxer copies, `header` what a decoder has to see before the first packet;
+    these three never change, and may be read from any thread.
 
     `settings.encoder` "auto" takes the first of `ENCODERS` that works. `live` trades some
     compression for an encoder that holds no picture back. Everything raises av.FFmpegError.
@@ -131,6 +134,7 @@ class _Opened:
         if converted:
             codec.color_range = 1
         codec.time_base = TIME_BASE
+        codec.gop_size = _NO_OWN_KEYS
         if name != "libx264":
             codec.framerate = Fraction(_RATE)
             codec.max_b_frames = 0
@@ -160,7 +164,7 @@ def _options(name: str, settings: EncodedSink, live: bool) -> dict[str, str]:
             return chosen | ({"async_depth": "1"} if live else {})
         case "h264_v4l2m2m":
             return {}
-    chosen = {"preset": settings.preset, "crf": quality, "forced-idr": "1"}
+    chosen = {"preset": settings.preset, "crf": quality, "forced-idr": "1", "sc_threshold": "0"}
     return chosen | ({"tune": "zerolatency"} if live else {})
 
 

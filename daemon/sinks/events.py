@@ -20,6 +20,7 @@ class EventsFile:
 
     kind = "events"
     takes: Takes = "readings"
+    wanted = True
 
     def __init__(self, config: settings.EventsSink) -> None:
         self.path = config.path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from daemon.config import settings
 from daemon.feed import JpegFeed
 from daemon.playlist import Playlist
-from daemon.sinks.base import Sink
+from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.events import EventsFile
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.mjpeg import MjpegPictures
@@ -17,26 +17,35 @@ from daemon.sinks.push import Push
 
 
 def make_sink(
-    config: settings.SinkSettings,
-    *,
-    live: bool,
-    jpegs: JpegFeed,
-    playlist: Playlist,
-    told: Callable[[str], None] = lambda encoder: None,
-) -> Sink:
+    config: settings.SinkSettings, *, jpegs: JpegFeed, playlist: Playlist
+) -> Sink[Output] | Sink[Packet]:
     """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to,
-    `playlist` what an hls sink adds to; `live` as in Source. `told` hears the encoder's name."""
+    `playlist` what an hls sink adds to."""
     match config:
         case settings.Mp4Sink():
-            return Mp4File(config, live=live, told=told)
+            return Mp4File(config)
         case settings.MjpegSink():
             return MjpegPictures(config, jpegs)
         case settings.HlsSink():
-            return HlsSegments(config, playlist, told)
+            return HlsSegments(config, playlist)
         case settings.EventsSink():
             return EventsFile(config)
         case settings.RtspSink() | settings.RtmpSink() | settings.SrtSink():
-            return Push(config, live=live, told=told)
+            return Push(config)
+
+
+def that_agree(
+    configs: Iterable[settings.SinkSettings],
+) -> list[dict[int, settings.EncodedSink]]:
+    """The sinks that encode, by their positions, those together that one encoder can serve.
+
+    >>> MP4, events, HLS, and MP4 with another crf: [{0: MP4, 2: HLS}, {3: MP4}]
+    """
+    groups: dict[object, dict[int, settings.EncodedSink]] = {}
+    for at, config in enumerate(configs):
+        if isinstance(config, settings.EncodedSink):
+            groups.setdefault(config.coding, {})[at] = config
+    return list(groups.values())
 
 
 def sink_labels(configs: Iterable[settings.SinkSettings]) -> list[str]:

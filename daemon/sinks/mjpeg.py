@@ -34,6 +34,10 @@ class MjpegPictures:
         self._reformatter = VideoReformatter()
         self._encoder: JpegEncoder | None = None
 
+    @property
+    def wanted(self) -> bool:
+        return self._feed.subscribers > 0
+
     def write(self, output: Output) -> bool:
         now_s = output.frame.captured_s
         early_s = self._due_s - now_s

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import IO
@@ -17,14 +16,10 @@ from daemon.config import settings
 from daemon.errors import Reason, SinkError
 from daemon.redact import redact_url
 from daemon.sinks import publisher
-from daemon.sinks.base import Output, Takes
-from daemon.sinks.encoder import Encoder
-from daemon.sinks.fragments import MediaClock
-from daemon.sinks.reference import TIME_BASE
+from daemon.sinks.base import Packet, Takes
 from daemon.sources.network import tls_options
 from daemon.url import split_url
 
-KEY_S = 1.0  # a reader that joins waits at most so long for its first picture
 _LEAVE_S = 3.0
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "srt": "mpegts"}
 _CLOSED = "the server closed the connection"
@@ -47,89 +42,50 @@ PushSettings = settings.RtspSink | settings.RtmpSink | settings.SrtSink
 
 
 class Push:
-    """Publishes pictures to the server that `config` names, with a key picture every `KEY_S`.
+    """Publishes pictures to the server that `config` names.
 
-    Its time starts at the first picture and keeps every distance between two. A new size or pixel
-    format publishes anew, since most readers cannot follow one. `live` as in Encoder; `told` hears
-    which encoder is in use.
+    Its time starts at the first picture and keeps every distance between two. Another encoder (a
+    new size or pixel format) publishes anew, since most readers cannot follow one.
     """
 
-    takes: Takes = "pictures"
+    takes: Takes = "packets"
+    wanted = True
 
-    def __init__(
-        self, config: PushSettings, *, live: bool, told: Callable[[str], None] = lambda name: None
-    ) -> None:
+    def __init__(self, config: PushSettings) -> None:
         self.kind: str = config.kind
         self._config = config
-        self._live = live
-        self._told = told
-        self._clock = MediaClock()
-        self._key_pts: int | None = None
-        self._encoder: Encoder | None = None
         self._publication: _Publication | None = None
 
-    def write(self, output: Output) -> bool:
-        image = output.frame.image
-        if self._encoder is not None and not self._encoder.fits(image):
+    def write(self, packet: Packet) -> bool:
+        if self._publication is not None and not self._publication.continues(packet):
             self.close()
         try:
-            if self._encoder is None:
-                self._encoder = Encoder(image, self._config, live=self._live)
-                self._clock, self._key_pts = MediaClock(), None
-                self._told(self._encoder.name)
-            self._publish(self._encode(self._encoder, output), image)
-        except av.FFmpegError as error:
-            self._drop()
-            why = error.strerror or type(error).__name__
-            raise SinkError(Reason.ENCODE_ERROR, f"{self.kind} sink: {why}") from error
+            if self._publication is None:
+                self._publication = _Publication(self._config, packet)
+                self._publication.begin()
+            else:
+                self._publication.write(packet)
         except SinkError:
-            self._drop()
+            publication, self._publication = self._publication, None
+            if publication is not None:
+                publication.kill()
             raise
         return True
 
     def close(self) -> None:
-        encoder, publication = self._encoder, self._publication
-        self._encoder = self._publication = None
-        if publication is None:
-            return
-        with suppress(av.FFmpegError):  # of what is left at the end nobody misses a picture
-            publication.write(encoder.finish() if encoder else ())
-        publication.close()
-
-    def _encode(self, encoder: Encoder, output: Output) -> list[av.Packet]:
-        pts = self._clock.ticks(output.frame)
-        key = self._key_pts is None or pts - self._key_pts >= KEY_S / TIME_BASE
-        if key:
-            self._key_pts = pts
-        return encoder.encode(output.frame.image, pts, key=key)
-
-    def _publish(self, packets: Sequence[av.Packet], image: av.VideoFrame) -> None:
-        if not packets:
-            return
-        if self._publication is None:
-            assert self._encoder is not None
-            header = self._encoder.header
-            self._publication = _Publication(self._config, header, image.width, image.height)
-            self._publication.write(packets)
-            self._publication.wait_until_accepted()
-        else:
-            self._publication.write(packets)
-
-    def _drop(self) -> None:
         publication, self._publication = self._publication, None
-        self._encoder = None
         if publication is not None:
-            publication.kill()
+            publication.close()
 
 
 class _Publication:
     """One publisher process, and the server as it is shown to people. Raises SinkError."""
 
-    def __init__(self, config: PushSettings, header: bytes, width: int, height: int) -> None:
-        self._kind, self._timeout_s = config.kind, config.timeout_s
-        self._header = header
+    def __init__(self, config: PushSettings, first: Packet) -> None:
+        self._config = config
+        self._first = first
         self._accepted = False
-        self._shown, url = _addresses(config)
+        self._shown, self._url = _addresses(config)
         # Isolated from the working directory, and without an argument that `ps` could show.
         self._process = subprocess.Popen(
             [sys.executable, "-P", publisher.__file__],
@@ -141,28 +97,34 @@ class _Publication:
         assert self._process.stdout is not None
         self._in: IO[bytes] = self._process.stdin
         self._out: IO[bytes] = self._process.stdout
+
+    def begin(self) -> None:
+        """Send the first picture, and wait until the server has accepted it."""
+        codec = self._first.encoder.template.codec_context
         task = publisher.Task(
-            url=url,
-            format=_FORMATS[config.kind],
-            options=_options(config),
-            width=width,
-            height=height,
-            timeout_s=config.timeout_s,
+            url=self._url,
+            format=_FORMATS[self._config.kind],
+            options=_options(self._config),
+            width=codec.width,
+            height=codec.height,
+            timeout_s=self._config.timeout_s,
         )
         self._put(json.dumps(task).encode())
-
-    def write(self, packets: Sequence[av.Packet]) -> None:
-        """Send packets. Waits while the process is busy, which its alarm clock bounds."""
-        for packet in packets:
-            head = publisher.PACKET.pack(packet.pts, packet.dts, packet.is_keyframe)
-            # With its header a key picture is all that a reader needs to begin.
-            self._put(head + (self._header if packet.is_keyframe else b"") + bytes(packet))
-
-    def wait_until_accepted(self) -> None:
+        self.write(self._first)
         line = self._out.readline()
         if line != b"{}\n":
             raise self._fault(line)
         self._accepted = True
+
+    def continues(self, packet: Packet) -> bool:
+        return packet.encoder is self._first.encoder
+
+    def write(self, packet: Packet) -> None:
+        """Send a packet. Waits while the process is busy, which its alarm clock bounds."""
+        start = self._first.pts
+        head = publisher.PACKET.pack(packet.pts - start, packet.dts - start, packet.key)
+        # With its header a key picture is all that a reader needs to begin.
+        self._put(head + (packet.encoder.header if packet.key else b"") + packet.data)
 
     def close(self) -> None:
         """End the publication, so that the server need not wait for more."""
@@ -195,7 +157,7 @@ class _Publication:
         code = self._process.wait()
         if code == -signal.SIGALRM:
             what = "took nothing for" if self._accepted else "no answer within"
-            reason, text = Reason.TIMEOUT, f"{what} {self._timeout_s:g} s"
+            reason, text = Reason.TIMEOUT, f"{what} {self._config.timeout_s:g} s"
         elif told:
             reason, text = _MEANING.get(
                 told["error"],
@@ -205,7 +167,7 @@ class _Publication:
             )
         else:
             reason, text = Reason.INTERNAL, f"the publisher ended with code {code}"
-        return SinkError(reason, f"{self._kind} sink: {self._shown}: {text}")
+        return SinkError(reason, f"{self._config.kind} sink: {self._shown}: {text}")
 
 
 @cache

@@ -5,43 +5,41 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from typing import Generic
 
 from daemon.backoff import FIRST_DELAY_S, GOOD_AFTER_S, Backoff
 from daemon.errors import Reason, SinkError
 from daemon.metrics import Metrics
-from daemon.reading import Reading
-from daemon.sinks.base import Output, Sink, Takes
+from daemon.sinks.backlog import Backlog, backlog_for
+from daemon.sinks.base import Item, Sink, Takes
 
 log = logging.getLogger("affectd.sink")
 
-QUEUE_FRAMES = 8
-QUEUE_READINGS = 4096
+HUNG_S = 20.0
 _POLL_S = 0.2
 
 
-class Writer:
-    """Hands outputs to a sink on a thread of its own.
+class Writer(Generic[Item]):
+    """Hands outputs or packets to a sink on a thread of its own.
 
-    The queue holds `QUEUE_FRAMES` outputs. When it is full, live mode gives up the oldest: a
-    sink of pictures has dropped a frame; for a sink of readings they move on to the next output,
-    and only beyond `QUEUE_READINGS` the oldest are dropped. With `keep_all`, `put` waits for room
-    instead. Every drop is counted under the stage `sink_LABEL`.
+    The queue is bounded (backlog.py). When it is full, live mode gives up the oldest; with
+    `keep_all`, `put` waits for room instead. Every loss is counted under the stage `sink_LABEL`.
 
     A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s; it is reported
     once until it has held for `GOOD_AFTER_S`. Meanwhile the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
+    One that has not come back from a write for `HUNG_S` (a network disk that does not answer)
+    counts as failed too, and works again when it comes back: no stream waits for it for ever.
 
-    `label` is the sink's name in metrics and logs (`make.sink_labels`), `takes` the sink's own.
-    `note` hears whenever the sink goes up or down, and then why.
+    `label` is the sink's name in metrics and logs (`make.sink_labels`). `note` hears whenever the
+    sink goes up or down, and then why.
     """
 
     def __init__(
         self,
-        sink: Sink,
+        sink: Sink[Item],
         stream: str,
         label: str,
         *,
@@ -52,11 +50,11 @@ class Writer:
         clock: Callable[[], float] = time.time,
         note: Callable[[bool, Reason | None, str | None], None] = lambda up, reason, error: None,
         first_delay_s: float = FIRST_DELAY_S,
+        hung_s: float = HUNG_S,
     ) -> None:
         self.label = label
-        self.takes: Takes = sink.takes
         self.error: Exception | None = None
-        self._sink = sink
+        self._sink: Sink[Item] = sink
         self._stream = stream
         self._keep_all = keep_all
         self._metrics = metrics
@@ -64,17 +62,20 @@ class Writer:
         self._retry = retry
         self._clock = clock
         self._note = note
+        self._hung_s = hung_s
         self._is_up = False
         self._backoff = Backoff(first_delay_s)
         self._began_s = 0.0
         self._reported: Reason | None = None
         self._changed = threading.Condition()
         # Guarded by _changed.
-        self._queue: deque[Output] = deque()
-        self._carried: deque[Reading] = deque()
-        self._spare: Output | None = None
+        self._backlog: Backlog[Item] = backlog_for(sink.takes, self._lose)
+        self._fault: Exception | None = None
+        self._busy_s: float | None = None  # Since when the sink has been writing.
         self._down = False
+        self._hangs = False
         self._closing = False
+        self._refusing = False
         # A daemon thread: one that hangs in a dead network disk must not keep the process.
         name = f"sink {stream} {label}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -84,24 +85,57 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, output: Output) -> None:
-        """Queue one frame's output.
+    @property
+    def takes(self) -> Takes:
+        return self._sink.takes
+
+    @property
+    def wants(self) -> bool:
+        """Whether what is put would be written now."""
+        return self._sink.wanted and not self._down and self._fault is None
+
+    def put(self, item: Item) -> None:
+        """As `offer`. Raises the sink's error if `retry` is off."""
+        self.check()
+        self.offer(item)
+        self.check()
+
+    def check(self) -> None:
+        """Raise the sink's error if `retry` is off and there is one."""
+        if self.error is not None:
+            raise self.error
+
+    def offer(self, item: Item) -> None:
+        """Queue one item.
 
         Live: never waits. With `keep_all` it waits for room, at most until the writer closes,
-        its sink fails, or `stop` is set. Raises the sink's error if `retry` is off.
+        its sink fails or hangs, or `stop` is set.
         """
         with self._changed:
+            self._look_for_hang()
             while self._must_wait():
                 self._changed.wait(_POLL_S)
-            if self.error is not None:
-                raise self.error
-            if self._closing or (self._stop.is_set() and len(self._queue) >= QUEUE_FRAMES):
-                self._give_up(output, "stopping")
+                self._look_for_hang()
+            # For good: what came after a gap would be of no use.
+            self._refusing |= self._closing or (self._stop.is_set() and self._backlog.is_full)
+            if self._refusing or self.error is not None:
+                self._count_drops("stopping", self._backlog.worth(item))
                 return
-            if len(self._queue) >= QUEUE_FRAMES:
-                self._drop_oldest("down" if self._down else "slow")
-            self._queue.append(output)
+            self._backlog.put(item)
             self._changed.notify_all()
+
+    def missed(self, reason: str | None = None) -> None:
+        """A picture was given up before it came here."""
+        if self._sink.wanted:
+            with self._changed:
+                self._lose(1, reason)
+
+    def fail(self, error: Exception) -> None:
+        """Let the sink fail with `error` when it has written what is queued."""
+        with self._changed:
+            if not self._down:
+                self._fault = error
+                self._changed.notify_all()
 
     def close(self, timeout_s: float) -> bool:
         """Write what is queued, finish the sink, end the thread. False if time ran out.
@@ -141,8 +175,8 @@ class Writer:
     def _run_once(self) -> None:
         """Write until the writer closes and nothing is left. Raises what the sink raises."""
         try:
-            while (output := self._take()) is not None:
-                self._write(output)
+            while (item := self._take()) is not None:
+                self._write(item)
         except BaseException:
             # The fault that is on its way says more than what closing after it could.
             with suppress(SinkError):
@@ -150,19 +184,20 @@ class Writer:
             raise
         self._sink.close()
 
-    def _write(self, output: Output) -> None:
+    def _write(self, item: Item) -> None:
         began_s = time.perf_counter()
         try:
-            written = self._sink.write(output)
+            written = self._sink.write(item)
         except Exception as error:
             with self._changed:
-                self._down = True
+                self._busy_s, self._hangs, self._down = None, False, True
                 # After a bug the same readings would only meet it again.
-                if self.takes == "pictures" or not isinstance(error, SinkError):
-                    self._give_up(output, "down")
-                else:
-                    self._carry(output, older=True)
+                self._backlog.failed(item, again=isinstance(error, SinkError))
             raise
+        with self._changed:
+            if self._hangs:
+                self._hangs = self._down = False
+            self._busy_s = None
         if self._reported and time.monotonic() - self._began_s >= GOOD_AFTER_S:
             log.info("%s: sink %s works again", self._stream, self.label)
             self._reported = None
@@ -171,53 +206,43 @@ class Writer:
         if not self._is_up:
             self._is_up = True
             self._note(True, None, None)
-        if not written or output.slate:
+        if not written or item.slate:
             return
         if self.takes == "pictures":
             took_s = time.perf_counter() - began_s
             self._metrics.stage_seconds.labels(self._stream, "encode").observe(took_s)
-        age_s = max(0.0, self._clock() - output.frame.captured_s)
+        age_s = max(0.0, self._clock() - item.captured_s)
         self._metrics.frame_age_seconds.labels(self._stream, self.label).observe(age_s)
 
-    def _take(self) -> Output | None:
-        """The next output with all that was carried over to it; None at the end."""
+    def _take(self) -> Item | None:
+        """The next item; None at the end. Raises what `fail` was told when nothing is left."""
         with self._changed:
-            while not self._queue and not self._closing:
+            while (item := self._backlog.take()) is None:
+                fault, self._fault = self._fault, None
+                if fault is not None:
+                    self._down = True
+                    raise fault
+                if self._closing:
+                    return None
                 self._changed.wait()
-            output = self._queue.popleft() if self._queue else self._spare
-            self._spare = None
+            self._busy_s = time.monotonic()
             self._changed.notify_all()
-            if output is not None and self._carried:
-                output = replace(output, readings=(*self._carried, *output.readings))
-                self._carried.clear()
-            return output
+            return item
 
     def _must_wait(self) -> bool:
-        full = self._keep_all and len(self._queue) >= QUEUE_FRAMES
+        full = self._keep_all and self._backlog.is_full
         held = self._down or self._closing or self._stop.is_set() or self.error is not None
         return full and not held
 
-    def _drop_oldest(self, reason: str) -> None:
-        oldest = self._queue.popleft()
-        if self.takes == "pictures":
-            self._give_up(oldest, reason)
-        else:
-            self._carry(oldest)
-
-    def _carry(self, output: Output, *, older: bool = False) -> None:
-        """Keep the readings of an output for the next one, or for itself if none follows."""
-        self._spare = replace(output, readings=())
-        if older:
-            self._carried.extendleft(reversed(output.readings))
-        else:
-            self._carried.extend(output.readings)
-        excess = max(0, len(self._carried) - QUEUE_READINGS)
-        for _ in range(excess):
-            self._carried.popleft()
-        self._count_drops("down" if self._down else "slow", excess)
-
-    def _give_up(self, output: Output, reason: str) -> None:
-        self._count_drops(reason, 1 if self.takes == "pictures" else len(output.readings))
+    def _look_for_hang(self) -> None:
+        busy_s = 0.0 if self._busy_s is None else time.monotonic() - self._busy_s
+        if self._retry and not self._down and busy_s > self._hung_s:
+            self._down = self._hangs = True
+            text = (
+                f"{self.label} sink: it has not come back for {self._hung_s:g} s: "
+                "a disk, network disk or server that does not answer?"
+            )
+            self._report(SinkError(Reason.TIMEOUT, text))
 
     def _wait_down(self) -> None:
         """Wait until the next try is due, or the writer closes."""
@@ -225,18 +250,15 @@ class Writer:
             self._down = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing, self._backoff.take_s())
+            self._backlog.comes_back()
             self._down = False
 
     def _end(self, error: Exception) -> None:
         with self._changed:
+            self._down = True
             if not self._retry:
                 self.error = error
-            self._count_drops("down", len(self._carried))
-            for output in self._queue:
-                self._give_up(output, "down")
-            self._queue.clear()
-            self._carried.clear()
-            self._spare = None
+            self._backlog.clear()
             self._changed.notify_all()
 
     def _report(self, error: Exception) -> None:
@@ -253,6 +275,10 @@ class Writer:
 
     def _set_up(self, up: bool) -> None:
         self._metrics.sink_up.labels(self._stream, self.label).set(up)
+
+    def _lose(self, count: int, reason: str | None = None) -> None:
+        is_down = self._down or self._fault is not None
+        self._count_drops(reason or ("down" if is_down else "slow"), count)
 
     def _count_drops(self, reason: str, count: int) -> None:
         stage = f"sink_{self.label}"

@@ -23,6 +23,7 @@ from daemon.playlist import Playlist
 from daemon.sinks.base import Output
 from daemon.sinks.hls import HlsSegments
 from tests.browser import open_browser
+from tests.daemon.outputs import Encoded
 from tests.serving import serving
 
 FPS = 25
@@ -59,7 +60,7 @@ def clock_picture(width: int, height: int, now_s: float) -> av.VideoFrame:
     return image
 
 
-def feed(sink: HlsSegments, width: int, height: int, stop: threading.Event) -> None:
+def feed(sink: Encoded, width: int, height: int, stop: threading.Event) -> None:
     began_s, seq = time.time(), 0
     while not stop.wait(max(0.0, began_s + seq / FPS - time.time())):
         now_s = time.time()
@@ -84,7 +85,9 @@ def main() -> None:
     ):
         del house.feeds["lobby"]
         house.board.set_state("lobby", "live")
-        sink = HlsSegments(HlsSink(kind="hls"), house.playlists.setdefault("lobby", Playlist()))
+        config = HlsSink(kind="hls")
+        playlist = house.playlists.setdefault("lobby", Playlist())
+        sink = Encoded(config, HlsSegments(config, playlist))
         thread = threading.Thread(target=feed, args=(sink, width, height, stop), name="feed")
         thread.start()
         try:

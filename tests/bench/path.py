@@ -35,7 +35,9 @@ from daemon.frame import plane
 from daemon.metrics import Metrics
 from daemon.reading import FaceView
 from daemon.sinks.base import Output
+from daemon.sinks.coder import Coder
 from daemon.sinks.mp4 import Mp4File
+from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 from daemon.sources.demo import DemoSource
 from daemon.sources.video import VideoSource
@@ -116,12 +118,16 @@ def make_clip(path: Path, frames: int) -> None:
 def plain(clip: Path, target: Path) -> int:
     """Decode and encode, in one thread, with the source and the sink that affectd uses."""
     source = VideoSource(STREAM, str(clip), live=False, stop=threading.Event())
-    sink = Mp4File(Mp4Sink(kind="mp4", path=target), live=False)
+    config = Mp4Sink(kind="mp4", path=target)
+    coder, sink = Coder(config, live=False), Mp4File(config)
     faces: tuple[FaceView, ...] = ()
     count = 0
     for frame in source.frames():
-        sink.write(Output(frame, (), faces))
+        for packet in coder.encode(Output(frame, (), faces)):
+            sink.write(packet)
         count += 1
+    for packet in coder.finish():
+        sink.write(packet)
     source.close()
     sink.close()
     return count
@@ -140,8 +146,11 @@ def whole(clip: Path, target: Path) -> int:
     metrics.add_stream(STREAM, ["mp4"])
     board.add(STREAM, ["mp4"])
     batcher = Batcher(Instant(), metrics, max_batch=16, max_wait_s=0.0, queue_crops=64)
-    sink = Mp4File(Mp4Sink(kind="mp4", path=target), live=False)
-    writer = Writer(sink, STREAM, "mp4", keep_all=True, metrics=metrics, stop=stop, retry=False)
+    config = Mp4Sink(kind="mp4", path=target)
+    writer = Writer(
+        Mp4File(config), STREAM, "mp4", keep_all=True, metrics=metrics, stop=stop, retry=False
+    )
+    encoder = SharedEncoder([config], [writer], STREAM, live=False, metrics=metrics, stop=stop)
     mailbox = mailbox_for(stream, metrics)
     steps = Stream(
         STREAM,
@@ -149,16 +158,17 @@ def whole(clip: Path, target: Path) -> int:
         mailbox,
         ThreeFaces,
         batcher,
-        (writer,),
+        (encoder,),
         keep_all=True,
         metrics=metrics,
         board=board,
         stop=stop,
     )
     capture = Capture(stream, mailbox, metrics, board, stop=stop, once=True)
-    for part in (batcher, writer, steps, capture):
+    for part in (batcher, writer, encoder, steps, capture):
         part.start()
     steps.join()
+    encoder.close(60.0)
     writer.close(60.0)
     batcher.stop()
     for error in (capture.error, steps.error, writer.error):

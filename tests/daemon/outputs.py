@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 
 import av
 
+from daemon.config.settings import EncodedSink, HlsSink, Mp4Sink
+from daemon.errors import SinkError
 from daemon.frame import Frame, plane
 from daemon.reading import Quality, Reading
-from daemon.sinks.base import Output
+from daemon.sinks.base import Output, Packet, Sink, Takes
+from daemon.sinks.coder import Coder
+from daemon.sinks.mp4 import Mp4File
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 BT709, BT601 = 1, 6
@@ -75,6 +79,39 @@ def output(
         picture(seq) if image is None else image,
     )
     return Output(frame, readings, (), slate)
+
+
+class Encoded:
+    """A sink of packets that is given pictures: an encoder of its own stands before it, and all
+    is done when a call returns."""
+
+    takes: Takes = "pictures"
+    wanted = True
+
+    def __init__(self, config: EncodedSink, sink: Sink[Packet], *, live: bool = True) -> None:
+        self.kind = sink.kind
+        self.sink = sink
+        self._coder = Coder(config, live=live, repeats=isinstance(config, HlsSink))
+
+    def write(self, output: Output) -> bool:
+        """Whether the last packet, if there was one, was written."""
+        try:
+            return self._hand_on(self._coder.encode(output))
+        except SinkError:
+            self._coder.finish()  # A sink that failed goes on with a key picture.
+            raise
+
+    def close(self) -> None:
+        self._hand_on(self._coder.finish())
+        self.sink.close()
+
+    def _hand_on(self, packets: Sequence[Packet]) -> bool:
+        written = [self.sink.write(packet) for packet in packets]
+        return not written or written[-1]
+
+
+def mp4(config: Mp4Sink, *, live: bool = True) -> Encoded:
+    return Encoded(config, Mp4File(config), live=live)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

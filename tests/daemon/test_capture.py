@@ -67,7 +67,7 @@ class Rig:
         self.board.add("s", [])
         self.metrics.watch("s", self.board)
         self.stop = threading.Event()
-        self.mailbox: Mailbox = mailbox_for(self.settings, self.metrics)
+        self.mailbox: Mailbox[Frame] = mailbox_for(self.settings, self.metrics)
         self.clock = clock or Clock()
         self.beats = 0
         self.capture = Capture(

@@ -342,8 +342,8 @@ def test_clips_of_any_size_pass(tmp_path: Path, width: int, height: int) -> None
     pipeline = around.pipeline(None, "film", str(clip), mp4(film), once=True)
     with running(around, pipeline):
         until(lambda: not pipeline.running, 60.0)
-        for writer in pipeline.writers:
-            assert writer.close(WAIT_S)
+        for part in pipeline.sink_threads:
+            assert part.close(WAIT_S)
     assert pipeline.error is None
     with av.open(str(film)) as container:
         sizes = [(frame.width, frame.height) for frame in container.decode(video=0)]

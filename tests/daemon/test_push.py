@@ -20,21 +20,20 @@ from daemon.config.settings import Mp4Sink, RtspSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.metrics import Metrics
-from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.push import Push
 from daemon.sinks.writer import Writer
-from tests.daemon.outputs import luma_of, output, picture, wait_until
+from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture, wait_until
 from tests.rtsp import RtspServer, needs_gstreamer
 
 USER, PASSWORD = "view@er", "p@ss:w/rd#1?%&ü x"
 TICK_S = 0.02
 
 
-def push(url: str, *, timeout_s: float = 10.0, transport: str = "tcp") -> Push:
+def push(url: str, *, timeout_s: float = 10.0, transport: str = "tcp") -> Encoded:
     config = RtspSink.model_validate(
         {"kind": "rtsp", "url": SecretStr(url), "timeout_s": timeout_s, "transport": transport}
     )
-    return Push(config, live=True)
+    return Encoded(config, Push(config))
 
 
 def fault(url: str, timeout_s: float = 10.0) -> SinkError:
@@ -200,9 +199,9 @@ def test_a_server_that_dies_and_returns_while_a_recording_goes_on(tmp_path: Path
     its reason. 3. The recording gets every frame. 4. The server is back: the push is up again, by
     itself, and a reader sees it."""
     metrics, stop = Metrics(CollectorRegistry()), threading.Event()
-    recording = Mp4File(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"), live=True)
+    recording = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
 
-    def writer(sink: Push | Mp4File, label: str) -> Writer:
+    def writer(sink: Encoded, label: str) -> Writer:
         made = Writer(
             sink, "lobby", label, keep_all=False, metrics=metrics, stop=stop, first_delay_s=0.2
         )

@@ -17,14 +17,15 @@ from daemon.config.settings import RtmpSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks.push import Push
-from tests.daemon.outputs import luma_of, output
+from tests.daemon.outputs import Encoded, luma_of, output
 from tests.rtmp import RtmpServer, needs_rtmp
 
 TICK_S = 0.02
 
 
-def push(url: str, timeout_s: float = 10.0) -> Push:
-    return Push(RtmpSink(kind="rtmp", url=SecretStr(url), timeout_s=timeout_s), live=True)
+def push(url: str, timeout_s: float = 10.0) -> Encoded:
+    config = RtmpSink(kind="rtmp", url=SecretStr(url), timeout_s=timeout_s)
+    return Encoded(config, Push(config))
 
 
 def fault(url: str, timeout_s: float = 10.0) -> SinkError:
@@ -39,7 +40,7 @@ def fault(url: str, timeout_s: float = 10.0) -> SinkError:
     return caught.value
 
 
-def go_on(sink: Push, begin: int = 0) -> None:
+def go_on(sink: Encoded, begin: int = 0) -> None:
     for seq in range(begin, begin + 1000):
         sink.write(output(seq))
         time.sleep(TICK_S)

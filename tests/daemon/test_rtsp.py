@@ -114,7 +114,7 @@ class _Stream:
         metrics.add_stream(name, [])
         metrics.watch(name, board)
         self.stop = threading.Event()
-        self.mailbox: Mailbox = mailbox_for(settings, metrics)
+        self.mailbox: Mailbox[Frame] = mailbox_for(settings, metrics)
         self.capture = Capture(
             settings,
             self.mailbox,

@@ -21,17 +21,16 @@ from daemon.frame import plane
 from daemon.metrics import Metrics
 from daemon.config.settings import EventsSink, Mp4Sink
 from daemon.sinks.events import EventsFile
-from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.writer import Writer
-from tests.daemon.outputs import output, picture, reading, wait_until
+from tests.daemon.outputs import mp4, output, picture, reading, wait_until
 
 disk, kept = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=True)
 metrics, stop = Metrics(CollectorRegistry()), threading.Event()
 sinks = [
-    Mp4File(Mp4Sink(kind="mp4", path=disk / "x.mp4", fragment_s=0.2), live=True),
-    Mp4File(
-        Mp4Sink(kind="mp4", path=disk / "seg.mp4", fragment_s=0.2, segment_s=0.4), live=True
+    mp4(Mp4Sink(kind="mp4", path=disk / "x.mp4", fragment_s=0.2)),
+    mp4(
+        Mp4Sink(kind="mp4", path=disk / "seg.mp4", fragment_s=0.2, segment_s=0.4)
     ),
     EventsFile(EventsSink(kind="events", path=disk / "x.jsonl")),
 ]

@@ -16,7 +16,7 @@ from daemon.errors import ConfigError
 from daemon.frame import plane
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.segments import Segments
-from tests.daemon.outputs import luma_of, output, picture
+from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
@@ -34,7 +34,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_segment_ends_with_its_time_and_no_picture_is_lost(tmp_path: Path) -> None:
     config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", crf=10, fragment_s=0.2, segment_s=0.5)
-    sink = Mp4File(config, live=True)
+    sink = mp4(config)
     for seq in range(40):
         assert sink.write(output(seq, captured_s=NOON_S + seq * 0.04))
     sink.close()
@@ -53,7 +53,7 @@ def test_a_segment_ends_with_its_time_and_no_picture_is_lost(tmp_path: Path) -> 
 
 def test_a_segment_ends_with_its_size(tmp_path: Path) -> None:
     config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_mb=0.1)
-    sink = Mp4File(config, live=True)
+    sink = mp4(config)
     noise, image = np.random.default_rng(0), picture()
     for seq in range(150):
         plane(image, 0)[:] = noise.integers(16, 235, (48, 64))
@@ -114,11 +114,12 @@ def test_the_one_being_written_stays_however_large(tmp_path: Path) -> None:
     config = Mp4Sink(
         kind="mp4", path=tmp_path / "lobby.mp4", fragment_s=0.2, segment_s=1, keep_gb=1e-9
     )
-    sink = Mp4File(config, live=True)
+    recording = Mp4File(config)
+    sink = Encoded(config, recording)
     for seq in range(100):
         sink.write(output(seq, pts_s=seq * 0.1, captured_s=NOON_S + seq * 11))
-        assert sink.path is not None
-        assert names(tmp_path) == [sink.path.name]
+        assert recording.path is not None
+        assert names(tmp_path) == [recording.path.name]
     sink.close()
     assert len(lumas(tmp_path / names(tmp_path)[0])) == 10
 
@@ -135,7 +136,7 @@ def test_what_cannot_be_deleted_is_said_once_and_recording_goes_on(
 
     # A fake, since root may delete what others may not.
     monkeypatch.setattr(Path, "unlink", refuse)
-    sink = Mp4File(config, live=True)
+    sink = mp4(config)
     with caplog.at_level(logging.WARNING):
         for seq in range(20):
             sink.write(output(seq, captured_s=NOON_S + seq))
@@ -147,7 +148,7 @@ def test_what_cannot_be_deleted_is_said_once_and_recording_goes_on(
 
 def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> None:
     config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", segment_s=3600)
-    sink = Mp4File(config, live=True)
+    sink = mp4(config)
     for seq in range(10):
         sink.write(output(seq, captured_s=NOON_S))
     assert not sink.write(output(10, slate=True, captured_s=NOON_S + 30))
@@ -159,7 +160,7 @@ def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> Non
 
 
 def test_a_slate_leaves_a_single_recording_open(tmp_path: Path) -> None:
-    sink = Mp4File(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"), live=True)
+    sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
     for seq in range(10):
         assert sink.write(output(seq, slate=seq == 5)) == (seq != 5)
     sink.close()
@@ -170,10 +171,9 @@ _RECORDER = """
 import sys
 from pathlib import Path
 from daemon.config.settings import Mp4Sink
-from daemon.sinks.mp4 import Mp4File
-from tests.daemon.outputs import output
+from tests.daemon.outputs import mp4, output
 
-sink = Mp4File(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), segment_s=2), live=True)
+sink = mp4(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), segment_s=2))
 for seq in range(100_000):
     sink.write(output(seq, captured_s=1_795_262_400.0 + seq * 0.04))
     print(seq, flush=True)

@@ -16,18 +16,19 @@ from daemon.errors import Reason, SinkError
 from daemon.feed import JpegFeed
 from daemon.metrics import Metrics
 from daemon.playlist import Playlist
+from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS
 from daemon.sinks.base import Output, Sink, Takes
 from daemon.sinks.events import EventsFile
 from daemon.sinks.make import make_sink, sink_labels
-from daemon.sinks.mp4 import Mp4File
-from daemon.sinks.writer import QUEUE_FRAMES, QUEUE_READINGS, Writer
-from tests.daemon.outputs import output, picture, reading, wait_until
+from daemon.sinks.writer import Writer
+from tests.daemon.outputs import mp4, output, picture, reading, wait_until
 
 
 class Gated:
     """A fake, since no real sink stalls and fails at a test's command."""
 
     kind = "gated"
+    wanted = True
 
     def __init__(self, takes: Takes = "pictures") -> None:
         self.takes: Takes = takes
@@ -244,7 +245,7 @@ def test_while_a_sink_is_down_its_stream_goes_on(bench: Bench, keep_all: bool) -
 
 def test_without_retry_the_error_reaches_the_caller(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    sink = Mp4File(Mp4Sink(kind="mp4", path=tmp_path / "file" / "x.mp4"), live=False)
+    sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "file" / "x.mp4"))
     writer = bench.writer(sink, keep_all=True, retry=False)
     writer.put(output(0))
     wait_until(lambda: writer.error is not None)
@@ -280,7 +281,7 @@ def test_a_bug_in_a_sink_is_traced_once_and_counted(
 
 
 def test_close_writes_what_waits_and_finishes_the_file(bench: Bench, tmp_path: Path) -> None:
-    sink = Mp4File(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"), live=True)
+    sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
     writer = bench.writer(sink, keep_all=True, clock_s=1000.3)
     for seq in range(30):
         writer.put(output(seq, captured_s=1000.0))
@@ -351,5 +352,5 @@ def test_sinks_of_one_kind_are_numbered(tmp_path: Path) -> None:
         "mp4-3",
     ]
     feed, playlist = JpegFeed(), Playlist()
-    sinks = [make_sink(c, live=True, jpegs=feed, playlist=playlist) for c in (mp4, events, mjpeg)]
+    sinks = [make_sink(c, jpegs=feed, playlist=playlist) for c in (mp4, events, mjpeg)]
     assert [sink.kind for sink in sinks] == ["mp4", "events", "mjpeg"]

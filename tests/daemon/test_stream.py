@@ -73,7 +73,7 @@ def made(
     *,
     keep_all: bool = False,
     once: bool = False,
-    mailbox: Mailbox | None = None,
+    mailbox: Mailbox[Frame] | None = None,
     stop: threading.Event | None = None,
     writers: Sequence[Writer] = (),
     publish: Callable[[Reading], None] = lambda reading: None,

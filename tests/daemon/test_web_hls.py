@@ -19,7 +19,7 @@ from daemon.playlist import Playlist
 from daemon.sinks.hls import HlsSegments
 from daemon.web import hls
 from tests.browser import needs_chromium, open_browser
-from tests.daemon.outputs import output, picture
+from tests.daemon.outputs import Encoded, output, picture
 from tests.serving import House, serving
 
 INDEX = "/streams/lobby/hls/index.m3u8"
@@ -34,7 +34,8 @@ def watched(settings: DaemonSettings | None = None, *, mjpeg: bool = True) -> It
         if not mjpeg:
             del house.feeds["lobby"]
         playlist = house.playlists["lobby"] = Playlist()
-        sink = HlsSegments(HlsSink(kind="hls"), playlist)
+        config = HlsSink(kind="hls")
+        sink = Encoded(config, HlsSegments(config, playlist))
 
         def give() -> None:
             began_s, seq = time.monotonic(), 0

@@ -1,0 +1,135 @@
+"""A stream's pictures as packets that go on over new sizes, slates and gaps."""
+
+from __future__ import annotations
+
+import av
+
+from daemon.config.settings import EncodedSink
+from daemon.frame import Frame
+from daemon.sinks.base import Output, Packet
+from daemon.sinks.encoder import Encoder
+from daemon.sinks.reference import TIME_BASE
+
+# How far media time may step back before it counts as a new start of the source.
+_RESTART_S = 1.0
+# Of a slower source the last picture is repeated, for so long; later ones begin a new time.
+LONGEST_GAP_S = 10.0
+_LATE_S = 0.5
+
+
+class Coder:
+    """Encodes one output after the other, with a key picture every `settings.key_s`, at the first
+    after a slate, and where the size or pixel format changes: there a new encoder begins.
+
+    With `repeats` a picture that is late is preceded by the one before it, once for each key
+    picture that would have been due: no two are `key_s` and half a second apart.
+    `live` as in Encoder. Everything raises av.FFmpegError, and starts with a new encoder after it.
+    """
+
+    def __init__(self, settings: EncodedSink, *, live: bool, repeats: bool = False) -> None:
+        self._settings = settings
+        self._live = live
+        self._repeats = repeats
+        self._key_ticks = max(1, round(settings.key_s / TIME_BASE))
+        self._late_ticks = round((settings.key_s + _LATE_S) / TIME_BASE)
+        self._clock = MediaClock()
+        self._encoder: Encoder | None = None
+        self._pts = 0
+        self._key_pts: int | None = None
+        self._is_slate = False
+        self._last: Output | None = None  # Kept only to be repeated: its picture is large.
+        self._waiting: dict[int, Packet] = {}  # By pts, without their data: what is held back.
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The one in use."""
+        return self._encoder
+
+    def encode(self, output: Output) -> list[Packet]:
+        """The packets that `output` completes; its picture is left as it was."""
+        pts = self._clock.ticks(output.frame)
+        packets: list[Packet] = []
+        if self._encoder is not None and not self._encoder.fits(output.frame.image):
+            packets += self.finish()
+        try:
+            if self._encoder is None:
+                self._encoder = Encoder(output.frame.image, self._settings, live=self._live)
+            packets += self._repeat_until(self._encoder, pts, output.captured_s)
+            packets += self._put(self._encoder, output, pts, output.captured_s)
+        except BaseException:
+            self._drop()
+            raise
+        self._last = output if self._repeats else None
+        return packets
+
+    def finish(self) -> list[Packet]:
+        """What was held back. What comes next has a new encoder."""
+        encoder = self._encoder
+        try:
+            return [] if encoder is None else self._packets(encoder, encoder.finish())
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._encoder = self._key_pts = self._last = None
+        self._waiting.clear()
+
+    def _repeat_until(self, encoder: Encoder, pts: int, captured_s: float) -> list[Packet]:
+        packets: list[Packet] = []
+        if self._last is None or pts - self._pts > LONGEST_GAP_S / TIME_BASE:
+            return packets
+        while self._key_pts is not None and pts - self._key_pts >= self._late_ticks:
+            again = self._key_pts + self._key_ticks
+            behind_s = float((pts - again) * TIME_BASE)
+            packets += self._put(encoder, self._last, again, captured_s - behind_s)
+        return packets
+
+    def _put(self, encoder: Encoder, output: Output, pts: int, captured_s: float) -> list[Packet]:
+        step = 0 if self._key_pts is None else pts - self._pts
+        is_back = self._is_slate and not output.slate
+        key = self._key_pts is None or is_back or pts - self._key_pts >= self._key_ticks
+        if key:
+            self._key_pts = pts
+        self._pts, self._is_slate = pts, output.slate
+        self._waiting[pts] = Packet(encoder, b"", pts, pts, step, key, captured_s, output.slate)
+        return self._packets(encoder, encoder.encode(output.frame.image, pts, key=key))
+
+    def _packets(self, encoder: Encoder, encoded: list[av.Packet]) -> list[Packet]:
+        packets = []
+        for packet in encoded:
+            about = self._waiting.pop(packet.pts)
+            packets.append(
+                Packet(
+                    encoder,
+                    bytes(packet),
+                    packet.pts,
+                    packet.dts,
+                    about.duration,
+                    packet.is_keyframe,
+                    about.captured_s,
+                    about.slate,
+                )
+            )
+        return packets
+
+
+class MediaClock:
+    """Media time in ticks of TIME_BASE from the first frame on: true distances, strictly rising."""
+
+    def __init__(self) -> None:
+        self._start_s = 0.0
+        self._ticks = -1
+        self._captured_s = 0.0
+
+    def ticks(self, frame: Frame) -> int:
+        if self._ticks < 0:
+            self._start_s = frame.pts_s
+        ticks = round((frame.pts_s - self._start_s) / TIME_BASE)
+        if ticks < self._ticks - _RESTART_S / TIME_BASE:
+            # The source began anew: what passed by the wall between the two is all one knows.
+            gap_s = max(0.0, frame.captured_s - self._captured_s)
+            ticks = self._ticks + round(gap_s / TIME_BASE)
+            self._start_s = frame.pts_s - float(ticks * TIME_BASE)
+        self._ticks = max(ticks, self._ticks + 1)
+        self._captured_s = frame.captured_s
+        return self._ticks

@@ -1,0 +1,131 @@
+"""One encoder for all sinks of a stream that ask for the same: each picture is encoded once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import av
+
+from daemon.config.settings import EncodedSink, HlsSink
+from daemon.errors import Reason, SinkError
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.sinks.backlog import QUEUE_FRAMES
+from daemon.sinks.base import Output, Packet, Takes
+from daemon.sinks.coder import Coder
+from daemon.sinks.writer import Writer
+
+log = logging.getLogger("affectd.sink")
+
+_POLL_S = 0.5
+
+
+class SharedEncoder:
+    """Encodes a stream's pictures on a thread of its own, and puts the packets to `writers`, whose
+    `sinks` agree.
+
+    `QUEUE_FRAMES` pictures may wait. Beyond that live mode gives up the oldest, which is a drop
+    of every writer's; otherwise `put` waits for room, and this waits for that of the writers.
+    Nothing is encoded while no writer wants it: a sink that is down, or that nobody watches.
+
+    A fault is each writer's fault: they tell it, and while they wait to try again nothing is
+    encoded. `told` hears the name of an encoder that is taken.
+    """
+
+    takes: Takes = "pictures"
+
+    def __init__(
+        self,
+        sinks: Sequence[EncodedSink],
+        writers: Sequence[Writer[Packet]],
+        stream: str,
+        *,
+        live: bool,
+        metrics: Metrics,
+        stop: threading.Event,
+        told: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._writers = writers
+        self._stop = stop
+        self._told = told
+        self._coder = Coder(
+            sinks[0], live=live, repeats=any(isinstance(sink, HlsSink) for sink in sinks)
+        )
+        self._name: str | None = None
+        self._pictures = Mailbox[Output](keep_all=not live, on_drop=self._missed, room=QUEUE_FRAMES)
+        self._encoding_s = metrics.stage_seconds.labels(stream, "encode")
+        self._title = f"encoder {stream} {' '.join(writer.label for writer in writers)}"
+        self._thread = threading.Thread(target=self._run, name=self._title, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, output: Output) -> None:
+        """Queue one picture; as Writer.put, whose errors it raises."""
+        if not self._pictures.put(output, self._stop):
+            for writer in self._writers:
+                writer.missed("stopping")
+        for writer in self._writers:
+            writer.check()
+
+    def close(self, timeout_s: float) -> bool:
+        """Encode what is queued and end the thread; the writers go on. False if time ran out."""
+        self._pictures.close()
+        self.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("%s did not end in %g s", self._title, timeout_s)
+        return not self._thread.is_alive()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._pictures.ended:
+            output = self._pictures.get(_POLL_S)
+            if output is None:
+                continue
+            if any(writer.wants for writer in self._writers):
+                self._hand_on(output)
+            else:
+                self._hand_on(None)
+                self._missed()
+        self._hand_on(None)
+
+    def _hand_on(self, output: Output | None) -> None:
+        """Encode a picture, or finish, and put what comes of it."""
+        try:
+            packets = self._coder.finish() if output is None else self._encode(output)
+        except Exception as error:  # noqa: BLE001  # The writers say it, wait, and try again.
+            self._missed()
+            for writer in self._writers:
+                writer.fail(_fault(writer.label, error))
+            return
+        for packet in packets:
+            for writer in self._writers:
+                writer.offer(packet)
+
+    def _encode(self, output: Output) -> list[Packet]:
+        began_s = time.perf_counter()
+        packets = self._coder.encode(output)
+        if not output.slate:
+            self._encoding_s.observe(time.perf_counter() - began_s)
+        encoder = self._coder.encoder
+        if encoder is not None and encoder.name != self._name:
+            self._name = encoder.name
+            self._told(encoder.name)
+        return packets
+
+    def _missed(self) -> None:
+        for writer in self._writers:
+            writer.missed()
+
+
+def _fault(label: str, error: Exception) -> Exception:
+    if not isinstance(error, av.FFmpegError):
+        return error
+    why = error.strerror or type(error).__name__
+    return SinkError(Reason.ENCODE_ERROR, f"{label} sink: it cannot be encoded ({why})")

@@ -245,5 +245,4 @@ class Batcher:
 
 
 def _wait(queued: Queued, now_s: float) -> Wait:
-    first = queued.first
-    return Wait(now_s - first.captured_s, now_s - first.submitted_s)
+    return Wait(now_s - queued.since.captured_s, now_s - queued.since.submitted_s)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from daemon.jobs import Deliver, Job
+
+TURNED_AWAY = 4096  # faces that found no room and whose turns are kept
+
+
+class Since(NamedTuple):
+    """From when on a face has waited: its first crop that was not read was captured, submitted."""
+
+    captured_s: float
+    submitted_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A crop in the queue, the newest of its track, and the first one that it stands in for."""
+    """A crop in the queue, the newest of its track, and since when that has waited."""
 
     job: Job
     deliver: Deliver
-    first: Job
+    since: Since
 
 
 class CropQueue:
@@ -29,7 +39,8 @@ class CropQueue:
     has waited longest.
 
     Full: the stream with the most crops gives one up, of the face that has waited least. That face
-    keeps its turn for its next crop, or faces beyond the room would never be read.
+    keeps its turn for its next crop, or the faces beyond the room would never be read; so do the
+    last `TURNED_AWAY` of them.
 
     Old: a crop whose picture is older than `max_age_s` when its turn comes is given up.
 
@@ -49,8 +60,7 @@ class CropQueue:
         self._max_age_s = max_age_s
         self._lines: dict[str, dict[int, Queued]] = {}  # by stream, in the order of their turns
         self._count = 0
-        # The first crops of faces that found no room: at most `room`, the newest.
-        self._turned_away: dict[tuple[str, int], Job] = {}
+        self._turned_away: dict[tuple[str, int], Since] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -58,14 +68,14 @@ class CropQueue:
     def put(self, job: Job, deliver: Deliver) -> None:
         """Let a crop wait, in place of an older one of its track."""
         line = self._lines.setdefault(job.stream, {})
-        first = self._turned_away.pop((job.stream, job.track), job)
+        since = self._turned_away.pop((job.stream, job.track), None)
         before = line.get(job.track)
         if before is not None:
-            first = before.first
+            since = before.since
             self._drop(before, "superseded")
         else:
             self._count += 1
-        line[job.track] = Queued(job, deliver, first)
+        line[job.track] = Queued(job, deliver, since or Since(job.captured_s, job.submitted_s))
         if self._count > self._room:
             self._turn_away()
 
@@ -90,7 +100,7 @@ class CropQueue:
     def first_s(self) -> float:
         """When the crop that has waited longest was submitted; infinite while none waits."""
         waiting = (queued for line in self._lines.values() for queued in line.values())
-        return min((queued.first.submitted_s for queued in waiting), default=math.inf)
+        return min((queued.since.submitted_s for queued in waiting), default=math.inf)
 
     def forget(self, stream: str, reason: str = "stream_gone") -> None:
         """Give up what waits of a stream that went away."""
@@ -127,10 +137,10 @@ class CropQueue:
         queued = min((one for line in lines for one in line.values()), key=_waited_least)
         self._remove(queued)
         self._drop(queued, "queue_full")
-        self._turned_away[queued.job.stream, queued.job.track] = queued.first
-        if len(self._turned_away) > self._room:
+        self._turned_away[queued.job.stream, queued.job.track] = queued.since
+        if len(self._turned_away) > TURNED_AWAY:
             del self._turned_away[next(iter(self._turned_away))]
 
 
 def _waited_least(queued: Queued) -> float:
-    return -queued.first.submitted_s
+    return -queued.since.submitted_s

@@ -65,6 +65,8 @@ def run(config: ConfigFile) -> None:
 @app.command(epilog="Example: affectd check config/affectd.toml")
 def check(config: ConfigFile) -> None:
     """Validate a configuration and the environment; start nothing."""
+    from daemon.bench import machine, record
+    from daemon.bench.enough import warning
     from daemon.config.file import load
     from daemon.environment import faults
     from daemon.sinks import usable
@@ -78,6 +80,9 @@ def check(config: ConfigFile) -> None:
         raise typer.Exit(FAILED)
     streams = ", ".join(stream.name for stream in settings.stream)
     out.print(f"{config}: valid; streams: {streams}")
+    measured = record.load(record.kept_path())
+    if measured is not None and (text := warning(settings, measured, machine.cores())):
+        err.print(f"affectd: warning: {config}: {text}", style="yellow")
 
 
 @app.command(epilog="Example: affectd video party.mp4 read.mp4 --events readings.jsonl")
@@ -225,20 +230,23 @@ def evaluate(
     evaluate_expression(task, out, err)
 
 
-@app.command(epilog="Example: affectd bench --seconds 5 --json figures.json")
+@app.command(epilog="Example: affectd bench --fps 25 --faces 1 --sinks none")
 def bench(
-    seconds: Annotated[float, typer.Option(help="Time for each figure.", min=0.1)] = 3.0,
-    long_side_px: Annotated[
-        int, typer.Option(help="As detector.long_side_px.", min=160, max=1920)
-    ] = 480,
+    fps: Annotated[int, typer.Option(help="Pictures a second of each camera.", min=1, max=60)] = 15,
+    faces: Annotated[int, typer.Option(help="Faces before each camera.", min=1, max=6)] = 2,
+    sinks: Annotated[
+        str, typer.Option(metavar="KINDS", help="What each camera feeds: mp4, events, none.")
+    ] = "mp4",
+    seconds: Annotated[float, typer.Option(help="Time for all of it.", min=10.0)] = 110.0,
+    config: OtherConfig = None,
     target: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
     ] = None,
 ) -> None:
-    """Measure what detectors and expression net give on this machine."""
-    from daemon.bench import bench as measure
+    """Measure how many cameras and faces this machine carries."""
+    from daemon.bench.run import bench as measure
 
-    measure("", long_side_px, seconds, target, out, err)
+    measure(fps, faces, sinks, seconds, config, target, out, err)
 
 
 @app.command(epilog="Example: affectd version")

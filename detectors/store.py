@@ -87,18 +87,23 @@ class Listed:
     licence: str
 
 
+def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """affectd's own folder for what it keeps: systemd's state directory, else the user's."""
+    # systemd gives several folders as a colon-separated list; ours is the first.
+    if state := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(state)
+    state_home = environ.get("XDG_STATE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    home = Path(state_home) if state_home.startswith("/") else Path("~/.local/state").expanduser()
+    return home / "affectd"
+
+
 def models_dir(configured: str, environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of the model files: the first that is set of the configuration's models.dir,
     $AFFECTD_MODELS, systemd's state directory, and the user's state directory."""
     if chosen := configured or environ.get("AFFECTD_MODELS", ""):
         return Path(chosen).expanduser()
-    # systemd gives several folders as a colon-separated list; ours is the first.
-    if state := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
-        return Path(state) / "models"
-    state_home = environ.get("XDG_STATE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    home = Path(state_home) if state_home.startswith("/") else Path("~/.local/state").expanduser()
-    return home / "affectd" / "models"
+    return state_dir(environ) / "models"
 
 
 def load(name: str, folder: Path) -> bytes:

@@ -95,23 +95,6 @@ def test_version(capsys: Capsys) -> None:
     assert [line.split()[0] for line in done.out[:3]] == ["affectd", "python", "torch"]
 
 
-def test_bench_measures_what_is_there(
-    capsys: Capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Haar needs no model file; the others are named as left out."""
-    monkeypatch.setenv("AFFECTD_MODELS", str(tmp_path / "none"))
-    target = tmp_path / "figures.json"
-    done = inside(capsys, "bench", "--seconds", "0.1", "--json", target)
-    assert done.code == 0, done.err
-    figures = {figure["what"]: figure for figure in json.loads(target.read_text())}
-    assert len(figures) == 4
-    haar = figures["detector haar, long side 480 px"]
-    assert haar["ms"] == pytest.approx(1000.0 / haar["a_second"], rel=0.01)
-    one = figures["expressions with none on cpu"]["a_second"]
-    assert one > 2.0 * figures["expressions with ten_crop on cpu"]["a_second"]
-    assert sum("affectd models pull" in line for line in done.err) == 3
-
-
 def test_a_configuration_that_validates(capsys: Capsys, light: Path) -> None:
     assert inside(capsys, "check", light) == (0, [f"{light}: valid; streams: unused"], [])
 

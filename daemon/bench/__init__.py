@@ -1,0 +1,1 @@
+"""`affectd bench`: how many cameras and faces this machine carries."""

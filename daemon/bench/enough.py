@@ -1,0 +1,88 @@
+"""Whether a configuration asks for more than `affectd bench` saw this machine carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.bench.record import Record
+from daemon.config.settings import Settings, StreamSettings
+from daemon.errors import SourceError
+from daemon.sources.demo import parse
+from daemon.sources.open import is_live
+
+# What a camera is taken for that says nothing of itself before it is connected.
+USUAL_PX = (1280, 720)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Pixels of a stream's pictures, pictures a second, and whether the configuration says so."""
+
+    px: int
+    fps: float
+    is_known: bool
+
+
+def warning(settings: Settings, record: Record, cores: int) -> str | None:
+    """What to say of a configuration that needs more than was measured; None where it fits.
+
+    Only live streams count: files wait. Where N cameras of a size were carried and one more was
+    not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
+    sizes the shares are interpolated. A record of a machine with other `cores` says nothing.
+    """
+    live = [stream for stream in settings.stream if is_live(stream)]
+    if record.cores != cores or not record.cameras or not live:
+        return None
+    sent = [_sent(stream, record.asked.fps) for stream in live]
+    needed = sum(_share(one.px, record) * one.fps / record.asked.fps for one in sent)
+    if needed < 1.0 - 1e-9:
+        return None
+    unknown = sum(not one.is_known for one in sent)
+    width, height = USUAL_PX
+    guess = (
+        f", {unknown} of them taken for {width}x{height} at {record.asked.fps} fps since a camera "
+        "tells its size only when it is connected"
+        if unknown
+        else ""
+    )
+    return (
+        f"asks for about {100 * needed:.0f} % of the load that was too much for this machine: "
+        f"live streams: {len(live)}{guess}. Carried were {_found(record)}; `affectd bench` "
+        "measures again. Expect lost pictures, fewer crops and older readings"
+    )
+
+
+def _sent(stream: StreamSettings, usual_fps: float) -> _Sent:
+    url = stream.url.get_secret_value()
+    if url.startswith(("v4l2:", "/dev/")):
+        return _Sent(stream.width_px * stream.height_px, stream.fps, True)
+    if url.startswith("demo:"):
+        try:
+            demo = parse(url)
+        except SourceError:
+            pass  # The stream says so when it starts.
+        else:
+            return _Sent(demo.width_px * demo.height_px, demo.fps, True)
+    return _Sent(USUAL_PX[0] * USUAL_PX[1], usual_fps, False)
+
+
+def _share(px: int, record: Record) -> float:
+    """What a camera with pictures of `px` pixels takes of the machine."""
+    sizes = sorted((size.width_px * size.height_px, size.most) for size in record.cameras)
+    shares = [1.0 / (most + 1) for _, most in sizes]
+    largest_px = sizes[-1][0]
+    share = float(np.interp(px, [size_px for size_px, _ in sizes], shares))
+    return share * max(1.0, px / largest_px)
+
+
+def _found(record: Record) -> str:
+    """What was carried, when, and as what."""
+    asked = record.asked
+    cameras = ", ".join(f"{size.most} of {size.height_px}p" for size in record.cameras)
+    sinks = " and ".join(asked.sinks) or "no sink"
+    return (
+        f"{cameras}, at {asked.fps} fps with {asked.faces} faces each, {asked.detector}, "
+        f"{asked.tta}, to {sinks}, on {record.measured_at:.10}"
+    )

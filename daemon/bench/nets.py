@@ -1,0 +1,55 @@
+"""Faces a second: every test-time mode on every engine that works here."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.tta import CROPS, TTA
+from daemon.bench.record import Faces
+from daemon.config.settings import ExpressionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One test-time mode on one engine."""
+
+    expression: ExpressionSettings
+    engine: str
+    tta: TTA
+
+    def __str__(self) -> str:
+        return f"{self.tta}, {self.engine}"
+
+    def measure(self, seconds: float) -> Faces:
+        """Time batches of `max_batch` faces for about `seconds`."""
+        expression = self.expression
+        classifier = ExpressionClassifier.load(
+            expression.weights, device=expression.device, tta=self.tta
+        )
+        rng = np.random.default_rng(0)
+        faces = rng.integers(0, 256, (expression.max_batch, 48, 48), dtype=np.uint8)
+        a_second = len(faces) / once_s(lambda: classifier.predict(faces), seconds)
+        return Faces(self.engine, self.tta, classifier.crops, len(faces), round(a_second, 1))
+
+
+def ways(expression: ExpressionSettings) -> list[Way]:
+    """Every mode on every engine that works here."""
+    return [Way(expression, "torch", tta) for tta in CROPS]
+
+
+def once_s(work: Callable[[], object], seconds: float) -> float:
+    """Median wall time of one call, over about `seconds`."""
+    end_s = time.perf_counter() + seconds
+    work()  # warms caches
+    times_s: list[float] = []
+    while not times_s or time.perf_counter() < end_s:
+        began_s = time.perf_counter()
+        work()
+        times_s.append(time.perf_counter() - began_s)
+    return statistics.median(times_s)

@@ -1,0 +1,64 @@
+"""What the machine says of the power that it draws: RAPL of the processors, NVML of the cards."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+RAPL = Path("/sys/class/powercap")
+
+
+class Meter:
+    """Mean watts between `begin` and `watts`: processors by RAPL's counters, and graphics cards
+    by what the program `smi` (NVML) says at the end."""
+
+    def __init__(self, folder: Path = RAPL, smi: str | None = "nvidia-smi") -> None:
+        # A package's own zone holds its cores' and its memory's: intel-rapl:0, not intel-rapl:0:1.
+        zones = folder.glob("*-rapl:[0-9]*")
+        self._zones = [zone for zone in sorted(zones) if zone.name.count(":") == 1]
+        self._smi = None if smi is None else shutil.which(smi)
+        self.begin()
+
+    def begin(self) -> None:
+        self._began_s = time.monotonic()
+        self._began_uj = [_number(zone / "energy_uj") for zone in self._zones]
+
+    def watts(self, elapsed_s: float | None = None) -> float | None:
+        """None where nothing can be read: no counter, or one for root only."""
+        if elapsed_s is None:
+            elapsed_s = max(1e-3, time.monotonic() - self._began_s)
+        parts = [
+            _rise(began, _number(zone / "energy_uj"), _number(zone / "max_energy_range_uj"))
+            for zone, began in zip(self._zones, self._began_uj, strict=True)
+        ]
+        found = [part * 1e-6 / elapsed_s for part in parts if part is not None]
+        cards = self._cards_w()
+        return sum(found) + sum(cards) if found or cards else None
+
+    def _cards_w(self) -> list[float]:
+        if self._smi is None:
+            return []
+        query = [self._smi, "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
+        try:
+            said = subprocess.run(query, capture_output=True, text=True, timeout=5.0, check=True)
+            return [float(line) for line in said.stdout.split()]
+        except (OSError, subprocess.SubprocessError, ValueError):
+            return []
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _rise(began: int | None, ended: int | None, range_uj: int | None) -> int | None:
+    """How far a counter went on, which starts again from 0 beyond its range."""
+    if began is None or ended is None:
+        return None
+    if ended < began:
+        return None if range_uj is None else ended - began + range_uj
+    return ended - began

@@ -1,0 +1,116 @@
+"""What a measurement found, as JSON: for `--json`, and under the state directory for `check`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from daemon.errors import Reason, SinkError
+from detectors.store import state_dir
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What every camera of the measurement was asked for."""
+
+    fps: int
+    faces: int
+    sinks: tuple[str, ...]
+    detector: str
+    long_side_px: int
+    weights: str
+    tta: str
+    max_age_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """So many cameras at once, over a few seconds.
+
+    `frames_share` says how many of the pictures that the cameras sent were looked at, drawn and
+    handed out, 1.0 for all; `worst_share` is that of the camera that fared worst. `cpu_cores` are
+    processor seconds of the program a second, `age_*_ms` the age of readings from capture, None
+    where there were none. `crops` is the mean of readings.
+    """
+
+    cameras: int
+    frames_share: float
+    worst_share: float
+    readings_a_face_s: float
+    age_p50_ms: float | None
+    age_p99_ms: float | None
+    crops: float | None
+    cpu_cores: float
+    watts: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cameras:
+    """The most cameras of one size that were carried. `carried` is None where not even one was,
+    `failed` the least that was seen to be too many, None where nothing was."""
+
+    width_px: int
+    height_px: int
+    carried: Load | None
+    failed: Load | None
+
+    @property
+    def most(self) -> int:
+        return 0 if self.carried is None else self.carried.cameras
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Faces a second of one test-time mode on one engine, in batches of `batch`."""
+
+    engine: str
+    tta: str
+    crops: int
+    batch: int
+    a_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run of `affectd bench`. `others_share` is what other programs took of the processor."""
+
+    schema: int
+    measured_at: str
+    affectd: str
+    processor: str
+    cores: int
+    device: str
+    others_share: float | None
+    asked: Asked
+    cameras: tuple[Cameras, ...]
+    faces: tuple[Faces, ...]
+
+
+def kept_path() -> Path:
+    """Where the newest measurement of this machine lies."""
+    return state_dir() / "bench.json"
+
+
+def save(record: Record, path: Path) -> None:
+    """Write the record as JSON, making the folder. Raises SinkError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(record), indent=2) + "\n")
+    except OSError as error:
+        raise SinkError(
+            Reason.NOT_WRITABLE, f"{path}: cannot be written: {error.strerror}"
+        ) from error
+
+
+def load(path: Path) -> Record | None:
+    """The record in `path`; None where there is none that this version understands."""
+    try:
+        record: Record = TypeAdapter(Record).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return record if record.schema == SCHEMA else None

@@ -1,0 +1,154 @@
+"""The order of a measurement, its progress bar and its time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from rich.console import Console
+
+from daemon import logs, models
+from daemon.bench import machine, nets, record, table
+from daemon.bench.bar import Bar
+from daemon.bench.cameras import MAX_AGE_MS, SETTLE_S, SINKS, WATCH_S, Site, most
+from daemon.bench.clip import make_clip
+from daemon.bench.record import Asked, Cameras, Faces, Load, Record
+from daemon.config.file import load
+from daemon.config.settings import Settings, StreamSettings
+from daemon.errors import ConfigError
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.version import affectd_version
+
+SIZES = ((854, 480), (1280, 720), (1920, 1080))
+CLIP_S = 2
+NETS_SHARE = 0.2  # of the time, for faces a second
+
+
+def bench(
+    fps: int,
+    faces: int,
+    sinks: str,
+    seconds: float,
+    config: Path | None,
+    target: Path | None,
+    out: Console,
+    err: Console,
+) -> Record:
+    """Measure for about `seconds`, print a table, keep the record where `check` looks for it.
+
+    Everything but the streams comes from `config`. `target` gets the record too. Raises
+    ConfigError for arguments that cannot be meant, SinkError when a record cannot be written.
+    """
+    kinds = _kinds(sinks)
+    settings, secrets = _settings(config)
+    logs.set_up("critical", secrets)  # Overloaded on purpose: what fails shows in the figures.
+    others = machine.Others()
+    with Bar(seconds, err) as bar:
+        bar.say("loading models")
+        metrics = Metrics(CollectorRegistry())
+        loaded = models.load(settings, metrics, Health(time.monotonic), err.print)
+        try:
+            asked = _asked(settings, loaded, fps, faces, kinds)
+            with tempfile.TemporaryDirectory(prefix="affectd-bench-") as folder:
+                site = Site(settings, loaded, metrics, fps, faces, kinds, Path(folder))
+                with site:
+                    cameras = list(_sizes(site, asked, Path(folder), bar))
+        finally:
+            if loaded.batcher is not None:
+                loaded.batcher.stop()
+        rates = _rates(settings, bar)
+    found = Record(
+        schema=record.SCHEMA,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        affectd=affectd_version(),
+        processor=machine.processor(),
+        cores=machine.cores(),
+        device=loaded.description["device"],
+        others_share=others.share(),
+        asked=asked,
+        cameras=tuple(cameras),
+        faces=tuple(rates),
+    )
+    table.show(found, out)
+    record.save(found, record.kept_path())
+    if target is not None:
+        record.save(found, target)
+    return found
+
+
+def _kinds(sinks: str) -> tuple[str, ...]:
+    kinds = tuple(kind.strip() for kind in sinks.split(",") if kind.strip() not in ("", "none"))
+    for kind in kinds:
+        if kind not in SINKS:
+            raise ConfigError(
+                f"--sinks: found {kind!r}; accepted: none, or any of {', '.join(SINKS)}"
+            )
+    return kinds
+
+
+def _settings(config: Path | None) -> tuple[Settings, frozenset[str]]:
+    if config is not None:
+        loaded = load(config, os.environ)
+        return loaded.settings, loaded.secrets
+    return Settings(stream=(StreamSettings(name="bench", url=SecretStr("bench")),)), frozenset()
+
+
+def _asked(
+    settings: Settings, loaded: models.Models, fps: int, faces: int, sinks: Sequence[str]
+) -> Asked:
+    return Asked(
+        fps=fps,
+        faces=faces,
+        sinks=tuple(sinks),
+        detector=loaded.detector.backend,
+        long_side_px=settings.detector.long_side_px,
+        weights=loaded.description["weights"],
+        tta=settings.expression.tta,
+        max_age_ms=MAX_AGE_MS,
+    )
+
+
+def _sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]:
+    """The most cameras of each size, in an equal share of the time that is left."""
+    for index, (width_px, height_px) in enumerate(SIZES):
+        bar.say(f"{height_px}p: encoding a clip")
+        clip = folder / f"{height_px}p.mp4"
+        make_clip(clip, width_px, height_px, asked.fps, asked.faces, CLIP_S * asked.fps)
+        left_s = bar.left_s() - bar.seconds * NETS_SHARE
+        end_s = time.monotonic() + left_s / (len(SIZES) - index)
+        carried, failed = _most(site, clip, f"{height_px}p", asked.max_age_ms, end_s, bar)
+        yield Cameras(width_px, height_px, carried, failed)
+
+
+def _most(
+    site: Site, clip: Path, size: str, max_age_ms: float, end_s: float, bar: Bar
+) -> tuple[Load | None, Load | None]:
+    watch_s = min(WATCH_S, max(1.0, bar.seconds / 30))
+
+    def probe(cameras: int) -> Load:
+        bar.say(f"{size}: {cameras} at once")
+        site.show(clip, cameras)
+        return site.watch(watch_s, bar.tick)
+
+    def is_late() -> bool:
+        return time.monotonic() + watch_s + SETTLE_S + 1.0 > end_s
+
+    return most(probe, max_age_ms, machine.cores(), is_late)
+
+
+def _rates(settings: Settings, bar: Bar) -> list[Faces]:
+    ways = nets.ways(settings.expression)
+    seconds = max(0.2, bar.left_s() / max(1, len(ways)) - 0.5)
+    rates = []
+    for way in ways:
+        bar.say(f"faces a second: {way}")
+        rates.append(way.measure(min(3.0, seconds)))
+        bar.tick()
+    return rates

@@ -1,0 +1,256 @@
+"""`affectd bench`: cameras that are carried, what is kept of it, and what `check` says then."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+from rich.console import Console
+
+from daemon.bench import machine, record, table
+from daemon.bench.cameras import MOST, carries, most
+from daemon.bench.clip import make_clip
+from daemon.bench.enough import warning
+from daemon.bench.power import Meter
+from daemon.bench.record import Asked, Cameras, Faces, Load, Record
+from daemon.config.file import load
+from daemon.config.settings import Settings
+from daemon.errors import SinkError
+from daemon.sources.video import VideoSource
+from tests.inside import inside
+
+MAX_AGE_MS = 1000.0
+
+
+def a_load(cameras: int, share: float = 1.0, age_ms: float | None = 50.0) -> Load:
+    readings = 0.0 if age_ms is None else 15.0
+    return Load(cameras, share, share, readings, age_ms, age_ms, 10.0, 0.5 * cameras, None)
+
+
+def a_record(*most_of: int) -> Record:
+    """A record of 480p, 720p, 1080p of which so many were carried, at 15 fps."""
+    sizes = [(854, 480), (1280, 720), (1920, 1080)]
+    asked = Asked(15, 2, ("mp4",), "yunet", 480, "vgg10-0000000", "ten_crop", MAX_AGE_MS)
+    cameras = tuple(
+        Cameras(*size, a_load(count) if count else None, a_load(count + 1, 0.5))
+        for size, count in zip(sizes, most_of, strict=True)
+    )
+    faces = (Faces("torch", "none", 1, 16, 300.0), Faces("torch", "ten_crop", 10, 16, 36.4))
+    when = "2026-11-21T08:00:00+00:00"
+    return Record(1, when, "0.1.0", "A processor", 4, "cpu", 0.0, asked, cameras, faces)
+
+
+def settings_of(tmp_path: Path, *urls: str) -> Settings:
+    lines = [f'[[stream]]\nname = "s{at}"\nurl = "{url}"' for at, url in enumerate(urls)]
+    path = tmp_path / "affectd.toml"
+    path.write_text("\n".join(lines))
+    return load(path, {}).settings
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 7, 23, 100, MOST])
+def test_the_most_that_is_carried_is_found(limit: int) -> None:
+    """Within one camera, or a twentieth, and without trying every number."""
+    tried: list[int] = []
+
+    def probe(cameras: int) -> Load:
+        tried.append(cameras)
+        return a_load(cameras, 1.0 if cameras <= limit else 0.7)
+
+    carried, failed = most(probe, MAX_AGE_MS, 16, lambda: False)
+    found = carried.cameras if carried else 0
+    assert limit * 0.95 - 1 < found <= limit
+    assert (failed is None) == (limit >= MOST)
+    assert len(tried) == len(set(tried)) <= 12
+
+
+def test_without_time_the_search_ends_with_what_it_has() -> None:
+    assert most(a_load, MAX_AGE_MS, 16, lambda: True) == (a_load(1), None)
+
+
+def test_what_is_a_burden() -> None:
+    assert carries(a_load(1), MAX_AGE_MS)
+    assert carries(a_load(1, age_ms=None), MAX_AGE_MS)
+    assert not carries(a_load(1, share=0.9), MAX_AGE_MS)
+    assert not carries(a_load(1, age_ms=1001.0), MAX_AGE_MS)
+    assert not carries(replace(a_load(9), worst_share=0.5), MAX_AGE_MS)
+    assert not carries(replace(a_load(9), readings_a_face_s=0.5), MAX_AGE_MS)
+
+
+def test_the_clip_is_as_a_camera_sends_it(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    make_clip(clip, 320, 180, 15, 2, 10)
+    with av.open(clip) as container:
+        assert container.streams.video[0].codec_context.has_b_frames == 0
+    source = VideoSource("clip", str(clip), live=False, stop=threading.Event())
+    frames = list(source.frames())
+    assert [frame.image.width for frame in frames] == [320] * 10
+    assert frames[-1].pts_s == pytest.approx(9 / 15)
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "bench.json"
+    record.save(a_record(3, 2, 0), path)
+    assert record.load(path) == a_record(3, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:50],
+        lambda text: text.replace('"schema": 1', '"schema": 99'),
+        lambda text: text.replace('"fps"', '"frames"'),
+    ],
+)
+def test_a_record_that_is_not_understood_is_none(
+    tmp_path: Path, spoil: Callable[[str], str]
+) -> None:
+    path = tmp_path / "bench.json"
+    record.save(a_record(3, 2, 1), path)
+    path.write_text(spoil(path.read_text()))
+    assert record.load(path) is None
+    assert record.load(tmp_path / "none.json") is None
+
+
+def test_a_record_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match=r"file/bench\.json"):
+        record.save(a_record(1, 1, 1), tmp_path / "file" / "bench.json")
+
+
+@pytest.mark.parametrize("most_of", [(3, 2, 1), (12, 8, 0), (0, 0, 0)])
+def test_the_table_fits_80_columns(
+    most_of: tuple[int, int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Console(soft_wrap=True, highlight=False, width=80)
+    busy = replace(a_record(*most_of), others_share=0.9)
+    table.show(busy, out)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80, lines
+    assert table.sentence(busy) in " ".join(lines)
+
+
+def test_the_sentence_names_the_usual_size_where_it_can() -> None:
+    each = "at 15 fps with 2 faces each"
+    assert (
+        table.sentence(a_record(3, 2, 1)) == f"This machine carries about 2 cameras of 720p {each}."
+    )
+    assert "about 1 camera of 480p" in table.sentence(a_record(1, 0, 0))
+    assert "does not carry one camera" in table.sentence(a_record(0, 0, 0))
+    many = a_record(9, 9, 9)
+    many = replace(many, cameras=tuple(replace(size, failed=None) for size in many.cameras))
+    assert "at least 9 cameras" in table.sentence(many)
+
+
+def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:
+    """Two packages, one of whose counters starts again; a part of a package is not added to it."""
+    zones = {"intel-rapl:0": 900_000, "intel-rapl:1": 100, "intel-rapl:0:0": 1}
+    for name, energy_uj in zones.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{energy_uj}\n")
+        (tmp_path / name / "max_energy_range_uj").write_text("1000000\n")
+    meter = Meter(tmp_path, smi=None)
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("400000\n")
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("500100\n")
+    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("900000\n")
+    elapsed_s = 0.5 + 1e-9
+    assert meter.watts(elapsed_s) == pytest.approx(1e-6 * (500_000 + 500_000) / elapsed_s)
+
+
+def test_a_machine_that_tells_no_power(tmp_path: Path) -> None:
+    assert Meter(tmp_path, smi=None).watts() is None
+
+
+def test_enough(tmp_path: Path) -> None:
+    """As many as were carried are fine, one more is not, and files do not count."""
+    two = ["rtsp://10.0.0.1/a", "rtsp://10.0.0.2/b"]
+    clips = ["party.mp4"] * 9
+    measured = a_record(3, 2, 1)
+    assert warning(settings_of(tmp_path, *two, *clips), measured, 4) is None
+    said = warning(settings_of(tmp_path, *two, "rtsp://10.0.0.3/c"), measured, 4)
+    assert said is not None
+    assert "3 of them taken for 1280x720 at 15 fps" in said
+    assert "3 of 480p, 2 of 720p, 1 of 1080p" in said
+
+
+def test_enough_knows_the_sizes_that_are_configured(tmp_path: Path) -> None:
+    measured = a_record(3, 2, 1)
+    one = "demo://a?size=1920x1080&fps=15"
+    assert warning(settings_of(tmp_path, one), measured, 4) is None
+    assert warning(settings_of(tmp_path, one, one), measured, 4) is not None
+    assert warning(settings_of(tmp_path, "demo://a?size=1920x1080&fps=30"), measured, 4) is not None
+    assert warning(settings_of(tmp_path, "demo://a?size=3840x2160&fps=15"), measured, 4) is not None
+    small = "demo://a?size=320x180&fps=15"
+    assert warning(settings_of(tmp_path, *[small] * 3), measured, 4) is None
+    said = warning(settings_of(tmp_path, *[small] * 4), measured, 4)
+    assert said is not None
+    assert "taken for" not in said
+
+
+def test_a_record_of_another_machine_says_nothing(tmp_path: Path) -> None:
+    many = settings_of(tmp_path, *["rtsp://10.0.0.1/a"] * 9)
+    assert warning(many, a_record(3, 2, 1), 4) is not None
+    assert warning(many, a_record(3, 2, 1), 8) is None
+
+
+def test_check_warns_and_still_says_valid(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    settings_of(tmp_path, "rtsp://u:geheim@10.0.0.1/a", "rtsp://u:geheim@10.0.0.2/b")
+    path = tmp_path / "affectd.toml"
+    done = inside(capsys, "check", path)
+    assert (done.code, done.err) == (0, [])
+    record.save(replace(a_record(1, 1, 0), cores=machine.cores()), tmp_path / "affectd/bench.json")
+    done = inside(capsys, "check", path)
+    assert done.code == 0
+    assert done.out == [f"{path}: valid; streams: s0, s1"]
+    assert done.err[0].startswith(f"affectd: warning: {path}: asks for about 100 %")
+    assert "geheim" not in "\n".join(done.err)
+
+
+def test_bench_measures_real_cameras(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Haar, which needs no model file: what is printed, written and kept agrees."""
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    config = tmp_path / "affectd.toml"
+    config.write_text(
+        '[detector]\nbackend = "haar"\nlong_side_px = 160\n[expression]\ntta = "none"\n'
+        '[[stream]]\nname = "unused"\nurl = "demo://unused"\n'
+    )
+    target = tmp_path / "figures.json"
+    options: list[str | Path] = ["--config", config, "--fps", "2", "--faces", "1", "--json", target]
+    done = inside(capsys, "bench", "--seconds", "10", *options)
+    assert done.code == 0, done.err
+    found = json.loads(target.read_text())
+    assert found == json.loads((tmp_path / "state/affectd/bench.json").read_text())
+    assert [size["height_px"] for size in found["cameras"]] == [480, 720, 1080]
+    for size in found["cameras"]:
+        load = size["carried"] or size["failed"]
+        assert load["frames_share"] > 0.0
+        assert load["cpu_cores"] > 0.0
+    assert found["asked"]["detector"] == "haar"
+    assert {faces["tta"] for faces in found["faces"]} >= {"none", "flip", "ten_crop"}
+    assert "This machine" in done.out[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sinks", "vhs"], "--sinks: found 'vhs'; accepted: none, or"),
+        (["--fps", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_bench_says_what_it_accepts(
+    capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    done = inside(capsys, "bench", *options)
+    assert done.code == 2
+    assert said in "\n".join(done.err)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from daemon import logs, models, signals
+from daemon import logs, models, signals, usable
 from daemon.config.file import Loaded, load
 from daemon.environment import faults
 from daemon.errors import ConfigError, EnvironmentClashError
@@ -23,7 +23,6 @@ from daemon.playlist import Playlist
 from daemon.reading import Reading
 from daemon.redact import Redactor
 from daemon.reload import Changes, compare
-from daemon.sinks import usable
 from daemon.status import Board
 from daemon.sweeper import Sweeper
 from daemon.version import affectd_version

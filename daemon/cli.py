@@ -65,11 +65,11 @@ def run(config: ConfigFile) -> None:
 @app.command(epilog="Example: affectd check config/affectd.toml")
 def check(config: ConfigFile) -> None:
     """Validate a configuration and the environment; start nothing."""
+    from daemon import usable
     from daemon.bench import machine, record
     from daemon.bench.enough import warning
     from daemon.config.file import load
     from daemon.environment import faults
-    from daemon.sinks import usable
 
     settings = load(config, os.environ).settings
     usable.check(config, settings)

@@ -25,19 +25,29 @@ def accelerator(decoder: str) -> HWAccel | None:
     not know."""
     if decoder == "software":
         return None
-    wanted = DEVICES if decoder == "auto" else (decoder,)
-    for device in wanted:
+    for device in DEVICES if decoder == "auto" else (decoder,):
         if works(device):
             return HWAccel(device_type=device, allow_software_fallback=True)
-    if decoder != "auto":
-        log.warning("decoder %s does not work here; the processor decodes instead", decoder)
+    if decoder != "auto":  # It did at the start (usable.py): a driver that went away.
+        log.warning("decoder %s works no more; the processor decodes instead", decoder)
     return None
 
 
+def working() -> list[str]:
+    """Those of `DEVICES` that work here, best first."""
+    return [device for device in DEVICES if works(device)]
+
+
 def works(device: str) -> bool:
-    """Whether `device` decodes H.264 here; each is tried once in a process."""
+    """Whether `device` decodes H.264 here; each is tried once, and again after `doubt`."""
     with _trying:
         return _passes_trial(device)
+
+
+def doubt() -> None:
+    """Something failed that may be a device's fault: try each once more before it is used."""
+    with _trying:
+        _passes_trial.cache_clear()
 
 
 @lru_cache

@@ -18,7 +18,7 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import redact_url
 from daemon.sources.base import Report
-from daemon.sources.decoder import accelerator
+from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import check_size, is_size, to_frame_image
@@ -214,6 +214,7 @@ class VideoSource:
             _check_file(self._target, self._shown)
         limit_s = min(OPEN_TIMEOUT_S, self._stall_timeout_s)
         timeouts = None if self._is_file else (limit_s, self._stall_timeout_s)
+        accelerated = accelerator(self._decoder)
         began_s = time.monotonic()
         try:
             container = av.open(
@@ -221,9 +222,11 @@ class VideoSource:
                 timeout=timeouts,
                 options=self._network.options(self._target, limit_s),
                 metadata_errors="replace",
-                hwaccel=accelerator(self._decoder),
+                hwaccel=accelerated,
             )
         except (av.error.FFmpegError, ValueError) as error:
+            if accelerated is not None:
+                doubt()
             waited_s = time.monotonic() - began_s
             raise open_fault(self._shown, self._target, error, waited_s, limit_s) from error
         try:

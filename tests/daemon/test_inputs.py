@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,10 +26,13 @@ from daemon.frame import Frame, plane
 from daemon.sources import decoder
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
+from tests.inside import inside
 from tests.media import write_clip
 from tests.rtsp import RtspServer, needs_gstreamer
 
 FPS = 10
+ABSENT = [name for name in decoder.DEVICES if not decoder.works(name)]
+needs_an_absent_one = pytest.mark.skipif(not ABSENT, reason="every decoder works here")
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 
 
@@ -280,3 +283,44 @@ def test_decoders_are_tried_before_they_are_relied_on(tmp_path: Path) -> None:
     for name in decoder.DEVICES:
         assert name in hwdevices_available() or not decoder.works(name)
         assert (decoder.accelerator(name) is not None) == decoder.works(name)
+        assert (name in decoder.working()) == decoder.works(name)
+
+
+@needs_an_absent_one
+def test_a_named_decoder_that_does_not_work_is_an_error_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who would rather have the processor says "auto"."""
+    path = tmp_path / "affectd.toml"
+    text = '[[stream]]\nname = "a"\nurl = "rtsp://cam/x"\n[[stream]]\nname = "b"\n'
+    path.write_text(f'{text}url = "rtsp://cam/y"\ndecoder = "{ABSENT[0]}"\n')
+    done = inside(capsys, "check", path)
+    accepted = ", ".join(["software", "auto", *decoder.working()])
+    assert done.code == 2
+    assert done.err == [
+        f"affectd: {path}: stream[1].decoder: {ABSENT[0]} does not work here; accepted: {accepted}"
+    ]
+    path.write_text(f'{text}url = "rtsp://cam/y"\ndecoder = "auto"\n')
+    assert inside(capsys, "check", path).code == 0
+
+
+@pytest.mark.skipif("cuda" not in ABSENT, reason="a graphics card is here that cannot be lost")
+@pytest.mark.skipif("cuda" not in hwdevices_available(), reason="this PyAV has no CUDA")
+def test_a_graphics_card_that_goes_away_leaves_it_to_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trial at the start is a fake, since no card here can be taken away: it says that CUDA
+    works. 1. Opening fails, which puts the trial in doubt. 2. The next time the processor decodes.
+    """
+    clip = write_clip(tmp_path / "x.mp4", frames=3)
+    tried, trial = [True], decoder._passes_trial.__wrapped__
+    answers = lru_cache(lambda device: tried.pop() if tried else trial(device))
+    monkeypatch.setattr(decoder, "_passes_trial", answers)
+
+    def film() -> VideoSource:
+        return VideoSource("s", str(clip), live=False, stop=threading.Event(), decoder="cuda")
+
+    with pytest.raises(SourceError):
+        film()
+    assert len(list(film().frames())) == 3
+    assert "decoder cuda works no more; the processor decodes instead" in caplog.text

@@ -1,0 +1,55 @@
+"""What a configuration asks for by name that this machine cannot give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from daemon.config.settings import EncodedSink, Settings, SinkSettings, SrtSink, StreamSettings
+from daemon.errors import ConfigError
+
+
+def check(path: Path, settings: Settings) -> None:
+    """Raise ConfigError with one line for each decoder, encoder or protocol that does not work
+    here.
+
+    What is named is tried; "auto" asks for nothing. `path` is the configuration's.
+    """
+    lines = [
+        f"{path}: stream[{at}].{fault}"
+        for at, stream in enumerate(settings.stream)
+        for fault in _stream_faults(stream)
+    ]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+# The rest is imported where it is needed: most configurations ask for nothing special.
+
+
+def _stream_faults(stream: StreamSettings) -> Iterator[str]:
+    if stream.decoder not in ("auto", "software"):
+        from daemon.sources.decoder import working, works
+
+        if not works(stream.decoder):
+            accepted = ", ".join(["software", "auto", *working()])
+            yield f"decoder: {stream.decoder} does not work here; accepted: {accepted}"
+    for number, sink in enumerate(stream.sink):
+        for fault in _sink_faults(sink):
+            yield f"sink[{number}].{fault}"
+
+
+def _sink_faults(sink: SinkSettings) -> Iterator[str]:
+    if isinstance(sink, SrtSink):
+        from daemon.sinks.push import has_srt
+
+        if not has_srt():
+            yield "kind: found srt, which this build of PyAV does not have; accepted: rtsp, rtmp"
+    if isinstance(sink, EncodedSink) and sink.encoder != "auto":
+        from daemon.sinks.encoder import working, works
+
+        if not works(sink.encoder):
+            yield (
+                f"encoder: {sink.encoder} does not work here, in sink {sink.kind}; "
+                f"accepted: auto, {', '.join(working())}"
+            )

@@ -16,7 +16,7 @@ def _frame(seq: int) -> Frame:
 
 def test_live_the_newest_frame_replaces_the_unread_one_and_is_counted() -> None:
     drops: list[int] = []
-    box = Mailbox(keep_all=False, on_drop=lambda: drops.append(1))
+    box = Mailbox[Frame](keep_all=False, on_drop=lambda: drops.append(1))
     for seq in range(5):
         assert box.put(_frame(seq), threading.Event())
     got = box.get(0.0)
@@ -29,7 +29,7 @@ def test_live_the_newest_frame_replaces_the_unread_one_and_is_counted() -> None:
 
 def test_file_every_frame_comes_in_order_and_the_writer_waits_for_room() -> None:
     drops: list[int] = []
-    box = Mailbox(keep_all=True, on_drop=lambda: drops.append(1))
+    box = Mailbox[Frame](keep_all=True, on_drop=lambda: drops.append(1))
     written: list[int] = []
 
     def write() -> None:
@@ -54,7 +54,7 @@ def test_file_every_frame_comes_in_order_and_the_writer_waits_for_room() -> None
 
 def test_a_full_box_lets_go_of_its_writer_on_stop_and_on_close() -> None:
     for release in ("stop", "close"):
-        box = Mailbox(keep_all=True, on_drop=lambda: None)
+        box = Mailbox[Frame](keep_all=True, on_drop=lambda: None)
         stop = threading.Event()
         for seq in range(FILE_FRAMES):
             assert box.put(_frame(seq), stop)
@@ -77,7 +77,7 @@ def test_a_full_box_lets_go_of_its_writer_on_stop_and_on_close() -> None:
 
 
 def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:
-    box = Mailbox(keep_all=False, on_drop=lambda: None)
+    box = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     got: list[Frame | None] = []
     reader = threading.Thread(target=lambda: got.append(box.get(60.0)), name="reader")
     reader.start()
@@ -86,7 +86,7 @@ def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:
     assert got == [None]
     assert box.ended
 
-    other = Mailbox(keep_all=True, on_drop=lambda: None)
+    other = Mailbox[Frame](keep_all=True, on_drop=lambda: None)
     other.put(_frame(1), threading.Event())
     other.close()
     assert other.closed

@@ -20,6 +20,7 @@ from daemon.config.settings import Mp4Sink, RtspSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.metrics import Metrics
+from daemon.sinks.base import Output
 from daemon.sinks.push import Push
 from daemon.sinks.writer import Writer
 from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture, wait_until
@@ -201,7 +202,7 @@ def test_a_server_that_dies_and_returns_while_a_recording_goes_on(tmp_path: Path
     metrics, stop = Metrics(CollectorRegistry()), threading.Event()
     recording = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
 
-    def writer(sink: Encoded, label: str) -> Writer:
+    def writer(sink: Encoded, label: str) -> Writer[Output]:
         made = Writer(
             sink, "lobby", label, keep_all=False, metrics=metrics, stop=stop, first_delay_s=0.2
         )

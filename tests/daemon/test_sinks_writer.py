@@ -60,11 +60,16 @@ class Bench:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.metrics = Metrics(CollectorRegistry())
-        self.writers: list[Writer] = []
+        self.writers: list[Writer[Output]] = []
 
     def writer(
-        self, sink: Sink, *, keep_all: bool = False, retry: bool = True, clock_s: float = 0.0
-    ) -> Writer:
+        self,
+        sink: Sink[Output],
+        *,
+        keep_all: bool = False,
+        retry: bool = True,
+        clock_s: float = 0.0,
+    ) -> Writer[Output]:
         writer = Writer(
             sink,
             "lobby",

@@ -22,7 +22,7 @@ from daemon.frame import Frame, plane
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.reading import UNKNOWN, Reading
-from daemon.sinks.base import Output
+from daemon.sinks.base import Outlet, Output
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
 from daemon.status import Board
@@ -75,7 +75,7 @@ def made(
     once: bool = False,
     mailbox: Mailbox[Frame] | None = None,
     stop: threading.Event | None = None,
-    writers: Sequence[Writer] = (),
+    writers: Sequence[Outlet] = (),
     publish: Callable[[Reading], None] = lambda reading: None,
 ) -> Stream:
     return Stream(
@@ -140,7 +140,7 @@ def test_the_last_reading_waits_for_no_other_frame(
 ) -> None:
     """The camera falls silent while its last face is read: the reading goes out all the same."""
     known, stop, published = Known(), threading.Event(), list[Reading]()
-    mailbox = Mailbox(keep_all=False, on_drop=lambda: None)
+    mailbox = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     path = tmp_path / "lobby.jsonl"
     sink = EventsFile(EventsSink(kind="events", path=path))
     writer = Writer(sink, "lobby", "events", keep_all=False, metrics=metrics, stop=stop)
@@ -395,7 +395,7 @@ def test_very_large_and_very_small_pictures_pass(
 
 def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Board) -> None:
     """1. One face is seen. 2. The source goes down. 3. Metrics and the page count none."""
-    mailbox, stop = Mailbox(keep_all=False, on_drop=lambda: None), threading.Event()
+    mailbox, stop = Mailbox[Frame](keep_all=False, on_drop=lambda: None), threading.Event()
     stream = made(None, metrics, board, mailbox=mailbox, stop=stop)
     stream.start()
     try:
@@ -415,7 +415,7 @@ def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Bo
 def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board: Board) -> None:
     known = free()
     known.fails = RuntimeError("out of memory")
-    mailbox, stop = Mailbox(keep_all=True, on_drop=lambda: None), threading.Event()
+    mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
     with batching(known, metrics) as batcher:
         stream = made(batcher, metrics, board, keep_all=True, once=True, mailbox=mailbox, stop=stop)
         mailbox.put(talking(1)[0], stop)

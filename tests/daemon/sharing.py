@@ -1,0 +1,168 @@
+"""A stream's sinks as a pipeline puts them together, with pictures that a test gives."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+from prometheus_client import CollectorRegistry
+
+from daemon.config.settings import SinkSettings
+from daemon.feed import JpegFeed
+from daemon.metrics import Metrics
+from daemon.playlist import Playlist
+from daemon.sinks.base import Output, Packet, Sink, Takes
+from daemon.sinks.make import make_sink, sink_labels, that_agree
+from daemon.sinks.shared import SharedEncoder
+from daemon.sinks.writer import Writer
+
+
+class Gated:
+    """A sink of packets, and a fake: no real one stalls and fails at a test's command."""
+
+    kind = "gated"
+    takes: Takes = "packets"
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.fault: Exception | None = None
+        self.written: list[Packet] = []
+        self.closes = 0
+
+    def write(self, packet: Packet, /) -> bool:
+        self.entered.set()
+        assert self.gate.wait(60.0)
+        if self.fault is not None:
+            raise self.fault
+        self.written.append(packet)
+        return True
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+class Sharing:
+    """The sinks of `configs`, and `more` that share the first one's encoder."""
+
+    def __init__(
+        self,
+        configs: Sequence[SinkSettings],
+        more: Sequence[Sink[Packet]] = (),
+        *,
+        live: bool = True,
+        retry: bool = True,
+        hung_s: float = 60.0,
+    ) -> None:
+        self.metrics = Metrics(CollectorRegistry())
+        self.stop = threading.Event()
+        self.playlist = Playlist()
+        self.told: list[str] = []
+        labels = sink_labels(configs)
+        sinks = [make_sink(c, jpegs=JpegFeed(), playlist=self.playlist) for c in configs]
+        labels += [sink.kind for sink in more]
+        self.writers: list[Writer[Any]] = [
+            Writer(
+                sink,
+                "lobby",
+                label,
+                keep_all=not live,
+                metrics=self.metrics,
+                stop=self.stop,
+                retry=retry,
+                first_delay_s=0.1,
+                hung_s=hung_s,
+            )
+            for sink, label in zip([*sinks, *more], labels, strict=True)
+        ]
+        self.encoders = []
+        for group in that_agree(configs):
+            writers = [self.writers[at] for at in group]
+            if not self.encoders:
+                writers += self.writers[len(configs) :]
+            self.encoders.append(
+                SharedEncoder(
+                    list(group.values()),
+                    writers,
+                    "lobby",
+                    live=live,
+                    metrics=self.metrics,
+                    stop=self.stop,
+                    told=self.told.append,
+                )
+            )
+
+    def put(self, output: Output) -> None:
+        for encoder in self.encoders:
+            encoder.put(output)
+
+    def value(self, name: str, **labels: str) -> float:
+        found = self.metrics.registry.get_sample_value(
+            f"affectd_{name}", {"stream": "lobby", **labels}
+        )
+        return found or 0.0
+
+    def is_up(self, sink: str) -> bool:
+        return self.value("sink_up", sink=sink) == 1.0
+
+    def encoded(self) -> float:
+        """How many pictures went through an encoder."""
+        return self.value("stage_seconds_count", stage="encode")
+
+    def lost(self, sink: str) -> float:
+        return sum(
+            self.value("frames_dropped_total", stage=f"sink_{sink}", reason=reason)
+            for reason in ("slow", "down", "stopping")
+        )
+
+    def close(self) -> None:
+        for part in (*self.encoders, *self.writers):
+            assert part.close(60.0)
+
+
+@contextmanager
+def sharing(*args: Any, **options: Any) -> Iterator[Sharing]:
+    made = Sharing(*args, **options)
+    for part in (*made.writers, *made.encoders):
+        part.start()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def fed(made: Sharing, output: Callable[[int], Output], *, every_s: float = 0.04) -> Iterator[None]:
+    """Gives `output(0)`, `output(1)`, … until the block ends."""
+    over = threading.Event()
+
+    def feed() -> None:
+        seq = 0
+        while not over.wait(every_s):
+            made.put(output(seq))
+            seq += 1
+
+    thread = threading.Thread(target=feed, name="feed")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def pixels(image: av.VideoFrame) -> bytes:
+    return image.to_ndarray().tobytes()
+
+
+def decoded(file: Path | bytes) -> list[bytes]:
+    """The pixels of each picture, which differ where two encoders made them."""
+    source = io.BytesIO(file) if isinstance(file, bytes) else str(file)
+    with av.open(source) as container:
+        return [pixels(image) for image in container.decode(video=0)]

@@ -81,7 +81,7 @@ class Sharing:
             )
             for sink, label in zip([*sinks, *more], labels, strict=True)
         ]
-        self.encoders = []
+        self.encoders: list[SharedEncoder] = []
         for group in that_agree(configs):
             writers = [self.writers[at] for at in group]
             if not self.encoders:
@@ -121,20 +121,21 @@ class Sharing:
             for reason in ("slow", "down", "stopping")
         )
 
-    def close(self) -> None:
-        for part in (*self.encoders, *self.writers):
-            assert part.close(60.0)
+    @property
+    def parts(self) -> list[SharedEncoder | Writer[Any]]:
+        return [*self.encoders, *self.writers]
 
 
 @contextmanager
 def sharing(*args: Any, **options: Any) -> Iterator[Sharing]:
     made = Sharing(*args, **options)
-    for part in (*made.writers, *made.encoders):
+    for part in made.parts:
         part.start()
     try:
         yield made
     finally:
-        made.close()
+        for part in made.parts:
+            assert part.close(60.0)
 
 
 @contextmanager
@@ -158,7 +159,7 @@ def fed(made: Sharing, output: Callable[[int], Output], *, every_s: float = 0.04
 
 
 def pixels(image: av.VideoFrame) -> bytes:
-    return image.to_ndarray().tobytes()
+    return bytes(image.to_ndarray().tobytes())
 
 
 def decoded(file: Path | bytes) -> list[bytes]:

@@ -146,26 +146,25 @@ class Overlay:
         return _Face(view, box, visible, size_px, stale)
 
     def _place(self, shown: Sequence[_Face], whole: Rect, system: ColourSystem) -> None:
-        taken: list[Rect] = []
-        boxes = [face.visible for face in shown]
+        taken = placing.Crowd()
+        boxes = placing.Crowd(face.visible for face in shown)
         for face in reversed(shown):
             before = self._kept.get(face.view.track)
             parts = self._plate_parts(face, whole, system)
             if not parts:
                 continue
             width = sum(strip.width for strip, _ in parts)
-            others = [box for box in boxes if box is not face.visible]
             found = placing.plate(
                 face.visible,
                 (width, parts[0][0].height),
                 whole,
-                others,
+                boxes,
                 taken,
                 before.plate if before else None,
             )
             if found:
                 face.plate = *found, parts
-                taken.append(found[1])
+                taken.add(found[1])
         for face in shown:
             if not (self._settings.bars and face.plate and _judged(face.view)):
                 continue
@@ -173,18 +172,17 @@ class Overlay:
             if face.box.height < 0.5 * face.chart.size[1]:  # Too far away for its bars.
                 continue
             before = self._kept.get(face.view.track)
-            others = [box for box in boxes if box is not face.visible]
             face.panel = placing.panel(
                 face.visible,
                 face.plate[1],
                 face.chart.size,
                 whole,
-                others,
+                boxes,
                 taken,
                 before.panel if before else None,
             )
             if face.panel:
-                taken.append(face.panel[1])
+                taken.add(face.panel[1])
 
     def _plate_parts(
         self, face: _Face, whole: Rect, system: ColourSystem

@@ -6,7 +6,8 @@ has a head start, so that nothing jumps while a face trembles on the edge of a d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from daemon.draw.paint import Rect
 
@@ -14,14 +15,34 @@ _HEAD_START = 0.15  # Of its own area, which a kept place may cover more than a 
 _ORDER = 0.02  # Cost of each later place in the list, so that equal ones keep their order.
 _TEXT = 8  # How much worse it is to cover text than to cover a face.
 _TOLERATED = 0.25  # A panel that would cover more than this is left out.
+_CELL_PX = 128
+
+
+class Crowd:
+    """Rectangles by where they are: to find those near a place costs the same among hundreds."""
+
+    def __init__(self, rects: Iterable[Rect] = ()) -> None:
+        self._cells: defaultdict[tuple[int, int], list[Rect]] = defaultdict(list)
+        for rect in rects:
+            self.add(rect)
+
+    def add(self, rect: Rect) -> None:
+        for cell in _cells(rect):
+            self._cells[cell].append(rect)
+
+    def near(self, area: Rect) -> list[Rect]:
+        """Each of the rectangles that may share pixels with `area`, once."""
+        cells = self._cells
+        found = {id(rect): rect for cell in _cells(area) if cell in cells for rect in cells[cell]}
+        return list(found.values())
 
 
 def plate(
     face: Rect,
     size: tuple[int, int],
     frame: Rect,
-    faces: Sequence[Rect],
-    taken: Sequence[Rect],
+    faces: Crowd,
+    taken: Crowd,
     before: int | None,
 ) -> tuple[int, Rect] | None:
     """Above the face, inside its top, below, inside its bottom: the index and the rectangle.
@@ -35,7 +56,7 @@ def plate(
         _at(x, y, size) for y in (face.y0 - height, face.y0, face.y1, (face.y1 - height) // 2 * 2)
     ]
     places.append(_at(x, max(0, min(face.y0, (frame.y1 - height) // 2 * 2)), size))
-    scored = _scored(places, frame, faces, taken, before)
+    scored = _scored(face, places, frame, faces, taken, before)
     return min(scored)[1:] if scored else None
 
 
@@ -44,8 +65,8 @@ def panel(
     own: Rect,
     size: tuple[int, int],
     frame: Rect,
-    faces: Sequence[Rect],
-    taken: Sequence[Rect],
+    faces: Crowd,
+    taken: Crowd,
     before: int | None,
 ) -> tuple[int, Rect] | None:
     """Right of the face, left, below, above, or in a corner of a face that fills the frame.
@@ -72,27 +93,40 @@ def panel(
             _at(inner_x, inner_y, size),
             _at((face.x1 - width - 2 * gap) // 2 * 2, inner_y, size),
         ]
-    scored = [one for one in _scored(places, frame, faces, taken, before) if one[0] <= _TOLERATED]
+    scored = _scored(face, places, frame, faces, taken, before)
+    scored = [one for one in scored if one[0] <= _TOLERATED]
     return min(scored)[1:] if scored else None
 
 
 def _scored(
+    face: Rect,
     places: Sequence[Rect],
     frame: Rect,
-    faces: Sequence[Rect],
-    taken: Sequence[Rect],
+    faces: Crowd,
+    taken: Crowd,
     before: int | None,
 ) -> list[tuple[float, int, Rect]]:
-    """(cost, index, place) of the places that lie wholly in the frame."""
+    """(cost, index, place) of the places that lie wholly in the frame. Of `faces` all but `face`,
+    the very object, are in the way."""
+    x0, y0, x1, y1 = zip(*places, strict=True)
+    around = Rect(min(x0), min(y0), max(x1), max(y1)).within(frame)
+    others = [other for other in faces.near(around) if other is not face]
+    texts = taken.near(around)
     scored = []
     for index, place in enumerate(places):
         if not frame.covers(place):
             continue
-        hidden = sum([place.shared(face) for face in faces])
-        hidden += _TEXT * sum([place.shared(text) for text in taken])
+        hidden = sum([place.shared(other) for other in others])
+        hidden += _TEXT * sum([place.shared(text) for text in texts])
         cost = hidden / place.area + _ORDER * index
         scored.append((cost - (_HEAD_START if index == before else 0.0), index, place))
     return scored
+
+
+def _cells(rect: Rect) -> Iterator[tuple[int, int]]:
+    for x in range(rect.x0 // _CELL_PX, (rect.x1 - 1) // _CELL_PX + 1):
+        for y in range(rect.y0 // _CELL_PX, (rect.y1 - 1) // _CELL_PX + 1):
+            yield x, y
 
 
 def _at(x: int, y: int, size: tuple[int, int]) -> Rect:

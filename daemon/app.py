@@ -94,6 +94,7 @@ class _Daemon:
             with signals.leaving_at_once():
                 loaded = models.load(self._settings, self._metrics, self._health, log.info)
             batcher = loaded.batcher
+            self._board.ladder = None if batcher is None else batcher.ladder
             sweeper.start()
             self._health.models_loaded = True
             log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))

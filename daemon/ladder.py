@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-from classifiers.expression.tta import CROPS, TTA
 
 log = logging.getLogger("affectd.ladder")
 
@@ -18,8 +16,9 @@ HIGH, LOW = 0.8, 0.5  # of max_age_s: above the one work is shed, below the othe
 HOLD_S, MOST_HOLD_S = 5.0, 320.0  # how long there has to be room before more is tried
 _FRESH = 0.2  # weight of the newest batch in what a face costs
 
-_FEWER: dict[TTA, tuple[TTA, ...]] = {
+_FEWER: dict[str, tuple[str, ...]] = {
     "ten_crop": ("ten_crop", "flip", "none"),
+    "three_crop": ("three_crop", "none"),
     "flip": ("flip", "none"),
 }
 _THINNING = (2, 4)
@@ -30,7 +29,7 @@ class Rung:
     """A way to work: `crops` views of a face by `tta`, of all nets together, and faces looked for
     on every `thinning`-th of the frames on which the configuration has them looked for."""
 
-    tta: TTA
+    tta: str
     crops: int
     thinning: int = 1
 
@@ -39,9 +38,12 @@ class Rung:
         return f"crops per face: {self.crops}{fewer}"
 
 
-def rungs(tta: TTA, nets: int = 1) -> tuple[Rung, ...]:
-    """From the configured way down to the cheapest: first fewer crops, then fewer detections."""
-    modes = [Rung(mode, nets * CROPS[mode]) for mode in _FEWER.get(tta, (tta,))]
+def rungs(tta: str, crops: Mapping[str, int]) -> tuple[Rung, ...]:
+    """From the configured way down to the cheapest: first fewer crops, then fewer detections.
+
+    `crops` says how many views of a face each way has.
+    """
+    modes = [Rung(mode, crops[mode]) for mode in _FEWER.get(tta, (tta,))]
     last = modes[-1]
     return (*modes, *(Rung(last.tta, last.crops, thinning) for thinning in _THINNING))
 

@@ -8,6 +8,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 
+from daemon.errors import SINK_REASONS, STREAM_REASONS
 from daemon.status import STATES, Board, State
 
 STAGES = ("decode", "detect", "track", "overlay", "encode")
@@ -15,7 +16,7 @@ _FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _AGE_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 _CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
 # Why crops are dropped when the classifier cannot keep up.
-_SLOW_CLASSIFIER = ("superseded", "queue_full")
+_SLOW_CLASSIFIER = ("superseded", "queue_full", "too_old")
 
 
 class Metrics:
@@ -128,6 +129,20 @@ class Metrics:
         self.tta_crops = Gauge(
             "affectd_tta_crops", "Crops per face at test time.", ["model"], registry=registry
         )
+        self.detect_every = Gauge(
+            "affectd_detect_every_frames",
+            "Faces are looked for on one of so many frames.",
+            stream,
+            registry=registry,
+        )
+        self.load_steps = Counter(
+            "affectd_load_steps_total",
+            "Times that faces got less work because readings came late (down), or more again (up).",
+            ["direction"],
+            registry=registry,
+        )
+        for direction in ("down", "up"):
+            self.load_steps.labels(direction)
         self.sink_up = Gauge(
             "affectd_sink_up",
             "1 while the sink takes output.",
@@ -160,15 +175,21 @@ class Metrics:
     def add_stream(self, stream: str, sinks: Iterable[str]) -> None:
         """Make the stream's series appear at zero, so that a rate over them is right at once."""
         self.faces.labels(stream).set(0)
+        self.detect_every.labels(stream)
         self.frames.labels(stream)
         self.reading_age_seconds.labels(stream)
         for stage in STAGES:
             self.stage_seconds.labels(stream, stage)
         for reason in _SLOW_CLASSIFIER:
             self.dropped.labels(stream, "classify", reason)
+        for reason in STREAM_REASONS:
+            self.reconnects.labels(stream, reason)
         for sink in sinks:
             self.sink_up.labels(stream, sink).set(0)
             self.frame_age_seconds.labels(stream, sink)
+            kind = sink.partition("-")[0]
+            for reason in SINK_REASONS[kind]:
+                self.sink_errors.labels(stream, sink, reason)
 
     def remove_sink(self, stream: str, sink: str) -> None:
         """Make every series of one of the stream's sinks disappear."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import cast
 
 import cv2
 
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.tta import CROPS, TTA
 from daemon.batcher import Batcher
 from daemon.config.settings import Settings
 from daemon.health import Health
+from daemon.ladder import Ladder, Rung, rungs
 from daemon.metrics import Metrics
 from daemon.version import affectd_version
 from detectors import select, store
@@ -61,10 +64,23 @@ def load(
         classifier = ExpressionClassifier.load(
             expression.weights, device=expression.device, tta=expression.tta
         )
-        metrics.tta_crops.labels(classifier.name).set(classifier.crops)
+        crops_in_use = metrics.tta_crops.labels(classifier.name)
+        crops_in_use.set(classifier.crops)
+        nets = classifier.crops // CROPS[expression.tta]
+
+        def told(rung: Rung, down: bool) -> None:
+            crops_in_use.set(rung.crops)
+            metrics.load_steps.labels("down" if down else "up").inc()
+
+        def use(rung: Rung) -> None:
+            classifier.tta = cast(TTA, rung.tta)
+
+        ways = rungs(expression.tta, {tta: nets * crops for tta, crops in CROPS.items()})
         batcher = Batcher(
             classifier,
             metrics,
+            ladder=Ladder(ways, expression.max_age_ms / 1000.0, told=told),
+            use=use,
             max_batch=expression.max_batch,
             max_wait_s=expression.max_wait_ms / 1000.0,
             queue_crops=expression.queue_crops,

@@ -19,6 +19,7 @@ APPLIED = (
     "daemon.allowed_hosts",
     "daemon.log_level",
     "daemon.token",
+    "detector.every",
     "detector.long_side_px",
     "expression.max_blur",
     "expression.max_yaw_deg",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from daemon.errors import Reason
+from daemon.ladder import Ladder
 from daemon.reading import FaceView
 from daemon.redact import redact_text
 
@@ -37,7 +38,8 @@ class StreamStatus:
 
     `stalled` was live and gives no pictures: it is opened again when its time-out has passed.
     `down` has a reason and will be tried again; `ended` is a file that was read to its end.
-    `last_error` was noted at the Unix time `last_error_s`.
+    `last_error` was noted at the Unix time `last_error_s`. Faces are looked for on one of
+    `detect_every` frames.
     """
 
     name: str
@@ -48,6 +50,7 @@ class StreamStatus:
     last_error_s: float | None = None
     frames: int = 0
     fps: float = 0.0
+    detect_every: int = 1
     faces: tuple[FaceView, ...] = ()
     sinks: tuple[SinkStatus, ...] = ()
 
@@ -71,6 +74,7 @@ class Board:
         self._faults: dict[str, tuple[str, float]] = {}  # what, and since when
         self._quiet_s: dict[str, float] = {}
         self._came_s: dict[str, float] = {}
+        self.ladder: Ladder | None = None  # of the batcher, once there is one
 
     def add(self, name: str, sinks: Sequence[str], quiet_s: float = math.inf) -> None:
         """Put a stream on the board, or begin anew with one that is there. While it is live and
@@ -136,6 +140,12 @@ class Board:
             self._streams[name] = replace(
                 was, frames=frames, fps=fps, faces=tuple(faces) if was.state == "live" else ()
             )
+
+    def set_every(self, name: str, detect_every: int) -> None:
+        """On how many frames of the stream faces are looked for."""
+        with self._lock:
+            if (was := self._streams.get(name)) is not None:
+                self._streams[name] = replace(was, detect_every=detect_every)
 
     def set_fault(self, name: str, fault: str | None) -> None:
         """The source delivers but the stream fails on it, which shows as down; None ends that."""

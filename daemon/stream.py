@@ -6,26 +6,19 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from classifiers.errors import ClassifierError
-from classifiers.expression.crop import FRAMINGS, crop
 from daemon.backoff import GOOD_AFTER_S, Backoff, pause
-from daemon.batcher import Batcher, Job, Result
+from daemon.batcher import Batcher
 from daemon.config.settings import Settings
 from daemon.draw.overlay import Overlay
 from daemon.errors import Reason
-from daemon.frame import Frame, SmallLook, is_full_range, plane
+from daemon.frame import Frame, SmallLook
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
-from daemon.quality import assess, is_poor
-from daemon.reading import UNKNOWN, FaceView, Quality, Reading
+from daemon.reader import Reader
+from daemon.reading import FaceView, Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Outlet, Output
 from daemon.slate import Slate
@@ -35,21 +28,7 @@ from detectors.base import Box, Detection, Detector
 
 log = logging.getLogger("affectd.stream")
 
-INBOX = 1024  # results that wait for the next frame; the batcher's queue bounds them too
 POLL_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What is known of a crop while it is being classified; holds no picture in memory."""
-
-    seq: int
-    pts_s: float
-    captured_s: float
-    frame_px: tuple[int, int]
-    track: int
-    box: Box
-    quality: Quality
 
 
 class Stream:
@@ -87,7 +66,12 @@ class Stream:
         self._settings = self._wanted = settings
         self._mailbox = mailbox
         self._make_detector = make_detector
-        self._batcher = batcher
+        self._ladder = None if batcher is None or keep_all else batcher.ladder
+        self._reader: Reader | None = None
+        if batcher is not None:
+            self._reader = Reader(
+                name, batcher, metrics, keep_all=keep_all, once=once, stop=stop, clock=clock
+            )
         self._writers = writers
         self._keep_all = keep_all
         self._once = once
@@ -99,6 +83,7 @@ class Stream:
         self._ended = ended
         self._publish = publish
         self._look = SmallLook(settings.detector.long_side_px)
+        self._every = 0
         self._frames = 0
         self._fps = 0.0
         self._faults: set[str] = set()
@@ -106,11 +91,6 @@ class Stream:
         self._failing = False
         self._slate = None if keep_all else Slate(name, clock=clock)
         self.forget()
-        if batcher is not None:
-            # From zero on, so that a rate over them is right at once.
-            for label in (*batcher.classifier.labels, UNKNOWN):
-                metrics.readings.labels(name, label)
-                metrics.face_seconds.labels(name, label)
         self._thread = threading.Thread(target=self.run, name=f"stream {name}")
 
     def start(self) -> None:
@@ -163,14 +143,15 @@ class Stream:
                     self._give(frame, detector, tracker)
         finally:
             self._metrics.faces.labels(self.name).set(0)
-            if self._batcher is not None:
-                self._batcher.forget(self.name)
+            if self._reader is not None:
+                self._reader.stop()
             detector.close()
 
     def forget(self) -> None:
         """Start anew: what comes next has nothing to do with what was seen before."""
-        # A new inbox: results for the tracks of an earlier run reach only the old one.
-        self._inbox: deque[Result] = deque(maxlen=INBOX)
+        if self._reader is not None:
+            self._reader.forget()
+        self._since_look = 0
         self._overlay = Overlay(self._settings.overlay)
         self._last_pts_s: float | None = None
 
@@ -259,6 +240,35 @@ class Stream:
     def step(self, frame: Frame, detector: Detector, tracker: Tracker) -> Output:
         """Take one frame all the way: found, tracked, read, counted and drawn, in place."""
         readings = self._arrived(tracker)
+        if self._is_due(frame, tracker):
+            tracks = self._look_at(frame, detector, tracker, readings)
+        else:
+            with self._timed("track"):
+                tracks = tracker.carry(frame.pts_s)
+        faces = [_view(track, frame.pts_s) for track in tracks]
+        self._count(frame, tracks, faces)
+        with self._timed("overlay"):
+            self._overlay.draw(frame.image, faces)
+        return Output(frame, readings, faces)
+
+    def _is_due(self, frame: Frame, tracker: Tracker) -> bool:
+        """Whether faces are to be looked for: on every n-th frame, or after a gap."""
+        every = self._settings.detector.every
+        if self._ladder is not None:
+            every *= self._ladder.rung.thinning
+        if every != self._every:
+            self._every = every
+            self._metrics.detect_every.labels(self.name).set(every)
+            self._board.set_every(self.name, every)
+        self._since_look += 1
+        return self._since_look >= every or not tracker.can_carry(frame.pts_s)
+
+    def _look_at(
+        self, frame: Frame, detector: Detector, tracker: Tracker, readings: list[Reading]
+    ) -> list[Track]:
+        """Find the faces, and have them read: only those that were found in this very frame, so
+        that no reading is of a place where a face was merely expected."""
+        self._since_look = 0
         with self._timed("detect"):
             image = self._look(frame.image)
             fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
@@ -266,93 +276,16 @@ class Stream:
             found = [detection for detection in seen if _has_area(detection)]
         with self._timed("track"):
             tracks = tracker.update(found, frame.pts_s)
-            jobs = [self._job(frame, track, detector.name) for track in tracks]
-        readings += self._classify(jobs, tracker)
-        faces = [_view(track, frame.pts_s) for track in tracks]
-        self._count(frame, tracks, faces)
-        with self._timed("overlay"):
-            self._overlay.draw(frame.image, faces)
-        return Output(frame, readings, faces)
-
-    def _job(self, frame: Frame, track: Track, detector: str) -> Job:
-        """The crop of one face, and how well it can be seen."""
-        detection = track.detection
-        box = detection.box
-        luma = plane(frame.image, 0)
-        framing = FRAMINGS[detector]
-        corners = (box.x, box.y, box.width, box.height)
-        face = crop(luma, corners, detection.eyes, framing, is_full_range(frame.image))
-        quality = assess(luma, corners, detection.eyes, detection.nose, face)
-        size_px = (frame.image.width, frame.image.height)
-        look = _Look(frame.seq, frame.pts_s, frame.captured_s, size_px, track.id, box, quality)
-        return Job(self.name, track.id, face, look, time.monotonic(), track.turn)
-
-    def _classify(self, jobs: Sequence[Job], tracker: Tracker) -> list[Reading]:
-        """Submit the crops; readings come back at once from a file, with later frames if live."""
-        if self._batcher is None:
-            return []
-        if self._keep_all:
-            results = self._batcher.classify(jobs)
-            lost = any(result.probabilities is None for result in results)
-            if lost and self._once and not self._stop.is_set():
-                raise ClassifierError(f"{self.name}: the classifier failed; its log says why")
-            return self._read(results, tracker)
-        for job in jobs:
-            self._batcher.submit(job, self._inbox.append)
-        return []
+            jobs = [] if self._reader is None else self._reader.jobs(frame, tracks, detector.name)
+        if self._reader is not None:
+            readings += self._reader.ask(jobs, tracker, self._settings.expression)
+        return tracks
 
     def _arrived(self, tracker: Tracker) -> list[Reading]:
-        results = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        return self._read(results, tracker)
-
-    def _read(self, results: Sequence[Result], tracker: Tracker) -> list[Reading]:
-        """Smooth each result into its track; a result of a track that has ended is dropped."""
-        readings = []
-        for result in results:
-            look = result.token
-            assert isinstance(look, _Look)
-            track = tracker.get(look.track)
-            if track is None:
-                self._metrics.dropped.labels(self.name, "classify", "track_ended").inc()
-            elif result.probabilities is not None:
-                readings.append(self._reading(look, track, result.probabilities))
-        return readings
-
-    def _reading(self, look: _Look, track: Track, probabilities: NDArray[np.float32]) -> Reading:
-        assert self._batcher is not None
-        classifier = self._batcher.classifier
-        limits = self._settings.expression
-        smooth = track.smoother.update(probabilities, look.pts_s)
-        track.turn += 1
-        shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
-        best = max(shares, key=lambda name: shares[name])
-        poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
-        floor = limits.unknown_below
-        if floor is None:
-            floor = classifier.unknown_below
-        label = UNKNOWN if poor or shares[best] < floor else best
-        track.label, track.probabilities, track.read_s = label, shares, look.pts_s
-        self._metrics.readings.labels(self.name, label).inc()
-        live = not self._keep_all
-        # A clock that was set back makes nothing younger than new.
-        age_s = max(0.0, self._clock() - look.captured_s)
-        if live:
-            self._metrics.reading_age_seconds.labels(self.name).observe(age_s)
-        return Reading(
-            stream=self.name,
-            seq=look.seq,
-            media_time_s=look.pts_s,
-            captured_s=look.captured_s if live else None,
-            track=look.track,
-            box_px=_whole(look.box),
-            frame_px=look.frame_px,
-            label=label,
-            probabilities=shares,
-            quality=look.quality,
-            crops=classifier.crops,
-            weights=classifier.name,
-            age_ms=1000.0 * age_s if live else None,
-        )
+        """The readings of what was submitted with earlier frames."""
+        if self._reader is None:
+            return []
+        return self._reader.arrived(tracker, self._settings.expression)
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
         """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""
@@ -390,4 +323,4 @@ def _whole(box: Box) -> tuple[int, int, int, int]:
 
 def _view(track: Track, now_s: float) -> FaceView:
     age_s = 0.0 if track.label is None else max(0.0, now_s - track.read_s)
-    return FaceView(track.id, _whole(track.detection.box), track.label, track.probabilities, age_s)
+    return FaceView(track.id, _whole(track.place.box), track.label, track.probabilities, age_s)

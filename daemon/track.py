@@ -45,8 +45,9 @@ class Smoother:
 
 @dataclass(slots=True)
 class Track:
-    """One face over time. `speed` is in pixels a second, of the box's centre; `shown_s` is the
-    time between the last two looks, 0 for a new face; `turn` counts its readings."""
+    """One face over time. `detection` is where it was found last, `place` where it is taken to be
+    in the newest frame. `speed` is in pixels a second, of the box's centre; `shown_s` is the time
+    since it was found before, 0 for a new face; `turn` counts its readings."""
 
     id: int
     detection: Detection
@@ -58,6 +59,10 @@ class Track:
     read_s: float = -math.inf
     turn: int = 0
     shown_s: float = 0.0
+    place: Detection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = self.detection
 
     def see(self, detection: Detection, now_s: float) -> None:
         elapsed_s = now_s - self.seen_s
@@ -65,9 +70,14 @@ class Track:
             (x0, y0), (x1, y1) = _centre(self.detection.box), _centre(detection.box)
             fresh = ((x1 - x0) / elapsed_s, (y1 - y0) / elapsed_s)
             self.speed = (0.5 * (self.speed[0] + fresh[0]), 0.5 * (self.speed[1] + fresh[1]))
-        self.detection = detection
+        self.detection = self.place = detection
         self.shown_s = elapsed_s
         self.seen_s = now_s
+
+    def expected(self, now_s: float) -> Detection:
+        """Where the face should be: it keeps its speed for `COAST_S`, then stands still."""
+        elapsed_s = min(COAST_S, now_s - self.seen_s)
+        return self.detection.moved(self.speed[0] * elapsed_s, self.speed[1] * elapsed_s)
 
 
 class Tracker:
@@ -109,6 +119,19 @@ class Tracker:
             self._next_id += 1
         return [track for track in self._tracks.values() if track.seen_s == now_s]
 
+    def can_carry(self, now_s: float) -> bool:
+        """Whether faces were looked for so recently that their tracks may be carried."""
+        return self._last_s is not None and 0.0 <= now_s - self._last_s <= self._max_missing_s
+
+    def carry(self, now_s: float) -> list[Track]:
+        """A frame in which no faces were looked for: the tracks that were seen when they were,
+        each in the place where it should be by now."""
+        carried = [track for track in self._tracks.values() if track.seen_s == self._last_s]
+        for track in carried:
+            track.place = track.expected(now_s)
+            track.shown_s = now_s - track.seen_s
+        return carried
+
     def follow(self, max_missing_s: float, half_life_s: float) -> None:
         """Go on with other limits; the tracks and their averages stay."""
         self._max_missing_s = max_missing_s
@@ -131,9 +154,7 @@ def _size(box: Box) -> float:
 
 def _distance(track: Track, box: Box, now_s: float) -> float:
     """How far a box is from where a track should be, in face sizes, plus the change of size."""
-    elapsed_s = min(COAST_S, now_s - track.seen_s)
-    x, y = _centre(track.detection.box)
-    x, y = x + track.speed[0] * elapsed_s, y + track.speed[1] * elapsed_s
+    x, y = _centre(track.expected(now_s).box)
     bx, by = _centre(box)
     size, other = _size(track.detection.box), _size(box)
     return math.hypot(bx - x, by - y) / ((size + other) / 2) + abs(math.log(other / size))

@@ -48,6 +48,20 @@ class Detection:
             None if self.nose is None else at(self.nose),
         )
 
+    def moved(self, dx: float, dy: float) -> Detection:
+        """The same face, `dx` further right and `dy` further down."""
+
+        def at(point: Point) -> Point:
+            return point[0] + dx, point[1] + dy
+
+        box = self.box
+        return Detection(
+            Box(box.x + dx, box.y + dy, box.width, box.height),
+            self.score,
+            None if self.eyes is None else (at(self.eyes[0]), at(self.eyes[1])),
+            None if self.nose is None else at(self.nose),
+        )
+
 
 def ordered(eye: Point, other: Point) -> tuple[Point, Point]:
     """Two eyes as Detection wants them: the one more to the left in the picture first."""

@@ -117,6 +117,8 @@ METRICS = {
     "affectd_reading_age_seconds": ("histogram", ("stream",)),
     "affectd_expression_face_seconds_total": ("counter", ("stream", "expression")),
     "affectd_tta_crops": ("gauge", ("model",)),
+    "affectd_detect_every_frames": ("gauge", ("stream",)),
+    "affectd_load_steps_total": ("counter", ("direction",)),
     "affectd_sink_up": ("gauge", ("stream", "sink")),
     "affectd_sink_errors_total": ("counter", ("stream", "sink", "reason")),
 }

@@ -84,6 +84,7 @@ class DetectorSettings(_Table):
     range: Literal["short", "full"] = "full"
     min_score: Fraction = 0.5
     long_side_px: Annotated[int, Field(ge=160, le=1920)] = 480
+    every: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class TrackingSettings(_Table):
@@ -103,6 +104,7 @@ class ExpressionSettings(_Table):
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0
     queue_crops: Annotated[int, Field(ge=1, le=65536)] = 256
+    max_age_ms: Annotated[float, Field(ge=50.0, le=60000.0)] = 1000.0
     min_face_px: Annotated[int, Field(ge=0)] = 32
     max_blur: Fraction = 0.85
     max_yaw_deg: Annotated[float, Field(ge=0.0, le=90.0)] = 55.0

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.feed import Feed, JpegFeed
 from daemon.health import Health
+from daemon.ladder import Ladder
 from daemon.metrics import Metrics
 from daemon.playlist import Playlist
 from daemon.reading import FaceView, Reading
@@ -129,6 +130,7 @@ class _Web:
             "version": self.version,
             "build": build_info(self.metrics),
             "models_loaded": self.health.models_loaded,
+            "load": _load(self.board.ladder),
             "colours": dict(self.colours),
             "streams": states,
         }
@@ -148,6 +150,7 @@ class _Web:
             "last_error_ago_s": None if noted_s is None else _ago(noted_s, now_s),
             "frames": stream.frames,
             "fps": round(stream.fps, 2),
+            "detect_every": stream.detect_every,
             "faces": [_face(face) for face in stream.faces],
             "sinks": [_sink(sink, now_s) for sink in stream.sinks],
             "mjpeg": f"/streams/{stream.name}/mjpeg" if has_pictures else None,
@@ -194,6 +197,14 @@ def _moment(unix_s: float) -> str:
 
 def _ago(unix_s: float, now_s: float) -> float:
     return round(max(0.0, now_s - unix_s), 3)
+
+
+def _load(ladder: Ladder | None) -> dict[str, Any] | None:
+    """How much work a live face gets, and how much it would get with room for it."""
+    if ladder is None:
+        return None
+    rung, top = ladder.rung, ladder.top
+    return {"crops": rung.crops, "crops_wanted": top.crops, "detections": 1 / rung.thinning}
 
 
 def _face(face: FaceView) -> dict[str, Any]:

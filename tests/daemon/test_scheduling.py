@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
-from classifiers.expression.tta import TTA
+from classifiers.expression.tta import CROPS
 from daemon.batcher import IDLE_S, Batcher
 from daemon.crop_queue import CropQueue, Queued
 from daemon.jobs import Job, Result
 from daemon.ladder import HIGH, HOLD_S, LOW, MOST_HOLD_S, WINDOW_S, Ladder, Rung, Wait, rungs
 from daemon.metrics import Metrics
 
+VIEWS: dict[str, int] = dict(CROPS.items())
 FACE = np.zeros((48, 48), np.uint8)
 
 
@@ -65,7 +66,7 @@ class Slow:
     world: World
     crop_s: float
     batch_s: float = 0.0
-    tta: TTA = "ten_crop"
+    tta: str = "ten_crop"
     name: str = "slow"
     reads: Reads = "face"
     labels: tuple[str, ...] = ("a", "b")
@@ -75,7 +76,7 @@ class Slow:
 
     @property
     def crops(self) -> int:
-        return {"ten_crop": 10, "flip": 2, "none": 1, "temporal": 1}[self.tta]
+        return VIEWS[self.tta]
 
     def predict(
         self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
@@ -116,14 +117,14 @@ class House:
         max_batch: int = 16,
         queue_crops: int = 256,
         max_age_s: float = 1.0,
-        tta: TTA = "ten_crop",
+        tta: str = "ten_crop",
     ) -> None:
         self.world = World()
         self.metrics = Metrics(CollectorRegistry())
         self.model = Slow(self.world, crop_s, batch_s, tta)
         self.steps: list[tuple[float, Rung, bool]] = []
         self.ladder = Ladder(
-            rungs(tta),
+            rungs(tta, VIEWS),
             max_age_s,
             clock=self.world.clock,
             told=lambda rung, down: self.steps.append((self.world.now_s, rung, down)),
@@ -327,18 +328,18 @@ def waits(age_s: float, count: int = 10) -> list[Wait]:
 
 @settings(max_examples=100, deadline=None)
 @given(ages=st.lists(st.floats(0.0, 3.0), max_size=300), tta=st.sampled_from(["ten_crop", "none"]))
-def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta: TTA) -> None:
+def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta: str) -> None:
     """Down only where readings were late; up only where they were not for the whole hold, so at
     most once in that time; never off its ends."""
     world = World()
     steps: list[tuple[float, bool]] = []
     ladder = Ladder(
-        rungs(tta),
+        rungs(tta, VIEWS),
         1.0,
         clock=world.clock,
         told=lambda rung, down: steps.append((world.now_s, down)),
     )
-    ways = rungs(tta)
+    ways = rungs(tta, VIEWS)
     late_s, early_s = -math.inf, 0.0  # when readings were late last
     for age_s in ages:
         at = ways.index(ladder.rung)
@@ -376,7 +377,7 @@ def test_a_steady_load_is_not_flapped_over(
     world = World()
     steps: list[tuple[float, bool]] = []
     ladder = Ladder(
-        rungs("ten_crop"),
+        rungs("ten_crop", VIEWS),
         1.0,
         clock=world.clock,
         told=lambda rung, down: steps.append((world.now_s, down)),
@@ -417,7 +418,7 @@ def test_the_ladder_goes_down_under_load_and_comes_back() -> None:
 
 
 def test_temporal_has_no_crops_to_shed_only_detections() -> None:
-    assert rungs("temporal") == (
+    assert rungs("temporal", VIEWS) == (
         Rung("temporal", 1, 1),
         Rung("temporal", 1, 2),
         Rung("temporal", 1, 4),
@@ -425,7 +426,7 @@ def test_temporal_has_no_crops_to_shed_only_detections() -> None:
 
 
 def test_a_joint_counts_the_crops_of_all_its_nets() -> None:
-    assert [(rung.crops, rung.thinning) for rung in rungs("flip", nets=2)] == [
+    assert [(rung.crops, rung.thinning) for rung in rungs("flip", {"flip": 4, "none": 2})] == [
         (4, 1),
         (2, 1),
         (2, 2),
@@ -435,7 +436,7 @@ def test_a_joint_counts_the_crops_of_all_its_nets() -> None:
 
 def test_a_step_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
-    ladder = Ladder(rungs("flip"), 0.5, clock=world.clock)
+    ladder = Ladder(rungs("flip", VIEWS), 0.5, clock=world.clock)
     for _ in range(3):
         world.pass_(WINDOW_S)
         ladder.saw(waits(1.2), 0.1)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.track import Smoother, Tracker
+from daemon.track import COAST_S, Smoother, Tracker
 from detectors.base import Box, Detection
 
 
@@ -119,3 +119,32 @@ def test_a_certain_look_can_be_outweighed() -> None:
         smooth = smoother.update(SAD, step / 25)
     assert smooth.argmax() == 1
     assert np.isfinite(smooth).all()
+
+
+def test_a_face_that_is_not_looked_for_keeps_its_speed_for_a_while() -> None:
+    """1. Seen twice, 100 px/s to the right. 2. Carried: its place moves on, eyes and all. 3. Long
+    after: no further than it comes in COAST_S. 4. Found again: the place is that of the box."""
+    tracks = tracker()
+    eyes = ((10.0, 15.0), (30.0, 15.0))
+    tracks.update([Detection(Box(0.0, 0.0, 40.0, 40.0), 0.9, eyes)], 0.0)
+    moved = ((20.0, 15.0), (40.0, 15.0))
+    (track,) = tracks.update([Detection(Box(10.0, 0.0, 40.0, 40.0), 0.9, moved)], 0.1)
+    assert track.speed == pytest.approx((50.0, 0.0))  # half of what was measured counts
+    (carried,) = tracks.carry(0.2)
+    assert carried is track
+    assert carried.place.box == Box(15.0, 0.0, 40.0, 40.0)
+    assert carried.place.eyes == ((25.0, 15.0), (45.0, 15.0))
+    assert carried.shown_s == pytest.approx(0.1)
+    assert carried.detection.box == Box(10.0, 0.0, 40.0, 40.0)
+    tracks.carry(0.9)
+    assert carried.place.box.x == pytest.approx(10.0 + 50.0 * COAST_S)
+    (found,) = tracks.update([Detection(Box(30.0, 0.0, 40.0, 40.0), 0.9, eyes)], 1.0)
+    assert found.id == track.id
+    assert found.place.box.x == 30.0
+
+
+def test_a_face_that_was_not_found_is_not_carried() -> None:
+    tracks = tracker()
+    tracks.update([face(10, 10)], 0.0)
+    tracks.update([], 0.1)
+    assert tracks.carry(0.2) == []

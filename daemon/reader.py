@@ -1,0 +1,175 @@
+"""What a stream asks of the classifier about its faces, and the readings that come of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.errors import ClassifierError
+from classifiers.expression.crop import FRAMINGS, crop
+from daemon.batcher import Batcher
+from daemon.config.settings import ExpressionSettings
+from daemon.frame import Frame, is_full_range, plane
+from daemon.jobs import Job, Result
+from daemon.metrics import Metrics
+from daemon.quality import assess, is_poor
+from daemon.reading import UNKNOWN, Quality, Reading
+from daemon.track import Track, Tracker
+from detectors.base import Box
+
+INBOX = 1024  # results that wait for the next frame; the batcher's queue bounds them too
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is known of a crop while it is being classified; holds no picture in memory."""
+
+    seq: int
+    pts_s: float
+    captured_s: float
+    frame_px: tuple[int, int]
+    track: int
+    box: Box
+    quality: Quality
+
+
+class Reader:
+    """Cuts the faces of one stream out, has them classified, and smooths the results into their
+    tracks. Belongs to the stream's thread.
+
+    Live: crops are submitted, and their readings come with a later frame. File (`keep_all`): they
+    come at once; if the classifier fails, with `once` that raises ClassifierError.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        batcher: Batcher,
+        metrics: Metrics,
+        *,
+        keep_all: bool,
+        once: bool,
+        stop: threading.Event,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._stream = stream
+        self._batcher = batcher
+        self._metrics = metrics
+        self._keep_all = keep_all
+        self._once = once
+        self._stop = stop
+        self._clock = clock
+        self.forget()
+        # From zero on, so that a rate over them is right at once.
+        for label in (*batcher.classifier.labels, UNKNOWN):
+            metrics.readings.labels(stream, label)
+            metrics.face_seconds.labels(stream, label)
+
+    def forget(self) -> None:
+        """What is asked from now on is of other tracks: earlier results reach none of them."""
+        self._inbox: deque[Result] = deque(maxlen=INBOX)
+
+    def stop(self) -> None:
+        """Take back what waits to be classified."""
+        self._batcher.forget(self._stream)
+
+    def jobs(self, frame: Frame, tracks: Sequence[Track], detector: str) -> list[Job]:
+        """The crop of each face, and how well it can be seen."""
+        luma, full_range = plane(frame.image, 0), is_full_range(frame.image)
+        framing = FRAMINGS[detector]
+        size_px = (frame.image.width, frame.image.height)
+        jobs = []
+        for track in tracks:
+            found = track.place
+            box = found.box
+            corners = (box.x, box.y, box.width, box.height)
+            face = crop(luma, corners, found.eyes, framing, full_range)
+            quality = assess(luma, corners, found.eyes, found.nose, face)
+            look = _Look(frame.seq, frame.pts_s, frame.captured_s, size_px, track.id, box, quality)
+            age_s = max(0.0, self._clock() - frame.captured_s)
+            now_s = time.monotonic()
+            jobs.append(Job(self._stream, track.id, face, look, now_s, track.turn, age_s))
+        return jobs
+
+    def ask(
+        self, jobs: Sequence[Job], tracker: Tracker, limits: ExpressionSettings
+    ) -> list[Reading]:
+        """Have crops classified; a file's readings come at once."""
+        if self._keep_all:
+            results = self._batcher.classify(jobs)
+            lost = any(result.probabilities is None for result in results)
+            if lost and self._once and not self._stop.is_set():
+                raise ClassifierError(f"{self._stream}: the classifier failed; its log says why")
+            return self._read(results, tracker, limits)
+        for job in jobs:
+            self._batcher.submit(job, self._inbox.append)
+        return []
+
+    def arrived(self, tracker: Tracker, limits: ExpressionSettings) -> list[Reading]:
+        """The readings of what was submitted with earlier frames."""
+        results = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        return self._read(results, tracker, limits)
+
+    def _read(
+        self, results: Sequence[Result], tracker: Tracker, limits: ExpressionSettings
+    ) -> list[Reading]:
+        """Smooth each result into its track; a result of a track that has ended is dropped."""
+        readings = []
+        for result in results:
+            look = result.token
+            assert isinstance(look, _Look)
+            track = tracker.get(look.track)
+            if track is None:
+                self._metrics.dropped.labels(self._stream, "classify", "track_ended").inc()
+            elif result.probabilities is not None:
+                probabilities = result.probabilities
+                readings.append(self._reading(look, track, probabilities, result.crops, limits))
+        return readings
+
+    def _reading(
+        self,
+        look: _Look,
+        track: Track,
+        probabilities: NDArray[np.float32],
+        crops: int,
+        limits: ExpressionSettings,
+    ) -> Reading:
+        classifier = self._batcher.classifier
+        smooth = track.smoother.update(probabilities, look.pts_s)
+        track.turn += 1
+        shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
+        best = max(shares, key=lambda name: shares[name])
+        poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
+        floor = limits.unknown_below
+        if floor is None:
+            floor = classifier.unknown_below
+        label = UNKNOWN if poor or shares[best] < floor else best
+        track.label, track.probabilities, track.read_s = label, shares, look.pts_s
+        self._metrics.readings.labels(self._stream, label).inc()
+        live = not self._keep_all
+        # A clock that was set back makes nothing younger than new.
+        age_s = max(0.0, self._clock() - look.captured_s)
+        if live:
+            self._metrics.reading_age_seconds.labels(self._stream).observe(age_s)
+        box = look.box
+        return Reading(
+            stream=self._stream,
+            seq=look.seq,
+            media_time_s=look.pts_s,
+            captured_s=look.captured_s if live else None,
+            track=look.track,
+            box_px=(round(box.x), round(box.y), round(box.width), round(box.height)),
+            frame_px=look.frame_px,
+            label=label,
+            probabilities=shares,
+            quality=look.quality,
+            crops=crops,
+            weights=classifier.name,
+            age_ms=1000.0 * age_s if live else None,
+        )

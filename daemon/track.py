@@ -108,7 +108,7 @@ class Tracker:
         old = list(self._tracks.values())
         free = set(range(len(detections)))
         if old and detections:
-            cost = np.array([[_distance(t, d.box, now_s) for d in detections] for t in old])
+            cost = _distances(old, detections, now_s)
             for row, column in zip(*linear_sum_assignment(cost), strict=True):
                 if cost[row, column] < REACH:
                     old[row].see(detections[column], now_s)
@@ -148,13 +148,20 @@ def _centre(box: Box) -> tuple[float, float]:
     return box.x + box.width / 2, box.y + box.height / 2
 
 
-def _size(box: Box) -> float:
-    return max(1.0, math.sqrt(max(0.0, box.width * box.height)))
+def _distances(
+    tracks: Sequence[Track], detections: Sequence[Detection], now_s: float
+) -> NDArray[np.float64]:
+    """How far each detection is from where each track should be, in face sizes, plus the change of
+    size: float64 [tracks, detections]."""
+    there = _places([track.expected(now_s).box for track in tracks])[:, None]
+    here = _places([detection.box for detection in detections])[None, :]
+    size, other = there[..., 2], here[..., 2]
+    apart = np.hypot(here[..., 0] - there[..., 0], here[..., 1] - there[..., 1])
+    distances: NDArray[np.float64] = apart / ((size + other) / 2) + np.abs(np.log(other / size))
+    return distances
 
 
-def _distance(track: Track, box: Box, now_s: float) -> float:
-    """How far a box is from where a track should be, in face sizes, plus the change of size."""
-    x, y = _centre(track.expected(now_s).box)
-    bx, by = _centre(box)
-    size, other = _size(track.detection.box), _size(box)
-    return math.hypot(bx - x, by - y) / ((size + other) / 2) + abs(math.log(other / size))
+def _places(boxes: Sequence[Box]) -> NDArray[np.float64]:
+    """Centre x and y and size in pixels of each box: float64 [N, 3]."""
+    rows = [(*_centre(box), max(1.0, math.sqrt(max(0.0, box.width * box.height)))) for box in boxes]
+    return np.array(rows, np.float64)

@@ -21,7 +21,9 @@ class Record:
     """Everything that is needed to use weights rightly, and to make them again.
 
     `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
-    `scores` maps a split and a way of testing to a figure between 0 and 1.
+    `scores` maps a split and a way of testing to a figure between 0 and 1. `activations` are the
+    least and largest input of layers, by name, on Training faces: what computing in int8 needs.
+    A record may lack them.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Record:
     commit: str
     sha256: str = ""
     scores: dict[str, float] = field(default_factory=dict)
+    activations: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def record_path(weights: Path) -> Path:
@@ -77,10 +80,23 @@ def read_record(weights: Path) -> Record:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not a readable record: {error}") from error
     names = {f.name for f in fields(Record)}
-    if not isinstance(found, dict) or set(found) != names:
-        wrong = sorted(names ^ set(found)) if isinstance(found, dict) else "not an object"
+    if not isinstance(found, dict) or {*found, "activations"} != names:
+        wrong = sorted(names ^ {*found, "activations"}) if isinstance(found, dict) else "no object"
         raise CheckpointError(f"{path}: not a record of weights; missing or unknown: {wrong}")
-    return Record(**found)
+    return Record(**{**found, "activations": _ranges(path, found.get("activations", {}))})
+
+
+def _ranges(path: Path, found: Any) -> dict[str, tuple[float, float]]:
+    """The activations as a record holds them: of each layer two numbers, the lesser first."""
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: activations is no object of layers and their ranges")
+    for layer, pair in found.items():
+        numbers = isinstance(pair, list) and all(type(v) in (int, float) for v in pair)
+        if not numbers or len(pair) != 2 or not -1e6 < pair[0] < pair[1] < 1e6:
+            raise CheckpointError(
+                f"{path}: activations.{layer} is {pair!r}; accepted: two numbers, the lesser first"
+            )
+    return {layer: (float(low), float(high)) for layer, (low, high) in found.items()}
 
 
 def load_into(weights: Path, net: nn.Module, record: Record) -> None:

@@ -1,0 +1,121 @@
+"""What computes a net: torch anywhere; OpenVINO on a processor, where it is installed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from torch import nn
+
+from classifiers.errors import EngineError, ExtraError
+from classifiers.expression.tta import standardise
+
+Engine = Literal["torch", "openvino"]
+Wanted = Literal["auto", Engine]
+
+Logits = Callable[[torch.Tensor], torch.Tensor]
+"""Standardised crops, float32 [B, 1, c, c] on the device, to logits [B, 7]; any B, one thread."""
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Least and largest input of a net's layers, by the layer's name."""
+
+# Mean difference of probabilities between float32 and an engine, on drawn faces. The shipped nets
+# in int8 differ by 0.003 and 0.009; weights of 8 bits where only 7 fit, by more than 0.05.
+MOST_DIFFERENCE = 0.02
+DRAWN_FACES = 16
+
+
+@dataclass(frozen=True)
+class Running:
+    """A net as an engine runs it."""
+
+    engine: Engine
+    precision: Literal["float32", "int8"]
+    logits: Logits
+
+
+def installed(device: str = "cpu") -> tuple[Engine, ...]:
+    """The engines that this environment has for `device`, the fastest first; imports none."""
+    if device == "cpu" and find_spec("openvino") is not None:
+        return ("openvino", "torch")
+    return ("torch",)
+
+
+def start(
+    net: nn.Module,
+    ranges: Ranges,
+    crop_px: int,
+    *,
+    wanted: Wanted,
+    device: str,
+    log: Callable[[str], None] = lambda line: None,
+) -> Running:
+    """Make a net ready to run on `device`; it is in eval mode there, with its norms folded in.
+
+    OpenVINO computes in int8 the layers whose inputs `ranges` knows. `auto` takes it on an x86
+    processor, where it was measured to be the fastest, if it is installed and answers as torch
+    does; else torch. What is not as wished is told to `log`. Threads are as many as torch has:
+    `torch.set_num_threads` or OMP_NUM_THREADS sets both. Raises EngineError, or ExtraError where
+    OpenVINO is wanted and not installed.
+    """
+    plain = Running("torch", "float32", net)
+    asked = wanted == "openvino"
+    if asked and device != "cpu":
+        raise EngineError(
+            "expression.engine is openvino, which computes on the processor, but "
+            f"expression.device is {device}; accepted with openvino: auto, cpu"
+        )
+    on_x86 = device == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
+    if wanted == "torch" or not (asked or on_x86):
+        return plain
+    try:
+        found = _openvino(net, ranges, crop_px)
+    except ExtraError as error:
+        if asked:
+            raise ExtraError(f"expression.engine is openvino: {error}") from error
+        log(f"expressions are read by torch; openvino is about twice as fast, and {error}")
+        return plain
+    except (ImportError, RuntimeError, NotImplementedError) as error:
+        why = (str(error).strip() or repr(error)).splitlines()[0]
+        if asked:
+            raise EngineError(f"expression.engine is openvino, which fails here: {why}") from error
+        log(f"WARNING: openvino fails here, so expressions are read by torch: {why}")
+        return plain
+    apart = difference(net, found.logits, crop_px)
+    if not apart <= MOST_DIFFERENCE:
+        log(
+            f"WARNING: openvino's probabilities are {apart:.3f} from torch's in the mean, more "
+            f"than {MOST_DIFFERENCE}; expressions are read by "
+            f"{'openvino all the same' if asked else 'torch'}"
+        )
+        return found if asked else plain
+    if not ranges:
+        log(
+            "openvino computes in float32, since the weights' record lists no activations; "
+            "`affectd calibrate` finds them, and int8 is about twice as fast"
+        )
+    return found
+
+
+@torch.inference_mode()
+def difference(net: nn.Module, logits: Logits, crop_px: int) -> float:
+    """Mean absolute difference of probabilities between a net and an engine, 0..1.
+
+    The faces are drawn: smooth, random blobs, the same every time.
+    """
+    chance = torch.Generator().manual_seed(0)
+    blobs = torch.rand(DRAWN_FACES, 1, 6, 6, generator=chance)
+    faces = nn.functional.interpolate(blobs, (crop_px, crop_px), mode="bicubic").clamp(0.0, 1.0)
+    x = standardise(faces[:, 0] * 255.0).contiguous(memory_format=torch.channels_last)
+    return float((net(x).softmax(-1) - logits(x).softmax(-1)).abs().mean())
+
+
+def _openvino(net: nn.Module, ranges: Ranges, crop_px: int) -> Running:
+    from classifiers.expression.engines.openvino import compile_net
+
+    logits = compile_net(net, ranges, crop_px, torch.get_num_threads())
+    return Running("openvino", "int8" if ranges else "float32", logits)

@@ -48,6 +48,7 @@ class StreamStatus:
     reason: Reason | None = None
     last_error: str | None = None
     last_error_s: float | None = None
+    last_frame_s: float | None = None
     frames: int = 0
     fps: float = 0.0
     detect_every: int = 1
@@ -74,6 +75,7 @@ class Board:
         self._faults: dict[str, tuple[str, float]] = {}  # what, and since when
         self._quiet_s: dict[str, float] = {}
         self._came_s: dict[str, float] = {}
+        self._last_frame_s: dict[str, float] = {}
         self.ladder: Ladder | None = None  # of the batcher, once there is one
 
     def add(self, name: str, sinks: Sequence[str], quiet_s: float = math.inf) -> None:
@@ -83,15 +85,16 @@ class Board:
             now_s = self._clock()
             waiting = tuple(SinkStatus(sink, "waiting", now_s) for sink in sinks)
             self._streams[name] = StreamStatus(name, "connecting", now_s, sinks=waiting)
-            self._faults.pop(name, None)
-            self._came_s.pop(name, None)
+            for table in (self._faults, self._came_s, self._last_frame_s):
+                table.pop(name, None)
             self._quiet_s[name] = quiet_s
 
     def remove(self, name: str) -> None:
         """Forget a stream."""
         with self._lock:
-            for table in (self._streams, self._faults, self._came_s, self._quiet_s):
+            for table in (self._streams, self._faults, self._came_s, self._last_frame_s):
                 table.pop(name, None)
+            self._quiet_s.pop(name, None)
 
     def arrange(self, names: Sequence[str]) -> None:
         """Show the streams in this order, and those that it does not name after them."""
@@ -130,6 +133,7 @@ class Board:
         with self._lock:
             if name in self._streams:
                 self._came_s[name] = self._monotonic()
+                self._last_frame_s[name] = self._clock()
 
     def set_view(self, name: str, frames: int, fps: float, faces: Sequence[FaceView]) -> None:
         """What the newest frame showed, and how many frames there were so far."""
@@ -212,6 +216,7 @@ class Board:
             return [self._shown(stream) for stream in self._streams.values()]
 
     def _shown(self, stream: StreamStatus) -> StreamStatus:
+        stream = replace(stream, last_frame_s=self._last_frame_s.get(stream.name))
         if stream.state != "live":
             return stream
         if quiet_s := self._quiet_for_s(stream.name):

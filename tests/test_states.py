@@ -32,8 +32,13 @@ kind = "mjpeg"
 """
 WORDS = {
     "lobby": ["Live", "fps"],
-    "door": ["Stalled", "Its pictures stopped. affectd keeps trying."],
-    "yard": ["Down", "Nobody answers at its address", "rtsp://viewer:***@127.0.0.1:1/main"],
+    "door": ["Stalled", "Its pictures stopped. affectd keeps trying.", "No picture since "],
+    "yard": [
+        "Down",
+        "Nobody answers at its address",
+        "No picture yet, for ",
+        "rtsp://viewer:***@127.0.0.1:1/main",
+    ],
 }
 
 

@@ -105,7 +105,7 @@ class _Rules:
 
 class Access:
     """Middleware: answers what the guard does not let pass, and adds the security headers to
-    everything."""
+    everything, but for those that an answer has already."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
@@ -118,7 +118,9 @@ class Access:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._guard.headers)
+                headers = MutableHeaders(scope=message)
+                for name, value in self._guard.headers.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         answer = self._guard.answer(Request(scope))

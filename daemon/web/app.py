@@ -32,6 +32,9 @@ from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, eve
 
 PAGE = Path(__file__).parent / "page"
 MAX_READERS = 32
+_PICTURE_POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+)
 _PAGE_TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -137,7 +140,7 @@ class _Web:
         return JSONResponse(body, headers={"Cache-Control": "no-store"})
 
     def _state(self, stream: StreamStatus, now_s: float) -> dict[str, Any]:
-        noted_s = stream.last_error_s
+        noted_s, frame_s = stream.last_error_s, stream.last_frame_s
         has_pictures = stream.name in self.jpeg_feeds
         return {
             "name": stream.name,
@@ -148,6 +151,8 @@ class _Web:
             "last_error": stream.last_error,
             "last_error_at": None if noted_s is None else _moment(noted_s),
             "last_error_ago_s": None if noted_s is None else _ago(noted_s, now_s),
+            "last_frame_at": None if frame_s is None else _moment(frame_s),
+            "last_frame_ago_s": None if frame_s is None else _ago(frame_s, now_s),
             "frames": stream.frames,
             "fps": round(stream.fps, 2),
             "detect_every": stream.detect_every,
@@ -167,7 +172,10 @@ class _Web:
             known = ", ".join(sorted(self.jpeg_feeds)) or "none"
             what = "has no mjpeg sink" if name in self._names() else "is not configured"
             raise HTTPException(404, f"stream {name!r} {what}; streams with pictures: {known}")
-        return self.picture_readers.response(MJPEG_TYPE, mjpeg(feed))
+        response = self.picture_readers.response(MJPEG_TYPE, mjpeg(feed))
+        # A browser that shows it alone puts it in a page of its own making, with a style.
+        response.headers["Content-Security-Policy"] = _PICTURE_POLICY
+        return response
 
     async def events(self, request: Request) -> Response:
         name = request.query_params.get("stream")

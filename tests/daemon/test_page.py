@@ -103,6 +103,18 @@ def test_a_stream_that_is_down_says_so_and_comes_back_by_itself(page: Page) -> N
     assert page.errors == []
 
 
+def test_a_picture_alone_stands_in_the_middle(page: Page) -> None:
+    """The browser's own page around it may have the style that the browser gives it."""
+    with serving("lobby") as house:
+        house.publish("lobby")
+        page.resize(800, 600)
+        page.open(f"{house.web.url}streams/lobby/mjpeg")
+        page.wait_for("document.querySelector('img')?.offsetWidth === 320")
+        place = page.evaluate("document.querySelector('img').getBoundingClientRect().left")
+        assert place == pytest.approx((800 - 320) / 2, abs=10)
+    assert page.errors == []
+
+
 def test_a_sink_that_fails_says_why_until_it_works_again(page: Page) -> None:
     with serving("lobby") as house:
         house.board.set_state("lobby", "live")

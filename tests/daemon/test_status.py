@@ -49,6 +49,7 @@ def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
     assert (status.state, status.reason, status.since_s) == ("stalled", Reason.STALLED, 1004.0)
     assert (status.faces, status.fps, status.frames) == ((), 0.0, 1)
     assert not board.is_live("lobby")
+    assert status.last_frame_s == 1004.0
     clock.passed_s = 14.0
     board.set_state("lobby", "stalled", Reason.STALLED, "no picture for 10 s")
     assert board.streams()[0].since_s == 1004.0

@@ -2,7 +2,7 @@
 
 import { Screen } from "./pictures.js";
 import { Video } from "./video.js";
-import { STATES, ago, count, duration, percent, reason } from "./words.js";
+import { STATES, ago, count, duration, moment, percent, reason } from "./words.js";
 
 const STALE_MS = 5000;
 const MAX_FACES = 6;
@@ -58,7 +58,9 @@ export class Card {
     const error = this.find(".error");
     error.hidden = !stream.last_error;
     const fault = stream.last_error ?? "";
-    setText(error, isLive ? `Last fault, ${ago(stream.last_error_ago_s)}: ${fault}` : fault);
+    const isPast = isLive || stream.last_error_ago_s > stream.for_s + 1;
+    error.dataset.past = isPast;
+    setText(error, isPast ? `Last fault, ${ago(stream.last_error_ago_s)}: ${fault}` : fault);
     this.updateFaces(isLive ? stream.faces : [], colours);
     const nobody = this.find(".nobody");
     nobody.hidden = !isLive || stream.faces.length > 0;
@@ -102,6 +104,7 @@ export class Card {
     this.find(".veil").hidden = isShown;
     let what = STATES[stream.state] ?? stream.state;
     let why = reason(stream.reason);
+    let since = "";
     if (isLive && !stream.mjpeg && !stream.hls) {
       what = "No picture here";
       why = "This stream has no mjpeg and no hls sink";
@@ -109,11 +112,13 @@ export class Card {
       what = "Waiting for a picture";
     } else if (stream.state === "down" || stream.state === "stalled") {
       why = `${why ? `${why}. ` : ""}affectd keeps trying.`;
+      since = away(stream);
     } else if (stream.state === "ended") {
       why = "Read to its end";
     }
     setText(this.find(".what"), what);
     setText(this.find(".why"), why);
+    setText(this.find(".since"), since);
   }
 
   updateFaces(faces, colours) {
@@ -162,6 +167,12 @@ function facts(stream, isLive) {
     parts.push(`${count(stream.frames, "frame", "frames")} until then`);
   }
   return parts.join(" · ");
+}
+
+// Since when there is no picture, whatever states the stream has been in meanwhile.
+function away({ last_frame_at, last_frame_ago_s, for_s }) {
+  if (!last_frame_at) return `No picture yet, for ${duration(for_s)}`;
+  return `No picture since ${moment(last_frame_at)}, for ${duration(last_frame_ago_s)}`;
 }
 
 class FacePanel {

@@ -46,6 +46,15 @@ export function duration(seconds) {
   return `${Math.floor(h / 24)} days`;
 }
 
+// The local time of day, with the date where it is not today's.
+export function moment(iso) {
+  const then = new Date(iso);
+  const time = [then.getHours(), then.getMinutes(), then.getSeconds()];
+  const clock = time.map((n) => String(n).padStart(2, "0")).join(":");
+  if (then.toDateString() === new Date().toDateString()) return clock;
+  return `${then.toLocaleDateString()} ${clock}`;
+}
+
 export function percent(probability) {
   return `${Math.round(probability * 100)} %`;
 }

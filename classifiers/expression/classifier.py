@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from classifiers import checkpoint
 from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError
-from classifiers.expression import LABELS, joint
+from classifiers.expression import LABELS, engines, joint
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import CROPS, TTA, calibrate, mean_probabilities
@@ -33,20 +33,29 @@ class Net:
     crop_px: int
     temperature: float
     weight: float = 1.0
+    ranges: engines.Ranges = field(default_factory=dict)
 
 
 class ExpressionClassifier:
     """Trained expression nets behind `classifiers.base.Classifier`: one, or several as a joint.
 
     Reads uint8 grey faces [N, 48, 48] of the crop contract. `tta` may be changed between two
-    calls of `predict` and holds for all nets. One instance belongs to one thread.
+    calls of `predict` and holds for all nets. `engine` says what computes them, and how
+    precisely. One instance belongs to one thread.
     """
 
     reads: Reads = "face"
     labels: tuple[str, ...] = LABELS
 
     def __init__(
-        self, nets: Sequence[Net], record: Record | Joint, *, device: str, tta: TTA
+        self,
+        nets: Sequence[Net],
+        record: Record | Joint,
+        *,
+        device: str,
+        tta: TTA,
+        engine: engines.Wanted = "torch",
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = f"{record.name}-{record.sha256[:7]}"
         self.device = device
@@ -57,6 +66,13 @@ class ExpressionClassifier:
         self._nets = tuple(nets)
         for net in self._nets:
             fuse(net.module.eval()).to(device).to(memory_format=torch.channels_last)
+        self._running = tuple(
+            engines.start(
+                net.module, net.ranges, net.crop_px, wanted=engine, device=device, log=log
+            )
+            for net in self._nets
+        )
+        self.engine = ", ".join(dict.fromkeys(f"{r.engine} {r.precision}" for r in self._running))
 
     @classmethod
     def load(
@@ -65,11 +81,15 @@ class ExpressionClassifier:
         *,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         tta: TTA = "ten_crop",
+        engine: engines.Wanted = "torch",
+        log: Callable[[str], None] = lambda line: None,
     ) -> ExpressionClassifier:
         """Load shipped weights by name, or by path a net's .safetensors or a joint's .json.
 
-        `auto` takes CUDA where there is one. Raises CheckpointError when a file or its record
-        is missing, cut, or does not fit, and when CUDA is asked for and absent.
+        A device `auto` takes CUDA where there is one and the engine can; `engines.start` says
+        what `engine` and `log` are. Raises CheckpointError when a file or its record is missing,
+        cut, or does not fit, and when CUDA is asked for and absent; EngineError or ExtraError for
+        an engine that cannot run here.
         """
         path = locate(weights)
         record: Record | Joint
@@ -81,8 +101,9 @@ class ExpressionClassifier:
             nets = [_net(path, record)]
         if device == "cuda" and not torch.cuda.is_available():
             raise CheckpointError("expression.device is cuda, but torch finds no CUDA device here")
-        chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        return cls(nets, record, device=chosen, tta=tta)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() and engine != "openvino" else "cpu"
+        return cls(nets, record, device=device, tta=tta, engine=engine, log=log)
 
     @property
     def crops(self) -> int:
@@ -101,8 +122,8 @@ class ExpressionClassifier:
         tta, turn = self.tta, None if turns is None else torch.from_numpy(turns).to(self.device)
         parts = [
             net.weight
-            * mean_probabilities(net.module, faces, net.crop_px, tta, net.temperature, turn)
-            for net in self._nets
+            * mean_probabilities(run.logits, faces, net.crop_px, tta, net.temperature, turn)
+            for net, run in zip(self._nets, self._running, strict=True)
         ]
         return calibrate(torch.stack(parts).sum(0), self._temperature).cpu().numpy()
 
@@ -170,7 +191,13 @@ def _net(path: Path, record: Record, weight: float = 1.0) -> Net:
             f"{record.architecture} has no options {record.options}"
         ) from error
     checkpoint.load_into(path, module, record)
-    return Net(module, record.crop_px, record.temperature, weight)
+    strange = sorted(record.activations.keys() - dict(module.named_modules()).keys())
+    if strange:
+        raise CheckpointError(
+            f"{path} and its record {checkpoint.record_path(path).name} do not fit: "
+            f"activations.{strange[0]} is no layer of {record.architecture}"
+        )
+    return Net(module, record.crop_px, record.temperature, weight, record.activations)
 
 
 def _member(path: Path, member: joint.Member) -> Net:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 Still = Literal["none", "flip", "ten_crop"]
 TTA = Literal[Still, "temporal"]
@@ -62,7 +62,7 @@ def view_of_turn(x: torch.Tensor, crop_px: int, turns: torch.Tensor) -> torch.Te
 
 
 def mean_probabilities(
-    net: nn.Module,
+    net: Callable[[torch.Tensor], torch.Tensor],
     faces: torch.Tensor,
     crop_px: int,
     tta: TTA,
@@ -71,8 +71,9 @@ def mean_probabilities(
 ) -> torch.Tensor:
     """Mean class probabilities over the crops, then calibrated by `temperature`.
 
-    faces: uint8 [N, S, S] on the net's device. turns: int64 [N] there, which look at its face
-    each one is, from 0; `temporal` goes by it, and None is a first look at all of them.
+    net: float32 [B, 1, crop_px, crop_px] to logits [B, 7]. faces: uint8 [N, S, S] on the net's
+    device. turns: int64 [N] there, which look at its face each one is, from 0; `temporal` goes
+    by it, and None is a first look at all of them.
     Returns float32 [N, 7], rows summing to 1.
     """
     x = standardise(faces)
@@ -82,7 +83,7 @@ def mean_probabilities(
         x = views(x, crop_px, tta)  # [T, N, 1, c, c]
     crops, n = x.shape[:2]
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    logits: torch.Tensor = net(x).float().view(crops, n, -1)  # [T, N, 7]
+    logits = net(x).float().view(crops, n, -1)  # [T, N, 7]
     return calibrate(logits.softmax(-1).mean(0), temperature)
 
 

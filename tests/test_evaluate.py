@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,26 @@ def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: C
         report = json.loads((folder / "report.json").read_text())
         assert (report["not_in_training"] == report["plain"]) is column
         assert (report["not_in_training"] is None) is not column
+
+
+def test_a_bad_image_is_skipped_and_named_or_refused(
+    bars: Path, tmp_path: Path, capsys: Capsys
+) -> None:
+    source = shutil.copytree(bars, tmp_path / "data")
+    (source / "test" / "sad" / "PublicTest_x.jpg").write_text("no image")
+    weights = save_tiny(tmp_path / "a.safetensors")
+    what = ("evaluate", "expression", "--data", source, "--weights", weights, "--tta", "none")
+    done = inside(capsys, *what)
+    assert done.code == 0, done.err
+    told = " ".join((*done.out, *done.err))
+    assert "1 skipped that are no 48x48 image: test/sad/PublicTest_x.jpg" in told
+    assert "30 images" in told
+    done = inside(capsys, *what, "--strict")
+    assert done.code == 1
+    assert done.out == []
+    assert done.err[-1] == (
+        f"affectd: {source}: test/sad/PublicTest_x.jpg is no image; accepted are 48x48 images"
+    )
 
 
 def test_what_cannot_be_written_is_said_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:

@@ -39,6 +39,43 @@ class Reason(StrEnum):
 # Of these the source is there, and gives no new pictures.
 STALLS = (Reason.STALLED, Reason.FROZEN)
 
+# What streams and each kind of sink can fail for: what metrics count from zero on.
+STREAM_REASONS = (
+    Reason.CONNECT_REFUSED,
+    Reason.AUTH_FAILED,
+    Reason.NOT_FOUND,
+    Reason.TLS,
+    Reason.TIMEOUT,
+    Reason.STALLED,
+    Reason.FROZEN,
+    Reason.NO_VIDEO,
+    Reason.UNSUPPORTED,
+    Reason.DECODE_ERROR,
+    Reason.END_OF_STREAM,
+    Reason.INTERNAL,
+)
+_ANY_SINK = (Reason.TIMEOUT, Reason.INTERNAL)
+_FILE = (Reason.NOT_WRITABLE, Reason.DISK_FULL, *_ANY_SINK)
+_PICTURES = (Reason.ENCODE_ERROR, *_ANY_SINK)
+_PUSH = (
+    Reason.CONNECT_REFUSED,
+    Reason.AUTH_FAILED,
+    Reason.NOT_FOUND,
+    Reason.TLS,
+    Reason.UNSUPPORTED,
+    Reason.END_OF_STREAM,
+    *_PICTURES,
+)
+SINK_REASONS = {
+    "events": _FILE,
+    "mp4": (Reason.ENCODE_ERROR, *_FILE),
+    "mjpeg": _PICTURES,
+    "hls": _PICTURES,
+    "rtsp": _PUSH,
+    "rtmp": _PUSH,
+    "srt": _PUSH,
+}
+
 
 class AffectdError(Exception):
     """Base of all errors whose message is meant for the user."""

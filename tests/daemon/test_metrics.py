@@ -1,0 +1,83 @@
+"""What counts from zero on: a rate over a series that is born at one would miss the first event."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from daemon.config import settings
+from daemon.errors import SINK_REASONS, STREAM_REASONS, Reason
+from daemon.metrics import Metrics
+
+DAEMON = Path(__file__).resolve().parents[2] / "daemon"
+KINDS = [
+    get_args(kind.model_fields["kind"].annotation)[0]
+    for kind in get_args(get_args(settings.SinkSettings)[0])
+]
+
+
+def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+    """By the values of all labels but the stream, in the order of their names."""
+    values = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            if sample.name == name:
+                labels = sorted(sample.labels.items())
+                values[tuple(label for key, label in labels if key != "stream")] = sample.value
+    return values
+
+
+def test_every_kind_of_sink_and_every_reason_has_its_series_from_the_start() -> None:
+    metrics = Metrics(CollectorRegistry())
+    labels = [*KINDS, "mp4-2", "rtsp-13"]
+    metrics.add_stream("lobby", labels)
+    reconnects = samples(metrics, "affectd_stream_reconnects_total")
+    assert reconnects == {(reason,): 0.0 for reason in STREAM_REASONS}
+    errors = samples(metrics, "affectd_sink_errors_total")
+    assert set(errors.values()) == {0.0}
+    assert {sink for _, sink in errors} == set(labels)
+    assert {reason for reason, sink in errors if sink == "mp4-2"} == set(SINK_REASONS["mp4"])
+    # A stream with one of each: no more than this many, however long it runs.
+    assert len(errors) == sum(map(len, SINK_REASONS.values())) + len(SINK_REASONS["mp4"]) + len(
+        SINK_REASONS["rtsp"]
+    )
+    metrics.remove_sink("lobby", "mp4-2")
+    assert "mp4-2" not in {sink for _, sink in samples(metrics, "affectd_sink_errors_total")}
+    metrics.remove_stream("lobby")
+    assert samples(metrics, "affectd_sink_errors_total") == {}
+    assert samples(metrics, "affectd_stream_reconnects_total") == {}
+
+
+def named(*files: str) -> set[Reason]:
+    """The reasons that these files of the daemon can give."""
+    text = "\n".join((DAEMON / file).read_text(encoding="utf-8") for file in files)
+    return {Reason[name] for name in re.findall(r"Reason\.([A-Z_]+)", text)}
+
+
+def test_no_stream_fails_for_a_reason_that_is_not_counted_from_the_start() -> None:
+    sources = [str(path.relative_to(DAEMON)) for path in (DAEMON / "sources").glob("*.py")]
+    assert named("capture.py", "stream.py", *sources) == set(STREAM_REASONS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("events", ["events.py", "recording.py"]),
+        ("mp4", ["mp4.py", "fragments.py", "segments.py", "recording.py", "shared.py"]),
+        ("mjpeg", ["mjpeg.py"]),
+        ("hls", ["hls.py", "fragments.py", "shared.py"]),
+        ("rtsp", ["push.py", "publisher.py", "shared.py"]),
+    ],
+)
+def test_no_sink_fails_for_a_reason_that_is_not_counted_from_the_start(
+    kind: str, files: list[str]
+) -> None:
+    known = named("sinks/writer.py", *(f"sinks/{file}" for file in files))
+    if kind == "rtsp":
+        known.add(Reason.TLS)  # which sources/faults.py finds out for it
+    assert known == set(SINK_REASONS[kind])
+    assert SINK_REASONS["rtsp"] == SINK_REASONS["rtmp"] == SINK_REASONS["srt"]

@@ -79,13 +79,16 @@ class RtspServer:
         assert select.select([self._process.stdout], [], [], timeout_s)[0], "no TEARDOWN came"
         assert self._process.stdout.readline() == b"TEARDOWN\n"
 
-    def url(self, path: str = "/cam", password: str | None = None) -> str:
+    def url(
+        self, path: str = "/cam", password: str | None = None, start: str = "rtsp://127.0.0.1"
+    ) -> str:
         """The address, user and password percent-encoded; `password` may be a wrong one."""
         userinfo = ""
         if self.user is not None:
             secret = self.password if password is None else password
             userinfo = f"{quote(self.user, safe='')}:{quote(secret, safe='')}@"
-        return f"rtsp://{userinfo}127.0.0.1:{self.port}{path}"
+        scheme, _, host = start.partition("://")
+        return f"{scheme}://{userinfo}{host}:{self.port}{path}"
 
     def __enter__(self) -> RtspServer:
         self.start()

@@ -22,6 +22,7 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import (  # type: ignore[import-not-found, unused-ignore]
+    Gio,
     GLib,
     Gst,
     GstRtsp,
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--silent", action="store_true", help="accept, and never send a picture")
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="with --user")
     args = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer.new()
@@ -81,7 +83,10 @@ def main() -> None:
         factories.append(camera(args))
         mounts.add_factory("/cam", factories[0])
     if args.user is not None:
-        protect(server, factories, args.user, args.password, args.digest)
+        auth = protect(factories, args.user, args.password, args.digest)
+        if args.tls:
+            auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(*args.tls))
+        server.set_auth(auth)
     server.connect("client-connected", watch)
     if server.attach(None) == 0:
         raise SystemExit(f"cannot listen on port {args.port}")
@@ -107,7 +112,7 @@ def camera(args: argparse.Namespace) -> Any:
     return factory
 
 
-def protect(server: Any, factories: list[Any], user: str, password: str, digest: bool) -> None:
+def protect(factories: list[Any], user: str, password: str, digest: bool) -> Any:
     """Let in nobody but `user`."""
     auth = GstRtspServer.RTSPAuth.new()
     token = GstRtspServer.RTSPToken()
@@ -117,12 +122,12 @@ def protect(server: Any, factories: list[Any], user: str, password: str, digest:
         auth.add_digest(user, password, token)
     else:
         auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
-    server.set_auth(auth)
     roles = GstRtspServer.RTSPPermissions()
     roles.add_permission_for_role("viewer", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_ACCESS, True)
     roles.add_permission_for_role("viewer", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, True)
     for factory in factories:
         factory.set_permissions(roles)
+    return auth
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from daemon.errors import Reason, SinkError
 from daemon.redact import redact_url
 from daemon.sinks import publisher
 from daemon.sinks.base import Packet, Takes
+from daemon.sources.faults import network_fault
 from daemon.sources.network import tls_options
 from daemon.url import split_url
 
@@ -158,13 +159,14 @@ class _Publication:
         if code == -signal.SIGALRM:
             what = "took nothing for" if self._accepted else "no answer within"
             reason, text = Reason.TIMEOUT, f"{what} {self._config.timeout_s:g} s"
+        elif told and told["error"] in _MEANING:
+            reason, text = _MEANING[told["error"]]
+        elif told and self._accepted:
+            reason, text = Reason.END_OF_STREAM, "the connection was lost"
         elif told:
-            reason, text = _MEANING.get(
-                told["error"],
-                (Reason.END_OF_STREAM, "the connection was lost")
-                if self._accepted
-                else (Reason.CONNECT_REFUSED, f"it cannot be published to ({told['why']})"),
-            )
+            shown = f"{self._config.kind} sink: {self._shown}"
+            fault = network_fault(shown, self._url, OSError(0, told["why"]))
+            return SinkError(fault.reason, str(fault))
         else:
             reason, text = Reason.INTERNAL, f"the publisher ended with code {code}"
         return SinkError(reason, f"{self._config.kind} sink: {self._shown}: {text}")

@@ -14,8 +14,19 @@ from daemon.url import is_url, split_url
 _PROBE_S = 2.0
 _LOOKS = 4
 _PUT_AWAY_S = 0.25
-_TLS_SCHEMES = ("https", "rtsps")
-_DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+_TLS_FAILED = {
+    "https": "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken",
+    "rtsps": "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken",
+    "rtmps": "no TLS is spoken there",  # which looks at no certificate
+}
+_DEFAULT_PORTS = {
+    "http": 80,
+    "https": 443,
+    "rtsp": 554,
+    "rtsps": 322,
+    "rtmp": 1935,
+    "rtmps": 443,
+}
 _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.ConnectionRefusedError, Reason.CONNECT_REFUSED, "the connection was refused"),
     (av.error.HTTPUnauthorizedError, Reason.AUTH_FAILED, "the user or the password is wrong (401)"),
@@ -61,7 +72,7 @@ def open_fault(
         what = "what the server sends is no video" if is_url(target) else _NO_VIDEO_FILE
         return SourceError(Reason.UNSUPPORTED, f"{shown}: {what}")
     if is_url(target) and isinstance(error, OSError):
-        return _network_fault(shown, target, error)
+        return network_fault(shown, target, error)
     return SourceError(Reason.UNSUPPORTED, f"{shown}: {_plain(error)}")
 
 
@@ -122,7 +133,7 @@ def _hangs_up(target: str) -> bool:
         return False
 
 
-def _network_fault(shown: str, target: str, error: OSError) -> SourceError:
+def network_fault(shown: str, target: str, error: Exception) -> SourceError:
     """libav says EIO of an unknown host and of a failed TLS handshake alike: look which."""
     url = split_url(target)
     port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
@@ -134,12 +145,8 @@ def _network_fault(shown: str, target: str, error: OSError) -> SourceError:
         return SourceError(Reason.TIMEOUT, f"{shown}: {url.host} does not answer")
     except OSError as refused:
         return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(refused)}")
-    if url.scheme in _TLS_SCHEMES:
-        return SourceError(
-            Reason.TLS,
-            f"{shown}: TLS failed; the certificate is not trusted (tls_verify = false takes any) "
-            "or no TLS is spoken",
-        )
+    if url.scheme in _TLS_FAILED:
+        return SourceError(Reason.TLS, f"{shown}: TLS failed; {_TLS_FAILED[url.scheme]}")
     return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(error)}")
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,11 +25,11 @@ from daemon.sources.video import VideoSource
 from tests.inside import inside
 from tests.media import write_clip
 from tests.rtsp import RtspServer, needs_gstreamer
+from tests.tls import certificate, needs_openssl, tls_before
 
 FPS = 10
 ABSENT = [name for name in decoder.DEVICES if not decoder.works(name)]
 needs_an_absent_one = pytest.mark.skipif(not ABSENT, reason="every decoder works here")
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 
 
 def source(url: str, network: Network = BY_TCP, *, stall_timeout_s: float = 20.0) -> VideoSource:
@@ -83,46 +79,6 @@ def test_a_server_that_accepts_and_says_nothing(scheme: str, transport: str) -> 
         silent = fault(url, Network(transport=transport), stall_timeout_s=1.0)  # type: ignore[arg-type]
         assert silent.reason is Reason.TIMEOUT
         assert time.monotonic() - began_s < 20.0
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """One that `name` made for itself, and its key."""
-    made, key = folder / f"{name}.pem", folder / f"{name}.key"
-    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
-    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True)
-    return made, key
-
-
-@contextmanager
-def tls_before(port: int, pair: tuple[Path, Path]) -> Iterator[int]:
-    """A port that speaks TLS with the certificate `pair` and carries everything to `port`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*pair)
-
-    def carry(a: socket.socket, b: socket.socket) -> None:
-        with suppress(OSError):
-            while data := a.recv(65536):
-                b.sendall(data)
-        for end in (a, b):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                plain, _ = listener.accept()
-                with suppress(OSError):
-                    outer = context.wrap_socket(plain, server_side=True)
-                    inner = socket.create_connection(("127.0.0.1", port))
-                    for pair in ((outer, inner), (inner, outer)):
-                        threading.Thread(target=carry, args=pair, daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, name="tls", daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 @needs_gstreamer

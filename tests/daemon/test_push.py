@@ -25,15 +25,14 @@ from daemon.sinks.push import Push
 from daemon.sinks.writer import Writer
 from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture, wait_until
 from tests.rtsp import RtspServer, needs_gstreamer
+from tests.tls import certificate, needs_openssl
 
 USER, PASSWORD = "view@er", "p@ss:w/rd#1?%&ü x"
 TICK_S = 0.02
 
 
-def push(url: str, *, timeout_s: float = 10.0, transport: str = "tcp") -> Encoded:
-    config = RtspSink.model_validate(
-        {"kind": "rtsp", "url": SecretStr(url), "timeout_s": timeout_s, "transport": transport}
-    )
+def push(url: str, **more: object) -> Encoded:
+    config = RtspSink.model_validate({"kind": "rtsp", "url": SecretStr(url), **more})
     return Encoded(config, Push(config))
 
 
@@ -50,13 +49,14 @@ def fault(url: str, timeout_s: float = 10.0) -> SinkError:
 class Reader(threading.Thread):
     """Reads /out of a server until it has `count` pictures."""
 
-    def __init__(self, url: str, count: int) -> None:
+    def __init__(self, url: str, count: int, **options: str) -> None:
         super().__init__(name="reader")
         self.pictures: list[av.VideoFrame] = []
         self._url, self._count = url, count
+        self._options = {"rtsp_transport": "tcp", **options}
 
     def run(self) -> None:
-        with av.open(self._url, options={"rtsp_transport": "tcp"}, timeout=30.0) as container:
+        with av.open(self._url, options=self._options, timeout=30.0) as container:
             for image in container.decode(video=0):
                 self.pictures.append(image)
                 if len(self.pictures) == self._count:
@@ -119,8 +119,50 @@ def test_each_refusal_has_its_reason() -> None:
     assert fault(server.url("/in")).reason is Reason.CONNECT_REFUSED
 
 
+@needs_gstreamer
+@needs_openssl
+def test_rtsps_looks_at_the_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1. One that the server made itself is refused. 2. With tls_verify = false it will do. 3. It
+    is trusted if the system does so, 4. but not under another name, and 5. not another one."""
+    own, other = certificate(tmp_path, "localhost"), certificate(tmp_path, "other")
+    with RtspServer("--record", "--tls", *map(str, own), user=USER, password=PASSWORD) as server:
+        url = server.url("/in", start="rtsps://localhost")
+        refused = fault(url)
+        assert refused.reason is Reason.TLS
+        assert "tls_verify = false" in str(refused)
+        arrives(server, push(url, tls_verify=False), tls_verify="0")
+        monkeypatch.setenv("SSL_CERT_FILE", str(own[0]))
+        arrives(server, push(url), tls_verify="1", ca_file=str(own[0]))
+        assert fault(server.url("/in", start="rtsps://127.0.0.1")).reason is Reason.TLS
+        assert fault(server.url("/in", PASSWORD + "x", "rtsps://localhost")).reason is (
+            Reason.AUTH_FAILED
+        )
+        monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
+        assert fault(url).reason is Reason.TLS
+
+
+def arrives(server: RtspServer, sink: Encoded, **tls: str) -> None:
+    sink.write(output(0))
+    reader = Reader(server.url("/out", start="rtsps://localhost"), 3, **tls)
+    reader.start()
+    for seq in itertools.count(1):
+        sink.write(output(seq))
+        reader.join(TICK_S)
+        if not reader.is_alive():
+            break
+    sink.close()
+    assert len(reader.pictures) == 3
+
+
+@needs_gstreamer
+def test_tls_where_none_is_spoken() -> None:
+    with RtspServer("--record") as server:
+        assert fault(server.url("/in", start="rtsps://localhost")).reason is Reason.TLS
+
+
 def test_a_host_name_that_is_unknown() -> None:
-    assert fault("rtsp://u:p%40ss@nowhere.invalid/in").reason is not Reason.INTERNAL
+    assert fault("rtsps://u:p%40ss@nowhere.invalid/in").reason is Reason.NOT_FOUND
+    assert fault("rtsp://u:p%40ss@nowhere.invalid/in").reason is Reason.NOT_FOUND
 
 
 @contextmanager

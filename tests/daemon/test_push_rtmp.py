@@ -19,6 +19,7 @@ from daemon.frame import plane
 from daemon.sinks.push import Push
 from tests.daemon.outputs import Encoded, luma_of, output
 from tests.rtmp import RtmpServer, needs_rtmp
+from tests.tls import certificate, needs_openssl, tls_before
 
 TICK_S = 0.02
 
@@ -73,16 +74,28 @@ def test_a_reader_of_the_server_sees_what_was_pushed(tmp_path: Path) -> None:
 
 
 @needs_rtmp
-def test_refusals_and_a_server_that_dies(tmp_path: Path) -> None:
-    with RtmpServer(tmp_path) as server:
-        assert fault(server.url("/attic/secret-key")).reason is Reason.CONNECT_REFUSED
-        assert fault(server.url("/closed/secret-key")).reason is not Reason.INTERNAL
-        sink = push(server.url())
-        sink.write(output(0))
-        server.stop()
-        with pytest.raises(SinkError) as caught:
-            go_on(sink, begin=1)
-    assert caught.value.reason is Reason.END_OF_STREAM
+@needs_openssl
+def test_rtmps_encrypts_and_looks_at_no_certificate(tmp_path: Path) -> None:
+    pair = certificate(tmp_path, "somebody")
+    with RtmpServer(tmp_path) as server, tls_before(server.port, pair) as port:
+        sink = push(f"rtmps://localhost:{port}/live/cam")
+        for seq in range(10):
+            sink.write(output(seq))
+        sink.close()
+
+
+def test_rtmps_to_a_server_that_speaks_no_tls() -> None:
+    def answer() -> None:
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, name="no TLS", daemon=True).start()
+        refused = fault(f"rtmps://127.0.0.1:{server.getsockname()[1]}/live/secret-key")
+    assert refused.reason is Reason.TLS
+    assert "no TLS is spoken" in str(refused)
 
 
 def test_a_silent_server_and_none() -> None:

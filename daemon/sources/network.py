@@ -20,7 +20,8 @@ class Network:
     tls_verify: bool = True
 
     def options(self, target: str, limit_s: float) -> dict[str, str]:
-        """libav's options for `target`; none for a file. `limit_s` bounds each answer."""
+        """libav's options for `target`; none for a file. `limit_s` bounds each read, of
+        opening too, which PyAV's own time-out may bound more narrowly."""
         if not is_url(target):
             return {}
         options = {"timeout": str(int(limit_s * 1e6))}

@@ -220,7 +220,7 @@ class VideoSource:
             container = av.open(
                 f"file:{self._target}" if self._is_file else self._target,
                 timeout=timeouts,
-                options=self._network.options(self._target, limit_s),
+                options=self._network.options(self._target, self._stall_timeout_s),
                 metadata_errors="replace",
                 hwaccel=accelerated,
             )

@@ -19,7 +19,7 @@ from av.codec.hwaccel import hwdevices_available
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame, plane
-from daemon.sources import decoder
+from daemon.sources import decoder, video
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
 from tests.inside import inside
@@ -102,6 +102,27 @@ def test_a_certificate_that_the_camera_made_itself(
         monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
         with tls_before(server.port, other) as port:
             assert fault(address.format(port)).reason is Reason.TLS
+
+
+@needs_gstreamer
+def test_more_patience_with_a_stream_than_with_opening_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libav knows one time-out for both. 1. A server that says nothing is given up soon. 2. One
+    that falls silent while it is read is given as long as it was promised."""
+    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began_s = time.monotonic()
+        url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/cam"
+        assert fault(url, stall_timeout_s=60.0).reason is Reason.TIMEOUT
+        assert time.monotonic() - began_s < 30.0
+    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", 2.5)
+    with RtspServer() as server:
+        frames = source(server.url(), stall_timeout_s=5.0).frames()
+        next(frames)
+        server.freeze()
+        began_s = time.monotonic()
+        with pytest.raises(SourceError, match="nothing came for 5 s"):
+            list(frames)
+        assert time.monotonic() - began_s > 4.0
 
 
 class WebCamera:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from classifiers.errors import CheckpointError
@@ -54,17 +55,33 @@ def record_path(weights: Path) -> Path:
 def save(
     weights: Path, net: nn.Module, record: Record, dtype: torch.dtype = torch.float32
 ) -> Record:
-    """Write the net's parameters as `dtype` with the record beside them; returns that record."""
+    """Write the net's parameters as `dtype` with the record beside them; returns that record.
+
+    Raises CheckpointError if they cannot be written."""
     tensors = {
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in net.state_dict().items()
     }
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, weights)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    known = Record(**{**asdict(record), "sha256": digest})
-    record_path(weights).write_text(json.dumps(asdict(known), indent=2) + "\n")
+    content = to_bytes(tensors)
+    try:
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        # Not by save_file, whose files nobody but their owner may read: another user trains than
+        # the one that a service runs as.
+        weights.write_bytes(content)
+    except OSError as error:
+        raise CheckpointError(f"{weights}: cannot be written: {error.strerror}") from error
+    known = Record(**{**asdict(record), "sha256": hashlib.sha256(content).hexdigest()})
+    write_record(weights, known)
     return known
+
+
+def write_record(weights: Path, record: Record) -> None:
+    """Replace the record of a weights file. Raises CheckpointError if that cannot be written."""
+    path = record_path(weights)
+    try:
+        path.write_text(json.dumps(asdict(record), indent=2) + "\n")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def read_record(weights: Path) -> Record:

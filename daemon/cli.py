@@ -37,14 +37,16 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.t
 OtherConfig = Annotated[Path | None, typer.Option(help="An affectd.toml, for all but its streams.")]
 DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013: folder, tar or CSV.")]
 Family = Annotated[
-    Literal["expression"], typer.Argument(metavar="FAMILY", help="The only one: expression.")
+    Literal["expression"], typer.Argument(metavar="expression", help="The family.", hidden=True)
 ]
 Readings = Annotated[Path, typer.Argument(metavar="IN", help="The JSONL of an events sink.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
 Device = Literal["cpu", "cuda"]
+Engine = Literal["auto", "torch", "openvino"]
 Split = Literal["train", "holdout", "public", "private"]
 TTA = Literal["none", "flip", "ten_crop"]
 SPLITS = f"{', '.join(get_args(Split))}.".replace("public", "public (default)")
+ENGINES = f"{', '.join(get_args(Engine))}.".replace("torch", "torch (default)")
 WAYS = f"Views: {', '.join(get_args(TTA))} (default)."
 
 
@@ -124,6 +126,7 @@ def models_list() -> None:
     from rich.table import Table
 
     from classifiers.expression.classifier import SHIPPED, shipped
+    from classifiers.expression.engines import installed
     from detectors.store import list_models, models_dir
 
     folder = models_dir("")
@@ -135,6 +138,7 @@ def models_list() -> None:
     out.print(table)
     out.print(f"Detectors: {folder}")
     out.print(f"Expressions: {SHIPPED}")
+    out.print(f"Engines on the processor, fastest first: {', '.join(installed())}")
 
 
 @models_app.command("pull", epilog="Example: affectd models pull yunet")
@@ -206,6 +210,9 @@ def evaluate(
         str, typer.Option(metavar="NAME", help="Shipped name, or a file.")
     ] = "default",
     tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS, show_default=False)] = "ten_crop",
+    engine: Annotated[
+        Engine, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
+    ] = "torch",
     predictions: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Write what is said of each image here.")
     ] = None,
@@ -224,10 +231,24 @@ def evaluate(
     from daemon.evaluate import Task, evaluate_expression
 
     command = shlex.join(["affectd", *sys.argv[1:]])
-    task = Task(
-        data, split, weights, tta, predictions, report, corruptions, against, strict, command
-    )
+    options = (predictions, report, corruptions, against, strict, command)
+    task = Task(data, split, weights, tta, engine, *options)
     evaluate_expression(task, out, err)
+
+
+@app.command(epilog="Example: affectd calibrate expression --data fer2013 --weights joint")
+def calibrate(
+    family: Family,
+    data: DataDir,
+    weights: Annotated[
+        str, typer.Option(metavar="NAME", help="Shipped name, or a file; of a joint all nets.")
+    ] = "default",
+    strict: Strict = False,
+) -> None:
+    """Prepare trained weights for int8, and score them in it."""
+    from daemon.calibrate import calibrate_expression
+
+    calibrate_expression(weights, data, strict, out, err)
 
 
 @app.command(epilog="Example: affectd bench --fps 25 --faces 1 --sinks none")

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier, locate
+from classifiers.expression.engines import Wanted
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
 from classifiers.expression.evaluation.report import (
@@ -44,6 +45,7 @@ class Task:
     split: data.Split
     weights: str
     tta: Still
+    engine: Wanted = "torch"
     predictions: Path | None = None
     report: Path | None = None
     corruptions: bool = False
@@ -59,7 +61,9 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     cannot be written, before the long work where that is known by then.
     """
     _check_targets(task)
-    classifier = ExpressionClassifier.load(task.weights, tta=task.tta)
+    classifier = ExpressionClassifier.load(
+        task.weights, tta=task.tta, engine=task.engine, log=err.print
+    )
     other = ExpressionClassifier.load(task.against, tta=task.tta) if task.against else None
     fer = data.read(task.source, task.strict)
     faces = fer.split(task.split)
@@ -112,6 +116,7 @@ def _report(
             data=task.source.name,
             split=task.split,
             tta=task.tta,
+            engine=classifier.engine,
             seed=SEED,
             command=task.command,
             in_training=int((~unseen).sum()),
@@ -150,7 +155,7 @@ def _reading(faces: data.Faces, passes: int, err: Console) -> Iterator[Read]:
 
 def _print(report: Report, out: Console) -> None:
     subject, unseen = report.subject, report.not_in_training
-    out.print(f"{subject.weights} on {subject.split}, {subject.tta}")
+    out.print(f"{subject.weights} on {subject.split}, {subject.tta}, {subject.engine}")
     table = Table("", "all", "not in training", box=None)
     rest = headlines(unseen) if unseen is not None else {}
     for name, text in headlines(report.plain).items():

@@ -24,19 +24,24 @@ BATCH_LIMIT_S = 120.0  # the first batch on a cold GPU is slow
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What streams need of models. `batcher` is None when expressions are switched off."""
+    """What streams need of models. `batcher` is None when expressions are switched off.
+
+    `engine` is what computes the expression nets, and how precisely.
+    """
 
     detector: select.Choice
     batcher: Batcher | None
+    engine: str = "none"
 
     @property
     def description(self) -> dict[str, str]:
-        """What `affectd_build_info` and the page say: version, torch, device, weights, detector."""
+        """What the page says, and but for the detector `affectd_build_info`."""
         classifier = self.batcher.classifier if self.batcher else None
         return {
             "version": affectd_version(),
             "torch": version("torch"),
             "device": classifier.device if classifier else "none",
+            "engine": self.engine,
             "weights": classifier.name if classifier else "none",
             "detector": self.detector.backend,
         }
@@ -47,7 +52,7 @@ def load(
 ) -> Models:
     """Find or pull the detector's model, load the classifier and start its batcher.
 
-    Raises DetectorError or CheckpointError. Call `batcher.stop()` at the end.
+    Raises DetectorError or ClassifierError. Call `batcher.stop()` at the end.
     """
     cv2.setNumThreads(1)  # streams are what runs in parallel, and OpenCV's threads spin
     detector = select.resolve(
@@ -58,12 +63,17 @@ def load(
         pull=settings.models.pull,
         log=say,
     )
-    batcher = None
+    batcher, engine = None, "none"
     expression = settings.expression
     if expression.enabled:
         classifier = ExpressionClassifier.load(
-            expression.weights, device=expression.device, tta=expression.tta
+            expression.weights,
+            device=expression.device,
+            tta=expression.tta,
+            engine=expression.engine,
+            log=say,
         )
+        engine = classifier.engine
         crops_in_use = metrics.tta_crops.labels(classifier.name)
         crops_in_use.set(classifier.crops)
         nets = classifier.crops // CROPS[expression.tta]
@@ -87,7 +97,7 @@ def load(
             beat=health.loop("batcher", BATCH_LIMIT_S),
         )
         batcher.start()
-    models = Models(detector, batcher)
+    models = Models(detector, batcher, engine)
     info = dict(models.description)
     del info["detector"]
     metrics.build_info.info(info)

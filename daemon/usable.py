@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.config.settings import EncodedSink, Settings, SinkSettings, SrtSink, StreamSettings
+from daemon.config.settings import (
+    EncodedSink,
+    ExpressionSettings,
+    Settings,
+    SinkSettings,
+    SrtSink,
+    StreamSettings,
+)
 from daemon.errors import ConfigError
 
 
 def check(path: Path, settings: Settings) -> None:
-    """Raise ConfigError with one line for each decoder, encoder or protocol that does not work
-    here.
+    """Raise ConfigError with one line for each engine, decoder, encoder or protocol that does not
+    work here.
 
     What is named is tried; "auto" asks for nothing. `path` is the configuration's.
     """
-    lines = [
+    lines = [f"{path}: expression.{fault}" for fault in _expression_faults(settings.expression)]
+    lines += [
         f"{path}: stream[{at}].{fault}"
         for at, stream in enumerate(settings.stream)
         for fault in _stream_faults(stream)
@@ -25,6 +33,19 @@ def check(path: Path, settings: Settings) -> None:
 
 
 # The rest is imported where it is needed: most configurations ask for nothing special.
+
+
+def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
+    if expression.enabled and expression.engine == "openvino":
+        from classifiers.expression.engines import installed
+
+        if expression.device == "cuda":
+            yield "engine: openvino computes on the processor; with cuda accepted: auto, torch"
+        elif "openvino" not in installed():
+            yield (
+                "engine: openvino is not installed: pip install 'affectd[cpu]'; "
+                "accepted without: auto, torch"
+            )
 
 
 def _stream_faults(stream: StreamSettings) -> Iterator[str]:

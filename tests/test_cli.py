@@ -38,6 +38,7 @@ COMMANDS = [
     ["events", "to-parquet"],
     ["train"],
     ["evaluate"],
+    ["calibrate"],
     ["bench"],
     ["version"],
 ]

@@ -101,6 +101,7 @@ class ExpressionSettings(_Table):
     weights: str = "default"
     tta: Literal["none", "flip", "three_crop", "ten_crop", "temporal"] = "ten_crop"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0
     queue_crops: Annotated[int, Field(ge=1, le=65536)] = 256

@@ -55,7 +55,7 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
         assert said == []
         told = found.description
         assert told.pop("detector") == "yunet"
-        assert set(told) == {"version", "torch", "device", "weights"}
+        assert set(told) == {"version", "torch", "device", "engine", "weights"}
         assert told["device"] == "cpu"
         assert told["weights"].startswith("tiny-")
         assert metrics.registry.get_sample_value("affectd_build_info", told) == 1.0
@@ -72,7 +72,7 @@ def test_without_expressions_there_is_no_batcher(metrics: Metrics, health: Healt
     assert found.batcher is None
     assert batchers() == []
     told = {key: text for key, text in found.description.items() if key != "detector"}
-    assert (told["device"], told["weights"]) == ("none", "none")
+    assert (told["device"], told["engine"], told["weights"]) == ("none", "none", "none")
     assert metrics.registry.get_sample_value("affectd_build_info", told) == 1.0
     assert health.is_alive() == (True, "loops that turn: 0")
 

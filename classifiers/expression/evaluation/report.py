@@ -43,6 +43,7 @@ class Subject:
     data: str
     split: str
     tta: str
+    engine: str
     seed: int
     command: str
     in_training: int
@@ -127,6 +128,7 @@ def _markdown(report: Report) -> Iterator[str]:
             ("SHA-256", f"`{subject.sha256}`"),
             ("data, split", f"`{subject.data}`, {subject.split}"),
             ("views of a face", subject.tta),
+            ("engine", subject.engine),
             ("temperature, unknown below", f"{subject.temperature}, {subject.unknown_below}"),
             ("seed", f"{subject.seed} (bootstrap, jitter)"),
             ("command", f"`{subject.command}`"),

@@ -15,6 +15,7 @@ from torch import nn
 from classifiers import checkpoint
 from classifiers.errors import TrainingError
 from classifiers.expression import LABELS, data
+from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import (
     accuracy,
     fit_temperature,
@@ -161,6 +162,7 @@ def _finish(run: Run, fer: data.FER2013, held: data.Faces, out: Path, commit: st
             f"{name}_{tta}": round(accuracy(guessed[name, tta], splits[name]), 5)
             for name, tta in guessed
         },
+        activations=find_ranges(net, fer.split("train").images, recipe.field_px, run.device),
     )
     checkpoint.save(weights, net, record, dtype=torch.float16)
     return weights

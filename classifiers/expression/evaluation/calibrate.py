@@ -1,0 +1,95 @@
+"""Prepare trained nets for int8: the ranges of their activations, and what int8 scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+from classifiers import checkpoint
+from classifiers.expression import data, joint
+from classifiers.expression.classifier import ExpressionClassifier, locate, locate_member
+from classifiers.expression.data import Faces
+from classifiers.expression.engines.activations import find_ranges
+from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression.tta import CROPS, STILL
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A record that was brought up to date. `scores` are its figures on PublicTest by name."""
+
+    name: str
+    record: Path
+    scores: dict[str, float]
+
+
+def calibrate(
+    weights: str | Path,
+    source: Path,
+    *,
+    strict: bool = False,
+    note: Callable[[str], None] = lambda line: None,
+    report: Callable[[float, str], None] = lambda share, text: None,
+) -> list[Calibrated]:
+    """Write the activations and the scores in int8 of a net into its record, for good.
+
+    The activations are found on FER2013 Training at `source`, the scores on PublicTest. Of a
+    joint, its nets come first. `report` gets the share that is done, 0..1, and what is being
+    done; `note` is told what was read, and `strict` is that of `data.read`. Raises ExtraError
+    without OpenVINO, DataError, and CheckpointError for a net that cannot be loaded.
+    """
+    import_module("classifiers.expression.engines.openvino")  # whether it is there, before the rest
+    path = locate(weights)
+    files, nets_of_all = [path], 1
+    if path.suffix == ".json":
+        members = [member for member in joint.read(path).members if member.weight > 0.0]
+        nets = [locate_member(member.net, path.parent, f"{path}: ") for member in members]
+        files, nets_of_all = [*nets, path], 2 * len(nets)
+    for file in files:
+        ExpressionClassifier.load(file, device="cpu")
+    fer = data.read(source, strict, {"Training", "PublicTest"})
+    train, public = fer.split("train"), fer.split("public")
+    note(train.summary("Training"))
+    note(public.summary("PublicTest"))
+    work = _Work(public, nets_of_all * sum(CROPS[tta] for tta in STILL), report)
+    done = []
+    for file in files:
+        if file.suffix == ".json":
+            whole = joint.read(file)
+            whole = replace(whole, scores=work.scores(file, whole.scores))
+            joint.save(file, whole)
+            done.append(Calibrated(whole.name, file, whole.scores))
+            continue
+        record = checkpoint.read_record(file)
+        net = ExpressionClassifier.load(file, device="cpu").nets[0].module
+        record = replace(record, activations=find_ranges(net, train.images, record.crop_px, "cpu"))
+        checkpoint.write_record(file, record)
+        record = replace(record, scores=work.scores(file, record.scores))
+        checkpoint.write_record(file, record)
+        done.append(Calibrated(record.name, checkpoint.record_path(file), record.scores))
+    return done
+
+
+class _Work:
+    """Scores files, and knows how much of all the work is done. `crops` are those of a face."""
+
+    def __init__(self, public: Faces, crops: int, report: Callable[[float, str], None]) -> None:
+        self._public, self._report = public, report
+        self._all, self._read = crops * len(public.files), 0
+
+    def scores(self, file: Path, known: dict[str, float]) -> dict[str, float]:
+        """`known` with the accuracy on PublicTest in int8, `public_{tta}_int8`, of every mode."""
+        classifier = ExpressionClassifier.load(file, device="cpu", engine="openvino")
+        scores = dict(known)
+        for tta in STILL:
+            classifier.tta = tta
+
+            def read(number: int, text: str = f"{classifier.name} in int8, {tta}") -> None:
+                self._read += classifier.crops * number
+                self._report(self._read / self._all, text)
+
+            guessed = classify(classifier, self._public, done=read)
+            scores[f"public_{tta}_int8"] = round(accuracy(guessed, self._public), 5)
+        return scores

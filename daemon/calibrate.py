@@ -1,0 +1,50 @@
+"""`affectd calibrate` on a terminal. Nothing here is loaded by the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from classifiers.expression.evaluation.calibrate import calibrate
+from classifiers.expression.tta import STILL
+
+
+def calibrate_expression(
+    weights: str, source: Path, strict: bool, out: Console, err: Console
+) -> None:
+    """Write into records what int8 needs and scores; print both accuracies.
+
+    Raises ClassifierError, also for a record that cannot be written.
+    """
+    columns = (
+        TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        line = bar.add_task("", total=1.0)
+        found = calibrate(
+            weights,
+            source,
+            strict=strict,
+            note=err.print,
+            report=lambda share, text: bar.update(line, completed=share, description=text),
+        )
+    table = Table("weights", "views", "float32", "int8", "points lost", box=None, pad_edge=False)
+    for one in found:
+        for tta in STILL:
+            plain, low = one.scores.get(f"public_{tta}"), one.scores[f"public_{tta}_int8"]
+            table.add_row(
+                one.name,
+                tta,
+                "–" if plain is None else f"{100 * plain:.2f} %",
+                f"{100 * low:.2f} %",
+                "–" if plain is None else f"{100 * (plain - low):.2f}",
+            )
+    out.print(table)
+    for one in found:
+        err.print(f"Written: {one.record}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,25 @@ def test_a_saved_net_comes_back_with_its_record(weights: Path) -> None:
     checkpoint.load_into(weights, net, again)
     for name, value in tiny().state_dict().items():
         assert torch.equal(value, net.state_dict()[name])
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_whom_the_umask_lets_read_may_read_what_was_trained(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        weights = save_tiny(tmp_path / "new" / "tiny.safetensors")
+    finally:
+        os.umask(before)
+    for path in (weights, record_path(weights)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match=r"file/x\.safetensors: cannot be written"):
+        save_tiny(tmp_path / "file" / "x.safetensors")
 
 
 def test_a_classifier_knows_its_name_and_gives_probabilities(weights: Path) -> None:

@@ -31,11 +31,13 @@ DRAWN_FACES = 16
 
 @dataclass(frozen=True)
 class Running:
-    """A net as an engine runs it."""
+    """A net as an engine runs it. `part` runs some of its layers by themselves, as modules that
+    keep their names: of inputs [channels, height, width], for any number of them at once."""
 
     engine: Engine
     precision: Literal["float32", "int8"]
     logits: Logits
+    part: Callable[[nn.Module, tuple[int, int, int]], Logits]
 
 
 def installed(device: str = "cpu") -> tuple[Engine, ...]:
@@ -62,7 +64,7 @@ def start(
     `torch.set_num_threads` or OMP_NUM_THREADS sets both. Raises EngineError, or ExtraError where
     OpenVINO is wanted and not installed.
     """
-    plain = Running("torch", "float32", net)
+    plain = Running("torch", "float32", net, lambda part, shape: part)
     asked = wanted == "openvino"
     if asked and device != "cpu":
         raise EngineError(
@@ -117,5 +119,8 @@ def difference(net: nn.Module, logits: Logits, crop_px: int) -> float:
 def _openvino(net: nn.Module, ranges: Ranges, crop_px: int) -> Running:
     from classifiers.expression.engines.openvino import compile_net
 
-    logits = compile_net(net, ranges, crop_px, torch.get_num_threads())
-    return Running("openvino", "int8" if ranges else "float32", logits)
+    def part(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
+        return compile_net(layers, ranges, shape, torch.get_num_threads())
+
+    logits = part(net, (1, crop_px, crop_px))
+    return Running("openvino", "int8" if ranges else "float32", logits, part)

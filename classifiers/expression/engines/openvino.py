@@ -25,14 +25,18 @@ with extra("cpu"):
 WEIGHT_STEPS = 63
 
 
-def compile_net(net: nn.Module, ranges: Ranges, crop_px: int, threads: int) -> Logits:
+def compile_net(
+    net: nn.Module, ranges: Ranges, shape: tuple[int, int, int], threads: int
+) -> Logits:
     """Compile `net`, in eval mode and with its batch normalisations folded in, for this processor.
+
+    It will read any number of float32 inputs of `shape`: channels, height, width.
 
     Convolutions and linear layers that `ranges` names compute in int8, others in float32, on at
     most so many `threads`. A face's logits do not depend on what else is in its batch.
     Raises NotImplementedError for a net with a layer that is not translated here.
     """
-    crops = ops.parameter([-1, 1, crop_px, crop_px], np.float32, "crops")
+    crops = ops.parameter([-1, *shape], np.float32, "crops")
     model = openvino.Model([_Graph(net, ranges).run(crops)], [crops], "expression")
     compiled = openvino.Core().compile_model(
         model,
@@ -47,7 +51,7 @@ def compile_net(net: nn.Module, ranges: Ranges, crop_px: int, threads: int) -> L
     request = compiled.create_infer_request()
 
     def logits(x: torch.Tensor) -> torch.Tensor:
-        found = request.infer([x.numpy()], share_inputs=True)
+        found = request.infer([x.contiguous().numpy()], share_inputs=True)
         return torch.from_numpy(np.array(found[0]))
 
     return logits

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.config import settings
 from daemon.sinks.base import Output, Takes
 from daemon.sinks.recording import make_folder, sink_error
+
+READER_S = 5.0
 
 
 class EventsFile:
@@ -16,6 +21,9 @@ class EventsFile:
 
     Several streams may share a file. One that was moved away or deleted (logrotate) is created
     again; one that was cut to nothing (copytruncate) is written from its start.
+
+    A named pipe will do too: without a reader, or with one that takes nothing for `READER_S`, the
+    sink is down. Its reader may see a reading twice after that, and never half of one.
     """
 
     kind = "events"
@@ -29,9 +37,9 @@ class EventsFile:
     def write(self, output: Output) -> bool:
         if not output.readings:
             return False
-        lines = "".join(reading.to_json() + "\n" for reading in output.readings)
+        lines = [reading.to_json().encode() + b"\n" for reading in output.readings]
         try:
-            _append(self._current(), lines.encode())
+            _append(self._current(), lines)
         except OSError as error:
             raise sink_error(self.kind, self.path, error) from error
         return True
@@ -47,10 +55,11 @@ class EventsFile:
             self.close()
         if self._descriptor is None:
             make_folder(self.path.parent)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            # A pipe that nobody reads would hold up open(2), and one that is full write(2).
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self.path, flags, 0o644)
             if self._ends_in_mid_line(self._descriptor):
-                _append(self._descriptor, b"\n")
+                _append(self._descriptor, [b"\n"])
         return self._descriptor
 
     def _ends_in_mid_line(self, descriptor: int) -> bool:
@@ -70,14 +79,27 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _append(descriptor: int, data: bytes) -> None:
-    """Write all of `data` at the end, or raise OSError and leave nothing of it."""
-    done = 0
+def _append(descriptor: int, lines: Sequence[bytes]) -> None:
+    """Write all lines at the end, or raise OSError: a file is then as before, a pipe ends with a
+    whole line."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        for line in lines:
+            _wait_for_reader(descriptor)
+            os.write(descriptor, line)  # Whole or not at all, since it is less than PIPE_BUF.
+        return
+    data, done = b"".join(lines), 0
     try:
         while done < len(data):
             done += os.write(descriptor, data[done:])
     except OSError:
-        state = os.fstat(descriptor)
-        if done and stat.S_ISREG(state.st_mode):
-            os.ftruncate(descriptor, state.st_size - done)
+        if done:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - done)
         raise
+
+
+def _wait_for_reader(descriptor: int) -> None:
+    """Until a pipe has room. Raises TimeoutError."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if not poll.poll(1000.0 * READER_S):
+        raise TimeoutError(errno.ETIMEDOUT, f"nothing was read from it for {READER_S:g} s")

@@ -17,6 +17,10 @@ def sink_error(kind: str, path: Path, error: OSError) -> SinkError:
     cause = error.strerror or str(error)
     if error.errno in _FULL:
         return SinkError(Reason.DISK_FULL, f"{kind} sink: {path}: no room left ({cause})")
+    if error.errno in (errno.ENXIO, errno.EPIPE):
+        return SinkError(Reason.NOT_WRITABLE, f"{kind} sink: {path}: nobody reads from this pipe")
+    if isinstance(error, TimeoutError):
+        return SinkError(Reason.TIMEOUT, f"{kind} sink: {path}: {cause}")
     return SinkError(
         Reason.NOT_WRITABLE,
         f"{kind} sink: {path} cannot be written ({cause}); "

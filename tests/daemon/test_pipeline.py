@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -332,6 +333,23 @@ def test_a_file_of_a_daemon_goes_on_after_a_fault(tmp_path: Path) -> None:
     lost = {"stream": "film", "stage": "stream", "reason": "error"}
     assert around.value("affectd_frames_dropped_total", **lost) == 1
     assert pictures_in(film) == 74
+
+
+def test_a_pipe_that_nobody_reads_holds_up_no_file(tmp_path: Path) -> None:
+    """1. A file's readings go to a pipe without a reader, its pictures to a recording. 2. The
+    sink says so, and the stream ends as any other. 3. Its pictures are all there."""
+    around = Around()
+    pipe, film = tmp_path / "pipe", tmp_path / "film.mp4"
+    os.mkfifo(pipe)
+    with batching(free(), around.metrics) as batcher:
+        pipeline = around.pipeline(batcher, "film", str(TALKING), mp4(film), events(pipe))
+        with running(around, pipeline):
+            until(lambda: not pipeline.running, 60.0)
+            _, sink = around.state("film").sinks
+            assert (sink.name, sink.state) == ("events", "down")
+            assert str(sink.last_error).endswith("/pipe: nobody reads from this pipe")
+            assert around.health.is_alive()[0]
+    assert pictures_in(film) == 75
 
 
 @pytest.mark.parametrize(("width", "height"), [(3840, 2160), (64, 64)])

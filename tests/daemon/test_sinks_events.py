@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from daemon.config.settings import EventsSink
 from daemon.errors import Reason, SinkError
+from daemon.sinks import events
 from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import output, reading
 
@@ -91,6 +93,57 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, path: str) -> N
         make(place).write(output(0, readings=[reading(0)]))
     assert str(place) in str(hit.value)
     assert hit.value.reason is Reason.NOT_WRITABLE
+
+
+def test_a_pipe_that_nobody_reads_is_told_at_once_and_taken_when_somebody_does(
+    tmp_path: Path,
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sink = make(pipe)
+    for _ in range(2):
+        with pytest.raises(SinkError, match="/pipe: nobody reads from this pipe") as hit:
+            sink.write(output(0, readings=[reading(0)]))
+        assert hit.value.reason is Reason.NOT_WRITABLE
+        sink.close()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert sink.write(output(1, readings=[reading(1), reading(2)]))
+        assert os.read(reader, 65536).decode().splitlines() == [
+            reading(1).to_json(),
+            reading(2).to_json(),
+        ]
+    finally:
+        os.close(reader)
+    with pytest.raises(SinkError, match="nobody reads from this pipe"):
+        sink.write(output(3, readings=[reading(3)]))
+    sink.close()
+
+
+def test_a_reader_that_takes_nothing_any_more_gets_no_half_of_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "READER_S", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sink = make(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    def fill() -> None:
+        for seq in range(10_000):
+            sink.write(output(seq, readings=[reading(seq)] * 3))
+
+    try:
+        with pytest.raises(SinkError, match=r"nothing was read from it for 0\.2 s") as hit:
+            fill()
+        assert hit.value.reason is Reason.TIMEOUT
+        taken = os.read(reader, 1 << 20).decode()
+    finally:
+        os.close(reader)
+    assert taken.endswith("\n")
+    found = [json.loads(line)["seq"] for line in taken.splitlines()]
+    assert len(found) > 50
+    assert found == [number // 3 for number in range(len(found))]
 
 
 _FULL_DISK = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from functools import partial
 from pathlib import Path
@@ -283,6 +284,19 @@ def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None
     assert hung.written[1].key
     assert hung.written[-1].pts == (QUEUE_PACKETS * 4 - 1) * 3600
     assert made.lost("gated") == QUEUE_PACKETS * 4 - len(hung.written)
+
+
+def test_a_silent_server_holds_up_no_file(tmp_path: Path) -> None:
+    """The server accepts and says nothing, and the push would wait for it longer than this."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = SecretStr(f"rtsp://127.0.0.1:{server.getsockname()[1]}/in")
+        silent = RtspSink(kind="rtsp", url=url, timeout_s=5.0)
+        with sharing([mp4(tmp_path / "x.mp4"), silent], live=False, hung_s=0.3) as made:
+            for seq in range(QUEUE_PACKETS * 3):
+                made.put(noisy(seq))
+            assert made.value("sink_errors_total", sink="rtsp", reason="timeout") == 1
+    assert len(decoded(tmp_path / "x.mp4")) == QUEUE_PACKETS * 3
+    assert made.lost("mp4") == 0
 
 
 def test_without_retry_the_first_error_ends_it(tmp_path: Path) -> None:

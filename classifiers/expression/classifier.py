@@ -62,15 +62,15 @@ class ExpressionClassifier:
         self.unknown_below = record.unknown_below
         self.tta = tta
         self.record = record
-        self._temperature = record.temperature if isinstance(record, Joint) else 1.0
-        self._nets = tuple(nets)
-        for net in self._nets:
+        self.temperature = record.temperature if isinstance(record, Joint) else 1.0
+        self.nets = tuple(nets)
+        for net in self.nets:
             fuse(net.module.eval()).to(device).to(memory_format=torch.channels_last)
         self._running = tuple(
             engines.start(
                 net.module, net.ranges, net.crop_px, wanted=engine, device=device, log=log
             )
-            for net in self._nets
+            for net in self.nets
         )
         self.engine = ", ".join(dict.fromkeys(f"{r.engine} {r.precision}" for r in self._running))
 
@@ -108,7 +108,7 @@ class ExpressionClassifier:
     @property
     def crops(self) -> int:
         """Views per face, of all nets together."""
-        return CROPS[self.tta] * len(self._nets)
+        return CROPS[self.tta] * len(self.nets)
 
     @torch.inference_mode()
     def predict(
@@ -123,9 +123,9 @@ class ExpressionClassifier:
         parts = [
             net.weight
             * mean_probabilities(run.logits, faces, net.crop_px, tta, net.temperature, turn)
-            for net, run in zip(self._nets, self._running, strict=True)
+            for net, run in zip(self.nets, self._running, strict=True)
         ]
-        return calibrate(torch.stack(parts).sum(0), self._temperature).cpu().numpy()
+        return calibrate(torch.stack(parts).sum(0), self.temperature).cpu().numpy()
 
     @torch.no_grad()
     def look(self, x: torch.Tensor) -> torch.Tensor:
@@ -135,9 +135,9 @@ class ExpressionClassifier:
         """
         parts = [
             net.weight * calibrate(net.module(x).float().softmax(-1), net.temperature)
-            for net in self._nets
+            for net in self.nets
         ]
-        return calibrate(torch.stack(parts).sum(0), self._temperature)
+        return calibrate(torch.stack(parts).sum(0), self.temperature)
 
 
 def shipped() -> dict[str, Path]:

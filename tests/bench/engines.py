@@ -1,0 +1,108 @@
+"""Faces a second by engine and views, against eager torch reading one face at a time.
+
+    python -m tests.bench.engines [--weights default] [--threads 1] [--faces 32] [--rounds 7]
+
+The plain way is the net as it was trained, eager, one face after the other; the engines read
+batches of 16 as the daemon does. All take turns in one run, and ratios are medians of rounds.
+With one thread the clock is processor time, so that other work on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from classifiers import checkpoint
+from classifiers.expression.classifier import ExpressionClassifier, locate
+from classifiers.expression.engines import Wanted, installed
+from classifiers.expression.models import build
+from classifiers.expression.tta import CROPS, STILL, TTA, mean_probabilities
+
+BATCH = 16
+Faces = NDArray[np.uint8]
+Way = Callable[[Faces, TTA], None]
+
+
+def plain_way(weights: str) -> Way:
+    """One face at a time. Views that share layers have none of their own: it cuts all ten."""
+    record = checkpoint.read_record(locate(weights))
+    net = build(record.architecture, record.options)
+    checkpoint.load_into(locate(weights), net, record)
+    net.eval()
+
+    @torch.inference_mode()
+    def read(faces: Faces, tta: TTA) -> None:
+        views: TTA = tta if tta in ("none", "flip") else "ten_crop"
+        for face in faces:
+            mean_probabilities(net, torch.from_numpy(face[None]), record.crop_px, views)
+
+    return read
+
+
+def batches(classifier: ExpressionClassifier) -> Way:
+    def read(faces: Faces, tta: TTA) -> None:
+        classifier.tta = tta
+        for start in range(0, len(faces), BATCH):
+            classifier.predict(faces[start : start + BATCH])
+
+    return read
+
+
+def ways(weights: str) -> dict[str, Way]:
+    """What is compared, by name; the first is what the others are compared with."""
+
+    def load(engine: Wanted) -> ExpressionClassifier:
+        return ExpressionClassifier.load(weights, device="cpu", engine=engine)
+
+    found = {"plain": plain_way(weights), "torch": batches(load("torch"))}
+    if "openvino" in installed():
+        low = load("openvino")
+        nets = [replace(net, ranges={}) for net in load("torch").nets]
+        whole = ExpressionClassifier(nets, low.record, device="cpu", tta="none", engine="openvino")
+        found |= {whole.engine: batches(whole), low.engine: batches(low)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--faces", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    clock = time.process_time if options.threads == 1 else time.perf_counter
+    compared = ways(options.weights)
+    faces = np.random.default_rng(0).integers(0, 256, (options.faces, 48, 48), dtype=np.uint8)
+    print(
+        f"{options.weights}, {options.threads} thread(s), by {clock.__name__}: "
+        "faces a second, and times the plain way"
+    )
+    print(f"{'views':12}" + "".join(f"{name:>22}" for name in compared))
+    for tta in STILL:
+        took_s: dict[str, list[float]] = {name: [] for name in compared}
+        few = faces[: max(BATCH, len(faces) // CROPS[tta])]
+        for read in compared.values():
+            read(few[:BATCH], tta)
+        for _ in range(options.rounds):
+            for name, read in compared.items():
+                began_s = clock()
+                read(few, tta)
+                took_s[name].append(clock() - began_s)
+        cells = []
+        for seconds in took_s.values():
+            rate = len(few) / statistics.median(seconds)
+            ratio = statistics.median(a / b for a, b in zip(took_s["plain"], seconds, strict=True))
+            cells.append(f"{rate:14.1f} x{ratio:5.2f} ")
+        print(f"{tta:12}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Engines: OpenVINO says what torch says, in int8 nearly so; who lacks it reads how to get it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from classifiers import checkpoint
+from classifiers.errors import CheckpointError, EngineError, ExtraError
+from classifiers.expression import data, engines
+from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
+from classifiers.expression.engines.activations import find_ranges
+from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression.models import build
+from tests.classifiers.bars import write_bars
+from tests.inside import inside
+from tests.nets import record, save_tiny, tiny
+from tests.shared import SHARED, needs_shared
+
+needs_openvino = pytest.mark.skipif(
+    "openvino" not in engines.installed(), reason="the extra `cpu` is not installed"
+)
+SMALL: dict[str, dict[str, Any]] = {
+    "vgg10": {"widths": [4, 8, 8, 16], "hidden": 16},
+    "resnet17": {"widths": [4, 4, 8, 8, 16, 16]},
+    "resnet25": {"widths": [4, 4, 8, 8, 16, 16]},
+    "resnet18": {"widths": [4, 8, 8, 16]},
+}
+FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
+
+
+@pytest.fixture
+def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an environment without the extra looks like to Python's import system."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "classifiers.expression.engines.openvino", raising=False)
+
+
+def start(net: nn.Module, ranges: engines.Ranges, wanted: engines.Wanted) -> Any:
+    """What runs the net, and what was said."""
+    said: list[str] = []
+    return engines.start(net, ranges, 44, wanted=wanted, device="cpu", log=said.append), said
+
+
+@needs_openvino
+@pytest.mark.parametrize("architecture", SMALL)
+def test_every_architecture_gives_torchs_logits(architecture: str) -> None:
+    torch.manual_seed(1)
+    net = fuse(build(architecture, SMALL[architecture]).eval())
+    running, said = start(net, {}, "openvino")
+    assert (running.engine, running.precision) == ("openvino", "float32")
+    assert "`affectd calibrate` finds them" in said[0]
+    for batch in (1, 3, 20):
+        x = torch.randn(batch, 1, 44, 44)
+        with torch.inference_mode():
+            torch.testing.assert_close(running.logits(x), net(x), rtol=1e-4, atol=1e-4)
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    "name", [name for name, path in shipped().items() if path.suffix != ".json"]
+)
+def test_the_shipped_nets_run_in_int8_close_to_float32(name: str) -> None:
+    said: list[str] = []
+    low = ExpressionClassifier.load(name, device="cpu", tta="none", engine="auto", log=said.append)
+    plain = ExpressionClassifier.load(name, device="cpu", tta="none")
+    assert (low.engine, plain.engine, said) == ("openvino int8", "torch float32", [])
+    apart = np.abs(low.predict(FACES) - plain.predict(FACES))
+    assert 0.0 < apart.mean() < 0.02
+
+
+@needs_openvino
+def test_a_reading_does_not_depend_on_its_batch() -> None:
+    classifier = ExpressionClassifier.load("default", device="cpu", engine="openvino")
+    alone = np.concatenate([classifier.predict(face[None]) for face in FACES])
+    np.testing.assert_allclose(classifier.predict(FACES), alone, atol=1e-6)
+
+
+@needs_openvino
+def test_a_joint_runs_each_of_its_nets() -> None:
+    low = ExpressionClassifier.load("joint", device="cpu", tta="flip", engine="auto")
+    plain = ExpressionClassifier.load("joint", device="cpu", tta="flip")
+    assert low.engine == "openvino int8"
+    assert 0.0 < np.abs(low.predict(FACES) - plain.predict(FACES)).mean() < 0.02
+
+
+@needs_openvino
+@needs_shared
+def test_int8_is_as_accurate_on_real_faces() -> None:
+    """On a seventh of PublicTest; the record holds the figure of all of it."""
+    faces = data.load(SHARED / "data/fer2013/fer2013.tar.xz", "public")
+    faces = faces.keep(np.arange(len(faces.images)) % 7 == 0)
+    plain = ExpressionClassifier.load("default", device="cpu", tta="none")
+    low = ExpressionClassifier.load("default", device="cpu", tta="none", engine="openvino")
+    first, second = classify(plain, faces), classify(low, faces)
+    assert (first.argmax(1) == second.argmax(1)).mean() > 0.96
+    assert abs(accuracy(first, faces) - accuracy(second, faces)) < 0.015
+    scores = checkpoint.read_record(shipped()["default"]).scores
+    for tta in ("none", "flip", "ten_crop"):
+        assert abs(scores[f"public_{tta}"] - scores[f"public_{tta}_int8"]) <= 0.003
+
+
+@needs_openvino
+def test_answers_too_far_from_torchs_are_not_taken_unasked() -> None:
+    """Ranges that cut most off: `auto` falls back, and who asks for it is warned."""
+    known = checkpoint.read_record(shipped()["default"])
+    net = build(known.architecture, known.options)
+    checkpoint.load_into(shipped()["default"], net, known)
+    net = fuse(net.eval())
+    wrong = {name: (0.0, 0.1 * high) for name, (_, high) in known.activations.items()}
+    running, said = start(net, wrong, "auto")
+    assert running.engine == "torch"
+    assert said[0].startswith("WARNING: openvino's probabilities are ")
+    assert said[0].endswith("read by torch")
+    running, said = start(net, wrong, "openvino")
+    assert running.engine == "openvino"
+    assert said[0].endswith("read by openvino all the same")
+
+
+@needs_openvino
+def test_a_layer_that_is_not_known_is_named() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten()).eval()
+    running, said = start(net, {}, "auto")
+    assert running.engine == "torch"
+    assert said == [
+        "WARNING: openvino fails here, so expressions are read by torch: "
+        "1 is Tanh(), which this engine does not know"
+    ]
+    with pytest.raises(EngineError, match=r"expression\.engine is openvino, .*Tanh"):
+        start(net, {}, "openvino")
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_without_the_extra_auto_takes_torch_and_says_what_there_is(tmp_path: Path) -> None:
+    assert engines.installed() == ("torch",)
+    said: list[str] = []
+    weights = save_tiny(tmp_path / "tiny.safetensors")
+    found = ExpressionClassifier.load(weights, device="cpu", engine="auto", log=said.append)
+    assert found.engine == "torch float32"
+    assert len(said) == 1
+    assert said[0].endswith("pip install 'affectd[cpu]'")
+    with pytest.raises(ExtraError, match=r"is openvino: .*pip install 'affectd\[cpu\]'"):
+        ExpressionClassifier.load(weights, device="cpu", engine="openvino")
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_check_names_the_engine_that_is_not_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text(
+        '[expression]\nengine = "openvino"\n[[stream]]\nname = "a"\nurl = "demo://"\n'
+    )
+    done = inside(capsys, "check", config)
+    assert done.code == 2
+    assert done.err == [
+        f"affectd: {config}: expression.engine: openvino is not installed: "
+        "pip install 'affectd[cpu]'; accepted without: auto, torch"
+    ]
+
+
+def test_openvino_and_cuda_exclude_each_other() -> None:
+    with pytest.raises(EngineError, match=r"expression\.device is cuda; accepted .*: auto, cpu"):
+        engines.start(tiny().eval(), {}, 44, wanted="openvino", device="cuda")
+
+
+def test_ranges_are_of_every_layer_but_the_first() -> None:
+    net = tiny()
+    ranges = find_ranges(net, FACES, 44, "cpu")
+    layers = [n for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert list(ranges) == layers[1:]
+    assert all(low == 0.0 < high for low, high in ranges.values())  # after a ReLU
+    assert find_ranges(net, FACES, 44, "cpu") == ranges
+
+
+@pytest.mark.parametrize(
+    ("activations", "said"),
+    [
+        ([1], "activations is no object"),
+        ({"features.3": [1.0]}, r"activations\.features\.3 is \[1\.0\]; accepted: two numbers"),
+        ({"features.3": [2.0, 1.0]}, "the lesser first"),
+        ({"features.3": [0.0, "1"]}, "accepted: two numbers"),
+        ({"features.3": [0.0, float("nan")]}, "accepted: two numbers"),
+        ({"features.99": [0.0, 1.0]}, r"activations\.features\.99 is no layer of vgg10"),
+    ],
+)
+def test_a_record_with_impossible_activations_is_named(
+    tmp_path: Path, activations: Any, said: str
+) -> None:
+    weights = save_tiny(tmp_path / "tiny.safetensors")
+    path = checkpoint.record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "activations": activations}))
+    with pytest.raises(CheckpointError, match=said) as error:
+        ExpressionClassifier.load(weights, device="cpu")
+    assert str(path.name) in str(error.value)
+
+
+def test_a_record_may_lack_activations(tmp_path: Path) -> None:
+    weights = save_tiny(tmp_path / "tiny.safetensors")
+    path = checkpoint.record_path(weights)
+    kept = {key: v for key, v in json.loads(path.read_text()).items() if key != "activations"}
+    path.write_text(json.dumps(kept))
+    assert checkpoint.read_record(weights) == replace(record(), sha256=kept["sha256"])
+
+
+@needs_openvino
+def test_calibrate_writes_what_evaluate_then_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1. A net without activations. 2. `calibrate`. 3. `evaluate --engine openvino` agrees."""
+    bars = write_bars(tmp_path / "bars", train=30, public=4)
+    weights = save_tiny(tmp_path / "tiny.safetensors", options=SMALL["vgg10"])
+    done = inside(capsys, "calibrate", "expression", "--data", bars, "--weights", weights)
+    assert done.code == 0, done.err
+    assert done.err[-1] == f"Written: {checkpoint.record_path(weights)}"
+    found = checkpoint.read_record(weights)
+    assert len(found.activations) == 9
+    share = found.scores["public_flip_int8"]
+    done = inside(
+        capsys,
+        *("evaluate", "expression", "--data", bars, "--weights", weights),
+        *("--engine", "openvino", "--tta", "flip"),
+    )
+    assert done.code == 0, done.err
+    assert done.out[0].endswith(", flip, openvino int8")
+    assert any(f"{100 * share:.2f} %" in line for line in done.out)

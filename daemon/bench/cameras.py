@@ -26,7 +26,6 @@ SINKS = ("mp4", "events")
 FRAMES_SHARE = 0.95  # of all cameras' pictures
 WORST_SHARE = 0.85  # of the worst camera's
 READINGS_A_FACE_S = 1.0
-MAX_AGE_MS = 1000.0
 START_S = 8.0  # what cameras may take to give their first picture
 SETTLE_S = 1.0
 WATCH_S = 3.0
@@ -106,7 +105,6 @@ class Site:
             readings_a_face_s=round(len(readings) / (elapsed_s * count * self._faces), 2),
             age_p50_ms=round(float(np.percentile(ages, 50)), 1) if ages else None,
             age_p99_ms=round(float(np.percentile(ages, 99)), 1) if ages else None,
-            crops=round(float(np.mean([r.crops for r in readings])), 1) if readings else None,
             cpu_cores=round(cpu_s / elapsed_s, 2),
             watts=None if watts is None else round(watts, 1),
         )

@@ -6,13 +6,18 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.engines import Engine, installed
 from classifiers.expression.tta import CROPS, TTA
 from daemon.bench.record import Faces
 from daemon.config.settings import ExpressionSettings
+
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,8 @@ class Way:
     """One test-time mode on one engine."""
 
     expression: ExpressionSettings
-    engine: str
+    engine: Engine
+    device: Device
     tta: TTA
 
     def __str__(self) -> str:
@@ -30,17 +36,20 @@ class Way:
         """Time batches of `max_batch` faces for about `seconds`."""
         expression = self.expression
         classifier = ExpressionClassifier.load(
-            expression.weights, device=expression.device, tta=self.tta
+            expression.weights, device=self.device, tta=self.tta, engine=self.engine
         )
         rng = np.random.default_rng(0)
         faces = rng.integers(0, 256, (expression.max_batch, 48, 48), dtype=np.uint8)
         a_second = len(faces) / once_s(lambda: classifier.predict(faces), seconds)
-        return Faces(self.engine, self.tta, classifier.crops, len(faces), round(a_second, 1))
+        return Faces(classifier.engine, self.tta, classifier.crops, len(faces), round(a_second, 1))
 
 
 def ways(expression: ExpressionSettings) -> list[Way]:
     """Every mode on every engine that works here."""
-    return [Way(expression, "torch", tta) for tta in CROPS]
+    device: Device = "cpu"
+    if expression.device != "cpu" and torch.cuda.is_available():
+        device = "cuda"
+    return [Way(expression, engine, device, tta) for tta in CROPS for engine in installed(device)]
 
 
 def once_s(work: Callable[[], object], seconds: float) -> float:

@@ -35,7 +35,7 @@ class Load:
     `frames_share` says how many of the pictures that the cameras sent were looked at, drawn and
     handed out, 1.0 for all; `worst_share` is that of the camera that fared worst. `cpu_cores` are
     processor seconds of the program a second, `age_*_ms` the age of readings from capture, None
-    where there were none. `crops` is the mean of readings.
+    where there were none.
     """
 
     cameras: int
@@ -44,7 +44,6 @@ class Load:
     readings_a_face_s: float
     age_p50_ms: float | None
     age_p99_ms: float | None
-    crops: float | None
     cpu_cores: float
     watts: float | None
 

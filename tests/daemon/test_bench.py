@@ -29,7 +29,7 @@ MAX_AGE_MS = 1000.0
 
 def a_load(cameras: int, share: float = 1.0, age_ms: float | None = 50.0) -> Load:
     readings = 0.0 if age_ms is None else 15.0
-    return Load(cameras, share, share, readings, age_ms, age_ms, 10.0, 0.5 * cameras, None)
+    return Load(cameras, share, share, readings, age_ms, age_ms, 0.5 * cameras, None)
 
 
 def a_record(*most_of: int) -> Record:

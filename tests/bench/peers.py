@@ -1,0 +1,254 @@
+"""affectd beside the usual loop and the package `fer`, on the same faces and the same clip.
+
+    python -m tests.bench.peers --data fer2013 --clip ../shared/video/two_people_head_pose.mp4
+
+`fer` gets a virtual environment of its own, made in `--folder` when it is not there (2.5 GB, with
+TensorFlow; without what only its MTCNN and its sound need). Where that fails the others are
+measured without it. Rates are of processor time, one thread each, in rounds in which every way has
+its turn; accuracy is that on PublicTest, of `--images` of it, the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from classifiers.expression import LABELS
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.data import load
+from classifiers.expression.engines import Engine, installed
+from classifiers.expression.tta import STILL, TTA
+from daemon import models
+from daemon.config.settings import ExpressionSettings, Mp4Sink, Settings, StreamSettings
+from daemon.feed import JpegFeed
+from daemon.health import Health
+from daemon.metrics import Metrics
+from daemon.pipeline import Pipeline
+from daemon.status import Board
+from tests.bench.peer_seed import Loop
+
+FER = "fer==25.10.3"
+# What its TFLite path imports; facenet-pytorch, which the package asks for too, would bring CUDA.
+NEEDS = ("tensorflow", "opencv-contrib-python<5", "requests", "pandas", "tqdm", "matplotlib",
+         "pillow", "setuptools<81")  # fmt: skip
+BATCH = 16
+
+Faces = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to do it: `label` names what each face shows, `read` does so with the faces from one
+    index to another, `annotate` takes the clip through and gives its frames; both give processor
+    seconds."""
+
+    name: str
+    labels: Callable[[], list[str]]
+    read: Callable[[int, int], float]
+    annotate: Callable[[], tuple[int, float]]
+
+
+def fer_python(folder: Path) -> Path | None:
+    """The interpreter of the environment with `fer`, made if need be; None where it cannot be."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        print(f"making {folder} for {FER}, which takes minutes", file=sys.stderr)
+        venv.create(folder, with_pip=True)
+    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    probe = [str(python), "-c", "import fer.fer"]
+    if subprocess.run(probe, capture_output=True).returncode == 0:
+        return python
+    for wanted in (["--no-deps", FER], list(NEEDS)):
+        done = subprocess.run([*pip, *wanted], capture_output=True, text=True)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["pip said nothing"]
+            print(f"{FER} is left out, it cannot be installed: {lines[-1]}", file=sys.stderr)
+            return None
+    done = subprocess.run(probe, capture_output=True, text=True)
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        print(f"{FER} is left out, it cannot be imported: {why}", file=sys.stderr)
+        return None
+    return python
+
+
+@contextmanager
+def fer_peer(python: Path, faces: Faces, clip: Path, folder: Path) -> Iterator[Peer]:
+    """The other environment's process, until the block is left."""
+    np.save(folder / "faces.npy", faces)
+    script = Path(__file__).with_name("peer_fer.py")
+    arguments = [folder / "faces.npy", clip, folder / "fer.mp4"]
+    process = subprocess.Popen(
+        [str(python), str(script), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def ask(line: str) -> object:
+        stdin.write(f"{line}\n")
+        stdin.flush()
+        return json.loads(stdout.readline())
+
+    def labels() -> list[str]:
+        answer = ask("labels")
+        assert isinstance(answer, list)
+        return [str(label) for label in answer]
+
+    def annotate() -> tuple[int, float]:
+        answer = ask("clip")
+        assert isinstance(answer, list)
+        return int(answer[0]), float(answer[1])
+
+    try:
+        yield Peer(
+            f"{FER}, TFLite, one crop",
+            labels,
+            lambda start, end: float(str(ask(f"faces {start} {end}"))),
+            annotate,
+        )
+    finally:
+        stdin.close()
+        process.wait(20.0)
+
+
+def spent_s(work: Callable[[], object]) -> float:
+    """Processor time of this process, all threads."""
+    began_s = time.process_time()
+    work()
+    return time.process_time() - began_s
+
+
+def seed_peer(faces: Faces, clip: Path, folder: Path, weights: str) -> Peer:
+    loop = Loop(weights)
+
+    def annotate() -> tuple[int, float]:
+        frames = 0
+
+        def work() -> None:
+            nonlocal frames
+            frames = loop.annotate(clip, folder / "seed.mp4")
+
+        seconds = spent_s(work)
+        return frames, seconds
+
+    return Peer(
+        "the usual loop, ten crops",
+        lambda: [LABELS[i] for i in loop.classify(faces).argmax(1)],
+        lambda start, end: spent_s(lambda: loop.classify(faces[start:end])),
+        annotate,
+    )
+
+
+def own_peer(
+    faces: Faces, clip: Path, folder: Path, weights: str, engine: Engine, tta: TTA
+) -> Peer:
+    """affectd with one engine and one mode, in batches as the daemon makes them."""
+    net = ExpressionClassifier.load(weights, device="cpu", tta=tta, engine=engine)
+
+    def read(start: int, end: int) -> NDArray[np.float32]:
+        batches = range(start, end, BATCH)
+        return np.concatenate([net.predict(faces[at : min(end, at + BATCH)]) for at in batches])
+
+    return Peer(
+        f"affectd, {net.engine}, {tta}",
+        lambda: [LABELS[i] for i in read(0, len(faces)).argmax(1)],
+        lambda start, end: spent_s(lambda: read(start, end)),
+        lambda: annotate(clip, folder, weights, engine, tta),
+    )
+
+
+def annotate(clip: Path, folder: Path, weights: str, engine: Engine, tta: TTA) -> tuple[int, float]:
+    """`affectd video` from its first frame to its last, with the models loaded before."""
+    target = folder / "affectd.mp4"
+    target.unlink(missing_ok=True)
+    sink = Mp4Sink(kind="mp4", path=target)
+    stream = StreamSettings(name="video", url=SecretStr(str(clip)), policy="file", sink=(sink,))
+    expression = ExpressionSettings(weights=weights, device="cpu", tta=tta, engine=engine)
+    settings = Settings(stream=(stream,), expression=expression)
+    metrics, board, health = Metrics(CollectorRegistry()), Board(time.time), Health(time.monotonic)
+    loaded = models.load(settings, metrics, health, print)
+    assert loaded.batcher is not None
+    pipeline = Pipeline(stream, settings, loaded, metrics=metrics, board=board, health=health,
+                        stop=threading.Event(), jpegs=JpegFeed(), once=True)  # fmt: skip
+    began_s = time.process_time()
+    pipeline.start()
+    pipeline.stream.join()
+    for writer in pipeline.writers:
+        writer.close(60.0)
+    seconds = time.process_time() - began_s
+    pipeline.close()
+    loaded.batcher.stop()
+    if pipeline.error is not None:
+        raise pipeline.error
+    return board.streams()[0].frames, seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--data", type=Path, required=True, help="FER2013: folder, tar or CSV")
+    parser.add_argument("--clip", type=Path, required=True, help="a video with faces")
+    parser.add_argument("--folder", type=Path, help="where fer's environment is, or will be")
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--images", type=int, default=0, help="of PublicTest; 0 for all")
+    parser.add_argument("--faces", type=int, default=64, help="in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--modes", nargs="+", choices=STILL, default=STILL)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    public = load(options.data, "public")
+    chosen = np.random.default_rng(0).permutation(len(public.labels))
+    chosen = chosen[: options.images or len(chosen)]
+    faces, truth = public.images[chosen], [LABELS[i] for i in public.labels[chosen]]
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        peers = [seed_peer(faces, options.clip, folder, options.weights)]
+        python = fer_python(options.folder or folder / "fer")
+        if python is not None:
+            peers.append(stack.enter_context(fer_peer(python, faces, options.clip, folder)))
+        peers += [
+            own_peer(faces, options.clip, folder, options.weights, engine, tta)
+            for engine in installed()
+            for tta in options.modes
+        ]
+        rates: list[list[float]] = [[] for _ in peers]
+        for turn in range(options.rounds + 1):
+            start = turn * options.faces % max(1, len(faces) - options.faces)
+            for peer, found in zip(peers, rates, strict=True):
+                seconds = peer.read(start, start + options.faces)
+                if turn:  # the first warms
+                    found.append(options.faces / seconds)
+        clips = [peer.annotate() for peer in peers]
+        print(f"{len(faces)} faces of PublicTest; rates a second of processor time")
+        print(f"{'':44} {'faces/s':>8} {'frames/s':>8} {'accuracy':>8}", flush=True)
+        for peer, found, (frames, seconds) in zip(peers, rates, clips, strict=True):
+            right = np.mean([a == b for a, b in zip(peer.labels(), truth, strict=True)])
+            rate = statistics.median(found)
+            print(f"{peer.name:44} {rate:8.1f} {frames / seconds:8.1f} {right:8.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

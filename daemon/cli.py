@@ -44,7 +44,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instea
 Device = Literal["cpu", "cuda"]
 Engine = Literal["auto", "torch", "openvino"]
 Split = Literal["train", "holdout", "public", "private"]
-TTA = Literal["none", "flip", "ten_crop"]
+TTA = Literal["none", "flip", "four_crop", "ten_crop"]
 SPLITS = f"{', '.join(get_args(Split))}.".replace("public", "public (default)")
 ENGINES = f"{', '.join(get_args(Engine))}.".replace("torch", "torch (default)")
 WAYS = f"Views: {', '.join(get_args(TTA))} (default)."

@@ -18,6 +18,7 @@ from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS, engines, joint
+from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import CROPS, TTA, calibrate, mean_probabilities
@@ -72,6 +73,7 @@ class ExpressionClassifier:
             )
             for net in self.nets
         )
+        self._four = tuple(FourCrop(net.module, net.crop_px) for net in self.nets)
         self.engine = ", ".join(dict.fromkeys(f"{r.engine} {r.precision}" for r in self._running))
 
     @classmethod
@@ -120,10 +122,10 @@ class ExpressionClassifier:
         """
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
         tta, turn = self.tta, None if turns is None else torch.from_numpy(turns).to(self.device)
+        readers = self._four if tta == "four_crop" else [run.logits for run in self._running]
         parts = [
-            net.weight
-            * mean_probabilities(run.logits, faces, net.crop_px, tta, net.temperature, turn)
-            for net, run in zip(self.nets, self._running, strict=True)
+            net.weight * mean_probabilities(reader, faces, net.crop_px, tta, net.temperature, turn)
+            for net, reader in zip(self.nets, readers, strict=True)
         ]
         return calibrate(torch.stack(parts).sum(0), self.temperature).cpu().numpy()
 

@@ -1,4 +1,9 @@
-"""Networks that read one grey face: float32 [N, 1, S, S], S in 32..47, to logits [N, 7]."""
+"""Networks that read one grey face: float32 [N, 1, S, S], S in 32..47, to logits [N, 7].
+
+Each is its `features`, a sequence of layers, and then its `head`. `shared` is how many of the first
+layers the crops of `four_crop` share: those down to a quarter of the side, to a half in ResNet18,
+whose strides come late.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +63,7 @@ class VGG10(nn.Module):
             layers += [*_conv(3, previous, width), *_conv(3, width, width), nn.MaxPool2d(2)]
             previous = width
         self.features = nn.Sequential(*layers)
+        self.shared = 14  # two blocks of seven
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
@@ -107,6 +113,7 @@ class DarknetResNet(nn.Module):
             layers += _conv(3, before, width, stride=2, activation=_leaky)
             layers += [DarknetBlock(width) for _ in range(number)]
         self.features = nn.Sequential(*layers)
+        self.shared = 9 + sum(blocks[:2])  # stem and two stages, of three and their blocks
         self.head = _head(widths[-1], dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,6 +148,7 @@ class ResNet18(nn.Module):
             layers += [BasicBlock(before, width, 2 if stage else 1), BasicBlock(width, width, 1)]
             before = width
         self.features = nn.Sequential(*layers)
+        self.shared = 7  # stem of three and two stages of two
         self.head = _head(before, dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

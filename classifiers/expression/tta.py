@@ -6,16 +6,29 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
+from torch import nn
 
-Still = Literal["none", "flip", "ten_crop"]
+from classifiers.expression.four_crop import FourCrop
+
+Still = Literal["none", "flip", "four_crop", "ten_crop"]
 TTA = Literal[Still, "temporal"]
-CROPS: dict[TTA, int] = {"none": 1, "flip": 2, "ten_crop": 10, "temporal": 1}
-"""How many crops a face costs under each mode."""
 STILL: tuple[Still, ...] = get_args(Still)
 """The modes for a face that is looked at once; `temporal` would show it one view, as `none`."""
 
-# Indices into the views of `ten_crop`: centre, its mirror, then opposite corners in pairs, each
-# pair one plain and one mirrored, so that any few in a row lie far apart.
+# Views by number, as torchvision's `TenCrop` orders them: corners top left, top right, bottom left,
+# bottom right, then the centre; from 5 on the same of the mirrored face.
+VIEWS: dict[TTA, tuple[int, ...]] = {
+    "none": (4,),
+    "flip": (4, 9),
+    "four_crop": (0, 5, 3, 8),
+    "ten_crop": tuple(range(10)),
+    "temporal": (4,),
+}
+CROPS: dict[TTA, int] = {tta: len(numbers) for tta, numbers in VIEWS.items()}
+"""How many crops of a face each mode reads; those of `four_crop` cost as much as three."""
+
+# The ten over time: centre, its mirror, then opposite corners in pairs, each pair one plain and one
+# mirrored, so that any few in a row lie far apart.
 TURNS = (4, 9, 0, 7, 1, 8, 3, 6, 2, 5)
 
 
@@ -33,23 +46,18 @@ def standardise(faces: torch.Tensor) -> torch.Tensor:
 def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
     """Cut the crops of `tta` out of [N, C, S, S]; returns [T, N, C, crop_px, crop_px].
 
-    `ten_crop` has the order of torchvision's `TenCrop`: corners and centre, then the same of
-    the mirrored face; `temporal` that of a first look. The cuts are slices; only the final stack
-    copies.
+    `temporal` is a first look, the centre. The cuts are slices; only the final stack copies.
     """
     last = x.shape[-1] - crop_px
     middle = round(last / 2)
-    offsets = [(middle, middle)]
-    if tta == "ten_crop":
-        offsets = [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
-    mirrors = [x, x.flip(-1)] if tta in ("flip", "ten_crop") else [x]
-    return torch.stack(
-        [
-            m[..., top : top + crop_px, left : left + crop_px]
-            for m in mirrors
-            for top, left in offsets
-        ]
-    )
+    places = ((0, 0), (0, last), (last, 0), (last, last), (middle, middle))
+    sides = (x, x.flip(-1))
+    cuts = []
+    for number in VIEWS[tta]:
+        mirrored, place = divmod(number, len(places))
+        top, left = places[place]
+        cuts.append(sides[mirrored][..., top : top + crop_px, left : left + crop_px])
+    return torch.stack(cuts)
 
 
 def view_of_turn(x: torch.Tensor, crop_px: int, turns: torch.Tensor) -> torch.Tensor:
@@ -59,6 +67,11 @@ def view_of_turn(x: torch.Tensor, crop_px: int, turns: torch.Tensor) -> torch.Te
     """
     which = torch.tensor(TURNS, device=x.device)[turns % len(TURNS)]
     return views(x, crop_px, "ten_crop")[which, torch.arange(len(x), device=x.device)][None]
+
+
+def reader(net: nn.Module, crop_px: int, tta: TTA) -> nn.Module:
+    """What `mean_probabilities` needs of a net: the net itself, or its four crops."""
+    return FourCrop(net, crop_px) if tta == "four_crop" else net
 
 
 def mean_probabilities(
@@ -71,20 +84,19 @@ def mean_probabilities(
 ) -> torch.Tensor:
     """Mean class probabilities over the crops, then calibrated by `temperature`.
 
-    net: float32 [B, 1, crop_px, crop_px] to logits [B, 7]. faces: uint8 [N, S, S] on the net's
-    device. turns: int64 [N] there, which look at its face each one is, from 0; `temporal` goes
-    by it, and None is a first look at all of them.
+    net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `reader` gives it: for `four_crop`
+    from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's device.
+    turns: int64 [N] there, which look at its face each one is, from 0; `temporal` goes by it, and
+    None is a first look at all of them.
     Returns float32 [N, 7], rows summing to 1.
     """
     x = standardise(faces)
     if tta == "temporal" and turns is not None:
-        x = view_of_turn(x, crop_px, turns)
-    else:
-        x = views(x, crop_px, tta)  # [T, N, 1, c, c]
-    crops, n = x.shape[:2]
-    x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    logits = net(x).float().view(crops, n, -1)  # [T, N, 7]
-    return calibrate(logits.softmax(-1).mean(0), temperature)
+        x = view_of_turn(x, crop_px, turns).flatten(0, 1)
+    elif tta != "four_crop":
+        x = views(x, crop_px, tta).flatten(0, 1)  # [T N, 1, c, c]
+    logits = net(x.contiguous(memory_format=torch.channels_last)).float()
+    return calibrate(logits.view(CROPS[tta], len(faces), -1).softmax(-1).mean(0), temperature)
 
 
 def calibrate(mean: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -99,7 +99,7 @@ class ExpressionSettings(_Table):
 
     enabled: bool = True
     weights: str = "default"
-    tta: Literal["none", "flip", "three_crop", "ten_crop", "temporal"] = "ten_crop"
+    tta: Literal["none", "flip", "four_crop", "ten_crop", "temporal"] = "ten_crop"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16

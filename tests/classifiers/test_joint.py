@@ -20,6 +20,7 @@ from classifiers.expression.classifier import ExpressionClassifier, shipped
 from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
 from classifiers.expression.joint import Joint, Member
 from classifiers.expression.training.joint import JointRecipe, find_weights, make, read
+from classifiers.expression.tta import STILL
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
 from tests.nets import save_tiny
@@ -264,7 +265,7 @@ def test_a_joint_is_made_by_one_command(
             accuracy(classify(both, there), there), abs=1e-5
         )
     assert set(found.scores) == {
-        f"{split}_{tta}" for split in ("holdout", "public") for tta in ("none", "flip", "ten_crop")
+        f"{split}_{tta}" for split in ("holdout", "public") for tta in STILL
     }
 
 
@@ -286,7 +287,7 @@ def test_only_the_holdout_is_looked_at(fer: Path, pair: Path, tmp_path: Path) ->
         found.append(joint.read(tmp_path / str(number) / "joint.json"))
     assert replace(found[0], scores={}) == replace(found[1], scores={})
     same = {key for key, share in found[0].scores.items() if found[1].scores[key] == share}
-    assert same == {"holdout_none", "holdout_flip", "holdout_ten_crop"}
+    assert same == {f"holdout_{tta}" for tta in STILL}
 
 
 @pytest.mark.parametrize(
@@ -300,8 +301,11 @@ def test_only_the_holdout_is_looked_at(fer: Path, pair: Path, tmp_path: Path) ->
         ('members = ["default"]\nstep = 0.3', "step is 0.3; accepted is 1 divided by"),
         ('members = ["default"]\nstep = 0', "step is 0.0; accepted is 1 divided by"),
         ('members = ["default"]\nstep = "x"', "step is 'x'; accepted is a float"),
-        ('members = ["default"]\ntta = "all"', "tta is 'all'; accepted: none, flip, ten_crop"),
-        ('members = ["default"]\ntta = "temporal"', "tta is 'temporal'; accepted: none, flip, ten"),
+        (
+            'members = ["default"]\ntta = "all"',
+            "tta is 'all'; accepted: none, flip, four_crop, ten",
+        ),
+        ('members = ["default"]\ntta = "temporal"', "tta is 'temporal'; accepted: none, flip"),
         (f"members = {['default'] * 9}", "9 members in steps of 0.05 give 3108105 mixtures"),
     ],
 )

@@ -14,7 +14,7 @@ from torch import nn
 
 from classifiers.base import Classifier
 from classifiers.expression.data import Faces
-from classifiers.expression.tta import TTA, mean_probabilities
+from classifiers.expression.tta import TTA, mean_probabilities, reader
 from classifiers.extras import extra
 
 UNKNOWN_PERCENT = range(30, 61)  # the thresholds that `unknown_threshold` chooses from
@@ -31,9 +31,9 @@ def probabilities(
     batch: int = 64,
 ) -> NDArray[np.float32]:
     """Class probabilities of every face, float32 [N, 7]. Leaves the net in eval mode."""
-    net.eval()
+    read = reader(net.eval(), crop_px, tta)
     parts = [
-        mean_probabilities(net, torch.from_numpy(part).to(device), crop_px, tta, temperature).cpu()
+        mean_probabilities(read, torch.from_numpy(part).to(device), crop_px, tta, temperature).cpu()
         for part in np.array_split(faces.images, max(1, len(faces.images) // batch))
     ]
     return torch.cat(parts).numpy().astype(np.float32)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from classifiers.expression.classifier import ExpressionClassifier, fuse, shippe
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.models import build
+from tests.affectd import ROOT
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
 from tests.nets import record, save_tiny, tiny
@@ -136,6 +139,33 @@ def test_a_layer_that_is_not_known_is_named() -> None:
     ]
     with pytest.raises(EngineError, match=r"expression\.engine is openvino, .*Tanh"):
         start(net, {}, "openvino")
+
+
+@needs_openvino
+def test_openvino_tells_nobody(tmp_path: Path) -> None:
+    """In a process and a home of its own: no connection, no process, no file."""
+    script = """
+import sys
+told = []
+sys.addaudithook(
+    lambda event, _: told.append(event)
+    if event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.fork")
+    else None
+)
+from classifiers.expression.classifier import ExpressionClassifier
+before = len(told)
+print(ExpressionClassifier.load("default", device="cpu", engine="openvino").engine, told[before:])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == "openvino int8 []\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("without_openvino")

@@ -1,12 +1,13 @@
 """OpenVINO: an expression net as its own graph, in int8 where its record knows the ranges.
 
 The graph is built layer by layer from the net's modules. OpenVINO's converter would do that too,
-but sends usage statistics, and torch has to trace the net for it; both take seconds of a start.
+but needs the net exported by torch first, which takes seconds of a start.
 """
 
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import fx, nn
 
 from classifiers.expression.engines import Logits, Ranges
 from classifiers.extras import extra
+
+# OpenVINO tells its makers of every import, over the network, unless this package is missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 with extra("cpu"):
     import openvino

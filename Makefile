@@ -165,8 +165,8 @@ check: test
 bench: .venv/set-up/dev
 	for bench in tests/bench/[a-z]*.py; do
 	  bench="$$(basename "$$bench" .py)"
-	  # Trains for hours, and has to be told on what.
-	  case "$$bench" in ablation) continue ;; esac
+	  # No benchmark itself, or one that has to be told on what.
+	  case "$$bench" in sites | peer_* | ablation | peers | temporal) continue ;; esac
 	  $(say) "benchmark: $$bench"
 	  $(PY) -m "tests.bench.$$bench"
 	done

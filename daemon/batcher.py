@@ -82,6 +82,10 @@ class Batcher:
         self._stopping = False
         self._kept_had_turn = False
         self._faults: set[type[Exception]] = set()
+        model = classifier.name
+        self._waited = metrics.batch_wait_seconds.labels(model)
+        self._took = metrics.classify_seconds.labels(model)
+        self._crops = metrics.batch_crops.labels(model)
         self._thread = threading.Thread(target=self._run, name="batcher")
 
     def start(self) -> None:
@@ -196,11 +200,9 @@ class Batcher:
 
     def _predict(self, jobs: Sequence[Job]) -> Sequence[NDArray[np.float32] | None]:
         """A row for each job, or None for each if the model failed, which is counted."""
-        model = self.classifier.name
         began_s = self._clock()
         for job in jobs:
-            wait_s = began_s - job.submitted_s
-            self._metrics.batch_wait_seconds.labels(model).observe(max(0.0, wait_s))
+            self._waited.observe(max(0.0, began_s - job.submitted_s))
         rows: Sequence[NDArray[np.float32] | None]
         try:
             images = np.stack([job.image for job in jobs])
@@ -211,8 +213,8 @@ class Batcher:
             for job in jobs:
                 self._drop(job.stream, "error")
             rows = [None] * len(jobs)
-        self._metrics.classify_seconds.labels(model).observe(self._clock() - began_s)
-        self._metrics.batch_crops.labels(model).observe(len(jobs))
+        self._took.observe(self._clock() - began_s)
+        self._crops.observe(len(jobs))
         return rows
 
     def _report(self, error: Exception, crops: int) -> None:

@@ -55,9 +55,10 @@ def blur(face: NDArray[np.uint8]) -> float:
     The face's Laplacian energy over its variance is the mean square of its spatial frequency:
     blind to brightness and contrast, and it only falls when the face is smoothed.
     """
-    x = face.astype(np.float32)
-    laplacian = cv2.Laplacian(x, cv2.CV_32F, borderType=cv2.BORDER_REFLECT_101)
-    energy = float(np.square(laplacian).mean()) / (float(x.var()) + NOISE_LEVELS**2)
+    laplacian = cv2.Laplacian(face, cv2.CV_16S, borderType=cv2.BORDER_REFLECT_101)
+    _, deviation = cv2.meanStdDev(face)
+    square = float(cv2.norm(laplacian, cv2.NORM_L2SQR)) / laplacian.size
+    energy: float = square / (float(deviation[0, 0]) ** 2 + NOISE_LEVELS**2)
     return 1.0 / (1.0 + energy / HALF_BLURRED)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 FACE_PX = 48
 LARGE_PX = 4 * FACE_PX  # an upright window so large may be rounded to whole pixels: much cheaper
+HUGE_PX = 6 * FACE_PX  # one so large is averaged two by two first, which is three times as fast
 MOST_SAMPLES = 8  # per axis and output pixel: covers every pixel of a face up to 768 px
 
 # FER2013's faces tilt as much, and eye points are no surer: only what exceeds it is turned back.
@@ -92,6 +93,10 @@ def _cut(
     inside = min(left, top) >= 0 and top + whole <= luma.shape[0] and left + whole <= luma.shape[1]
     if inside and sin == 0.0 and side >= LARGE_PX:
         around = luma[top : top + whole, left : left + whole]
+        if whole >= HUGE_PX:
+            half = whole // 2
+            around = around[: 2 * half, : 2 * half]
+            around = cv2.resize(around, (half, half), interpolation=cv2.INTER_AREA)
         return _expanded(
             cv2.resize(around, (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA), full_range
         )

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-OPAQUE = 128  # 255 * 128 still fits an int16, so blending needs no wider numbers.
+OPAQUE_BITS = 7
+OPAQUE = 1 << OPAQUE_BITS  # 255 * 128 still fits an int16, so blending needs no wider numbers.
 _FINER = 4  # Drawn this much larger and averaged: keeps shapes and spaces true at 10 px.
 _WEIGHT = 0.015  # Stroke added around a glyph, of its size: the regular cut is thin on video.
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.draw.glyphs import OPAQUE, Alpha, Strip
+from daemon.draw.glyphs import OPAQUE_BITS, Alpha, Strip
 from daemon.frame import is_full_range, plane
 
 FORMATS = ("yuv420p", "yuvj420p")
@@ -124,10 +124,11 @@ class Canvas:
         rect = rect.within(self.frame)
         if not rect.area:
             return
-        luma, *chroma = self._planes
+        luma, blueness, redness = self._planes
+        half = _halved(rect)
         luma[rect.y0 : rect.y1, rect.x0 : rect.x1] = paint.y
-        for part, value in zip(chroma, paint[1:], strict=True):
-            part[_halved(rect)] = value
+        blueness[half] = paint.u
+        redness[half] = paint.v
 
     def tint(self, rect: Rect, paint: Paint, opacity: float) -> None:
         """Let the picture shine through `paint`, which covers it to `opacity` 0..1."""
@@ -168,5 +169,5 @@ def _blend(part: NDArray[np.uint8], alpha: Alpha, x: int, y: int, value: int) ->
         return
     change = np.subtract(value, region, dtype=np.int16)
     change *= alpha[top : top + height, left : left + width]
-    change //= OPAQUE
+    change >>= OPAQUE_BITS
     region += change.astype(np.uint8)  # Wraps around to the right sum.

@@ -71,6 +71,8 @@ class Coder:
             self._drop()
 
     def _drop(self) -> None:
+        if self._encoder is not None:
+            self._encoder.close()
         self._encoder = self._key_pts = self._last = None
         self._waiting.clear()
 

@@ -32,7 +32,7 @@ _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
 class Encoder:
     """Encodes pictures of one size and format. `name` is the encoder in use, `template` the stream
     whose parameters a muxer copies, `header` what a decoder has to see before the first packet;
-    these three never change, and may be read from any thread.
+    these three never change, outlive `close`, and may be read from any thread.
 
     `settings.encoder` "auto" takes the first of `ENCODERS` that works. `live` trades some
     compression for an encoder that holds no picture back. Everything raises av.FFmpegError.
@@ -41,9 +41,12 @@ class Encoder:
     def __init__(self, image: av.VideoFrame, settings: EncodedSink, *, live: bool) -> None:
         self._looks = _looks(image)
         self._referencer = Referencer()
-        self.name, self._opened = _open_first(image, settings, live)
-        self.template = self._opened.stream
-        self.header = self.template.codec_context.extradata or b""
+        self.name, opened = _open_first(image, settings, live)
+        self._opened: _Opened | None = opened
+        self.header = opened.stream.codec_context.extradata or b""
+        # A copy that holds no pictures, and that nobody encodes with.
+        self._nowhere = _nowhere()
+        self.template = self._nowhere.add_stream_from_template(opened.stream)
 
     def fits(self, image: av.VideoFrame) -> bool:
         """Whether `image` can follow those before."""
@@ -52,14 +55,22 @@ class Encoder:
     def encode(self, image: av.VideoFrame, pts: int, *, key: bool) -> list[av.Packet]:
         """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
         was. With `key` decoding can begin here."""
+        assert self._opened is not None
         picture = self._referencer.reference(image, pts)
         if key:
             picture.pict_type = _INTRA
-        return self.template.encode(picture)
+        return self._opened.stream.encode(picture)
 
     def finish(self) -> list[av.Packet]:
         """What was held back; nothing can be encoded after it."""
-        return self.template.encode(None)
+        try:
+            return [] if self._opened is None else self._opened.stream.encode(None)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the codec and its pictures, some 25 MB of 1080p."""
+        self._opened = None
 
 
 def working(width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> list[str]:
@@ -115,15 +126,15 @@ class _Opened:
     """One encoder, open. PyAV's muxers take parameters only from a stream, so it lives in a
     container that writes nothing."""
 
-    stream: VideoStream
-
     def __init__(
         self, name: str, image: av.VideoFrame, settings: EncodedSink, *, live: bool
     ) -> None:
-        self._container: OutputContainer = av.open(os.devnull, "w", format="null")
-        self.stream = self._container.add_stream(
+        self._container = _nowhere()
+        stream = self._container.add_stream(
             name, options=_options(name, settings, live), time_base=TIME_BASE
         )
+        assert isinstance(stream, VideoStream)
+        self.stream = stream
         codec = self.stream.codec_context
         codec.width, codec.height = image.width, image.height
         full = is_full_range(image)
@@ -145,6 +156,11 @@ class _Opened:
         codec.color_trc = int(image.color_trc)
         codec.flags |= av.codec.context.Flags.global_header
         self._container.start_encoding()
+
+
+def _nowhere() -> OutputContainer:
+    container: OutputContainer = av.open(os.devnull, "w", format="null")
+    return container
 
 
 def _plain(name: str) -> str:

@@ -47,7 +47,10 @@ class EventsFile:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            os.close(descriptor)
+            try:
+                os.close(descriptor)
+            except OSError as error:
+                raise sink_error(self.kind, self.path, error) from error
 
     def _current(self) -> int:
         """A descriptor of the file that the path means now."""

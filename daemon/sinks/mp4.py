@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -38,7 +39,7 @@ class Mp4File:
         if packet.slate:
             if self._segments is not None:
                 self.close()
-                self._segments.prune(packet.captured_s, None)
+                self._segments.prune_now_and_then(packet.captured_s, None)
             return False
         if self._recording is None or not self._recording.write(packet):
             self.close()
@@ -114,15 +115,20 @@ class _Recording:
         try:
             self._file.append(piece)
         except OSError as error:
-            self._finish()
+            with suppress(SinkError):  # The first error says more.
+                self._finish()
             raise sink_error("mp4", self.path, error) from error
 
     def _not_muxed(self, error: av.FFmpegError) -> SinkError:
-        self._finish()
+        with suppress(SinkError):
+            self._finish()
         return SinkError(Reason.ENCODE_ERROR, f"mp4 sink: {self.path}: {error}")
 
     def _finish(self) -> None:
         self._broken = True
-        self._file.close()
-        if self._file.size <= self._header_size:
-            self.path.unlink(missing_ok=True)
+        try:
+            self._file.close()
+            if self._file.size <= self._header_size:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise sink_error("mp4", self.path, error) from error

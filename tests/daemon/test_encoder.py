@@ -54,6 +54,23 @@ def test_auto_takes_the_first_that_works() -> None:
     assert made.name == working(320, 240)[0]
 
 
+def test_what_a_muxer_needs_outlives_the_codec(tmp_path: Path) -> None:
+    """A muxer that comes after the last picture, as that of a sink which was slow."""
+    made = Encoder(picture(0), EncodedSink(crf=10), live=True)
+    packets = [packet for n in range(5) for packet in made.encode(picture(n), n * 3600, key=n == 0)]
+    packets += made.finish()
+    assert made.finish() == []
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream_from_template(made.template)
+        for packet in packets:
+            packet.stream = stream
+            container.mux(packet)
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert [frame.pts for frame in frames] == [n * 3600 for n in range(5)]
+    assert frames[0].colorspace == picture().colorspace
+
+
 def test_each_is_tried_once_for_a_size() -> None:
     encoder._passes_trial.cache_clear()
     for _ in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,6 @@ from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS, engines, joint
-from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import CROPS, TTA, calibrate, mean_probabilities
@@ -73,7 +73,6 @@ class ExpressionClassifier:
             )
             for net in self.nets
         )
-        self._four = tuple(FourCrop(net.module, net.crop_px) for net in self.nets)
         self.engine = ", ".join(dict.fromkeys(f"{r.engine} {r.precision}" for r in self._running))
 
     @classmethod
@@ -112,6 +111,17 @@ class ExpressionClassifier:
         """Views per face, of all nets together."""
         return CROPS[self.tta] * len(self.nets)
 
+    @cached_property
+    def _whole(self) -> tuple[engines.Logits, ...]:
+        return tuple(run.logits for run in self._running)
+
+    @cached_property
+    def _four(self) -> tuple[engines.Logits, ...]:
+        return tuple(
+            run.four_crop(net.module, net.crop_px)
+            for net, run in zip(self.nets, self._running, strict=True)
+        )
+
     @torch.inference_mode()
     def predict(
         self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
@@ -122,7 +132,7 @@ class ExpressionClassifier:
         """
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
         tta, turn = self.tta, None if turns is None else torch.from_numpy(turns).to(self.device)
-        readers = self._four if tta == "four_crop" else [run.logits for run in self._running]
+        readers = self._four if tta == "four_crop" else self._whole
         parts = [
             net.weight * mean_probabilities(reader, faces, net.crop_px, tta, net.temperature, turn)
             for net, reader in zip(self.nets, readers, strict=True)

@@ -19,6 +19,9 @@ class FourCrop(nn.Module):
     `early` and `late` are the two parts of `net`, with its parameters and its layers' names.
     """
 
+    early: nn.Module
+    late: nn.Module
+
     def __init__(self, net: nn.Module, crop_px: int) -> None:
         super().__init__()
         layers = cast(nn.Sequential, net.features)

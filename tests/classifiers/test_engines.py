@@ -22,6 +22,7 @@ from classifiers.expression.classifier import ExpressionClassifier, fuse, shippe
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.models import build
+from classifiers.expression.tta import STILL
 from tests.affectd import ROOT
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
@@ -96,6 +97,22 @@ def test_a_joint_runs_each_of_its_nets() -> None:
 
 
 @needs_openvino
+@pytest.mark.parametrize("architecture", SMALL)
+def test_four_crops_share_layers_in_either_engine(tmp_path: Path, architecture: str) -> None:
+    torch.manual_seed(1)
+    known = record(architecture=architecture, options=SMALL[architecture])
+    net = build(architecture, SMALL[architecture])
+    checkpoint.save(tmp_path / "net.safetensors", net, known)
+    torch_s, openvino_s = (
+        ExpressionClassifier.load(
+            tmp_path / "net.safetensors", device="cpu", tta="four_crop", engine=engine
+        ).predict(FACES)
+        for engine in ("torch", "openvino")
+    )
+    np.testing.assert_allclose(torch_s, openvino_s, atol=1e-4)
+
+
+@needs_openvino
 @needs_shared
 def test_int8_is_as_accurate_on_real_faces() -> None:
     """On a seventh of PublicTest; the record holds the figure of all of it."""
@@ -107,7 +124,9 @@ def test_int8_is_as_accurate_on_real_faces() -> None:
     assert (first.argmax(1) == second.argmax(1)).mean() > 0.96
     assert abs(accuracy(first, faces) - accuracy(second, faces)) < 0.015
     scores = checkpoint.read_record(shipped()["default"]).scores
-    for tta in ("none", "flip", "ten_crop"):
+    measured = [tta for tta in STILL if f"public_{tta}" in scores]
+    assert "ten_crop" in measured
+    for tta in measured:
         assert abs(scores[f"public_{tta}"] - scores[f"public_{tta}_int8"]) <= 0.003
 
 

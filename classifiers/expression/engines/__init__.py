@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from classifiers.errors import EngineError, ExtraError
+from classifiers.expression.crop import FACE_PX
+from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import standardise
 
 Engine = Literal["torch", "openvino"]
@@ -31,13 +33,38 @@ DRAWN_FACES = 16
 
 @dataclass(frozen=True)
 class Running:
-    """A net as an engine runs it. `part` runs some of its layers by themselves, as modules that
-    keep their names: of inputs [channels, height, width], for any number of them at once."""
+    """A net as an engine runs it. `part` does the same with some of its layers, under their own
+    names, and inputs of [channels, height, width].
+    """
 
     engine: Engine
     precision: Literal["float32", "int8"]
     logits: Logits
     part: Callable[[nn.Module, tuple[int, int, int]], Logits]
+
+    @torch.inference_mode()
+    def four_crop(self, net: nn.Module, crop_px: int) -> FourCrop:
+        """The four crops of faces of FACE_PX, by the same engine."""
+        four = FourCrop(net, crop_px)
+        if self.engine == "torch":
+            return four
+        face = (1, FACE_PX, FACE_PX)
+        _, channels, _, side = four.early(torch.zeros(1, *face)).shape
+        side = side * crop_px // FACE_PX
+        four.early = _Part(self.part(four.early, face))
+        four.late = _Part(self.part(four.late, (channels, side, side)))
+        return four
+
+
+class _Part(nn.Module):
+    """What an engine made of layers, in their place."""
+
+    def __init__(self, run: Logits) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._run(x)
 
 
 def installed(device: str = "cpu") -> tuple[Engine, ...]:

@@ -18,7 +18,7 @@ _FRESH = 0.2  # weight of the newest batch in what a face costs
 
 _FEWER: dict[str, tuple[str, ...]] = {
     "ten_crop": ("ten_crop", "flip", "none"),
-    "three_crop": ("three_crop", "none"),
+    "four_crop": ("four_crop", "flip", "none"),
     "flip": ("flip", "none"),
 }
 _THINNING = (2, 4)

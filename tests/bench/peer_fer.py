@@ -3,8 +3,8 @@
     python peer_fer.py FACES.npy CLIP OUT
 
 FACES is uint8 [N, 48, 48]. Each line on standard input is answered by one of JSON: `labels` by the
-label of every face, `faces FROM TO` by the processor seconds for those faces, `clip` by frames and
-processor seconds for reading, detecting, classifying, drawing and writing the whole clip.
+label of every face, `faces FROM TO` by the processor seconds for those faces, `clip` by frames,
+faces and processor seconds for reading, detecting, classifying, drawing and writing the clip.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def classify(net: FER, faces: np.ndarray) -> np.ndarray:  # type: ignore[type-ar
     return net._classify_emotions((large / 255.0 - 0.5) * 2.0)  # type: ignore[no-any-return,unused-ignore]
 
 
-def annotate(net: FER, clip: str, target: str) -> int:
+def annotate(net: FER, clip: str, target: str) -> tuple[int, int]:
     reader = cv2.VideoCapture(clip)
     size = int(reader.get(cv2.CAP_PROP_FRAME_WIDTH)), int(reader.get(cv2.CAP_PROP_FRAME_HEIGHT))
     writer = cv2.VideoWriter(target, cv2.VideoWriter.fourcc(*"mp4v"), 25.0, size)
-    frames = 0
+    frames = found = 0
     while True:
         is_there, frame = reader.read()
         if not is_there:
@@ -40,9 +40,10 @@ def annotate(net: FER, clip: str, target: str) -> int:
         faces = net.detect_emotions(frame)
         writer.write(draw_annotations(frame, faces))
         frames += 1
+        found += len(faces)
     reader.release()
     writer.release()
-    return frames
+    return frames, found
 
 
 def main() -> None:
@@ -60,8 +61,8 @@ def main() -> None:
             classify(net, faces[int(numbers[0]) : int(numbers[1])])
             answer = time.process_time() - began_s
         else:
-            frames = annotate(net, clip, target)
-            answer = [frames, time.process_time() - began_s]
+            frames, found = annotate(net, clip, target)
+            answer = [frames, found, time.process_time() - began_s]
         print(json.dumps(answer), flush=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from cv2.data import haarcascades
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -31,7 +32,7 @@ class Loop:
         self._net = net.eval()
         self._crops = TenCrop(record.crop_px)
         self._haar = cv2.CascadeClassifier(
-            str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml")
+            str(Path(haarcascades) / "haarcascade_frontalface_default.xml")
         )
 
     @torch.inference_mode()
@@ -45,12 +46,12 @@ class Loop:
             rows.append(self._net(x).softmax(1).mean(0))
         return torch.stack(rows).numpy()
 
-    def annotate(self, clip: Path, target: Path) -> int:
-        """Read, detect, classify, draw and write a whole clip; returns its frames."""
+    def annotate(self, clip: Path, target: Path) -> tuple[int, int]:
+        """Read, detect, classify, draw and write a whole clip; returns its frames and faces."""
         reader = cv2.VideoCapture(str(clip))
         size = int(reader.get(cv2.CAP_PROP_FRAME_WIDTH)), int(reader.get(cv2.CAP_PROP_FRAME_HEIGHT))
         writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, size)
-        frames = 0
+        frames = found = 0
         while True:
             is_there, frame = reader.read()
             if not is_there:
@@ -58,6 +59,7 @@ class Loop:
             grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
             for x, y, w, h in self._haar.detectMultiScale(grey, 1.1, 5, minSize=(50, 50)):
                 face = cv2.resize(grey[y : y + h, x : x + w], (48, 48)).astype(np.uint8)
+                found += 1
                 label = LABELS[int(self.classify(face[None])[0].argmax())]
                 cv2.rectangle(frame, (x, y), (x + w, y + h), (0, 155, 255), 2)
                 cv2.putText(frame, label, (x, y - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 155, 255))
@@ -65,4 +67,4 @@ class Loop:
             frames += 1
         reader.release()
         writer.release()
-        return frames
+        return frames, found

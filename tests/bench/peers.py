@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -42,6 +43,7 @@ from daemon.feed import JpegFeed
 from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.pipeline import Pipeline
+from daemon.reading import Reading
 from daemon.status import Board
 from tests.bench.peer_seed import Loop
 
@@ -57,13 +59,13 @@ Faces = NDArray[np.uint8]
 @dataclass(frozen=True)
 class Peer:
     """A way to do it: `label` names what each face shows, `read` does so with the faces from one
-    index to another, `annotate` takes the clip through and gives its frames; both give processor
-    seconds."""
+    index to another, `annotate` takes the clip through and gives its frames and the faces that were
+    read in it; both give processor seconds."""
 
     name: str
     labels: Callable[[], list[str]]
     read: Callable[[int, int], float]
-    annotate: Callable[[], tuple[int, float]]
+    annotate: Callable[[], tuple[int, int, float]]
 
 
 def fer_python(folder: Path) -> Path | None:
@@ -117,10 +119,10 @@ def fer_peer(python: Path, faces: Faces, clip: Path, folder: Path) -> Iterator[P
         assert isinstance(answer, list)
         return [str(label) for label in answer]
 
-    def annotate() -> tuple[int, float]:
+    def annotate() -> tuple[int, int, float]:
         answer = ask("clip")
         assert isinstance(answer, list)
-        return int(answer[0]), float(answer[1])
+        return int(answer[0]), int(answer[1]), float(answer[2])
 
     try:
         yield Peer(
@@ -144,15 +146,10 @@ def spent_s(work: Callable[[], object]) -> float:
 def seed_peer(faces: Faces, clip: Path, folder: Path, weights: str) -> Peer:
     loop = Loop(weights)
 
-    def annotate() -> tuple[int, float]:
-        frames = 0
-
-        def work() -> None:
-            nonlocal frames
-            frames = loop.annotate(clip, folder / "seed.mp4")
-
-        seconds = spent_s(work)
-        return frames, seconds
+    def annotate() -> tuple[int, int, float]:
+        began_s = time.process_time()
+        frames, found = loop.annotate(clip, folder / "seed.mp4")
+        return frames, found, time.process_time() - began_s
 
     return Peer(
         "the usual loop, ten crops",
@@ -180,7 +177,9 @@ def own_peer(
     )
 
 
-def annotate(clip: Path, folder: Path, weights: str, engine: Engine, tta: TTA) -> tuple[int, float]:
+def annotate(
+    clip: Path, folder: Path, weights: str, engine: Engine, tta: TTA
+) -> tuple[int, int, float]:
     """`affectd video` from its first frame to its last, with the models loaded before."""
     target = folder / "affectd.mp4"
     target.unlink(missing_ok=True)
@@ -191,8 +190,19 @@ def annotate(clip: Path, folder: Path, weights: str, engine: Engine, tta: TTA) -
     metrics, board, health = Metrics(CollectorRegistry()), Board(time.time), Health(time.monotonic)
     loaded = models.load(settings, metrics, health, print)
     assert loaded.batcher is not None
-    pipeline = Pipeline(stream, settings, loaded, metrics=metrics, board=board, health=health,
-                        stop=threading.Event(), jpegs=JpegFeed(), once=True)  # fmt: skip
+    readings: list[Reading] = []
+    pipeline = Pipeline(
+        stream,
+        settings,
+        loaded,
+        metrics=metrics,
+        board=board,
+        health=health,
+        stop=threading.Event(),
+        jpegs=JpegFeed(),
+        publish=readings.append,
+        once=True,
+    )
     began_s = time.process_time()
     pipeline.start()
     pipeline.stream.join()
@@ -203,7 +213,7 @@ def annotate(clip: Path, folder: Path, weights: str, engine: Engine, tta: TTA) -
     loaded.batcher.stop()
     if pipeline.error is not None:
         raise pipeline.error
-    return board.streams()[0].frames, seconds
+    return board.streams()[0].frames, len(readings), seconds
 
 
 def main() -> None:
@@ -215,6 +225,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=0, help="of PublicTest; 0 for all")
     parser.add_argument("--faces", type=int, default=64, help="in a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engines", nargs="+", choices=get_args(Engine), default=installed())
     parser.add_argument("--modes", nargs="+", choices=STILL, default=STILL)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -231,7 +242,7 @@ def main() -> None:
             peers.append(stack.enter_context(fer_peer(python, faces, options.clip, folder)))
         peers += [
             own_peer(faces, options.clip, folder, options.weights, engine, tta)
-            for engine in installed()
+            for engine in options.engines
             for tta in options.modes
         ]
         rates: list[list[float]] = [[] for _ in peers]
@@ -243,11 +254,14 @@ def main() -> None:
                     found.append(options.faces / seconds)
         clips = [peer.annotate() for peer in peers]
         print(f"{len(faces)} faces of PublicTest; rates a second of processor time")
-        print(f"{'':44} {'faces/s':>8} {'frames/s':>8} {'accuracy':>8}", flush=True)
-        for peer, found, (frames, seconds) in zip(peers, rates, clips, strict=True):
+        head = f"{'faces/s':>8} {'accuracy':>8}   clip: {'frames/s':>8} {'faces':>6}"
+        print(f"{'':40} {head}", flush=True)
+        for peer, found, (frames, seen, seconds) in zip(peers, rates, clips, strict=True):
             right = np.mean([a == b for a, b in zip(peer.labels(), truth, strict=True)])
             rate = statistics.median(found)
-            print(f"{peer.name:44} {rate:8.1f} {frames / seconds:8.1f} {right:8.1%}", flush=True)
+            clip_rate = frames / seconds
+            line = f"{peer.name:40} {rate:8.1f} {right:8.1%}         {clip_rate:8.1f} {seen:6d}"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.errors import Reason
+from daemon.ladder import Ladder, Wait, rungs
 from daemon.reading import FaceView
 from tests.browser import Browser, Page, needs_chromium, open_browser
 from tests.serving import BOX_PX, HAPPY, happy_face, serving
@@ -226,4 +227,38 @@ def test_the_token_opens_the_page_and_leaves_the_address(page: Page) -> None:
         page.wait_for(shows_picture("lobby"))
         assert page.evaluate("location.search") == ""
         assert page.evaluate("document.cookie") == ""
+    assert page.errors == []
+
+
+def test_a_machine_that_is_too_slow_is_told_and_only_while_it_is(page: Page) -> None:
+    """1. Readings come late: fewer views, then fewer detections. 2. There is room again."""
+    now_s = 0.0
+    ways = rungs("ten_crop", {"ten_crop": 10, "flip": 2, "none": 1})
+    ladder = Ladder(ways, 1.0, clock=lambda: now_s)
+
+    def pass_a_window(age_s: float) -> None:
+        nonlocal now_s
+        for _ in range(2):  # one to settle
+            now_s += 10.0
+            ladder.saw([Wait(age_s, age_s)], 0.01)
+            ladder.turn()
+
+    with serving("lobby") as house:
+        house.board.ladder = ladder
+        house.publish("lobby")
+        page.open(house.web.url)
+        page.wait_for(shows_picture("lobby"))
+        notice = "document.getElementById('load')"
+        assert page.evaluate(f"{notice}.hidden")
+        pass_a_window(2.0)
+        page.wait_for(f"{notice}.innerText.includes('2 of 10 views')")
+        pass_a_window(2.0)
+        pass_a_window(2.0)
+        page.wait_for(f"{notice}.innerText.includes('looked for 2 times less often')")
+        assert page.evaluate(f"{notice}.innerText").endswith(
+            "each is read in 1 of 10 views, and they are looked for 2 times less often."
+        )
+        for _ in range(6):
+            pass_a_window(0.0)
+        page.wait_for(f"{notice}.hidden")
     assert page.errors == []

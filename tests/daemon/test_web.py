@@ -65,6 +65,8 @@ def test_states_say_what_every_stream_does(house: House) -> None:
         24.99,
     )
     assert lobby["mjpeg"] == "/streams/lobby/mjpeg"
+    assert lobby["detect_every"] == 1
+    assert body["load"] is None  # no expressions are read
     (face,) = lobby["faces"]
     assert (face["track"], face["label"], face["probabilities"]) == (7, "happy", HAPPY)
     assert (door["state"], door["reason"], door["last_error"], door["mjpeg"]) == (

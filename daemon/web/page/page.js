@@ -2,7 +2,7 @@
 
 import { Card } from "./card.js";
 import { Pictures } from "./pictures.js";
-import { count } from "./words.js";
+import { busy, count } from "./words.js";
 
 const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
@@ -18,8 +18,12 @@ function setText(id, text) {
 }
 
 function setAlert(text) {
-  document.getElementById("alert").hidden = !text;
-  setText("alert", text);
+  setNotice("alert", text);
+}
+
+function setNotice(id, text) {
+  document.getElementById(id).hidden = !text;
+  setText(id, text);
 }
 
 function showStreams(streams, colours) {
@@ -52,10 +56,12 @@ function show(states) {
   if (build.device) parts.push(`on ${build.device}`);
   setText("build", parts.join(" · "));
   setAlert(states.models_loaded ? "" : "The models are being loaded; expressions follow.");
+  setNotice("load", busy(states.load));
 }
 
 function showSilence(why) {
   setAlert(why);
+  setNotice("load", "");
   setText("summary", "No answer");
   document.title = "no answer · affectd";
   if (!last) return;

@@ -62,3 +62,14 @@ export function percent(probability) {
 export function count(n, one, many) {
   return n === 0 ? `no ${one}` : `${n} ${n === 1 ? one : many}`;
 }
+
+// What faces are spared while the machine is too slow for all of them; nothing where they are not.
+export function busy(load) {
+  if (!load || (load.crops === load.crops_wanted && load.thinning === 1)) return "";
+  const parts = [];
+  if (load.crops < load.crops_wanted) {
+    parts.push(`each is read in ${load.crops} of ${load.crops_wanted} views`);
+  }
+  if (load.thinning > 1) parts.push(`they are looked for ${load.thinning} times less often`);
+  return `More faces than this machine can read in time: ${parts.join(", and ")}.`;
+}

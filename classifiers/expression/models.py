@@ -1,8 +1,8 @@
 """Networks that read one grey face: float32 [N, 1, S, S], S in 32..47, to logits [N, 7].
 
 Each is its `features`, a sequence of layers, and then its `head`. `shared` is how many of the first
-layers the crops of `four_crop` share: those down to a quarter of the side, to a half in ResNet18,
-whose strides come late.
+layers the crops of `four_crop` share. The more, the cheaper, and the further from crops that were
+cut from the picture; docs/performance.md has the figures.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class VGG10(nn.Module):
             layers += [*_conv(3, previous, width), *_conv(3, width, width), nn.MaxPool2d(2)]
             previous = width
         self.features = nn.Sequential(*layers)
-        self.shared = 14  # two blocks of seven
+        self.shared = 7  # one block
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),

@@ -22,9 +22,9 @@ from classifiers.expression.tta import Still
 from tests.shared import SHARED, needs_shared
 
 EVERY = 24
-LEAST_ALIKE = 0.9  # labels that four_crop shares with ten_crop; measured: 0.95 to 0.96
+LEAST_ALIKE = 0.9  # labels that four_crop shares with ten_crop; measured: 0.95 and 0.97
 MOST_LOST = 0.04  # of accuracy on these faces: two standard errors of the difference
-NEARER = 0.6  # distance from ten_crop, of that of flip; measured: 0.3 to 0.4
+NEARER = 0.6  # distance from ten_crop, of that of flip; measured: 0.16 and 0.36
 
 pytestmark = needs_shared
 
@@ -66,4 +66,4 @@ def test_four_crops_cost_about_a_third_of_ten(weights: str) -> None:
 
     four = work(FourCrop(net.module, net.crop_px), 1, 1, 48, 48)
     ten = work(net.module, 10, 1, net.crop_px, net.crop_px)
-    assert four / ten < 0.36
+    assert four / ten < 0.38

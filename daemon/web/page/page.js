@@ -54,6 +54,7 @@ function show(states) {
   const parts = [`version ${states.version}`];
   if (build.weights) parts.push(`weights ${build.weights}`);
   if (build.device) parts.push(`on ${build.device}`);
+  if (build.engine) parts.push(`by ${build.engine}`);
   setText("build", parts.join(" · "));
   setAlert(states.models_loaded ? "" : "The models are being loaded; expressions follow.");
   setNotice("load", busy(states.load));

@@ -236,7 +236,7 @@ def main() -> None:
     faces, truth = public.images[chosen], [LABELS[i] for i in public.labels[chosen]]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        peers = [seed_peer(faces, options.clip, folder, options.weights)]
+        peers = []
         python = fer_python(options.folder or folder / "fer")
         if python is not None:
             peers.append(stack.enter_context(fer_peer(python, faces, options.clip, folder)))
@@ -245,6 +245,7 @@ def main() -> None:
             for engine in options.engines
             for tta in options.modes
         ]
+        peers.append(seed_peer(faces, options.clip, folder, options.weights))
         rates: list[list[float]] = [[] for _ in peers]
         for turn in range(options.rounds + 1):
             start = turn * options.faces % max(1, len(faces) - options.faces)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import av
 
-from daemon.draw.glyphs import Strip, even, text
+from daemon.draw.glyphs import Strip, drawn, even
 from daemon.draw.paint import Canvas, ColourSystem, Rgb
 from daemon.errors import Reason
 from daemon.frame import Frame
@@ -115,11 +115,12 @@ def draw(image: av.VideoFrame, lines: tuple[str, ...]) -> None:
 
 
 def _fitting(lines: tuple[str, ...], width_px: float, height_px: float) -> list[Strip]:
-    """The lines as large as fits, down to what can barely be read."""
+    """The lines as large as fits, down to what can barely be read. None is kept: there is another
+    time of day in each slate, and a large one takes a megabyte."""
     size_px = max(_SMALLEST_PX, even(height_px / 10))
     while True:
         strips = [
-            text(line, size_px if index else even(1.5 * size_px))
+            drawn(line, size_px if index else even(1.5 * size_px))
             for index, line in enumerate(lines)
         ]
         fits = max(strip.width for strip in strips) <= width_px

@@ -45,6 +45,11 @@ def even(value: float) -> int:
 
 @lru_cache(maxsize=1024)
 def text(words: str, size_px: int) -> Strip:
+    """`drawn`, kept for the next time."""
+    return drawn(words, size_px)
+
+
+def drawn(words: str, size_px: int) -> Strip:
     """`words` on one line at `size_px` an em. All strips of one size share height and baseline."""
     size = size_px * _FINER
     font, stroke = _font(size), size * _WEIGHT
@@ -70,7 +75,7 @@ def text(words: str, size_px: int) -> Strip:
 
 @lru_cache(maxsize=1024)
 def plate_text(words: str, size_px: int) -> Strip:
-    """`words` as `text` gives them, with room around."""
+    """`words` as `drawn` gives them, with room around."""
     strip = text(words, size_px)
     side, above, below = even(0.3 * size_px), max(2, even(0.2 * size_px)), even(0.1 * size_px)
     luma = np.pad(strip.luma, ((above, below), (side, side)))

@@ -12,9 +12,10 @@ import av
 import httpx
 import numpy as np
 
+from daemon.draw.glyphs import text
 from daemon.errors import Reason
 from daemon.frame import Frame, plane
-from daemon.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate
+from daemon.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, draw
 from daemon.status import State, StreamStatus
 from tests.affectd import Daemon
 from tests.daemon.outputs import FULL, picture
@@ -84,6 +85,15 @@ def test_slates_come_once_a_second_and_time_goes_on() -> None:
     assert 14 + AWAY_S <= times_s[0] < 14 + AWAY_S + 0.11
     assert all(output.slate and not output.readings and not output.faces for output in outputs)
     assert len({id(output.frame.image) for output in outputs}) == 1, "drawn once"
+
+
+def test_slates_are_not_kept_in_memory() -> None:
+    """An unsteady camera makes another one, with another time, at each of its outages."""
+    kept = text.cache_info().currsize
+    image = av.VideoFrame(640, 360, "yuv420p")
+    for minute in range(20):
+        draw(image, ("lobby", f"no picture since 12:{minute:02}:00", "stalled"))
+    assert text.cache_info().currsize == kept
 
 
 def test_it_looks_like_the_last_picture() -> None:

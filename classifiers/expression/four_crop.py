@@ -22,10 +22,11 @@ class FourCrop(nn.Module):
     early: nn.Module
     late: nn.Module
 
-    def __init__(self, net: nn.Module, crop_px: int) -> None:
+    def __init__(self, net: nn.Module, crop_px: int, shared: int | None = None) -> None:
+        """shared: layers to share; None: as many as `net` says."""
         super().__init__()
         layers = cast(nn.Sequential, net.features)
-        shared = cast(int, net.shared)
+        shared = cast(int, net.shared) if shared is None else shared
         first, rest = nn.Sequential(), nn.Sequential()
         for number, layer in enumerate(layers):
             (first if number < shared else rest).add_module(str(number), layer)

@@ -33,7 +33,7 @@ SHIFT, SCALE = 0.03, 0.03  # of the face's side, each drawn within ± this
 NOISE = 5.0  # grey levels, deviation
 BATCH = 64
 RESAMPLES = 2000
-WAYS: tuple[TTA, ...] = get_args(TTA)
+WAYS: tuple[TTA, ...] = ("none", "flip", "ten_crop", "temporal")
 AGAINST: TTA = "ten_crop"
 
 Probabilities = NDArray[np.float32]

@@ -62,7 +62,7 @@ def test_four_crops_cost_about_a_third_of_ten(weights: str) -> None:
     def work(module: nn.Module, *shape: int) -> int:
         with FlopCounterMode(display=False) as counter:
             module(torch.zeros(shape))
-        return counter.get_total_flops()
+        return int(counter.get_total_flops())
 
     four = work(FourCrop(net.module, net.crop_px), 1, 1, 48, 48)
     ten = work(net.module, 10, 1, net.crop_px, net.crop_px)

@@ -34,8 +34,12 @@ def net(architecture: str) -> nn.Module:
     made = build(architecture, TINY[architecture])
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            for value, low, high in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 1.5),
+            ):
+                assert value is not None
+                nn.init.uniform_(value, low, high)
             nn.init.uniform_(module.weight, 0.5, 1.5)
     return made.eval()
 

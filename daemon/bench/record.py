@@ -12,6 +12,7 @@ from daemon.errors import Reason, SinkError
 from detectors.store import state_dir
 
 SCHEMA = 1
+SIZES = ((854, 480), (1280, 720), (1920, 1080))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Asked:
     long_side_px: int
     weights: str
     tta: str
+    engine: str
     max_age_ms: float
 
 

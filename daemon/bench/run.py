@@ -18,7 +18,7 @@ from daemon.bench import machine, nets, record, table
 from daemon.bench.bar import Bar
 from daemon.bench.cameras import SETTLE_S, SINKS, WATCH_S, Site, most
 from daemon.bench.clip import make_clip
-from daemon.bench.record import Asked, Cameras, Faces, Load, Record
+from daemon.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
 from daemon.config.file import load
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError
@@ -26,7 +26,6 @@ from daemon.health import Health
 from daemon.metrics import Metrics
 from daemon.version import affectd_version
 
-SIZES = ((854, 480), (1280, 720), (1920, 1080))
 CLIP_S = 2
 NEVER_MS = 60_000.0
 NETS_SHARE = 0.2  # of the time, for faces a second
@@ -118,13 +117,17 @@ def _asked(
         long_side_px=settings.detector.long_side_px,
         weights=loaded.description["weights"],
         tta=settings.expression.tta,
+        engine=loaded.description["engine"],
         max_age_ms=settings.expression.max_age_ms,
     )
 
 
 def _sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]:
-    """The most cameras of each size, in an equal share of the time that is left."""
+    """The most cameras of each size, in an equal share of the time that is left; the larger sizes
+    not at all where the machine is so slow, or so busy, that none is left."""
     for index, (width_px, height_px) in enumerate(SIZES):
+        if bar.left_s() < NETS_SHARE * bar.seconds:
+            return
         bar.say(f"{height_px}p: encoding a clip")
         clip = folder / f"{height_px}p.mp4"
         make_clip(clip, width_px, height_px, asked.fps, asked.faces, CLIP_S * asked.fps)
@@ -153,8 +156,10 @@ def _most(
 def _rates(settings: Settings, bar: Bar) -> list[Faces]:
     ways = nets.ways(settings.expression)
     seconds = max(0.2, bar.left_s() / max(1, len(ways)) - 0.5)
-    rates = []
+    rates: list[Faces] = []
     for way in ways:
+        if rates and bar.left_s() < 0.0:
+            break
         bar.say(f"faces a second: {way}")
         rates.append(way.measure(min(3.0, seconds)))
         bar.tick()

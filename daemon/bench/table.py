@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.bench.cameras import FRAMES_SHARE
-from daemon.bench.record import Cameras, Load, Record
+from daemon.bench.record import SIZES, Cameras, Load, Record
 
 NOT_TOLD = "not told"
 BUSY_SHARE = 0.2
@@ -44,11 +44,12 @@ def _whole(record: Record) -> RenderableType:
         ),
         _text(
             f"Each camera: {asked.fps} fps, {_count(asked.faces, 'face')}; H.264 decoded, "
-            f"{asked.detector} at {asked.long_side_px} px, {asked.weights} with {asked.tta}, "
-            f"drawn, to {sinks}."
+            f"{asked.detector} at {asked.long_side_px} px, {asked.weights} with {asked.tta} on "
+            f"{asked.engine}, drawn, to {sinks}."
         ),
         Text(""),
         _cameras(record),
+        *_missing(record),
         _text(
             f"cameras: as many as got {FRAMES_SHARE:.0%} of their pictures through, with readings "
             f"younger than {asked.max_age_ms:g} ms. age: of a reading, from the moment its picture "
@@ -76,6 +77,13 @@ def _text(text: str, style: str = "") -> Text:
     return Text(textwrap.fill(text, WIDTH), style)
 
 
+def _missing(record: Record) -> list[Text]:
+    """Says that sizes were left out, where they were."""
+    if len(record.cameras) == len(SIZES):
+        return []
+    return [_text("The time was over before larger sizes: --seconds gives more.", "yellow")]
+
+
 def _cameras(record: Record) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("size")
@@ -88,8 +96,7 @@ def _cameras(record: Record) -> Table:
 
 def _row(size: Cameras, cores: int) -> list[str]:
     load = size.carried or size.failed
-    if load is None:
-        return ["?"] + ["" for _ in range(5)]
+    assert load is not None  # One camera at least was tried.
     most = str(size.most) if size.failed else f"{size.most} or more"
     return [
         most,

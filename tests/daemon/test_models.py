@@ -47,6 +47,7 @@ def batchers() -> list[str]:
 def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, health: Health) -> None:
     weights = save_tiny(tmp_path / "tiny.safetensors")
     expression: dict[str, object] = {"weights": str(weights), "device": "cpu", "tta": "flip"}
+    expression["engine"] = "torch"
     found, said = load(settings(expression=expression), metrics, health)
     assert found.batcher is not None
     try:
@@ -56,7 +57,7 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
         told = found.description
         assert told.pop("detector") == "yunet"
         assert set(told) == {"version", "torch", "device", "engine", "weights"}
-        assert told["device"] == "cpu"
+        assert (told["device"], told["engine"]) == ("cpu", "torch float32")
         assert told["weights"].startswith("tiny-")
         assert metrics.registry.get_sample_value("affectd_build_info", told) == 1.0
         model = {"model": told["weights"]}

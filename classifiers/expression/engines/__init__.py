@@ -108,7 +108,7 @@ def start(
             raise ExtraError(f"expression.engine is openvino: {error}") from error
         log(f"expressions are read by torch; openvino is about twice as fast, and {error}")
         return plain
-    except (ImportError, RuntimeError, NotImplementedError) as error:
+    except (ImportError, RuntimeError, EngineError) as error:
         why = (str(error).strip() or repr(error)).splitlines()[0]
         if asked:
             raise EngineError(f"expression.engine is openvino, which fails here: {why}") from error

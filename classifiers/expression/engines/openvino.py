@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from classifiers.errors import EngineError
 from classifiers.expression.engines import Logits, Ranges
 from classifiers.extras import extra
 
@@ -38,7 +39,7 @@ def compile_net(
 
     Convolutions and linear layers that `ranges` names compute in int8, others in float32, on at
     most so many `threads`. A face's logits do not depend on what else is in its batch.
-    Raises NotImplementedError for a net with a layer that is not translated here.
+    Raises EngineError for a net with a layer that is not translated here.
     """
     crops = ops.parameter([-1, *shape], np.float32, "crops")
     model = openvino.Model([_Graph(net, ranges).run(crops)], [crops], "expression")
@@ -95,14 +96,14 @@ class _Graph(fx.Interpreter):
                 return ops.reshape(x, np.array([0, -1]), special_zero=True)
             case nn.Dropout() | nn.Identity():
                 return x
-        raise NotImplementedError(f"{target} is {layer}, which this engine does not know")
+        raise EngineError(f"{target} is {layer}, which this engine does not know")
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target is operator.add:
             return ops.add(*args)
         if target is torch.relu:
             return ops.relu(*args)
-        raise NotImplementedError(f"{target}, which this engine does not know")
+        raise EngineError(f"{target}, which this engine does not know")
 
     def _quantised(self, name: str, x: Any, weight: torch.Tensor) -> tuple[Any, Any]:
         """Both inputs of layer `name`, through 8 and 7 bits if its range is known."""

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -423,3 +424,31 @@ def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board
         stream.join(WAIT_S)
     assert str(stream.error) == "lobby: the classifier failed; its log says why"
     assert mailbox.closed
+
+
+def test_faces_are_looked_for_on_every_nth_frame_and_carried_between(
+    metrics: Metrics, board: Board
+) -> None:
+    """1. On frames 0, 3 and 6 the face is found and read. 2. On those between it is shown all the
+    same, and its seconds count. 3. Frame 8 comes after a gap: nothing is carried."""
+    frames = talking(8)
+    after = replace(frames[7], seq=8, pts_s=frames[7].pts_s + 5.0)
+    with batching(free(), metrics) as batcher:
+        stream = made(batcher, metrics, board, settings(detector={"every": 3}), keep_all=True)
+        outputs = walk(stream, [*frames, after])
+    assert [[reading.seq for reading in output.readings] for output in outputs] == [
+        [seq] if seq in (0, 3, 6, 8) else [] for seq in range(9)
+    ]
+    assert [[face.label for face in output.faces] for output in outputs] == [["happy"]] * 9
+    assert [face.track for output in outputs for face in output.faces] == [1] * 8 + [2]
+    assert value(metrics.registry, "affectd_detect_every_frames", stream="lobby") == 3
+    assert board.streams()[0].detect_every == 3
+    shown_s = value(
+        metrics.registry,
+        "affectd_expression_face_seconds_total",
+        stream="lobby",
+        expression="happy",
+    )
+    assert shown_s == pytest.approx(7 / 25, abs=0.001)
+    count = {"stream": "lobby", "stage": "detect"}
+    assert value(metrics.registry, "affectd_stage_seconds_count", **count) == 4

@@ -69,13 +69,14 @@ def _kind(
 
 
 _LOST = (Reason.END_OF_STREAM, Reason.CONNECT_REFUSED)
+_GONE = (*_LOST, Reason.TIMEOUT)  # a server that starts listens before it answers
 _SILENT = (Reason.STALLED, Reason.TIMEOUT)
 _LONG_S = 60.0  # as long as it takes until it is counted
 _WELL = _harm(Harm())
 
 KINDS = (
-    _kind("killed", lambda p: p.camera.kill(), lambda p: p.camera.start(), *_LOST, lasts_s=_LONG_S),
-    _kind("restarted", lambda p: p.camera.restart(*p.camera.options), _nothing, *_LOST),
+    _kind("killed", lambda p: p.camera.kill(), lambda p: p.camera.start(), *_GONE, lasts_s=_LONG_S),
+    _kind("restarted", lambda p: p.camera.restart(*p.camera.options), _nothing, *_GONE),
     _kind(
         "stopped",
         lambda p: p.camera.halt(),

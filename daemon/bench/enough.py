@@ -30,10 +30,11 @@ def warning(settings: Settings, record: Record, cores: int) -> str | None:
 
     Only live streams count: files wait. Where N cameras of a size were carried and one more was
     not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
-    sizes the shares are interpolated. A record of a machine with other `cores` says nothing.
+    sizes the shares are interpolated. A record of a machine with other `cores`, or of one that was
+    busy with other programs, says nothing.
     """
     live = [stream for stream in settings.stream if is_live(stream)]
-    if record.cores != cores or not record.cameras or not live:
+    if record.cores != cores or record.was_busy or not record.cameras or not live:
         return None
     sent = [_sent(stream, record.asked.fps) for stream in live]
     needed = sum(_share(one.px, record) * one.fps / record.asked.fps for one in sent)

@@ -12,6 +12,7 @@ from daemon.errors import Reason, SinkError
 from detectors.store import state_dir
 
 SCHEMA = 1
+BUSY_SHARE = 0.2  # of the processor, from which on other programs spoil a measurement
 SIZES = ((854, 480), (1280, 720), (1920, 1080))
 
 
@@ -90,6 +91,10 @@ class Record:
     asked: Asked
     cameras: tuple[Cameras, ...]
     faces: tuple[Faces, ...]
+
+    @property
+    def was_busy(self) -> bool:
+        return self.others_share is not None and self.others_share > BUSY_SHARE
 
 
 def kept_path() -> Path:

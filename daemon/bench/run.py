@@ -160,7 +160,7 @@ def _rates(settings: Settings, bar: Bar) -> list[Faces]:
     for way in ways:
         if rates and bar.left_s() < 0.0:
             break
-        bar.say(f"faces a second: {way}")
+        bar.say(f"faces: {way}")
         rates.append(way.measure(min(3.0, seconds)))
         bar.tick()
     return rates

@@ -12,7 +12,6 @@ from daemon.bench.cameras import FRAMES_SHARE
 from daemon.bench.record import SIZES, Cameras, Load, Record
 
 NOT_TOLD = "not told"
-BUSY_SHARE = 0.2
 USUAL_PX = 720
 WIDTH = 80
 
@@ -61,11 +60,12 @@ def _whole(record: Record) -> RenderableType:
         _faces(record),
         Text(""),
     ]
-    if record.others_share is not None and record.others_share > BUSY_SHARE:
+    if record.was_busy:
         parts.append(
             _text(
                 f"Other programs took {record.others_share:.0%} of the processor meanwhile: "
-                "the machine can do more than these figures say.",
+                "the machine can do more than these figures say, and `affectd check` does not go "
+                "by them.",
                 "yellow",
             )
         )

@@ -202,10 +202,11 @@ def test_enough_knows_the_sizes_that_are_configured(tmp_path: Path) -> None:
     assert "taken for" not in said
 
 
-def test_a_record_of_another_machine_says_nothing(tmp_path: Path) -> None:
+def test_a_record_of_another_machine_or_a_busy_one_says_nothing(tmp_path: Path) -> None:
     many = settings_of(tmp_path, *["rtsp://10.0.0.1/a"] * 9)
     assert warning(many, a_record(3, 2, 1), 4) is not None
     assert warning(many, a_record(3, 2, 1), 8) is None
+    assert warning(many, replace(a_record(3, 2, 1), others_share=0.3), 4) is None
 
 
 def test_check_warns_and_still_says_valid(

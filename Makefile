@@ -166,7 +166,7 @@ bench: .venv/set-up/dev
 	for bench in tests/bench/[a-z]*.py; do
 	  bench="$$(basename "$$bench" .py)"
 	  # No benchmark itself, or one that has to be told on what.
-	  case "$$bench" in sites | peer_* | ablation | peers | temporal) continue ;; esac
+	  case "$$bench" in sites | peer_* | ablation | fewer_crops | peers | temporal) continue ;; esac
 	  $(say) "benchmark: $$bench"
 	  $(PY) -m "tests.bench.$$bench"
 	done

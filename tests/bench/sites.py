@@ -30,6 +30,7 @@ from daemon.config.settings import EventsSink, Settings, StreamSettings
 from daemon.frame import Frame
 from daemon.metrics import Metrics
 from daemon.reading import Reading
+from daemon.sinks.base import Output
 from daemon.sinks.events import EventsFile
 from daemon.sinks.reference import Referencer
 from daemon.sinks.writer import Writer
@@ -151,7 +152,7 @@ def site(
     batcher = Batcher(Instant(), metrics, max_batch=16, max_wait_s=0.01, queue_crops=1024)
     shown = pictures(*size_px)
     parts: list[Capture | Stream] = []
-    writers: list[Writer] = []
+    writers: list[Writer[Output]] = []
     batcher.start()
     for index in range(streams):
         name = f"camera-{index}"

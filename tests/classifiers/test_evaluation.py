@@ -191,6 +191,7 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
             "d",
             "public",
             "none",
+            "torch float32",
             0,
             "a|b",
             9,

@@ -291,9 +291,9 @@ def test_media_time_and_numbers_go_on_over_a_reconnect() -> None:
     rig = Rig("rtsp://cam/x", opener=opener, clock=clock)
     real_put = rig.mailbox.put
 
-    def put(frame: Frame, stop: threading.Event) -> bool:
-        seen.append(frame)
-        return real_put(frame, stop)
+    def put(item: Frame, stop: threading.Event) -> bool:
+        seen.append(item)
+        return real_put(item, stop)
 
     rig.mailbox.put = put  # type: ignore[method-assign]
     rig.capture.run()

@@ -248,7 +248,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: Capsys, which:
     (tmp_path / "taken").touch()
     inner = tmp_path / "taken" / "inner"
     net = save_tiny(tmp_path / "small.safetensors")
-    weights = f'[detector]\nbackend = "haar"\n[expression]\nweights = "{net}"\n'
+    weights = f'[detector]\nbackend = "haar"\n[expression]\nweights = "{net}"\nengine = "torch"\n'
     clip = "demo://x?faces=1&size=320x240&fps=5&seconds=5"
     arguments: dict[str, list[str | Path]] = {
         "mp4": ["video", clip, inner],

@@ -46,9 +46,13 @@ def tls_before(port: int, pair: tuple[Path, Path]) -> Iterator[int]:
                 plain, _ = listener.accept()
                 with suppress(OSError):
                     outer = context.wrap_socket(plain, server_side=True)
-                    inner = socket.create_connection(("127.0.0.1", port))
-                    for pair in ((outer, inner), (inner, outer)):
-                        threading.Thread(target=carry, args=pair, daemon=True).start()
+                    try:
+                        inner = socket.create_connection(("127.0.0.1", port))
+                    except OSError:
+                        outer.close()
+                        continue
+                    for ends in ((outer, inner), (inner, outer)):
+                        threading.Thread(target=carry, args=ends, daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, name="tls", daemon=True).start()

@@ -190,7 +190,7 @@ class _Web:
 
 
 def build_info(metrics: Metrics) -> dict[str, str]:
-    """What `affectd_build_info` says: version, torch, device, weights; empty before it is set."""
+    """What `affectd_build_info` says; empty before it is set."""
     (family,) = metrics.build_info.collect()
     return dict(family.samples[0].labels)
 

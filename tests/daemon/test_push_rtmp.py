@@ -6,6 +6,7 @@ import itertools
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -86,10 +87,11 @@ def test_rtmps_encrypts_and_looks_at_no_certificate(tmp_path: Path) -> None:
 
 def test_rtmps_to_a_server_that_speaks_no_tls() -> None:
     def answer() -> None:
-        while True:
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with suppress(OSError):  # until the server is closed
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=answer, name="no TLS", daemon=True).start()

@@ -14,7 +14,7 @@ COPY config config
 COPY daemon daemon
 COPY detectors detectors
 COPY systemd systemd
-RUN /opt/affectd/bin/pip install .
+RUN /opt/affectd/bin/pip install ".[cpu]"
 
 FROM python:3.13.16-slim-bookworm
 # Libraries that the wheels of OpenCV and mediapipe load and do not bring.

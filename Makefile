@@ -269,7 +269,7 @@ install-venv: .setup/libraries
 	make_venv $(PREFIX)/venv
 	$(say) "installing affectd into $(PREFIX)/venv; the first time takes some minutes"
 	pip $(PREFIX)/venv/bin/python $(TORCH)
-	pip $(PREFIX)/venv/bin/python --upgrade .
+	pip $(PREFIX)/venv/bin/python --upgrade ".[cpu]"
 
 .PHONY: install-files
 install-files:

@@ -14,9 +14,10 @@ from daemon.url import is_url, split_url
 _PROBE_S = 2.0
 _LOOKS = 4
 _PUT_AWAY_S = 0.25
+_UNTRUSTED = "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken"
 _TLS_FAILED = {
-    "https": "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken",
-    "rtsps": "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken",
+    "https": _UNTRUSTED,
+    "rtsps": _UNTRUSTED,
     "rtmps": "no TLS is spoken there",  # which looks at no certificate
 }
 _DEFAULT_PORTS = {

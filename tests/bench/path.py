@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from classifiers.base import Reads
-from classifiers.expression import LABELS
 from daemon.batcher import Batcher
 from daemon.capture import Capture, mailbox_for
 from daemon.config.settings import Mp4Sink, Settings, StreamSettings
@@ -44,6 +42,7 @@ from daemon.sources.video import VideoSource
 from daemon.status import Board
 from daemon.stream import Stream
 from detectors.base import Box, Detection
+from tests.bench.sites import Instant
 
 STREAM = "bench"
 NOISE_LEVELS = 4.0  # standard deviation of luma, as indoors
@@ -76,23 +75,6 @@ class ThreeFaces:
 
     def close(self) -> None:
         pass
-
-
-class Instant:
-    """Knows what every face shows without looking."""
-
-    name = "instant"
-    reads: Reads = "face"
-    labels: tuple[str, ...] = LABELS
-    device = "none"
-    unknown_below = 0.0
-    crops = 10
-
-    def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
-    ) -> NDArray[np.float32]:
-        row = np.array([0.02, 0.01, 0.02, 0.8, 0.03, 0.04, 0.08], np.float32)
-        return np.tile(row, (len(batch), 1))
 
 
 def make_clip(path: Path, frames: int) -> None:

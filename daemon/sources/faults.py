@@ -45,6 +45,8 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.ConnectionAbortedError, Reason.END_OF_STREAM, "the connection was lost"),
     (av.error.BrokenPipeError, Reason.END_OF_STREAM, "the connection was lost"),
 )
+# What libav says of an RTSP connection that ends in the middle of an answer, and of bad answers.
+_BROKEN_OFF = (av.error.InvalidDataError, av.error.PermissionError)
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
@@ -62,14 +64,17 @@ def open_fault(
         return SourceError(Reason.TIMEOUT, f"{shown}: no answer within {limit_s:g} s")
     if isinstance(error, av.error.HTTPOtherClientError) and _has_no_video(target, limit_s):
         return SourceError(Reason.NO_VIDEO, f"{shown}: has no video track")
+    if target.startswith("rtsp:") and isinstance(error, _BROKEN_OFF):
+        if _hangs_up(target):
+            return SourceError(
+                Reason.CONNECT_REFUSED, f"{shown}: the other side accepts and hangs up"
+            )
+        if not _breaks_off(target, limit_s):
+            return SourceError(Reason.END_OF_STREAM, f"{shown}: the connection was lost")
     known = _known(shown, error)
     if known is not None:
         return known
     if isinstance(error, av.error.InvalidDataError):
-        if target.startswith("rtsp:") and _hangs_up(target):
-            return SourceError(
-                Reason.CONNECT_REFUSED, f"{shown}: the other side accepts and hangs up"
-            )
         what = "what the server sends is no video" if is_url(target) else _NO_VIDEO_FILE
         return SourceError(Reason.UNSUPPORTED, f"{shown}: {what}")
     if is_url(target) and isinstance(error, OSError):
@@ -117,6 +122,17 @@ def _has_no_video(target: str, limit_s: float) -> bool:
         except av.error.FFmpegError:
             return False
     return False
+
+
+def _breaks_off(target: str, limit_s: float) -> bool:
+    """Whether it does so again: one that died in the middle of an answer does not."""
+    try:
+        with av.open(target, timeout=limit_s, options={"rtsp_transport": "tcp"}):
+            return False
+    except _BROKEN_OFF:
+        return True
+    except av.error.FFmpegError:
+        return False
 
 
 def _hangs_up(target: str) -> bool:

@@ -118,6 +118,10 @@ class VideoSource:
                 seq += 1
             if self._ending():
                 return
+            if seq == before and not (paced or self.damaged):
+                raise SourceError(
+                    Reason.END_OF_STREAM, f"{self._shown}: it ended before its first picture"
+                )
             if seq == before:
                 raise SourceError(
                     Reason.DECODE_ERROR, f"{self._shown}: holds no picture that can be decoded"

@@ -22,6 +22,7 @@ from daemon.frame import Frame, plane
 from daemon.sources import decoder, video
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
+from tests.faults.proxy import Proxy
 from tests.inside import inside
 from tests.media import write_clip
 from tests.rtsp import RtspServer, needs_gstreamer
@@ -68,6 +69,21 @@ def test_pictures_by_udp_and_a_stall_of_them() -> None:
             list(frames)
         assert caught.value.reason is Reason.STALLED
         assert time.monotonic() - frozen_s < 12.0
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("answer", range(4), ids=["OPTIONS", "DESCRIBE", "SETUP", "PLAY"])
+def test_a_server_that_dies_in_the_middle_of_an_answer(answer: int) -> None:
+    """It is neither one that sends no video nor one that forbids: the connection was lost, as the
+    server shows that stands in its place."""
+    with RtspServer() as server, Proxy(server.port) as proxy:
+        url = f"rtsp://127.0.0.1:{proxy.port}/cam"
+        proxy.break_at(answer)
+        assert fault(url).reason is Reason.END_OF_STREAM
+        assert proxy.done["cut"] == 1
+        proxy.break_at(answer)
+        server.stop()
+        assert fault(url).reason in (Reason.CONNECT_REFUSED, Reason.END_OF_STREAM)
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])

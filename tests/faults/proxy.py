@@ -55,6 +55,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._stamp: bytes | None = None
+        self._break_at: int | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(_TICK_S)
         self.port: int = self._listener.getsockname()[1]
@@ -68,6 +69,10 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         self.done["cut"] += 1
+
+    def break_at(self, answer: int) -> None:
+        """End the next connection in the middle of that answer of the server, counted from 0."""
+        self._break_at = answer
 
     def _accept(self) -> None:
         while not self._stop.is_set():
@@ -96,7 +101,12 @@ class Proxy:
 
     def _down(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            for unit in units(self._received(server)):
+            for number, unit in enumerate(units(self._received(server))):
+                if number == self._break_at:
+                    self._break_at = None
+                    client.sendall(unit[: len(unit) // 2])
+                    self.done["cut"] += 1
+                    break
                 if (harmed := self._harmed(unit)) is not None:
                     client.sendall(harmed)
         self._end(client, server)

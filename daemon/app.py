@@ -10,21 +10,22 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from daemon import logs, models, signals, usable
+from daemon import models, signals
 from daemon.config.file import Loaded, load
-from daemon.environment import faults
 from daemon.errors import ConfigError, EnvironmentClashError
-from daemon.feed import Feed, JpegFeed
 from daemon.fleet import Fleet
-from daemon.health import Health
-from daemon.metrics import Metrics
-from daemon.notify import Notifier, Watchdog, watchdog_interval_s
-from daemon.playlist import Playlist
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.redact import Redactor
-from daemon.reload import Changes, compare
-from daemon.status import Board
-from daemon.sweeper import Sweeper
+from daemon.service import logs, usable
+from daemon.service.environment import faults
+from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
+from daemon.service.reload import Changes, compare
+from daemon.service.sweeper import Sweeper
+from daemon.sinks.feed import Feed, JpegFeed
+from daemon.sinks.playlist import Playlist
 from daemon.version import affectd_version
 from daemon.web.app import make_app
 from daemon.web.server import WebServer

@@ -14,13 +14,13 @@ from daemon.backoff import GOOD_AFTER_S, Backoff, pause
 from daemon.config.settings import StreamSettings
 from daemon.errors import STALLS, Reason, SourceError
 from daemon.frame import Frame
-from daemon.frozen import Stillness
 from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board, State
 from daemon.redact import redact_text
 from daemon.sources.base import Report, Source
+from daemon.sources.frozen import Stillness
 from daemon.sources.open import is_live, open_source
-from daemon.status import Board, State
 
 log = logging.getLogger("affectd.capture")
 

@@ -67,11 +67,11 @@ def run(config: ConfigFile) -> None:
 @app.command(epilog="Example: affectd check config/affectd.toml")
 def check(config: ConfigFile) -> None:
     """Validate a configuration and the environment; start nothing."""
-    from daemon import usable
-    from daemon.bench import machine, record
-    from daemon.bench.enough import warning
+    from daemon.commands.bench import machine, record
+    from daemon.commands.bench.enough import warning
     from daemon.config.file import load
-    from daemon.environment import faults
+    from daemon.service import usable
+    from daemon.service.environment import faults
 
     settings = load(config, os.environ).settings
     usable.check(config, settings)
@@ -96,7 +96,7 @@ def video(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Annotate a video file, every frame with its own readings."""
-    from daemon.offline import annotate_video
+    from daemon.commands.offline import annotate_video
 
     annotate_video(source, target, events, config, force, err)
 
@@ -113,7 +113,7 @@ def image(
     config: OtherConfig = None,
 ) -> None:
     """Annotate images; those that cannot be read are named."""
-    from daemon.offline import annotate_images
+    from daemon.commands.offline import annotate_images
 
     failed = annotate_images(sources, folder, as_json, config, out, err)
     if failed:
@@ -148,7 +148,7 @@ def models_pull(
     ] = None,
 ) -> None:
     """Bring the detectors' models from their official addresses."""
-    from daemon.offline import pull_models
+    from daemon.commands.offline import pull_models
 
     pull_models(names or [], "", err)
 
@@ -158,7 +158,7 @@ def events_to_csv(
     source: Readings, target: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV file.")]
 ) -> None:
     """Flatten readings into a CSV file."""
-    from daemon.event_tables import to_csv
+    from daemon.commands.event_tables import to_csv
 
     out.print(f"{to_csv(source, target)} readings written to {target}")
 
@@ -171,7 +171,7 @@ def events_to_parquet(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The Parquet file.")],
 ) -> None:
     """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet"."""
-    from daemon.event_tables import to_parquet
+    from daemon.commands.event_tables import to_parquet
 
     out.print(f"{to_parquet(source, target)} readings written to {target}")
 
@@ -193,7 +193,7 @@ def train(
     strict: Strict = False,
 ) -> None:
     """Train a classifier."""
-    from daemon.train import train_expression
+    from daemon.commands.train import train_expression
 
     if not train_expression(recipe, data, target, device, resume, max_minutes, strict, err):
         raise typer.Exit(INTERRUPTED)
@@ -228,7 +228,7 @@ def evaluate(
     strict: Strict = False,
 ) -> None:
     """Measure a classifier on a labelled split."""
-    from daemon.evaluate import Task, evaluate_expression
+    from daemon.commands.evaluate import Task, evaluate_expression
 
     command = shlex.join(["affectd", *sys.argv[1:]])
     options = (predictions, report, corruptions, against, strict, command)
@@ -246,7 +246,7 @@ def calibrate(
     strict: Strict = False,
 ) -> None:
     """Prepare trained weights for int8, and score them in it."""
-    from daemon.calibrate import calibrate_expression
+    from daemon.commands.calibrate import calibrate_expression
 
     calibrate_expression(weights, data, strict, out, err)
 
@@ -265,7 +265,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure how many cameras and faces this machine carries."""
-    from daemon.bench.run import bench as measure
+    from daemon.commands.bench.run import bench as measure
 
     measure(fps, faces, sinks, seconds, config, target, out, err)
 

@@ -6,15 +6,15 @@ import threading
 from collections.abc import Callable, Sequence
 
 from daemon.config.settings import HlsSink, MjpegSink, Settings, StreamSettings
-from daemon.feed import JpegFeed
-from daemon.health import Health
-from daemon.metrics import Metrics
 from daemon.models import Models
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
-from daemon.playlist import Playlist
 from daemon.reading import Reading
+from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import sink_labels
-from daemon.status import Board
+from daemon.sinks.playlist import Playlist
 
 TICK_S = 0.05
 

@@ -11,11 +11,11 @@ import cv2
 
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.tta import CROPS, TTA
-from daemon.batcher import Batcher
+from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings
-from daemon.health import Health
 from daemon.ladder import Ladder, Rung, rungs
-from daemon.metrics import Metrics
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
 from daemon.version import affectd_version
 from detectors import select, store
 

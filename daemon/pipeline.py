@@ -12,18 +12,18 @@ from typing import Any
 from daemon.capture import Capture, longest_turn_s, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import Reason
-from daemon.feed import JpegFeed
-from daemon.health import Health
-from daemon.metrics import Metrics
 from daemon.models import Models
-from daemon.playlist import Playlist
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.base import Outlet
+from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import make_sink, sink_labels, that_agree
+from daemon.sinks.playlist import Playlist
 from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 from daemon.sources.open import is_live
-from daemon.status import Board
 from daemon.stream import Stream
 
 log = logging.getLogger("affectd.sink")

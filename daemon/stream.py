@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from daemon.backoff import GOOD_AFTER_S, Backoff, pause
-from daemon.batcher import Batcher
+from daemon.classify.batcher import Batcher
+from daemon.classify.reader import Reader
 from daemon.config.settings import Settings
 from daemon.draw.overlay import Overlay
+from daemon.draw.slate import Slate
 from daemon.errors import Reason
 from daemon.frame import Frame, SmallLook
 from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
-from daemon.reader import Reader
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import FaceView, Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Outlet, Output
-from daemon.slate import Slate
-from daemon.status import Board
 from daemon.track import Track, Tracker
 from detectors.base import Box, Detection, Detector
 

@@ -14,12 +14,12 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from daemon.config.settings import COLOURS, DaemonSettings
-from daemon.feed import Feed, JpegFeed
-from daemon.health import Health
-from daemon.metrics import Metrics
-from daemon.playlist import Playlist
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import FaceView, Quality, Reading
-from daemon.status import Board
+from daemon.sinks.feed import Feed, JpegFeed
+from daemon.sinks.playlist import Playlist
 from daemon.web.app import MAX_READERS, make_app
 from daemon.web.server import READER_TIMEOUT_S, WebServer
 

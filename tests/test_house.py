@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("daemon", "detectors", "classifiers")
@@ -50,7 +50,7 @@ def test_there_is_code_to_judge() -> None:
     assert all(len(sources(package)) > 5 for package in PACKAGES)
     assert "expression" in FAMILIES
     stream = set(imports(ROOT / "daemon" / "stream.py"))
-    assert {"daemon.batcher.Batcher", "detectors.base.Box"} <= stream
+    assert {"daemon.classify.batcher.Batcher", "detectors.base.Box"} <= stream
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.environment import faults
+from daemon.service.environment import faults
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from classifiers.expression import LABELS
 from daemon.config.settings import OverlaySettings
 from daemon.draw.overlay import Overlay
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 from daemon.reading import FaceView
 from daemon.track import Tracker
 from detectors.base import Detection

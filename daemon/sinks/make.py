@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 from daemon.config import settings
-from daemon.feed import JpegFeed
-from daemon.playlist import Playlist
 from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.events import EventsFile
+from daemon.sinks.feed import JpegFeed
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.mjpeg import MjpegPictures
 from daemon.sinks.mp4 import Mp4File
+from daemon.sinks.playlist import Playlist
 from daemon.sinks.push import Push
 
 

@@ -12,7 +12,7 @@ import av
 from daemon.config.settings import EncodedSink, HlsSink
 from daemon.errors import Reason, SinkError
 from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES
 from daemon.sinks.base import Output, Packet, Takes
 from daemon.sinks.coder import Coder

@@ -11,7 +11,7 @@ from typing import Generic
 
 from daemon.backoff import FIRST_DELAY_S, GOOD_AFTER_S, Backoff
 from daemon.errors import Reason, SinkError
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import Backlog, backlog_for
 from daemon.sinks.base import Item, Sink, Takes
 

@@ -19,13 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from daemon.config.settings import COLOURS, DaemonSettings
-from daemon.feed import Feed, JpegFeed
-from daemon.health import Health
 from daemon.ladder import Ladder
-from daemon.metrics import Metrics
-from daemon.playlist import Playlist
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board, SinkStatus, StreamStatus
 from daemon.reading import FaceView, Reading
-from daemon.status import Board, SinkStatus, StreamStatus
+from daemon.sinks.feed import Feed, JpegFeed
+from daemon.sinks.playlist import Playlist
 from daemon.web.access import Access, Guard
 from daemon.web.hls import Hls
 from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures

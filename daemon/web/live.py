@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from daemon.feed import Feed, JpegFeed
 from daemon.reading import Reading
+from daemon.sinks.feed import Feed, JpegFeed
 
 Write = Callable[[bytes], Awaitable[None]]
 Body = Callable[[Write], Awaitable[None]]

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from daemon.config.settings import DaemonSettings
 from daemon.errors import AffectdError, ConfigError
-from daemon.health import Loop
+from daemon.monitoring.health import Loop
 from daemon.web.connection import Connection
 
 READER_TIMEOUT_S = 30.0

@@ -19,9 +19,9 @@ import av
 
 from daemon.config.settings import HlsSink
 from daemon.frame import Frame, plane
-from daemon.playlist import Playlist
 from daemon.sinks.base import Output
 from daemon.sinks.hls import HlsSegments
+from daemon.sinks.playlist import Playlist
 from tests.browser import open_browser
 from tests.daemon.outputs import Encoded
 from tests.serving import serving

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from daemon.batcher import Batcher
 from daemon.capture import Capture, mailbox_for
+from daemon.classify.batcher import Batcher
 from daemon.config.settings import Mp4Sink, Settings, StreamSettings
 from daemon.frame import plane
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import FaceView
 from daemon.sinks.base import Output
 from daemon.sinks.coder import Coder
@@ -39,7 +40,6 @@ from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 from daemon.sources.demo import DemoSource
 from daemon.sources.video import VideoSource
-from daemon.status import Board
 from daemon.stream import Stream
 from detectors.base import Box, Detection
 from tests.bench.sites import Instant

@@ -39,12 +39,12 @@ from classifiers.expression.engines import Engine, installed
 from classifiers.expression.tta import STILL, TTA
 from daemon import models
 from daemon.config.settings import ExpressionSettings, Mp4Sink, Settings, StreamSettings
-from daemon.feed import JpegFeed
-from daemon.health import Health
-from daemon.metrics import Metrics
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.reading import Reading
-from daemon.status import Board
+from daemon.sinks.feed import JpegFeed
 from tests.bench.peer_seed import Loop
 
 FER = "fer==25.10.3"

@@ -21,12 +21,12 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from daemon.config.settings import Mp4Sink, Settings, StreamSettings
-from daemon.feed import JpegFeed
-from daemon.health import Health
-from daemon.metrics import Metrics
 from daemon.models import Models
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
-from daemon.status import Board
+from daemon.sinks.feed import JpegFeed
 from detectors.base import Detector
 from detectors.select import Choice
 from tests.bench.path import ThreeFaces, make_clip

@@ -24,18 +24,18 @@ from pydantic import SecretStr
 
 from classifiers.base import Reads
 from classifiers.expression import LABELS
-from daemon.batcher import Batcher
 from daemon.capture import Capture, mailbox_for
+from daemon.classify.batcher import Batcher
 from daemon.config.settings import EventsSink, Settings, StreamSettings
 from daemon.frame import Frame
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.base import Output
 from daemon.sinks.events import EventsFile
 from daemon.sinks.reference import Referencer
 from daemon.sinks.writer import Writer
 from daemon.sources.base import Report
-from daemon.status import Board
 from daemon.stream import Stream
 from detectors.base import Box, Detection
 

@@ -21,10 +21,10 @@ import cv2
 
 from classifiers.expression import LABELS
 from classifiers.expression.crop import FRAMINGS, crop
+from daemon.classify.quality import assess
 from daemon.config.settings import EncodedSink, OverlaySettings
 from daemon.draw.overlay import Overlay
 from daemon.frame import Frame, SmallLook, is_full_range, plane
-from daemon.quality import assess
 from daemon.reading import FaceView
 from daemon.sinks.encoder import Encoder
 from daemon.sinks.reference import TIME_BASE

@@ -13,11 +13,11 @@ import av
 from prometheus_client import CollectorRegistry
 
 from daemon.config.settings import SinkSettings
-from daemon.feed import JpegFeed
-from daemon.metrics import Metrics
-from daemon.playlist import Playlist
+from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output, Packet, Sink, Takes
+from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import make_sink, sink_labels, that_agree
+from daemon.sinks.playlist import Playlist
 from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from classifiers.base import Classifier, Reads
 from classifiers.expression import LABELS
-from daemon.batcher import Batcher
+from daemon.classify.batcher import Batcher
 from daemon.frame import Frame
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 from daemon.sources.video import VideoSource
 from detectors import select
 from tests.shared import MODELS, VIDEO

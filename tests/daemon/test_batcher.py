@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
-from daemon.batcher import Batcher
-from daemon.jobs import Job, Result
-from daemon.metrics import Metrics
+from daemon.classify.batcher import Batcher
+from daemon.classify.jobs import Job, Result
+from daemon.monitoring.metrics import Metrics
 
 WAIT_S = 10.0
 

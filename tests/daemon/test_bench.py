@@ -12,12 +12,12 @@ import av
 import pytest
 from rich.console import Console
 
-from daemon.bench import machine, record, table
-from daemon.bench.cameras import MOST, carries, most
-from daemon.bench.clip import make_clip
-from daemon.bench.enough import warning
-from daemon.bench.power import Meter
-from daemon.bench.record import Asked, Cameras, Faces, Load, Record
+from daemon.commands.bench import machine, record, table
+from daemon.commands.bench.cameras import MOST, carries, most
+from daemon.commands.bench.clip import make_clip
+from daemon.commands.bench.enough import warning
+from daemon.commands.bench.power import Meter
+from daemon.commands.bench.record import Asked, Cameras, Faces, Load, Record
 from daemon.config.file import load
 from daemon.config.settings import Settings
 from daemon.errors import SinkError

@@ -23,10 +23,10 @@ from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board, StreamStatus
 from daemon.sources.base import Report, Source
 from daemon.sources.open import is_live, open_source
-from daemon.status import Board, StreamStatus
 from tests.media import write_clip
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
-from daemon import usable
 from daemon.config.file import load
 from daemon.config.settings import ENCODERS, EncodedSink
 from daemon.errors import ConfigError
+from daemon.service import usable
 from daemon.sinks import encoder, push
 from daemon.sinks.encoder import Encoder, working, works
 from tests.daemon.outputs import picture

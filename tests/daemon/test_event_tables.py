@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon import event_tables
+from daemon.commands import event_tables
+from daemon.commands.event_tables import COLUMNS, to_csv, to_parquet
 from daemon.errors import EventsError
-from daemon.event_tables import COLUMNS, to_csv, to_parquet
 from daemon.reading import Reading
 from tests.daemon.outputs import LABELS, reading
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from daemon.feed import Feed, JpegFeed
+from daemon.sinks.feed import Feed, JpegFeed
 
 
 def test_a_thread_reaches_every_reader_in_order() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from daemon.frame import plane
-from daemon.frozen import LONGEST_PATIENCE_S, STILL_LEVELS, Stillness
+from daemon.sources.frozen import LONGEST_PATIENCE_S, STILL_LEVELS, Stillness
 
 RANDOM = np.random.default_rng(7)
 SCENE = RANDOM.integers(16, 235, (48, 64)).astype(np.uint8)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from daemon.errors import Reason
-from daemon.health import Health
-from daemon.status import StreamStatus
+from daemon.monitoring.health import Health
+from daemon.monitoring.status import StreamStatus
 
 
 class Clock:

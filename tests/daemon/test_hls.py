@@ -12,9 +12,9 @@ import pytest
 
 from daemon.config.settings import HlsSink
 from daemon.frame import plane
-from daemon.playlist import KEPT, LISTED, STALE_S, WANTED_S, Playlist
 from daemon.sinks.coder import LONGEST_GAP_S
 from daemon.sinks.hls import HlsSegments
+from daemon.sinks.playlist import KEPT, LISTED, STALE_S, WANTED_S, Playlist
 from tests.daemon.outputs import Encoded, luma_of, output, picture
 
 BEGAN_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z

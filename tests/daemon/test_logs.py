@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemon import logs
+from daemon.service import logs
 from tests.inside import logging_as_before
 
 SECRET = "p@ss:w/ord é"

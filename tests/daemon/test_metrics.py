@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from daemon.config import settings
 from daemon.errors import SINK_REASONS, STREAM_REASONS, Reason
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon"
 KINDS = [

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from classifiers.errors import CheckpointError
 from daemon import models
 from daemon.config.settings import Settings
-from daemon.health import Health
-from daemon.metrics import Metrics
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
 from detectors.errors import DetectorError
 from tests.nets import save_tiny
 from tests.shared import MODELS, needs_shared

@@ -15,16 +15,16 @@ from classifiers.base import Reads
 from classifiers.expression import LABELS
 from classifiers.expression.tta import CROPS
 from daemon import ladder
-from daemon.batcher import Batcher
+from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
-from daemon.feed import JpegFeed
-from daemon.health import Health
 from daemon.ladder import Ladder, Rung, rungs
-from daemon.metrics import Metrics
 from daemon.models import Models
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.reading import Reading
-from daemon.status import Board
+from daemon.sinks.feed import JpegFeed
 from tests.daemon.streams import sure_of, until, value, yunet
 from tests.serving import serving
 from tests.shared import needs_shared

@@ -20,16 +20,16 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
 
 from classifiers.expression.classifier import ExpressionClassifier
-from daemon.batcher import Batcher
+from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import Reason, SinkError
-from daemon.feed import JpegFeed
-from daemon.health import Health
-from daemon.metrics import Metrics
 from daemon.models import Models
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board, StreamStatus
 from daemon.pipeline import CLOSE_S, Pipeline
 from daemon.reading import Reading
-from daemon.status import Board, StreamStatus
+from daemon.sinks.feed import JpegFeed
 from detectors.base import Detection, Detector
 from detectors.select import Choice
 from tests.daemon.streams import (

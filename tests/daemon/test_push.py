@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from daemon.config.settings import Mp4Sink, RtspSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output
 from daemon.sinks.push import Push
 from daemon.sinks.writer import Writer

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.quality import EYES_PER_NOSE, assess, blur, is_poor, yaw_deg
+from daemon.classify.quality import EYES_PER_NOSE, assess, blur, is_poor, yaw_deg
 from daemon.reading import Quality
 
 LUMA = np.zeros((200, 200), np.uint8)

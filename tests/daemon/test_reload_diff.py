@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from daemon.config.settings import Settings
-from daemon.reload import compare, is_applied
+from daemon.service.reload import compare, is_applied
 from tests.affectd import ROOT
 
 GUIDE = ROOT / "docs" / "reload.md"

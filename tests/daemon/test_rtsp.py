@@ -17,9 +17,9 @@ from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.sources.video import VideoSource
-from daemon.status import Board
 from tests.rtsp import RtspServer, needs_gstreamer
 
 pytestmark = needs_gstreamer

@@ -21,11 +21,11 @@ from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
 from classifiers.expression.tta import CROPS
-from daemon.batcher import IDLE_S, Batcher
-from daemon.crop_queue import CropQueue, Queued
-from daemon.jobs import Job, Result
+from daemon.classify.batcher import IDLE_S, Batcher
+from daemon.classify.crop_queue import CropQueue, Queued
+from daemon.classify.jobs import Job, Result
 from daemon.ladder import HIGH, HOLD_S, LOW, MOST_HOLD_S, WINDOW_S, Ladder, Rung, Wait, rungs
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 
 VIEWS: dict[str, int] = dict(CROPS.items())
 FACE = np.zeros((48, 48), np.uint8)

@@ -16,10 +16,10 @@ from pydantic import SecretStr
 from daemon.config.settings import HlsSink, Mp4Sink, RtspSink, SinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from daemon.playlist import Playlist
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_PACKETS
 from daemon.sinks.base import Output
 from daemon.sinks.make import that_agree
+from daemon.sinks.playlist import Playlist
 from tests.daemon.outputs import output, picture, wait_until
 from tests.daemon.sharing import Gated, decoded, fed, pixels, sharing
 from tests.rtsp import RtspServer, needs_gstreamer

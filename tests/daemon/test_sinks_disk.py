@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry
 from daemon.frame import plane
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 from daemon.config.settings import EventsSink, Mp4Sink
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from daemon.config.settings import MjpegSink
-from daemon.feed import JpegFeed
+from daemon.sinks.feed import JpegFeed
 from daemon.sinks.mjpeg import MjpegPictures, fit, quantiser_of
 from tests.daemon.outputs import BT601, BT709, FULL, LIMITED, luma_of, output, picture
 

@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from daemon.config.settings import EventsSink, MjpegSink, Mp4Sink
 from daemon.errors import Reason, SinkError
-from daemon.feed import JpegFeed
-from daemon.metrics import Metrics
-from daemon.playlist import Playlist
+from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS
 from daemon.sinks.base import Output, Sink, Takes
 from daemon.sinks.events import EventsFile
+from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import make_sink, sink_labels
+from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import Writer
 from tests.daemon.outputs import mp4, output, picture, reading, wait_until
 

@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 
 from daemon.draw.glyphs import text
+from daemon.draw.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, draw
 from daemon.errors import Reason
 from daemon.frame import Frame, plane
-from daemon.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, draw
-from daemon.status import State, StreamStatus
+from daemon.monitoring.status import State, StreamStatus
 from tests.affectd import Daemon
 from tests.daemon.outputs import FULL, picture
 from tests.rtsp import RtspServer, needs_gstreamer

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from daemon.errors import Reason
-from daemon.metrics import Metrics
-from daemon.status import STATES, Board
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import STATES, Board
 from tests.serving import happy_face
 
 

@@ -17,16 +17,16 @@ from prometheus_client import CollectorRegistry
 
 from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
-from daemon.batcher import Batcher
+from daemon.classify.batcher import Batcher
 from daemon.config.settings import EventsSink, Settings
 from daemon.frame import Frame, plane
 from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN, Reading
 from daemon.sinks.base import Outlet, Output
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
-from daemon.status import Board
 from daemon.stream import Stream
 from daemon.track import Smoother, Tracker
 from detectors.base import Box, Detection

@@ -19,7 +19,7 @@ from pathlib import Path
 from daemon.config.settings import EncodedSink
 from daemon.sinks.encoder import Encoder
 from daemon.sources.video import VideoSource
-from daemon.sweeper import Sweeper
+from daemon.service.sweeper import Sweeper
 
 gc.disable()
 stop = threading.Event()

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from daemon.config.settings import DaemonSettings, HlsSink
 from daemon.frame import plane
-from daemon.playlist import Playlist
 from daemon.sinks.hls import HlsSegments
+from daemon.sinks.playlist import Playlist
 from daemon.web import hls
 from tests.browser import needs_chromium, open_browser
 from tests.daemon.outputs import Encoded, output, picture

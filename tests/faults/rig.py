@@ -25,15 +25,15 @@ from daemon.config.settings import (
     StreamSettings,
 )
 from daemon.errors import Reason
-from daemon.feed import Feed, JpegFeed
 from daemon.fleet import Fleet
-from daemon.health import Health
-from daemon.metrics import Metrics
 from daemon.models import Models
-from daemon.playlist import Playlist
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board, StreamStatus
 from daemon.reading import Reading
+from daemon.sinks.feed import Feed, JpegFeed
+from daemon.sinks.playlist import Playlist
 from daemon.sources.video import VideoSource
-from daemon.status import Board, StreamStatus
 from daemon.web.app import make_app
 from daemon.web.server import WebServer
 from detectors.base import Detection, Detector

@@ -13,7 +13,7 @@ import promql_parser as promql
 import yaml
 from prometheus_client import CollectorRegistry
 
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 
 CONFIG = Path(__file__).parents[2] / "config"
 DASHBOARD = CONFIG / "grafana/affectd.json"

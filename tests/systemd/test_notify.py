@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.health import Health
-from daemon.notify import Notifier, Watchdog, watchdog_interval_s
+from daemon.monitoring.health import Health
+from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
 from tests.systemd.manager import Systemd
 
 

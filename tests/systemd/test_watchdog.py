@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from daemon.config.settings import Settings, StreamSettings
-from daemon.feed import JpegFeed
-from daemon.health import Health
-from daemon.metrics import Metrics
 from daemon.models import Models
-from daemon.notify import Notifier, Watchdog
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.pipeline import STREAM_LIMIT_S, Pipeline
-from daemon.status import Board
+from daemon.service.notify import Notifier, Watchdog
+from daemon.sinks.feed import JpegFeed
 from detectors.base import Detection, Detector
 from tests.affectd import Daemon
 from tests.daemon.streams import WAIT_S, until

@@ -8,8 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from daemon.bench.cameras import FRAMES_SHARE
-from daemon.bench.record import SIZES, Cameras, Load, Record
+from daemon.commands.bench.cameras import FRAMES_SHARE
+from daemon.commands.bench.record import SIZES, Cameras, Load, Record
 
 NOT_TOLD = "not told"
 USUAL_PX = 720

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from classifiers.errors import ClassifierError
 from classifiers.expression.crop import FRAMINGS, crop
-from daemon.batcher import Batcher
+from daemon.classify.batcher import Batcher
+from daemon.classify.jobs import Job, Result
+from daemon.classify.quality import assess, is_poor
 from daemon.config.settings import ExpressionSettings
 from daemon.frame import Frame, is_full_range, plane
-from daemon.jobs import Job, Result
-from daemon.metrics import Metrics
-from daemon.quality import assess, is_poor
+from daemon.monitoring.metrics import Metrics
 from daemon.reading import UNKNOWN, Quality, Reading
 from daemon.track import Track, Tracker
 from detectors.base import Box

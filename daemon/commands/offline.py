@@ -27,21 +27,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from daemon import logs, models
+from daemon import models
 from daemon.capture import mailbox_for
 from daemon.config.file import load
 from daemon.config.settings import EventsSink, Mp4Sink, Settings, SinkSettings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
-from daemon.feed import JpegFeed
 from daemon.frame import Frame
-from daemon.health import Health
-from daemon.metrics import Metrics
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
+from daemon.service import logs
+from daemon.sinks.feed import JpegFeed
 from daemon.sinks.mjpeg import JpegEncoder
 from daemon.sinks.recording import make_folder
 from daemon.sources.open import open_source
 from daemon.sources.video import VideoSource
-from daemon.status import Board
 from daemon.stream import Stream
 from daemon.track import Tracker
 from detectors import store

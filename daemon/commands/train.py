@@ -16,7 +16,7 @@ from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
 from classifiers.expression.training.train import train
-from daemon.train_joint import train_joint
+from daemon.commands.train_joint import train_joint
 
 
 def train_expression(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.bench.record import Record
+from daemon.commands.bench.record import Record
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import SourceError
 from daemon.sources.demo import parse

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.base import Classifier
-from daemon.crop_queue import CropQueue, Queued
-from daemon.jobs import Deliver, Job, Result
+from daemon.classify.crop_queue import CropQueue, Queued
+from daemon.classify.jobs import Deliver, Job, Result
 from daemon.ladder import Ladder, Rung, Wait
-from daemon.metrics import Metrics
+from daemon.monitoring.metrics import Metrics
 
 log = logging.getLogger("affectd.batcher")
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from daemon.errors import SINK_REASONS, STREAM_REASONS
-from daemon.status import STATES, Board, State
+from daemon.monitoring.status import STATES, Board, State
 
 STAGES = ("decode", "detect", "track", "overlay", "encode")
 _FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

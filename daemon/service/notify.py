@@ -66,7 +66,7 @@ class Notifier:
 
 
 class Aliveness(Protocol):
-    """What `daemon.health.Health` says of the loops."""
+    """What `daemon.monitoring.health.Health` says of the loops."""
 
     def is_alive(self) -> tuple[bool, str]: ...
 

@@ -13,17 +13,18 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from rich.console import Console
 
-from daemon import logs, models
-from daemon.bench import machine, nets, record, table
-from daemon.bench.bar import Bar
-from daemon.bench.cameras import SETTLE_S, SINKS, WATCH_S, Site, most
-from daemon.bench.clip import make_clip
-from daemon.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
+from daemon import models
+from daemon.commands.bench import machine, nets, record, table
+from daemon.commands.bench.bar import Bar
+from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, Site, most
+from daemon.commands.bench.clip import make_clip
+from daemon.commands.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
 from daemon.config.file import load
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError
-from daemon.health import Health
-from daemon.metrics import Metrics
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.service import logs
 from daemon.version import affectd_version
 
 CLIP_S = 2

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines import Engine, installed
 from classifiers.expression.tta import CROPS, TTA
-from daemon.bench.record import Faces
+from daemon.commands.bench.record import Faces
 from daemon.config.settings import ExpressionSettings
 
 Device = Literal["cpu", "cuda"]
@@ -39,7 +40,7 @@ class Way:
             expression.weights, device=self.device, tta=self.tta, engine=self.engine
         )
         rng = np.random.default_rng(0)
-        faces = rng.integers(0, 256, (expression.max_batch, 48, 48), dtype=np.uint8)
+        faces = rng.integers(0, 256, (expression.max_batch, FACE_PX, FACE_PX), dtype=np.uint8)
         a_second = len(faces) / once_s(lambda: classifier.predict(faces), seconds)
         return Faces(classifier.engine, self.tta, classifier.crops, len(faces), round(a_second, 1))
 

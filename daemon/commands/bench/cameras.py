@@ -12,15 +12,15 @@ import numpy as np
 from pydantic import SecretStr
 
 from daemon import models
-from daemon.bench.power import Meter
-from daemon.bench.record import Load
+from daemon.commands.bench.power import Meter
+from daemon.commands.bench.record import Load
 from daemon.config.settings import EventsSink, Mp4Sink, Settings, SinkSettings, StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.fleet import Fleet
-from daemon.health import Health
-from daemon.metrics import Metrics
+from daemon.monitoring.health import Health
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
 from daemon.reading import Reading
-from daemon.status import Board
 
 SINKS = ("mp4", "events")
 FRAMES_SHARE = 0.95  # of all cameras' pictures

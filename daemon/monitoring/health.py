@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from daemon.status import StreamStatus
+from daemon.monitoring.status import StreamStatus
 
 
 class Loop:

@@ -13,9 +13,9 @@ from daemon.draw.glyphs import Strip, drawn, even
 from daemon.draw.paint import Canvas, ColourSystem, Rgb
 from daemon.errors import Reason
 from daemon.frame import Frame
+from daemon.monitoring.status import StreamStatus
 from daemon.reading import Reading
 from daemon.sinks.base import Output
-from daemon.status import StreamStatus
 
 AWAY_S = 1.0  # a source that is known to be away is given this long
 QUIET_S = 3.0  # one that merely gives nothing, this long ...

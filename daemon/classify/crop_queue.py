@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from daemon.jobs import Deliver, Job
+from daemon.classify.jobs import Deliver, Job
 
 TURNED_AWAY = 4096  # faces that found no room and whose turns are kept
 

@@ -1,0 +1,1 @@
+"""What the daemon knows of itself: counts, the state of each stream, whether its loops turn."""

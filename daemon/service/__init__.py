@@ -1,0 +1,1 @@
+"""What a service needs around its streams: checks before start, log, systemd, reload, clean-up."""

@@ -154,7 +154,7 @@ def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_guide_s_example_and_columns_are_true(tmp_path: Path) -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "events.md").read_text()
     source = tmp_path / "r.jsonl"
     source.write_text(next(line for line in guide.splitlines() if line.startswith("{")) + "\n")
     assert to_csv(source, tmp_path / "r.csv") == 1

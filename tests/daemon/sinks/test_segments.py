@@ -18,7 +18,7 @@ from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.segments import Segments
 from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOON_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
 DAY_S = 86400.0
 

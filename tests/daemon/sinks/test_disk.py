@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 OWN_DISK = ["unshare", "--user", "--map-root-user", "--mount"]
 
 # A disk of its own: 1. it fills while recordings grow, 2. is freed, 3. recording goes on.

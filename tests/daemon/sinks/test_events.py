@@ -15,7 +15,7 @@ from daemon.sinks import events
 from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import output, reading
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def make(path: Path) -> EventsFile:

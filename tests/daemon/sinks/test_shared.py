@@ -21,7 +21,7 @@ from daemon.sinks.base import Output
 from daemon.sinks.make import that_agree
 from daemon.sinks.playlist import Playlist
 from tests.daemon.outputs import output, picture, wait_until
-from tests.daemon.sharing import Gated, decoded, fed, pixels, sharing
+from tests.daemon.sinks.sharing import Gated, decoded, fed, pixels, sharing
 from tests.rtsp import RtspServer, needs_gstreamer
 
 WAIT_S = 60.0

@@ -13,7 +13,7 @@ from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from tests.daemon.outputs import FULL, LIMITED, Encoded, luma_of, mp4, output, picture
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def make(path: Path, *, live: bool = True, fragment_s: float = 1.0) -> Encoded:

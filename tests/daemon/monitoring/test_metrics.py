@@ -13,7 +13,7 @@ from daemon.config import settings
 from daemon.errors import SINK_REASONS, STREAM_REASONS, Reason
 from daemon.monitoring.metrics import Metrics
 
-DAEMON = Path(__file__).resolve().parents[2] / "daemon"
+DAEMON = Path(__file__).resolve().parents[3] / "daemon"
 KINDS = [
     get_args(kind.model_fields["kind"].annotation)[0]
     for kind in get_args(get_args(settings.SinkSettings)[0])

@@ -96,7 +96,7 @@ def video(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Annotate a video file, every frame with its own readings."""
-    from daemon.commands.offline import annotate_video
+    from daemon.commands.video import annotate_video
 
     annotate_video(source, target, events, config, force, err)
 
@@ -113,7 +113,7 @@ def image(
     config: OtherConfig = None,
 ) -> None:
     """Annotate images; those that cannot be read are named."""
-    from daemon.commands.offline import annotate_images
+    from daemon.commands.image import annotate_images
 
     failed = annotate_images(sources, folder, as_json, config, out, err)
     if failed:
@@ -148,7 +148,7 @@ def models_pull(
     ] = None,
 ) -> None:
     """Bring the detectors' models from their official addresses."""
-    from daemon.commands.offline import pull_models
+    from daemon.commands.pull import pull_models
 
     pull_models(names or [], "", err)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression.evaluation.calibrate import calibrate
 from classifiers.expression.tta import STILL
+from daemon.commands.progress import progress_bar
 
 
 def calibrate_expression(
@@ -25,7 +26,7 @@ def calibrate_expression(
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with progress_bar(err, *columns) as bar:
         line = bar.add_task("", total=1.0)
         found = calibrate(
             weights,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression import data
@@ -30,6 +30,7 @@ from classifiers.expression.evaluation.report import (
     write,
 )
 from classifiers.expression.tta import Still
+from daemon.commands.progress import progress_bar
 from daemon.errors import Reason, SinkError
 
 SEED = 0  # of the bootstrap and of the jitter
@@ -141,7 +142,7 @@ def _reading(faces: data.Faces, passes: int, err: Console) -> Iterator[Read]:
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with progress_bar(err, *columns) as bar:
         line = bar.add_task("", total=passes * len(faces.images))
 
         def read(

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from classifiers.expression import LABELS
-from daemon.commands.offline import annotate_video
+from daemon.commands.video import annotate_video
 from tests.shared import VIDEO
 
 SHOWN = (*LABELS, "unknown")

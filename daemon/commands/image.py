@@ -1,0 +1,145 @@
+"""`affectd image`: images and folders of images, annotated one by one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from av.video.reformatter import ColorRange, Colorspace
+from pydantic import SecretStr
+from rich.console import Console
+
+from daemon.capture import mailbox_for
+from daemon.commands.offline import offline
+from daemon.config.settings import StreamSettings
+from daemon.errors import ConfigError, Reason, SinkError, SourceError
+from daemon.frame import Frame
+from daemon.sinks.mjpeg import JpegEncoder
+from daemon.sinks.recording import make_folder
+from daemon.sources.video import VideoSource
+from daemon.stream import Stream
+from daemon.track import Tracker
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+JPEG_QUALITY = 92
+
+
+def annotate_images(
+    sources: Sequence[Path],
+    folder: Path,
+    as_json: bool,
+    config: Path | None,
+    out: Console,
+    err: Console,
+) -> int:
+    """Annotate images and folders of images into `folder`; returns how many could not be read.
+
+    Each fault is one line on `err`, and the others go on. Raises ConfigError or SourceError for
+    arguments that cannot be meant, SinkError when `folder` cannot be written.
+    """
+    images = _images(sources, folder)
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    stream = StreamSettings(name="image", url=SecretStr("images"), policy="file")
+    failed = 0
+    with offline(config, stream, err) as around:
+        around.board.add(stream.name, ())
+        steps = Stream(
+            stream.name,
+            around.settings,
+            mailbox_for(stream, around.metrics),
+            around.models.detector.make,
+            around.models.batcher,
+            (),
+            keep_all=True,
+            once=True,
+            metrics=around.metrics,
+            board=around.board,
+            stop=threading.Event(),
+        )
+        detector = around.models.detector.make()
+        try:
+            for path, target in images:
+                line: dict[str, object] = {"file": str(path)}
+                try:
+                    frame = _read_image(path)
+                    steps.forget()
+                    output = steps.step(frame, detector, Tracker(max_missing_s=0, half_life_s=0))
+                    _write_image(frame, target)
+                    line["readings"] = [reading.to_event() for reading in output.readings]
+                    text = f"{path}: {_summary([r.label for r in output.readings])} → {target}"
+                except SourceError as error:
+                    failed += 1
+                    line["error"] = str(error)
+                    text = ""
+                    err.print(f"affectd: {error}", style="red")
+                if as_json:
+                    out.print(json.dumps(line))
+                elif text:
+                    out.print(text)
+        finally:
+            detector.close()
+    return failed
+
+
+def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Each image with the file that its annotated copy goes to; no two go to the same."""
+    images: dict[Path, Path] = {}
+    for source in sources:
+        if source.is_dir():
+            found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGES)
+            if not found:
+                raise SourceError(
+                    Reason.NOT_FOUND, f"{source}: no image in it; accepted: {', '.join(IMAGES)}"
+                )
+            pairs = [(path, path.relative_to(source)) for path in found]
+        else:
+            pairs = [(source, Path(source.name))]
+        for path, relative in pairs:
+            is_jpeg = relative.suffix.lower() in (".jpg", ".jpeg")
+            name = relative if is_jpeg else relative.with_name(f"{relative.name}.jpg")
+            target = folder / name
+            for number in itertools.count(2):
+                if images.setdefault(target, path) == path:
+                    break
+                target = (folder / name).with_stem(f"{name.stem}-{number}")
+            if target.exists() and path.exists() and target.samefile(path):
+                raise ConfigError(f"{path}: lies in --out itself; accepted is another folder")
+    return [(path, target) for target, path in images.items()]
+
+
+def _read_image(path: Path) -> Frame:
+    source = VideoSource("image", str(path), live=False, stop=threading.Event())
+    try:
+        return next(source.frames())
+    finally:
+        source.close()
+
+
+def _write_image(frame: Frame, target: Path) -> None:
+    image = frame.image.reformat(
+        format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG
+    )
+    encoded = JpegEncoder(image.width, image.height, JPEG_QUALITY).encode(image)
+    try:
+        make_folder(target.parent)
+        target.write_bytes(encoded)
+    except OSError as error:
+        raise _not_writable(target, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> SinkError:
+    return SinkError(
+        Reason.NOT_WRITABLE,
+        f"{path} cannot be written ({error.strerror}); "
+        "accepted for --out is a folder that affectd may write to",
+    )
+
+
+def _summary(labels: Sequence[str]) -> str:
+    return ", ".join(labels) if labels else "no face"

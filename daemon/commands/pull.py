@@ -1,0 +1,30 @@
+"""`affectd models pull`: the detectors' models from their official addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn
+
+from daemon.commands.progress import progress_bar
+from daemon.errors import ConfigError
+from detectors import store
+
+
+def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
+    """Pull the named models, or all, with a progress bar. Raises ConfigError or PullError."""
+    for name in names:
+        if name not in store.MODELS:
+            raise ConfigError(f"{name!r} is no model; accepted: {', '.join(store.MODELS)}")
+    target = store.models_dir(folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with progress_bar(console, *columns) as bar:
+        for name in names or list(store.MODELS):
+            task = bar.add_task(name, total=None)
+
+            def progress(done: int, total: int, task: object = task) -> None:
+                bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
+
+            path = store.pull(name, target, progress=progress)
+            console.print(f"{name}: {path}")

@@ -1,0 +1,124 @@
+"""`affectd video`: a file annotated to its end, every frame with its own readings."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import av
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+from daemon.commands.offline import offline
+from daemon.commands.progress import progress_bar
+from daemon.config.settings import EventsSink, Mp4Sink, SinkSettings, StreamSettings
+from daemon.errors import ConfigError, Reason, SinkError, SourceError
+from daemon.pipeline import Pipeline
+from daemon.sinks.feed import JpegFeed
+from daemon.sources.open import open_source
+
+POLL_S = 0.1
+FINISH_S = 600.0  # what a sink may take to write the last frames of a file, however large
+
+
+def annotate_video(
+    source: str,
+    target: Path,
+    events: Path | None,
+    config: Path | None,
+    force: bool,
+    console: Console,
+) -> None:
+    """Read a file to its end and write it annotated; its readings too if `events` is given.
+
+    Raises ConfigError for arguments that cannot be meant, SourceError or SinkError for the first
+    thing that goes wrong; what was written until then stays whole. KeyboardInterrupt passes, after
+    the files were finished.
+    """
+    sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
+    if events is not None:
+        sinks.append(EventsSink(kind="events", path=events))
+    try:
+        stream = StreamSettings(
+            name="video", url=SecretStr(source), policy="file", sink=tuple(sinks)
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"IN: {fault}") from error
+    _make_way(source, target, events, force)
+    # Before models are loaded and before anything is replaced.
+    open_source(stream, stop=threading.Event()).close()
+    stop = threading.Event()
+    with offline(config, stream, console) as around:
+        for path in (target, events):
+            if path is not None and path.exists():
+                _replace(path)
+        pipeline = Pipeline(
+            stream,
+            around.settings,
+            around.models,
+            metrics=around.metrics,
+            board=around.board,
+            health=around.health,
+            stop=stop,
+            jpegs=JpegFeed(),
+            once=True,
+        )
+        columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        try:
+            with progress_bar(console, *columns) as bar:
+                task = bar.add_task("", total=_frames_in(source))
+                pipeline.start()
+                while pipeline.running:
+                    bar.update(task, completed=around.board.streams()[0].frames)
+                    stop.wait(POLL_S)
+            for part in pipeline.sink_threads:
+                part.close(FINISH_S)
+        except KeyboardInterrupt:
+            stop.set()
+            console.print(f"Interrupted; {target} holds the frames until here")
+            raise
+        finally:
+            pipeline.close()
+    if pipeline.error is not None:
+        raise pipeline.error
+    frames = around.board.streams()[0].frames
+    console.print(f"{frames} frames written to {target}")
+    if pipeline.capture.cut is not None:
+        raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
+
+
+def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:
+    """Raise ConfigError for a file that would be lost."""
+    if events is not None and events.absolute() == target.absolute():
+        raise ConfigError(f"{events}: is OUT already; accepted for --events is another file")
+    for path in (target, events):
+        if path is None or not path.exists():
+            continue
+        if not path.is_file():
+            raise ConfigError(f"{path}: exists and is no file; accepted is a new file")
+        if Path(source).exists() and path.samefile(source):
+            raise ConfigError(f"{path}: is IN itself; accepted is another file")
+        if not force:
+            raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
+
+
+def _replace(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise SinkError(
+            Reason.NOT_WRITABLE, f"{path} cannot be replaced ({error.strerror})"
+        ) from error
+
+
+def _frames_in(source: str) -> int | None:
+    """How many frames a file promises, or its length does; None where neither is known."""
+    try:
+        with av.open(source) as container:
+            video = container.streams.video[0]
+            length_s = (container.duration or 0) / av.time_base
+            return video.frames or round(length_s * float(video.average_rate or 0)) or None
+    except (av.FFmpegError, IndexError, ValueError):
+        return None  # the capture says what is wrong with it

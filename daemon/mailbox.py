@@ -28,6 +28,7 @@ class Mailbox(Generic[Item]):
         self._room = room or (FILE_FRAMES if keep_all else 1)
         self._items: deque[Item] = deque()
         self._closed = False
+        self._woken = False
         self._changed = threading.Condition()
 
     def put(self, item: Item, stop: threading.Event) -> bool:
@@ -50,14 +51,22 @@ class Mailbox(Generic[Item]):
         return True
 
     def get(self, timeout_s: float) -> Item | None:
-        """The next item, or None after `timeout_s` without one or when there are no more."""
+        """The next item, or None after `timeout_s` without one, when woken or when there are no
+        more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
+            self._changed.wait_for(lambda: self._items or self._closed or self._woken, timeout_s)
+            self._woken = False
             if not self._items:
                 return None
             item = self._items.popleft()
             self._changed.notify_all()
             return item
+
+    def wake(self) -> None:
+        """The reader has something else to do: it need not wait for an item."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         """No more will come; wakes both sides. Those still inside can be read."""

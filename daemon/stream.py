@@ -70,7 +70,14 @@ class Stream:
         self._reader: Reader | None = None
         if batcher is not None:
             self._reader = Reader(
-                name, batcher, metrics, keep_all=keep_all, once=once, stop=stop, clock=clock
+                name,
+                batcher,
+                metrics,
+                keep_all=keep_all,
+                once=once,
+                stop=stop,
+                wake=mailbox.wake,
+                clock=clock,
             )
         self._writers = writers
         self._keep_all = keep_all
@@ -181,8 +188,8 @@ class Stream:
         tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
 
     def _idle(self, tracker: Tracker) -> None:
-        """No frame came: of a source that is down no face is in view, and what was read of its
-        last frame goes out without another one."""
+        """No frame came: readings do not wait for one, and of a source that is down no face is in
+        view."""
         if not self._board.is_live(self.name):
             self._metrics.faces.labels(self.name).set(0)
         if self._slate is not None and (readings := self._arrived(tracker)):

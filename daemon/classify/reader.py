@@ -23,7 +23,7 @@ from daemon.reading import UNKNOWN, Quality, Reading
 from daemon.track import Track, Tracker
 from detectors.base import Box
 
-INBOX = 1024  # results that wait for the next frame; the batcher's queue bounds them too
+INBOX = 1024  # results that wait for the stream; the batcher's queue bounds them too
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,9 @@ class Reader:
     """Cuts the faces of one stream out, has them classified, and smooths the results into their
     tracks. Belongs to the stream's thread.
 
-    Live: crops are submitted, and their readings come with a later frame. File (`keep_all`): they
-    come at once; if the classifier fails, with `once` that raises ClassifierError.
+    Live: crops are submitted; when a result came, `wake` is called by another thread, and
+    `arrived` has the reading. File (`keep_all`): they come at once; if the classifier fails, with
+    `once` that raises ClassifierError.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Reader:
         keep_all: bool,
         once: bool,
         stop: threading.Event,
+        wake: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stream = stream
@@ -64,6 +66,7 @@ class Reader:
         self._keep_all = keep_all
         self._once = once
         self._stop = stop
+        self._wake = wake
         self._clock = clock
         self.forget()
         # From zero on, so that a rate over them is right at once.
@@ -107,8 +110,14 @@ class Reader:
             if lost and self._once and not self._stop.is_set():
                 raise ClassifierError(f"{self._stream}: the classifier failed; its log says why")
             return self._read(results, tracker, limits)
+        inbox = self._inbox
+
+        def deliver(result: Result) -> None:
+            inbox.append(result)
+            self._wake()
+
         for job in jobs:
-            self._batcher.submit(job, self._inbox.append)
+            self._batcher.submit(job, deliver)
         return []
 
     def arrived(self, tracker: Tracker, limits: ExpressionSettings) -> list[Reading]:

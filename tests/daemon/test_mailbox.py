@@ -76,6 +76,18 @@ def test_a_full_box_lets_go_of_its_writer_on_stop_and_on_close() -> None:
         assert answers == [False]
 
 
+def test_waking_the_reader_costs_no_item() -> None:
+    box = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
+    box.wake()
+    assert box.get(60.0) is None
+    box.put(_frame(1), threading.Event())
+    box.wake()
+    got = box.get(60.0)
+    assert got is not None
+    assert got.seq == 1
+    assert box.get(0.0) is None
+
+
 def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:
     box = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     got: list[Frame | None] = []

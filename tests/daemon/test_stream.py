@@ -136,10 +136,11 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Bo
     assert value(metrics.registry, "affectd_frames_dropped_total", **drops) == 4
 
 
-def test_the_last_reading_waits_for_no_other_frame(
-    metrics: Metrics, board: Board, tmp_path: Path
+def test_a_reading_waits_for_no_other_frame(
+    metrics: Metrics, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The camera falls silent while its last face is read: the reading goes out all the same."""
+    """The camera falls silent while its last face is read: the reading goes out at once."""
+    monkeypatch.setattr("daemon.stream.POLL_S", 10 * WAIT_S)
     known, stop, published = Known(), threading.Event(), list[Reading]()
     mailbox = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     path = tmp_path / "lobby.jsonl"

@@ -17,6 +17,7 @@ THREADS_MORE = 1
 FDS_MORE = 2
 AGE_BOUND_S = 2.0
 EXIT_S = 10.0
+WAIT_S = 10.0  # of a viewer; the slate has to be there sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,12 @@ def judge(course: Course, age_bound_s: float = AGE_BOUND_S) -> list[Verdict]:
         _nothing_else(course),
         _ages(course, age_bound_s),
         _recordings(course),
+        _viewers(course),
+        Verdict(
+            "no sink fails because a camera does",
+            not course.sink_failures,
+            str(course.sink_failures or "none"),
+        ),
         Verdict(
             f"SIGTERM ends it with 0 within {EXIT_S:g} s",
             course.exit_code == 0 and course.exit_s < EXIT_S,
@@ -130,3 +137,14 @@ def _recordings(course: Course) -> Verdict:
         seen += "; " + "; ".join(course.broken)
     fine = bool(course.recordings) and not course.broken
     return Verdict("every recording plays to its end", fine, seen)
+
+
+def _viewers(course: Course) -> Verdict:
+    longest_s = max((seen.longest_wait_s for seen in course.viewers), default=0.0)
+    pictures = [seen.pictures for seen in course.viewers]
+    faults = [f"{seen.name}: {fault}" for seen in course.viewers for fault in seen.faults]
+    return Verdict(
+        f"viewers miss nothing, and wait for {WAIT_S:g} s at most",
+        bool(pictures) and all(pictures) and longest_s <= WAIT_S and not faults,
+        "; ".join([f"{pictures} pictures, longest wait {longest_s:.1f} s", *faults]),
+    )

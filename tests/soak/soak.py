@@ -19,7 +19,9 @@ from daemon.sources.video import VideoSource
 from tests.affectd import Daemon
 from tests.faults.camera import Camera
 from tests.faults.proxy import Proxy
+from tests.rtsp import RtspServer
 from tests.soak.harm import FROZEN_S, KINDS, SETTLE_S, SIZES, STALL_S, Injection, Kind, Patient
+from tests.soak.viewer import HlsViewer, MjpegViewer, Seen
 from tests.soak.watch import Sample, View, look, sample
 
 TICK_S = 0.5
@@ -50,6 +52,17 @@ segment_s = {segment_s}
 kind = "events"
 path = "{name}.jsonl"
 """
+# Each of these streams has one sink more, of which somebody makes use all the time.
+HLS, MJPEG, PUSHED = "cam0", "cam1", "cam2"
+WATCHED = """
+[[stream.sink]]
+kind = "{kind}"
+"""
+PUSH = """
+[[stream.sink]]
+kind = "rtsp"
+url = "{url}"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +79,16 @@ class Plan:
 
 @dataclass
 class Course:
-    """What was seen. `ages_s` are those of all readings; `recordings` the pictures in each file."""
+    """What was seen. `ages_s` are those of all readings; `recordings` the pictures in each file;
+    `sink_failures` by stream and sink."""
 
     plan: Plan
     samples: list[Sample] = field(default_factory=list)
     injections: list[Injection] = field(default_factory=list)
     reconnects: dict[str, dict[str, int]] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
+    sink_failures: dict[str, int] = field(default_factory=dict)
+    viewers: list[Seen] = field(default_factory=list)
     ages_s: list[float] = field(default_factory=list)
     recordings: dict[str, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
@@ -91,6 +107,8 @@ class Course:
             "injections": [injection.as_dict() for injection in self.injections],
             "reconnects": self.reconnects,
             "frames": self.frames,
+            "sink_failures": self.sink_failures,
+            "viewers": [asdict(seen) for seen in self.viewers],
             "readings": len(self.ages_s),
             "reading_age_s": self.age_shares_s(),
             "recordings": len(self.recordings),
@@ -115,6 +133,10 @@ def soak(plan: Plan, folder: Path) -> Course:
             camera.start()
             proxy = stack.enter_context(Proxy(camera.port, seed=1000 * plan.seed + number))
             patients.append(Patient(name, camera, proxy))
+        more = {HLS: WATCHED.format(kind="hls"), MJPEG: WATCHED.format(kind="mjpeg")}
+        if PUSHED in names:
+            server = stack.enter_context(RtspServer("--record"))
+            more[PUSHED] = PUSH.format(url=server.url("/in"))
         text = HEAD + "".join(
             STREAM.format(
                 name=patient.name,
@@ -123,11 +145,17 @@ def soak(plan: Plan, folder: Path) -> Course:
                 frozen_s=FROZEN_S,
                 segment_s=SEGMENT_S,
             )
+            + more.get(patient.name, "")
             for patient in patients
         )
         daemon = stack.enter_context(Daemon(folder, text))
         daemon.wait_for(lambda: _all_live(look(daemon), names), "all streams to be live")
-        _Weather(daemon, patients, course).run()
+        with (
+            HlsViewer(f"{daemon.url}/streams/{HLS}/hls", HLS) as hls,
+            MjpegViewer(f"{daemon.url}/streams/{MJPEG}/mjpeg", MJPEG) as mjpeg,
+        ):
+            _Weather(daemon, patients, course).run()
+        course.viewers = [hls.seen, mjpeg.seen]
         course.exit_code, course.exit_s = daemon.end()
     for name in names:
         lines = (folder / f"{name}.jsonl").read_text().splitlines()
@@ -169,6 +197,7 @@ class _Weather:
         view = look(self._daemon)
         self._course.reconnects = view.reconnects
         self._course.frames = view.frames
+        self._course.sink_failures = view.sink_failures
 
     def _cause(self, name: str, view: View) -> None:
         kind: Kind = self._random.choice(self._kinds)

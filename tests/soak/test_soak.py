@@ -13,6 +13,7 @@ from tests.soak.harm import KINDS, Injection
 from tests.soak.judge import judge, slopes, trend
 from tests.soak.plot import plot
 from tests.soak.soak import Course, Plan, soak
+from tests.soak.viewer import Seen
 from tests.soak.watch import Sample
 
 BOUND_S = 10.0  # of a reading's age, on a machine that may be loaded
@@ -68,8 +69,12 @@ def test_what_the_metrics_do_not_tell_is_found() -> None:
     course.frames = {"cam0": 10, "cam1": 10}
     course.reconnects = {"cam0": {"end_of_stream": 1}, "cam1": {"stalled": 2}}
     course.recordings, course.broken = {"a.mp4": 5}, ["b.mp4: is cut"]
+    course.viewers = [Seen("cam0", 9, faults=["4 was followed by 6"]), Seen("cam1", 9)]
+    course.sink_failures = {"cam1 mp4 disk_full": 1}
     held = [verdict.holds for verdict in judge(course)]
-    assert held == [True, False, False, False, True]
+    assert held == [True, False, False, False, False, False, True]
+    course.viewers = [Seen("cam0", 9, longest_wait_s=11.0), Seen("cam1", 9)]
+    assert not judge(course)[4].holds
 
 
 def test_the_plot_is_drawn(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.affectd import Daemon
 
-_READ = ("affectd_frames_", "affectd_stream_")
+_READ = ("affectd_frames_", "affectd_stream_", "affectd_sink_errors_total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,12 @@ class View:
     damaged: dict[str, int]
     reconnects: dict[str, dict[str, int]]
     states: dict[str, str]
+    sink_failures: dict[str, int]
 
 
 def look(daemon: Daemon) -> View:
     """Scrape it once."""
-    view = View({}, {}, {}, {})
+    view = View({}, {}, {}, {}, {})
     lines = daemon.get("/metrics").text.splitlines(keepends=True)
     # The rest is long, and reading it takes time from what is watched.
     text = "".join(line for line in lines if line.startswith(_READ))
@@ -62,6 +63,8 @@ def look(daemon: Daemon) -> View:
             elif one.name == "affectd_stream_reconnects_total":
                 counts = view.reconnects.setdefault(stream, {})
                 counts[one.labels["reason"]] = int(one.value)
+            elif one.name == "affectd_sink_errors_total" and one.value:
+                view.sink_failures[" ".join(one.labels.values())] = int(one.value)
             elif one.name == "affectd_stream_state" and one.value == 1.0:
                 view.states[stream] = one.labels["state"]
     return view

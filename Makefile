@@ -118,9 +118,13 @@ endef
 # Shell: pip, of which only the big downloads and the errors are shown.
 define pip
 pip() {
-  "$$1" -m pip install --progress-bar off "$${@:2}" |
+  # PyTorch is too large for a /tmp that lies in memory.
+  local temporary; temporary="$$("$$1" -c 'import sys; print(sys.prefix)')/tmp"
+  mkdir -p "$$temporary"
+  TMPDIR="$$temporary" "$$1" -m pip install --progress-bar off "$${@:2}" |
     sed -un 's/^ *Downloading \([^ ]*\) (\([0-9.]* [MG]B\))$$/  fetching \1 (\2)/p
              s/^Installing collected packages.*/  unpacking/p'
+  rm -r "$$temporary"
 }
 endef
 

@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.camera import Camera
-from tests.faults.faults import FAULTS, play
+from tests.faults.faults import FAULTS
+from tests.faults.play import play
 from tests.faults.rig import FROZEN_S, STALL_S, Outcome
 
 

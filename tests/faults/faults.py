@@ -2,172 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from daemon.errors import Reason
-from tests.faults.camera import Camera
-from tests.faults.proxy import Harm, Proxy
-from tests.faults.rig import (
-    BEFORE_S,
-    FROZEN_S,
-    LIMIT_S,
-    STALL_S,
-    Outcome,
-    Rig,
-    pts_of,
-    recordings,
-)
-from tests.faults.web_camera import WebCamera
+from tests.faults.play import SIZE, Fault, Scene, Step
+from tests.faults.proxy import Harm
+from tests.faults.rig import FROZEN_S, LIMIT_S, STALL_S, Outcome, pts_of, recordings
 
-SIZE = "160x120"
 LARGER = "240x176"
-FPS = 10  # of camera_server.py, unless it is told otherwise
-GOES_ON_S = 5.0  # how long a fault lasts that must not end the stream
-
-
-class Scene:
-    """The camera of one fault, what lies between, and the streams that look at it."""
-
-    def __init__(self, folder: Path, fault: Fault, stack: ExitStack) -> None:
-        self.folder = folder
-        self.camera = stack.enter_context(Camera(*fault.options))
-        self.proxy = stack.enter_context(Proxy(self.camera.port, seed=1))
-        self.web = stack.enter_context(WebCamera())
-        self.silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        self.rig: Rig
-
-    def url(self, kind: str) -> str:
-        """The address that the stream under test is given."""
-        return {
-            "camera": f"rtsp://viewer:secret@127.0.0.1:{self.camera.port}/cam",
-            "proxy": f"rtsp://127.0.0.1:{self.proxy.port}/cam",
-            "web": f"http://127.0.0.1:{self.web.port}/live",
-            "page": f"http://127.0.0.1:{self.web.port}/page",
-            "silent": f"rtsp://127.0.0.1:{self.silent.getsockname()[1]}/cam",
-            "tls": f"rtsps://127.0.0.1:{self.camera.port}/cam",
-            "nowhere": "rtsp://camera.invalid/cam",
-        }[kind]
-
-
-Step = Callable[[Scene], None]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """`cause` brings it about and `heal` ends it; without `heal` it does not end. It is there
-    `at_start`, or comes while the stream is live. `reasons` are those that may be counted first;
-    none means that the stream goes on, which `check` looks into. It is found within `within_s`."""
-
-    name: str
-    caused: str
-    cause: Step
-    heal: Step | None = None
-    reasons: tuple[Reason, ...] = ()
-    within_s: float = 2.0
-    at_start: bool = False
-    through: str = "camera"
-    options: tuple[str, ...] = ("--size", SIZE)
-    check: Callable[[Scene, Outcome], None] = lambda scene, outcome: None
-
-
-def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
-    """Cause a fault for real, end it, and say what affectd made of it."""
-    with ExitStack() as stack:
-        scene = Scene(folder, fault, stack)
-        if fault.at_start:
-            fault.cause(scene)
-        elif fault.through in ("camera", "proxy"):
-            scene.camera.start()
-        address = f"rtsp://127.0.0.1:{steady.port}/cam"
-        rig = scene.rig = Rig(folder, steady=address, cam=scene.url(fault.through))
-        outcome = Outcome(fault.name)
-        began_s = time.monotonic()
-        stack.enter_context(rig)
-        if fault.at_start:
-            _find(fault, scene, outcome, began_s)
-        rig.until(lambda: rig.frames("steady") > 5, "the other stream")
-        if not fault.at_start:
-            rig.until(lambda: rig.frames("cam") > 5, "pictures")
-        outcome.other_fps_before = rig.rate("steady", BEFORE_S)
-        others, others_s = rig.frames("steady"), time.monotonic()
-        if not fault.at_start:
-            began_s = time.monotonic()
-            fault.cause(scene)
-        if not fault.reasons:
-            _go_on(scene, outcome)
-        else:
-            if not fault.at_start:
-                _find(fault, scene, outcome, began_s)
-            _recover(fault, scene, outcome)
-        lasted_s = time.monotonic() - others_s
-        if lasted_s < BEFORE_S:
-            rig.rate("steady", BEFORE_S - lasted_s)
-        lasted_s = time.monotonic() - others_s
-        outcome.other_fps_during = (rig.frames("steady") - others) / lasted_s
-        outcome.counted = rig.reconnects()
-        outcome.damaged = int(
-            rig.value(
-                "affectd_frames_dropped_total", stream="cam", stage="decode", reason="damaged"
-            )
-        )
-        assert rig.reconnects("steady") == {}
-        assert rig.reported("steady")["state"] == "live"
-    fault.check(scene, outcome)
-    if fault.heal is not None or not fault.reasons:
-        assert recordings(folder), "nothing was recorded"
-    return outcome
-
-
-def _find(fault: Fault, scene: Scene, outcome: Outcome, began_s: float) -> None:
-    """Wait until the stream is shown as failed, and for the right reason."""
-    rig = scene.rig
-
-    def is_found() -> bool:
-        status = rig.status()
-        return status.state != "live" and status.last_error is not None
-
-    rig.until(is_found, f"{fault.name} to be found")
-    outcome.found_s = time.monotonic() - began_s
-    outcome.last_error = rig.status().last_error
-    shown = rig.reported()
-    assert shown["state"] in ("down", "stalled"), shown
-    assert shown["reason"] in fault.reasons, shown
-    assert shown["last_error"], shown
-    assert "secret" not in str(shown["last_error"]), shown
-
-
-def _recover(fault: Fault, scene: Scene, outcome: Outcome) -> None:
-    """End the fault and wait for pictures; of one that does not end, for the next try."""
-    rig = scene.rig
-    if fault.heal is None:
-        rig.until(lambda: bool(rig.reconnects()), "the next try")
-        return
-    before = rig.frames("cam")
-    fault.heal(scene)
-    healed_s = time.monotonic()
-    rig.until(lambda: rig.frames("cam") > before and rig.status().state == "live", "recovery")
-    outcome.recovered_s = time.monotonic() - healed_s
-    rig.until(lambda: rig.frames("cam") > before + FPS, "more pictures")
-    assert rig.reported()["state"] == "live"
-
-
-def _go_on(scene: Scene, outcome: Outcome) -> None:
-    """The stream has to go on for a while: how long was it without a picture?"""
-    rig = scene.rig
-    end_s = time.monotonic() + GOES_ON_S
-    outcome.quiet_s = 0.0
-    while time.monotonic() < end_s:
-        before = rig.frames("cam")
-        waited_s = rig.until(lambda before=before: rig.frames("cam") > before, "a picture")  # type: ignore[misc]
-        outcome.quiet_s = max(outcome.quiet_s, waited_s)
-    assert rig.reconnects() == {}
-    assert rig.status().state == "live"
 
 
 def _harm(**harm: float) -> Step:
@@ -231,7 +73,6 @@ def _some_damage(scene: Scene, outcome: Outcome) -> None:
 
 
 OFTEN = ("--size", SIZE, "--fps", "25")
-
 FAULTS = (
     Fault(
         "the server is killed",

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.camera import Camera
-from tests.faults.faults import FAULTS, FPS, Fault, play
+from tests.faults.faults import FAULTS
+from tests.faults.play import FPS, Fault, play
 from tests.rtsp import needs_gstreamer
 
 pytestmark = needs_gstreamer

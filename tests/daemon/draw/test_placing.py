@@ -1,0 +1,64 @@
+"""Where plates and panels go: into the frame, off each other and off other faces."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from daemon.config.settings import OverlaySettings
+from daemon.draw import placing
+from daemon.draw.overlay import Overlay
+from daemon.draw.paint import Rect
+from daemon.draw.placing import Crowd
+from tests.daemon.draw.frames import blank, changed, planes, view
+
+
+def test_plates_of_faces_in_one_place_do_not_cover_each_other() -> None:
+    face, frame = Rect(300, 200, 460, 380), Rect(0, 0, 1280, 720)
+    taken: list[Rect] = []
+    for _ in range(4):
+        found = placing.plate(face, (150, 28), frame, Crowd([face]), Crowd(taken), None)
+        assert found
+        taken.append(found[1])
+    assert not any(one.shared(other) for one, other in combinations(taken, 2))
+    panel = placing.panel(face, taken[0], (110, 160), frame, Crowd(), Crowd(taken), None)
+    assert panel
+    assert not any(panel[1].shared(plate) for plate in taken)
+
+
+def test_a_panel_that_would_hide_another_face_goes_elsewhere_or_away() -> None:
+    face, plate, frame = Rect(300, 200, 460, 380), Rect(300, 172, 450, 200), Rect(0, 0, 1280, 720)
+    size = 110, 160
+    alone = placing.panel(face, plate, size, frame, Crowd(), Crowd([plate]), None)
+    assert alone
+    assert alone[1].x0 >= face.x1
+    neighbour = Rect(480, 200, 640, 380)
+    beside = placing.panel(face, plate, size, frame, Crowd([neighbour]), Crowd([plate]), None)
+    assert beside
+    assert not beside[1].shared(neighbour)
+    assert placing.panel(face, plate, size, frame, Crowd([frame]), Crowd([plate]), None) is None
+
+
+def test_what_is_near_is_found_whatever_its_size() -> None:
+    """Against looking at each: no rectangle that shares a pixel is missed, and none comes twice."""
+    rng = np.random.default_rng(0)
+    corners, sizes = rng.integers(-200, 2000, (300, 2)), rng.integers(1, 600, (300, 2))
+    rects = [Rect(x, y, x + w, y + h) for (x, y), (w, h) in zip(corners, sizes, strict=True)]
+    crowd = Crowd(rects)
+    for area in rects[:50]:
+        near = crowd.near(area)
+        assert len(near) == len({id(rect) for rect in near})
+        assert {rect for rect in rects if rect.shared(area)} <= set(near)
+
+
+def test_a_trembling_box_does_not_move_its_panel() -> None:
+    """At the width where the panel goes from right to left, a jitter of 4 px changes no side."""
+    overlay = Overlay(OverlaySettings())
+    sides = []
+    for x in (300, 470, 466, 470, 466):
+        image = blank()
+        overlay.draw(image, [view((x, 120, 100, 120))])
+        touched = changed(planes(blank()), image)
+        sides.append(touched.x0 < x - 20)
+    assert sides == [False, True, True, True, True]

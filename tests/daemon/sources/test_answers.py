@@ -1,0 +1,98 @@
+"""What a server's answer, or its silence, means: over HTTP, and where nobody listens."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import Reason, SourceError
+from daemon.sources.video import VideoSource
+from tests.daemon.sources.videos import fault_of, frames_of
+from tests.media import write_clip
+
+
+@contextmanager
+def _http(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="http")
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join(5.0)
+        server.server_close()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.strip("/")))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_http_answers_become_reasons_without_the_password() -> None:
+    with _http(_Answers) as address:
+        for status, reason in (
+            (401, Reason.AUTH_FAILED),
+            (403, Reason.AUTH_FAILED),
+            (404, Reason.NOT_FOUND),
+            (503, Reason.CONNECT_REFUSED),
+            (200, Reason.UNSUPPORTED),
+        ):
+            fault = fault_of(f"http://me:geheim@{address}/{status}")
+            assert fault.reason is reason
+            assert f"http://me:***@{address}/{status}: " in str(fault)
+        assert fault_of(f"https://me:geheim@{address}/200").reason is Reason.TLS
+        assert fault_of(f"rtsps://me:geheim@{address}/200").reason is Reason.TLS
+    assert fault_of(f"http://me:geheim@{address}/200").reason is Reason.CONNECT_REFUSED
+    assert fault_of("rtsp://no-such-host.invalid/x").reason is Reason.NOT_FOUND
+    assert fault_of("rtsp://").reason is Reason.UNSUPPORTED
+
+
+def test_a_file_over_http(tmp_path: Path) -> None:
+    write_clip(tmp_path / "my clip.mp4", frames=10, container_options={"movflags": "faststart"})
+    with _http(partial(_Files, directory=str(tmp_path))) as address:
+        assert len(frames_of(f"http://{address}/my clip.mp4")) == 10
+
+
+def test_a_silent_server_is_a_time_out() -> None:
+    with _silent() as address:
+        for scheme in ("rtsp", "http"):
+            began_s = time.monotonic()
+            with pytest.raises(SourceError) as caught:
+                VideoSource(
+                    "s",
+                    f"{scheme}://u:geheim@{address}/x",
+                    live=True,
+                    stop=threading.Event(),
+                    stall_timeout_s=0.5,
+                )
+            assert caught.value.reason is Reason.TIMEOUT
+            assert "geheim" not in str(caught.value)
+            assert time.monotonic() - began_s < 3.0
+
+
+@contextmanager
+def _silent() -> Iterator[str]:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"

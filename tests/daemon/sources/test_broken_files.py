@@ -1,0 +1,122 @@
+"""Files that are no video, too large, cut off or damaged: what is read of them and what is said."""
+
+from __future__ import annotations
+
+import random
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import Reason
+from daemon.sources.base import Report
+from daemon.sources.video import VideoSource
+from tests.daemon.sources.videos import fault_of, frames_of, open_video
+from tests.media import write_clip
+
+
+def test_sources_that_are_no_video_say_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "noise.mp4").write_bytes(random.Random(1).randbytes(20_000))
+    (tmp_path / "notes.txt").write_text("no video, but a lot of words\n" * 500)
+    sound = write_clip(tmp_path / "sound.mp4", audio=True, video=False)
+    for name, reason, words in (
+        ("missing.mp4", Reason.NOT_FOUND, "there is no such file"),
+        ("empty.mp4", Reason.UNSUPPORTED, "the file is empty"),
+        ("noise.mp4", Reason.UNSUPPORTED, "is no video"),
+        ("notes.txt", Reason.UNSUPPORTED, ""),
+        ("", Reason.UNSUPPORTED, "is a folder"),
+        (sound.name, Reason.NO_VIDEO, "no video track (it has audio)"),
+    ):
+        fault = fault_of(tmp_path / name)
+        assert fault.reason is reason, name
+        assert words in str(fault)
+        assert str(tmp_path / name) in str(fault)
+
+
+def test_too_small_and_too_large_pictures_are_refused_and_8000_is_taken(tmp_path: Path) -> None:
+    def clip(width: int, height: int, codec: str, pix_fmt: str) -> Path:
+        path = tmp_path / f"{width}x{height}.mkv"
+        return write_clip(
+            path,
+            width=width,
+            height=height,
+            codec=codec,
+            pix_fmt=pix_fmt,
+            frames=1,
+            paint=None,
+        )
+
+    fault = fault_of(clip(1, 1, "ffv1", "yuv444p"))
+    assert fault.reason is Reason.UNSUPPORTED
+    assert "1x1; accepted are pictures of 16 to 8192 px" in str(fault)
+    assert fault_of(clip(8210, 16, "mjpeg", "yuvj420p")).reason is Reason.UNSUPPORTED
+    huge = clip(8000, 8000, "libx264", "yuv420p")
+    assert [(f.image.width, f.image.height) for f in frames_of(huge)] == [(8000, 8000)]
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv"])
+def test_a_cut_file_gives_what_is_left_and_says_so(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"movflags": "faststart"} if name.endswith("mp4") else None
+    clip = write_clip(tmp_path / name, frames=100, container_options=options)
+    whole = open_video(clip)
+    assert len(list(whole.frames())) == 100
+    assert whole.cut is None
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    source = open_video(clip)
+    frames = list(source.frames())
+    assert 30 <= len(frames) <= 60
+    assert source.cut is not None
+    assert "of 4.0 s" in source.cut
+    assert source.cut in caplog.text
+
+
+def test_a_file_without_its_index_cannot_be_opened(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=50)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    fault = fault_of(clip)
+    assert fault.reason is Reason.UNSUPPORTED
+    assert "cut off" in str(fault)
+
+
+def _damage(clip: Path, first: float, share: float) -> None:
+    data = bytearray(clip.read_bytes())
+    dice = random.Random(1)
+    for index in range(int(len(data) * first), len(data)):
+        if dice.random() < share:
+            data[index] = dice.randrange(256)
+    clip.write_bytes(data)
+
+
+def test_damaged_packets_are_dropped_and_counted(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", frames=100)
+    _damage(clip, first=0.5, share=0.004)
+    told: list[int] = []
+    source = VideoSource(
+        "s",
+        str(clip),
+        live=False,
+        stop=threading.Event(),
+        report=Report(damaged=lambda: told.append(1)),
+    )
+    frames = list(source.frames())
+    assert 45 < len(frames) < 100
+    assert source.damaged == len(told) > 0
+    assert all(late.pts_s > early.pts_s for early, late in pairwise(frames))
+
+
+def test_fifty_damaged_packets_in_a_row_are_a_fault(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.avi", frames=60, codec="mjpeg", pix_fmt="yuvj420p")
+    data = bytearray(clip.read_bytes())
+    chunk = data.index(b"00dc", data.index(b"movi"))
+    while data[chunk : chunk + 4] == b"00dc":
+        size = int.from_bytes(data[chunk + 4 : chunk + 8], "little")
+        data[chunk + 8 : chunk + 8 + size] = bytes(size)
+        chunk += 8 + size + size % 2
+    clip.write_bytes(data)
+    fault = fault_of(clip)
+    assert fault.reason is Reason.DECODE_ERROR
+    assert "50 damaged packets in a row" in str(fault)

@@ -1,0 +1,45 @@
+"""Timestamps that are missing, stand still or leap, and the times that frames get."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.sources.timeline import Timeline
+
+
+def test_the_timeline_bears_missing_standing_and_leaping_timestamps() -> None:
+    line = Timeline(step_s=0.04)
+    given = [None, 7.0, 7.04, 7.04, None, 7.2, 1.0, 1.04]
+    placed = [line.place(time_s) for time_s in given]
+    assert placed == pytest.approx([0.0, 0.04, 0.08, 0.081, 0.121, 0.24, 0.28, 0.32])
+    line.restart()
+    assert line.place(50.0) == pytest.approx(0.36)
+
+
+def test_live_timestamps_that_leap_forward_begin_anew_where_time_is() -> None:
+    line = Timeline(step_s=0.04)
+    came_s = [100.0, 100.04, 100.08, 100.5, 108.5, 108.54]
+    given = [5.0, 5.04, 3605.04, 3605.46, 3613.46, 13.54]
+    placed = [line.place(time_s, now_s) for time_s, now_s in zip(given, came_s, strict=True)]
+    # An hour is jumped over, a gap of eight seconds that has really passed is not.
+    assert placed == pytest.approx([0.0, 0.04, 0.08, 0.5, 8.5, 8.54])
+    assert line.stood_s() == 0.0
+
+
+def test_a_burst_of_what_was_held_back_is_no_leap() -> None:
+    line = Timeline(step_s=0.04)
+    given = [0.0, 0.04, 0.08, 0.12, 2.0, 4.0]
+    came_s = [10.0, 10.04, 14.0, 14.0, 14.0, 14.04]
+    placed = [line.place(time_s, now_s) for time_s, now_s in zip(given, came_s, strict=True)]
+    assert placed == pytest.approx(given)
+
+
+def test_timestamps_that_stand_still_are_timed() -> None:
+    line = Timeline(step_s=0.04)
+    stood_s = []
+    for given, came_s in [(1.0, 10.0), (1.04, 10.1), (1.04, 11.0), (1.04, 12.1), (2.0, 12.2)]:
+        line.place(given, came_s)
+        stood_s.append(line.stood_s())
+    assert stood_s == pytest.approx([0.0, 0.0, 0.9, 2.0, 0.0])
+    line.place(None, 15.0)
+    assert line.stood_s() == 0.0

@@ -15,6 +15,11 @@ import pytest
 
 from daemon import cli
 
+LIGHT = (
+    '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
+    '[[stream]]\nname = "unused"\nurl = "unused.mp4"\n'
+)
+
 
 @contextmanager
 def logging_as_before() -> Iterator[None]:
@@ -56,6 +61,13 @@ def inside(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Done:
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err
     return Done(code if isinstance(code, int) else 0, printed.out.splitlines(), _lines(printed.err))
+
+
+def write_light(folder: Path) -> Path:
+    """Write a configuration that loads no model; returns its path."""
+    path = folder / "light.toml"
+    path.write_text(LIGHT)
+    return path
 
 
 def _lines(text: str) -> list[str]:

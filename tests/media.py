@@ -78,3 +78,9 @@ def write_clip(
             if stream is not None:
                 container.mux(stream.encode(None))
     return path
+
+
+def frames_in(path: Path) -> int:
+    """How many pictures a file gives."""
+    with av.open(path) as container:
+        return sum(1 for _ in container.decode(video=0))

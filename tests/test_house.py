@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,17 @@ def test_families_do_not_know_each_other(family: str) -> None:
     for path in shared:
         known = [name for name in imports(path) if name.startswith(f"classifiers.{family}")]
         assert known == [], path.name
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_no_two_rooms_need_each_other(folder: str) -> None:
+    """A room is a file or a folder of the package; `room` needs those that its files import."""
+    needs: dict[str, set[str]] = {}
+    for path in sources(folder):
+        room = path.relative_to(ROOT / folder).parts[0].removesuffix(".py")
+        found = {name.split(".")[1] for name in imports(path) if name.startswith(f"{folder}.")}
+        needs.setdefault(room, set()).update(found - {room})
+    TopologicalSorter(needs).prepare()  # raises CycleError, which names them
 
 
 def test_files_stay_short() -> None:

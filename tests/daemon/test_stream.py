@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,33 +13,18 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
-from daemon.classify.batcher import Batcher
-from daemon.config.settings import EventsSink, Settings
+from daemon.config.settings import EventsSink
 from daemon.frame import Frame, plane
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
-from daemon.reading import UNKNOWN, Reading
-from daemon.sinks.base import Outlet, Output
+from daemon.reading import Reading
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
-from daemon.stream import Stream
-from daemon.track import Smoother, Tracker
 from detectors.base import Box, Detection
-from tests.daemon.streams import (
-    TALKING,
-    WAIT_S,
-    Known,
-    batching,
-    free,
-    sure_of,
-    talking,
-    until,
-    value,
-    yunet,
-)
+from tests.daemon.steps import lobby_board, made, settings, tracker, walk
+from tests.daemon.streams import WAIT_S, Known, batching, free, sure_of, talking, until, value
 from tests.nets import save_tiny
 from tests.shared import needs_shared
 
@@ -55,53 +38,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def board() -> Board:
-    board = Board(time.time)
-    board.add("lobby", ())
-    board.set_state("lobby", "live")
-    return board
-
-
-def settings(**tables: dict[str, object]) -> Settings:
-    stream = {"name": "lobby", "url": str(TALKING)}
-    return Settings.model_validate({**tables, "stream": (stream,)})
-
-
-def made(
-    batcher: Batcher | None,
-    metrics: Metrics,
-    board: Board,
-    chosen: Settings | None = None,
-    *,
-    keep_all: bool = False,
-    once: bool = False,
-    mailbox: Mailbox[Frame] | None = None,
-    stop: threading.Event | None = None,
-    writers: Sequence[Outlet] = (),
-    publish: Callable[[Reading], None] = lambda reading: None,
-) -> Stream:
-    return Stream(
-        "lobby",
-        chosen or settings(),
-        mailbox or Mailbox(keep_all=keep_all, on_drop=lambda: None),
-        yunet().make,
-        batcher,
-        writers,
-        keep_all=keep_all,
-        once=once,
-        metrics=metrics,
-        board=board,
-        stop=stop or threading.Event(),
-        publish=publish,
-    )
-
-
-def tracker() -> Tracker:
-    return Tracker(max_missing_s=1.0, half_life_s=0.5)
-
-
-def walk(stream: Stream, frames: Sequence[Frame], tracks: Tracker | None = None) -> list[Output]:
-    detector, tracks = yunet().make(), tracks or tracker()
-    return [stream.step(frame, detector, tracks) for frame in frames]
+    return lobby_board()
 
 
 def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Board) -> None:
@@ -202,54 +139,6 @@ def test_each_reading_of_a_face_gives_the_turn_to_the_next(metrics: Metrics, boa
     assert known.turns == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    ("limits", "says"),
-    [
-        ({}, "happy"),
-        ({"min_face_px": 1000}, UNKNOWN),
-        ({"max_blur": 0.0}, UNKNOWN),
-        ({"max_yaw_deg": 0.0}, UNKNOWN),
-        ({"unknown_below": 0.95}, UNKNOWN),
-        ({"unknown_below": 0.93}, "happy"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_seen_well_is_unknown(
-    metrics: Metrics, board: Board, limits: dict[str, object], says: str
-) -> None:
-    """The net is sure, 0.94, that the face is happy; how well it is seen decides."""
-    with batching(free(), metrics) as batcher:
-        stream = made(batcher, metrics, board, settings(expression=limits), keep_all=True)
-        output = walk(stream, talking(1))[0]
-    assert output.readings[0].label == output.faces[0].label == says
-    counted = {"stream": "lobby", "expression": says}
-    assert value(metrics.registry, "affectd_readings_total", **counted) == 1
-    assert output.readings[0].probabilities["happy"] == pytest.approx(0.94)
-
-
-def test_the_weights_say_what_is_too_little_where_the_settings_do_not(
-    metrics: Metrics, board: Board
-) -> None:
-    doubtful = free([sure_of("sad", 0.39)])
-    with batching(doubtful, metrics) as batcher:
-        output = walk(made(batcher, metrics, board, keep_all=True), talking(1))[0]
-    assert output.readings[0].label == UNKNOWN
-
-
-def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board) -> None:
-    frames = talking(3)
-    looks = [sure_of("happy"), sure_of("sad"), sure_of("sad")]
-    with batching(free(looks), metrics) as batcher:
-        stream = made(batcher, metrics, board, keep_all=True)
-        readings = [output.readings[0] for output in walk(stream, frames)]
-    smoother = Smoother(half_life_s=0.5)
-    for frame, look, reading in zip(frames, looks, readings, strict=True):
-        smooth = smoother.update(look, frame.pts_s)
-        assert list(reading.probabilities.values()) == pytest.approx(smooth.tolist())
-        assert list(reading.probabilities) == list(LABELS)
-    assert [reading.label for reading in readings] == ["happy"] * 3
-
-
 def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
     metrics: Metrics, board: Board
 ) -> None:
@@ -315,42 +204,6 @@ def test_with_expressions_off_faces_are_found_and_not_read(metrics: Metrics, boa
     assert not any(output.readings for output in outputs)
     assert outputs[-1].faces[0].label is None
     assert value(metrics.registry, "affectd_faces", stream="lobby") == 1
-
-
-def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) -> None:
-    """A face in 8 frames at 25 a second was seen for 7 steps; an outage shows nothing."""
-    counted = {"stream": "lobby", "expression": "happy"}
-    name = "affectd_expression_face_seconds_total"
-    frames = talking(9)
-    with batching(free(), metrics) as batcher:
-        stream, tracks = made(batcher, metrics, board, keep_all=True), tracker()
-        walk(stream, frames[:8], tracks)
-        assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
-        late = frames[8]
-        walk(stream, [Frame("lobby", 8, 600.0, late.captured_s, late.image)], tracks)
-    assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
-
-
-@pytest.mark.parametrize("fps", [0.5, 1.0])
-def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: float) -> None:
-    slow = [Frame("lobby", f.seq, f.seq / fps, f.captured_s, f.image) for f in talking(4)]
-    with batching(free(), metrics) as batcher:
-        walk(made(batcher, metrics, board, keep_all=True), slow)
-    counted = {"stream": "lobby", "expression": "happy"}
-    seen_s = value(metrics.registry, "affectd_expression_face_seconds_total", **counted)
-    # That frames come every two seconds is known from the second on, whose face is a new one.
-    assert seen_s == pytest.approx(3.0 if fps == 1.0 else 4.0)
-
-
-def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: Board) -> None:
-    with batching(free(), metrics) as batcher:
-        made(batcher, metrics, board)
-    for label in (*LABELS, UNKNOWN):
-        for name in ("affectd_readings_total", "affectd_expression_face_seconds_total"):
-            sample = metrics.registry.get_sample_value(
-                name, {"stream": "lobby", "expression": label}
-            )
-            assert sample == 0.0
 
 
 class Odd:

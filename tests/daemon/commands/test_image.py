@@ -1,0 +1,117 @@
+"""`affectd image`: every kind of picture, and those that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from classifiers.expression import LABELS
+from tests.inside import inside, write_light
+from tests.shared import MODELS, VIDEO, needs_shared
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def light(tmp_path: Path) -> Path:
+    """A configuration that loads no model."""
+    return write_light(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def face() -> NDArray[np.uint8]:
+    """A picture of one face, BGR [288, 360, 3]."""
+    with av.open(VIDEO / "sbia1a.mpg") as container:
+        frame = next(container.decode(video=0))
+    return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+
+
+@needs_shared
+def test_images_good_and_bad(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, face: NDArray[np.uint8]
+) -> None:
+    """
+    1. A folder, and single files beside it: every format, grey, odd, in a folder within, of one
+       name twice; among them some that are no image.
+    2. Each good one has its copy with the face marked, and its line of JSON; each bad one is
+       named, on standard error and in its line.
+    """
+    monkeypatch.setenv("AFFECTD_MODELS", str(MODELS))
+    photos, out = tmp_path / "photos", tmp_path / "read"
+    (photos / "inner").mkdir(parents=True)
+    grey = face[:, :, 1]
+    good: dict[str, NDArray[np.generic]] = {
+        "a.png": face,
+        "b.jpg": face,
+        "c.webp": face,
+        "d.tiff": face,
+        "deep.png": grey.astype(np.uint16) * 257,
+        "grey.jpg": grey,
+        "grey.png": grey,
+        "inner/100%d of: b.jpg": face,
+        "odd.PNG": face[:255, :321],
+    }
+    for name, pixels in good.items():
+        encoded = cv2.imencode(Path(name).suffix.lower(), pixels)[1]
+        (photos / name).write_bytes(encoded.tobytes())
+    bad = {
+        "empty.png": "the file is empty",
+        "junk.jpg": "holds no picture that can be decoded",
+        "tiny.bmp": "is 1x1; accepted are pictures of 16 to 8192 px a side",
+    }
+    (photos / "empty.png").touch()
+    (photos / "junk.jpg").write_bytes(b"no image" * 50)
+    (photos / "tiny.bmp").write_bytes(cv2.imencode(".bmp", face[:1, :1])[1].tobytes())
+    (photos / "notes.txt").write_text("not looked at")
+    single, absent = tmp_path / "b.jpg", tmp_path / "absent.jpg"
+    single.write_bytes((photos / "b.jpg").read_bytes())
+
+    done = inside(capsys, "image", photos, single, absent, "--out", out, "--json")
+
+    assert done.code == 1
+    lines = {line["file"]: line for line in map(json.loads, done.out)}
+    wanted = [*(str(photos / name) for name in (*good, *bad)), str(single), str(absent)]
+    assert sorted(lines) == sorted(wanted)
+    for name in good:
+        (reading,) = lines[str(photos / name)]["readings"]
+        assert reading["label"] in (*LABELS, "unknown")
+        assert reading["frame_px"] == ([320, 254] if name == "odd.PNG" else [360, 288])
+    for name, said in bad.items():
+        assert said in lines[str(photos / name)]["error"]
+    assert lines[str(absent)]["error"] == f"{absent}: there is no such file"
+    errors = [line["error"] for line in lines.values() if "error" in line]
+    assert sorted(done.err) == sorted(f"affectd: {error}" for error in errors)
+
+    names = [n if n.endswith(".jpg") else f"{n}.jpg" for n in good]
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
+    assert written == sorted([*names, "b-2.jpg"])
+    for name, original in (("a.png", face), ("b.jpg", face), ("grey.png", np.dstack([grey] * 3))):
+        copy = cv2.imread(str(out / name if name == "b.jpg" else out / f"{name}.jpg"))
+        changed = cv2.absdiff(copy, original)
+        assert changed[:60, :100].mean() < 4.0  # Nothing is drawn there.
+        x, y, _, height = lines[str(photos / name)]["readings"][0]["box_px"]
+        assert changed[y : y + height, x : x + 2].mean() > 10.0  # The box is.
+
+
+def test_images_that_would_be_lost_and_folders_without_any(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    image = tmp_path / "a.jpg"
+    image.write_bytes(cv2.imencode(".jpg", np.zeros((64, 64), np.uint8))[1].tobytes())
+    before = image.read_bytes()
+    (tmp_path / "none").mkdir()
+    done = inside(capsys, "image", image, "--out", tmp_path)
+    assert done == (2, [], [f"affectd: {image}: lies in --out itself; accepted is another folder"])
+    assert image.read_bytes() == before
+    done = inside(capsys, "image", image, tmp_path / "none", "--out", tmp_path / "out")
+    assert done.code == 2
+    assert done.err[0].startswith(f"affectd: {tmp_path}/none: no image in it; accepted: .jpg, ")
+    assert not (tmp_path / "out").exists()
+    done = inside(capsys, "image", image, "--out", tmp_path / "out", "--config", light)
+    assert done == (0, [f"{image}: no face → {tmp_path}/out/a.jpg"], [])

@@ -1,0 +1,109 @@
+"""`affectd train`: recipes and data that cannot be used, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from classifiers.expression import LABELS
+from tests.daemon.commands.interrupted import interrupt, started
+from tests.inside import inside
+
+Capsys = pytest.CaptureFixture[str]
+RECIPE = (
+    'architecture = "vgg10"\nepochs = 100000\nbatch = 16\n'
+    "options = { widths = [4, 4, 4, 4], hidden = 8, dropout = 0.0 }\n"
+)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FER2013's layout with 40 faces a class, of noise."""
+    root = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    for index, label in enumerate(LABELS):
+        for top, prefix, number in (("train", "Training", 40), ("test", "PublicTest", 2)):
+            folder = root / top / label
+            folder.mkdir(parents=True)
+            for item in range(number):
+                pixels = rng.integers(0, 256, (48, 48), np.uint8)
+                cv2.imwrite(str(folder / f"{prefix}_{index}{item:03}.jpg"), pixels)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (RECIPE.replace("batch", "bach"), "unknown key bach; did you mean batch?"),
+        (
+            RECIPE.replace("vgg10", "vgg11"),
+            "architecture is 'vgg11'; accepted: vgg10, resnet17, resnet25, resnet18, joint",
+        ),
+    ],
+)
+def test_training_by_a_wrong_recipe(
+    tmp_path: Path, capsys: Capsys, faces: Path, text: str, said: str
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(text)
+    where: list[str | Path] = ["--recipe", recipe, "--data", faces, "--out", tmp_path / "out"]
+    done = inside(capsys, "train", "expression", *where)
+    assert done == (2, [], [f"affectd: {recipe}: {said}"])
+
+
+def test_training_on_data_or_into_a_folder_that_cannot_be_used(
+    tmp_path: Path, capsys: Capsys, faces: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    data = shutil.copytree(faces, tmp_path / "data")
+    shutil.rmtree(data / "train" / "angry")
+    what: list[str | Path] = ["--recipe", recipe, "--data", data]
+    done = inside(capsys, "train", "expression", *what, "--out", tmp_path / "out")
+    assert done.code == 1
+    assert f"affectd: {data}: no Training images for angry; accepted" in done.err[-1]
+    done = inside(capsys, "train", "expression", *what, "--out", recipe / "out")
+    assert done.code == 2
+    assert done.err == [
+        f"affectd: {recipe}/out cannot be written (Not a directory); "
+        "accepted for --out is a folder that affectd may write to"
+    ]
+
+
+def test_a_bad_image_is_left_out_of_training_and_named_or_refused(
+    tmp_path: Path, capsys: Capsys, faces: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    data = shutil.copytree(faces, tmp_path / "data")
+    (data / "train" / "sad" / "Training_x.jpg").write_text("no image")
+    first = sorted((data / "train" / "sad").glob("Training_4*"))[0]
+    shutil.copy(first, first.with_name("Training_y.jpg"))
+    what: list[str | Path] = ["--recipe", recipe, "--data", data, "--out", tmp_path / "out"]
+    done = inside(capsys, "train", "expression", *what, "--max-minutes", "0")
+    told = " ".join(done.err)
+    assert "(1 copy left out)" in told
+    assert "; 1 skipped that are no 48x48 image: train/sad/Training_x.jpg" in told
+    assert done.err[-1].startswith("Stopped early")
+    done = inside(capsys, "train", "expression", *what, "--strict")
+    assert done.code == 1
+    assert done.err[-1] == (
+        f"affectd: {data}: train/sad/Training_x.jpg is no image; accepted are 48x48 images"
+    )
+
+
+def test_ctrl_c_leaves_a_training_that_goes_on(tmp_path: Path, faces: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    out = tmp_path / "out"
+    where: list[str | Path] = ["--recipe", "recipe.toml", "--data", faces, "--out", "out"]
+    with started(tmp_path, "train", "expression", *where) as process:
+        printed = interrupt(process, (out / "log.csv").exists)
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == "Stopped early; go on with --resume --out out"
+    assert "Traceback" not in printed
+    assert (out / "last.pt").is_file()
+    assert not (out / "best.safetensors").exists()

@@ -1,0 +1,71 @@
+"""`affectd video`: what it writes, what it replaces, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.commands.interrupted import interrupt, started
+from tests.inside import inside, write_light
+from tests.media import frames_in, write_clip
+from tests.shared import MODELS, VIDEO, needs_shared
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def light(tmp_path: Path) -> Path:
+    """A configuration that loads no model."""
+    return write_light(tmp_path)
+
+
+def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=3)
+    target, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    whole = source.read_bytes()
+    for path in (target, events):
+        path.write_text("kept")
+    both: list[str | Path] = [source, target, "--events", events, "--config", light]
+
+    done = inside(capsys, "video", *both)
+    said = "exists; accepted is a new file, or --force to replace it"
+    assert done == (2, [], [f"affectd: {target}: {said}"])
+    done = inside(capsys, "video", source, tmp_path / "new.mp4", *both[2:])
+    assert done == (2, [], [f"affectd: {events}: {said}"])
+    done = inside(capsys, "video", tmp_path / "absent.mp4", *both[1:], "--force")
+    assert done == (2, [], [f"affectd: {tmp_path}/absent.mp4: there is no such file"])
+    done = inside(capsys, "video", source, source, "--config", light, "--force")
+    assert done == (2, [], [f"affectd: {source}: is IN itself; accepted is another file"])
+    done = inside(capsys, "video", source, target, "--events", target, "--force")
+    assert done.err == [f"affectd: {target}: is OUT already; accepted for --events is another file"]
+    done = inside(capsys, "video", source, tmp_path, "--config", light, "--force")
+    assert done.err == [f"affectd: {tmp_path}: exists and is no file; accepted is a new file"]
+    assert source.read_bytes() == whole
+    assert target.read_text() == events.read_text() == "kept"
+
+    assert inside(capsys, "video", *both, "--force").code == 0
+    assert frames_in(target) == 3
+    assert not events.exists()  # There was no face to read.
+
+
+@needs_shared
+def test_video_of_a_face_with_its_readings(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTD_MODELS", str(MODELS))
+    source, target, events = VIDEO / "lbax4n.mpg", tmp_path / "o.mp4", tmp_path / "o.jsonl"
+    done = inside(capsys, "video", source, target, "--events", events)
+    assert done == (0, [], [f"75 frames written to {target}"])
+    assert frames_in(target) == 75
+    assert len(events.read_text().splitlines()) >= 70
+
+
+def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path, light: Path) -> None:
+    target = tmp_path / "out.mp4"
+    url = "demo://x?size=320x240&fps=10&seconds=3600"
+    with started(tmp_path, "video", url, target, "--config", light) as process:
+        printed = interrupt(process, lambda: target.exists() and target.stat().st_size > 50_000)
+    assert process.returncode == 130
+    assert printed.splitlines() == [f"Interrupted; {target} holds the frames until here"]
+    assert frames_in(target) > 10

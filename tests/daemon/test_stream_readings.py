@@ -1,0 +1,112 @@
+"""What a stream says of its faces and counts of them."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from classifiers.expression import LABELS
+from daemon.frame import Frame
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
+from daemon.reading import UNKNOWN
+from daemon.track import Smoother
+from tests.daemon.steps import lobby_board, made, settings, tracker, walk
+from tests.daemon.streams import batching, free, sure_of, talking, value
+from tests.shared import needs_shared
+
+pytestmark = needs_shared
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def board() -> Board:
+    return lobby_board()
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({}, "happy"),
+        ({"min_face_px": 1000}, UNKNOWN),
+        ({"max_blur": 0.0}, UNKNOWN),
+        ({"max_yaw_deg": 0.0}, UNKNOWN),
+        ({"unknown_below": 0.95}, UNKNOWN),
+        ({"unknown_below": 0.93}, "happy"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_seen_well_is_unknown(
+    metrics: Metrics, board: Board, limits: dict[str, object], says: str
+) -> None:
+    """The net is sure, 0.94, that the face is happy; how well it is seen decides."""
+    with batching(free(), metrics) as batcher:
+        stream = made(batcher, metrics, board, settings(expression=limits), keep_all=True)
+        output = walk(stream, talking(1))[0]
+    assert output.readings[0].label == output.faces[0].label == says
+    counted = {"stream": "lobby", "expression": says}
+    assert value(metrics.registry, "affectd_readings_total", **counted) == 1
+    assert output.readings[0].probabilities["happy"] == pytest.approx(0.94)
+
+
+def test_the_weights_say_what_is_too_little_where_the_settings_do_not(
+    metrics: Metrics, board: Board
+) -> None:
+    doubtful = free([sure_of("sad", 0.39)])
+    with batching(doubtful, metrics) as batcher:
+        output = walk(made(batcher, metrics, board, keep_all=True), talking(1))[0]
+    assert output.readings[0].label == UNKNOWN
+
+
+def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board) -> None:
+    frames = talking(3)
+    looks = [sure_of("happy"), sure_of("sad"), sure_of("sad")]
+    with batching(free(looks), metrics) as batcher:
+        stream = made(batcher, metrics, board, keep_all=True)
+        readings = [output.readings[0] for output in walk(stream, frames)]
+    smoother = Smoother(half_life_s=0.5)
+    for frame, look, reading in zip(frames, looks, readings, strict=True):
+        smooth = smoother.update(look, frame.pts_s)
+        assert list(reading.probabilities.values()) == pytest.approx(smooth.tolist())
+        assert list(reading.probabilities) == list(LABELS)
+    assert [reading.label for reading in readings] == ["happy"] * 3
+
+
+def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) -> None:
+    """A face in 8 frames at 25 a second was seen for 7 steps; an outage shows nothing."""
+    counted = {"stream": "lobby", "expression": "happy"}
+    name = "affectd_expression_face_seconds_total"
+    frames = talking(9)
+    with batching(free(), metrics) as batcher:
+        stream, tracks = made(batcher, metrics, board, keep_all=True), tracker()
+        walk(stream, frames[:8], tracks)
+        assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
+        late = frames[8]
+        walk(stream, [Frame("lobby", 8, 600.0, late.captured_s, late.image)], tracks)
+    assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
+
+
+@pytest.mark.parametrize("fps", [0.5, 1.0])
+def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: float) -> None:
+    slow = [Frame("lobby", f.seq, f.seq / fps, f.captured_s, f.image) for f in talking(4)]
+    with batching(free(), metrics) as batcher:
+        walk(made(batcher, metrics, board, keep_all=True), slow)
+    counted = {"stream": "lobby", "expression": "happy"}
+    seen_s = value(metrics.registry, "affectd_expression_face_seconds_total", **counted)
+    # That frames come every two seconds is known from the second on, whose face is a new one.
+    assert seen_s == pytest.approx(3.0 if fps == 1.0 else 4.0)
+
+
+def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: Board) -> None:
+    with batching(free(), metrics) as batcher:
+        made(batcher, metrics, board)
+    for label in (*LABELS, UNKNOWN):
+        for name in ("affectd_readings_total", "affectd_expression_face_seconds_total"):
+            sample = metrics.registry.get_sample_value(
+                name, {"stream": "lobby", "expression": label}
+            )
+            assert sample == 0.0

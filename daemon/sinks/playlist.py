@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-LISTED = 6
-KEPT = 2 * LISTED  # A reader may still be on its way to what the list does not name any more.
+LISTED = 12  # One late picture brings up to ten at once, and no reader is to miss one of them.
+KEPT = LISTED + 6  # A reader may still be on its way to what the list does not name any more.
 STALE_S = 30.0
 WANTED_S = 20.0
 

@@ -142,6 +142,16 @@ def test_slow_and_late_pictures_leave_no_long_segment(every_s: float) -> None:
     assert len(watched.told("EXT-X-PROGRAM-DATE-TIME")) == len(lengths_s)
 
 
+def test_a_late_picture_brings_no_more_segments_than_a_reader_sees() -> None:
+    watched = Watched()
+    watched.watch(26)
+    last = int(watched.names()[-1].removesuffix(".m4s"))
+    watched.watch(1, every_s=LONGEST_GAP_S)
+    numbers = [int(name.removesuffix(".m4s")) for name in watched.names()]
+    assert len(numbers) > 8
+    assert last + 1 in numbers
+
+
 def test_after_a_long_gap_something_new_begins() -> None:
     watched = Watched()
     watched.watch(30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -46,6 +47,9 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     threading.excepthook = _log_dead_thread
     sys.excepthook = _log_fault
     sys.unraisablehook = _log_unraisable
+    if os.environ.get("PYTHONFAULTHANDLER"):
+        # A descriptor of its own: the stacks come through while detectors.quiet holds number 2.
+        faulthandler.enable(os.dup(2))
     return redactor
 
 

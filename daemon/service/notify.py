@@ -121,6 +121,9 @@ class Watchdog:
             alive, why = self._health.is_alive()
             if alive:
                 self._notifier.watchdog()
+                if starved:
+                    log.warning("feeding systemd's watchdog again")
+                    self._notifier.status("")
                 starved = False
             elif not starved:
                 log.error("not feeding systemd's watchdog: %s", why)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from daemon.service import logs
+from tests.affectd import ROOT, environment
 from tests.inside import logging_as_before
 
 SECRET = "p@ss:w/ord é"
@@ -88,3 +92,18 @@ def test_under_systemd_every_line_carries_its_priority(
     assert lines[:3] == ["<7>one", "<4>two", "<4>lines with ***"]
     assert len(lines) > 5
     assert all(line.startswith("<3>") for line in lines[3:])
+
+
+def test_stacks_come_through_while_a_model_loads() -> None:
+    """As where systemd's watchdog ends a process that hangs in a native library."""
+    program = (
+        "import os; from daemon.service import logs; from detectors.quiet import quiet\n"
+        "logs.set_up('info')\n"
+        "with quiet(): os.write(2, b'INFO: chatter\\n'); os.abort()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in done.stderr
+    assert "chatter" not in done.stderr

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from daemon.config.settings import DaemonSettings
-from daemon.errors import AffectdError, ConfigError
+from daemon.errors import AffectdError
 from daemon.monitoring.health import Loop
 from daemon.web.connection import Connection
 
@@ -58,7 +58,8 @@ class WebServer:
     def start(self) -> None:
         """Bind, then serve from a thread; returns when requests are answered.
 
-        Raises ConfigError, naming the address, when it cannot be listened on.
+        Raises AffectdError, naming the address, when it cannot be listened on: as it may be later,
+        when a network or a name is there, this is no fault of the configuration.
         """
         listener = _listen(self._host, self._port, self._reader_timeout_s)
         self._port = listener.getsockname()[1]
@@ -149,7 +150,7 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise ConfigError(f"{where}: the host {host!r} is not known: {error.strerror}") from error
+        raise AffectdError(f"{where}: the host {host!r} is not known: {error.strerror}") from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -163,7 +164,7 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise ConfigError(f"{where}: {_why_not(error)}") from error
+        raise AffectdError(f"{where}: {_why_not(error)}") from error
     return listener
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from daemon.errors import ConfigError
+from daemon.errors import AffectdError
 from daemon.web.server import WebServer
 from tests.serving import House, serving, stalled_reader, wait_until
 
@@ -24,7 +24,7 @@ def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:
     threads = threading.active_count()
     second = House(["lobby"]).web
     taken = WebServer(second._app, "127.0.0.1", house.web.port)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(AffectdError) as error:
         taken.start()
     assert f"127.0.0.1:{house.web.port}" in str(error.value)
     assert "in use" in str(error.value)
@@ -37,7 +37,7 @@ def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:
 )
 def test_an_address_that_is_not_ours_is_named(host: str, words: str) -> None:
     web = WebServer(House(["lobby"]).web._app, host, 0)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(AffectdError, match=words):
         web.start()
 
 

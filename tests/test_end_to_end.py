@@ -13,7 +13,7 @@ import av
 import pytest
 
 from classifiers.expression import LABELS
-from daemon.sources.demo import expected
+from daemon.sources.demo.source import expected
 from tests.affectd import Daemon, affectd, environment
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.shared import VIDEO, needs_shared

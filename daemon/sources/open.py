@@ -44,7 +44,7 @@ def open_source(
     live = is_live(settings)
     scheme = _scheme(url)
     if scheme == "demo":
-        from daemon.sources.demo import DemoSource
+        from daemon.sources.demo.source import DemoSource
 
         return DemoSource(settings.name, url, paced=live, clock=clock, stop=stop)
     if scheme == "v4l2":

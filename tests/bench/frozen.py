@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.frame import plane
-from daemon.sources.demo import DemoSource
+from daemon.sources.demo.source import DemoSource
 
 FPS = 10
 SECONDS = 12

@@ -38,7 +38,7 @@ from daemon.sinks.coder import Coder
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
-from daemon.sources.demo import DemoSource
+from daemon.sources.demo.source import DemoSource
 from daemon.sources.video import VideoSource
 from daemon.stream import Stream
 from detectors.base import Box, Detection

@@ -14,7 +14,7 @@ from threading import Event
 
 import av
 
-from daemon.sources.demo import DemoSource, expected
+from daemon.sources.demo.source import DemoSource, expected
 from daemon.sources.video import VideoSource
 from tests.affectd import Daemon
 from tests.faults.camera import Camera

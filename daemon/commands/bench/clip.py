@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from daemon.frame import plane
-from daemon.sources.demo import DemoSource
+from daemon.sources.demo.source import DemoSource
 
 NOISE_LEVELS = 4.0  # standard deviation of luma, as indoors
 BIT_PER_PX = 3.0  # 6 Mbit/s of 1080p, what a camera's main stream usually has

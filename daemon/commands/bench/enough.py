@@ -9,7 +9,7 @@ import numpy as np
 from daemon.commands.bench.record import Record
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import SourceError
-from daemon.sources.demo import parse
+from daemon.sources.demo.source import parse
 from daemon.sources.open import is_live
 
 # What a camera is taken for that says nothing of itself before it is connected.

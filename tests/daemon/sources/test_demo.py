@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame, is_full_range, plane
-from daemon.sources.demo import DemoSource, expected, parse
-from daemon.sources.demo_pose import EXPRESSIONS, mix, pose
-from daemon.sources.demo_scene import Scene
-from daemon.sources.demo_script import CHANGE_S, EACH_S, ORDER
+from daemon.sources.demo.pose import EXPRESSIONS, mix, pose
+from daemon.sources.demo.scene import Scene
+from daemon.sources.demo.script import CHANGE_S, EACH_S, ORDER
+from daemon.sources.demo.source import DemoSource, expected, parse
 from detectors.base import Detector
 from tests.shared import MODELS
 

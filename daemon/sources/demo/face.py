@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.sources import demo_features as features
-from daemon.sources.demo_canvas import Canvas, Picture, Plane, ellipse, mirrored, paint
-from daemon.sources.demo_hair import surroundings
-from daemon.sources.demo_people import Person
-from daemon.sources.demo_pose import Points, Pose, Units, curve, pose
+from daemon.sources.demo import features
+from daemon.sources.demo.canvas import Canvas, Picture, Plane, ellipse, mirrored, paint
+from daemon.sources.demo.hair import surroundings
+from daemon.sources.demo.people import Person
+from daemon.sources.demo.pose import Points, Pose, Units, curve, pose
 
 LIGHT = (-0.30, -0.48, 0.82)
 """Towards the lamp: from the upper left, before the face."""

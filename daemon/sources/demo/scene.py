@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.sources.demo_canvas import LEFT, TOP
-from daemon.sources.demo_face import Head
-from daemon.sources.demo_pose import EXPRESSIONS, mix
-from daemon.sources.demo_script import Actor, Look, Place
+from daemon.sources.demo.canvas import LEFT, TOP
+from daemon.sources.demo.face import Head
+from daemon.sources.demo.pose import EXPRESSIONS, mix
+from daemon.sources.demo.script import Actor, Look, Place
 
 Bytes = NDArray[np.uint8]
 

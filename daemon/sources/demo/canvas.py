@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from daemon.sources.demo_pose import Points
+from daemon.sources.demo.pose import Points
 
 Plane = NDArray[np.floating[Any]]
 """[height, width] float32."""
@@ -17,7 +17,7 @@ Picture = NDArray[np.floating[Any]]
 """[height, width, 3] float32 RGB, 0..1."""
 
 LEFT, TOP, RIGHT, BOTTOM = -140.0, -213.0, 140.0, 272.0
-"""What part of face coordinates a head's picture covers; see demo_pose."""
+"""What part of face coordinates a head's picture covers; see pose."""
 
 
 class Canvas:

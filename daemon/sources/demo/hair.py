@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from daemon.sources.demo_canvas import Canvas, Picture, Plane, ellipse, mirrored, paint
-from daemon.sources.demo_people import Person
-from daemon.sources.demo_pose import Points, curve
+from daemon.sources.demo.canvas import Canvas, Picture, Plane, ellipse, mirrored, paint
+from daemon.sources.demo.people import Person
+from daemon.sources.demo.pose import Points, curve
 
 
 @dataclass(frozen=True, slots=True)

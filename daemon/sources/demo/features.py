@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.sources.demo_canvas import Canvas, Picture, Plane, darken, ellipse, paint, ribbon
-from daemon.sources.demo_people import Person
-from daemon.sources.demo_pose import Pose, Units, curve
+from daemon.sources.demo.canvas import Canvas, Picture, Plane, darken, ellipse, paint, ribbon
+from daemon.sources.demo.people import Person
+from daemon.sources.demo.pose import Pose, Units, curve
 
 _INSIDE = (0.17, 0.06, 0.06)
 _LASHES = (0.09, 0.06, 0.05)

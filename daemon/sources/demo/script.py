@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.sources.demo_people import PEOPLE, Person
+from daemon.sources.demo.people import PEOPLE, Person
 
 ORDER = ("neutral", "happy", "surprise", "sad", "angry", "fear", "disgust")
 EACH_S = 4.0

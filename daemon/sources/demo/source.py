@@ -20,9 +20,9 @@ import av
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
-from daemon.sources.demo_people import PEOPLE
-from daemon.sources.demo_scene import Scene
-from daemon.sources.demo_script import MIDDLE_Y, Actor, cast
+from daemon.sources.demo.people import PEOPLE
+from daemon.sources.demo.scene import Scene
+from daemon.sources.demo.script import MIDDLE_Y, Actor, cast
 
 _MPEG_RANGE, _SMPTE170M = 1, 6
 """AVCOL_RANGE_MPEG (16..235) and AVCOL_SPC_SMPTE170M (BT.601), numbered as in FFmpeg."""

@@ -25,6 +25,16 @@ SYSCONFDIR ?= /etc
 
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 PY := .venv/bin/python
+# What failed runs once more, alone: most of these tests share two cores with another one, and
+# with servers and browsers of their own. pytest's 1 says that tests failed, and nothing worse.
+define pytest
+	$(PYTEST) -n 2 $1 || {
+	  [ $$? -eq 1 ]
+	  $(say) "once more, one after the other, what failed above"
+	  $(PYTEST) --last-failed --last-failed-no-failures none $1
+	  $(say) "it passed alone: a test above is unsteady, and wants mending"
+	}
+endef
 PYTEST := OMP_NUM_THREADS=1 PATH="$(CURDIR)/.setup/deb/usr/bin:$$PATH" $(PY) -m pytest
 # Debian's servers and browser that tests talk to; a test says so where it lacks one.
 TEST_PACKAGES := python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
@@ -156,11 +166,11 @@ lint: .venv/set-up/dev
 
 .PHONY: test
 test: lint test-packages
-	$(PYTEST) -n 2 -m "not slow"
+	$(call pytest,-m "not slow")
 
 .PHONY: test-all
 test-all: lint test-packages
-	$(PYTEST) -n 2
+	$(call pytest)
 
 .PHONY: check
 check: test

@@ -38,7 +38,8 @@ endef
 PYTEST := OMP_NUM_THREADS=1 PATH="$(CURDIR)/.setup/deb/usr/bin:$$PATH" $(PY) -m pytest
 # Debian's servers and browser that tests talk to; a test says so where it lacks one.
 TEST_PACKAGES := python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
-  gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly chromium systemd
+  gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly chromium systemd \
+  systemd-container dbus
 # Libraries that the wheels of OpenCV and mediapipe load and do not bring.
 RUNTIME_LIBRARIES := libGL.so.1 libEGL.so.1 libGLESv2.so.2 libgthread-2.0.so.0
 RUNTIME_PACKAGES := libgl1 libegl1 libgles2 libglib2.0-0

@@ -314,6 +314,7 @@ uninstall:
 	  systemctl disable --now affectd 2>/dev/null || true
 	fi
 	rm -rf $(DESTDIR)$(PREFIX)/venv
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX) 2>/dev/null || true
 	rm -f $(DESTDIR)$(SYSCONFDIR)/systemd/system/affectd.service \
 	  $(DESTDIR)$(SYSCONFDIR)/sysusers.d/affectd.conf $(DESTDIR)/usr/local/bin/affectd
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi

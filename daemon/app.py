@@ -86,7 +86,9 @@ class _Daemon:
     def run(self) -> None:
         """Start, wait for signals, and end what was started."""
         interval_s = watchdog_interval_s(os.environ, os.getpid())
-        watchdog = Watchdog(self._notifier, self._health, self._stop, interval_s)
+        watchdog = Watchdog(
+            self._notifier, self._health, self._stop, interval_s, self._board.summary
+        )
         sweeper = Sweeper(self._stop)
         self._web.start()
         batcher = fleet = None

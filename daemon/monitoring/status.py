@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -214,6 +215,12 @@ class Board:
         """A snapshot, in the order of the configuration."""
         with self._lock:
             return [self._shown(stream) for stream in self._streams.values()]
+
+    def summary(self) -> str:
+        """How many streams are in which state, in one line."""
+        counts = Counter(stream.state for stream in self.streams())
+        known = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+        return f"streams: {', '.join(known) or 'none'}"
 
     def _shown(self, stream: StreamStatus) -> StreamStatus:
         stream = replace(stream, last_frame_s=self._last_frame_s.get(stream.name))

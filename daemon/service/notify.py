@@ -9,12 +9,13 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 log = logging.getLogger(__name__)
 
 _SEND_TIMEOUT_S = 1.0
+_TELL_S = 5.0  # how old the line of `systemctl status` may be
 
 
 class Notifier:
@@ -85,7 +86,8 @@ class Watchdog:
     """Feeds systemd's watchdog while the loops of the daemon turn, and only then.
 
     A hung pipeline is so killed and started again by systemd, although this thread still runs.
-    With `interval_s` None (no watchdog is set) nothing is started.
+    Beside it `describe` tells `systemctl status` how things are. With `interval_s` None (no
+    watchdog is set) nothing is started.
     """
 
     def __init__(
@@ -94,15 +96,17 @@ class Watchdog:
         health: Aliveness,
         stop: threading.Event,
         interval_s: float | None,
+        describe: Callable[[], str] = lambda: "",
     ) -> None:
         self._notifier = notifier
         self._health = health
         self._stop = stop
         self._interval_s = interval_s
+        self._describe = describe
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Feed at once, then every `interval_s`, until the stop event is set."""
+        """Feed at once, then at least every `interval_s`, until the stop event is set."""
         if self._interval_s is None:
             return
         self._thread = threading.Thread(
@@ -116,18 +120,21 @@ class Watchdog:
             self._thread.join(timeout_s)
 
     def _run(self, interval_s: float) -> None:
+        text = told = ""
         starved = False
         while True:
             alive, why = self._health.is_alive()
             if alive:
                 self._notifier.watchdog()
+                text = self._describe()
                 if starved:
                     log.warning("feeding systemd's watchdog again")
-                    self._notifier.status("")
-                starved = False
             elif not starved:
+                text = f"hangs: {why}"
                 log.error("not feeding systemd's watchdog: %s", why)
-                self._notifier.status(f"hangs: {why}")
-                starved = True
-            if self._stop.wait(interval_s):
+            starved = not alive
+            if text != told:
+                self._notifier.status(text)
+                told = text
+            if self._stop.wait(min(interval_s, _TELL_S)):
                 return

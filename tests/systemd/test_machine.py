@@ -139,6 +139,9 @@ def test_it_starts_reloads_and_stops(service: Service) -> None:
     assert run("systemctl", "reload", "affectd", check=False).returncode == 1
     assert service.has_logged("the configuration stays as it was")
     assert service.show("ActiveState") == "active"
+    service.machine.wait_for(
+        lambda: service.show("StatusText") == "streams: 1 live, 1 down", "the state of the streams"
+    )
 
     status = service.machine.says("systemctl", "status", "--full", "--lines=1000", "affectd")
     run("systemctl", "stop", "affectd")

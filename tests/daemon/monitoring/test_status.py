@@ -60,6 +60,15 @@ def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
     assert (status.state, status.reason, len(status.faces)) == ("live", None, 1)
 
 
+def test_the_summary_counts_states(board: Board, clock: Clock) -> None:
+    assert board.summary() == "streams: none"
+    for name in ("lobby", "door", "yard"):
+        board.add(name, [])
+        board.set_state(name, "live")
+    board.set_state("door", "down", Reason.TIMEOUT, "late")
+    assert board.summary() == "streams: 2 live, 1 down"
+
+
 def test_a_file_is_never_stalled(board: Board, clock: Clock) -> None:
     board.add("film", [])
     board.set_state("film", "live")

@@ -90,7 +90,7 @@ class Daemon:
             time.sleep(0.1)  # a process of its own gives no event to wait on
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=headers, timeout=30.0)
+        return httpx.get(self.url + path, headers=headers, timeout=60.0)
 
     def stream(self, name: str) -> dict[str, object]:
         """The stream's state from /api/streams."""
@@ -103,11 +103,11 @@ class Daemon:
         began_s = time.monotonic()
         self.process.send_signal(number)
         try:
-            code = self.process.wait(30)
+            code = self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)  # faulthandler writes every stack to the log
             self.process.wait(30)
-            pytest.fail(f"affectd did not end in 30 s:\n{self.log}")
+            pytest.fail(f"affectd did not end in 60 s:\n{self.log}")
         return code, time.monotonic() - began_s
 
     def __exit__(

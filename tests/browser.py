@@ -53,7 +53,7 @@ class Browser:
             self.call("Target.disposeBrowserContext", browserContextId=context)
 
     def call(
-        self, method: str, session: str | None = None, timeout_s: float = 30.0, **params: Any
+        self, method: str, session: str | None = None, timeout_s: float = 60.0, **params: Any
     ) -> dict[str, Any]:
         """One command of the protocol. Raises RuntimeError with the browser's own words."""
         self._calls += 1
@@ -108,7 +108,7 @@ class Page:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str, timeout_s: float = 20.0) -> None:
+    def wait_for(self, expression: str, timeout_s: float = 60.0) -> None:
         """Wait until `expression` is true in the page; while it throws, it is not."""
         deadline_s = time.monotonic() + timeout_s
         why = "stayed false"
@@ -188,4 +188,4 @@ def open_browser(profile: Path) -> Iterator[Browser]:
         os.close(answer_in)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)

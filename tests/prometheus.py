@@ -49,11 +49,11 @@ def prometheus(
         process = subprocess.Popen([PROMETHEUS, *flags], stdout=output, stderr=output, cwd=folder)
     try:
         url = f"http://{_listens_at(log, process)}"
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             yield client
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _listens_at(log: Path, process: subprocess.Popen[bytes]) -> str:
@@ -65,7 +65,7 @@ def _listens_at(log: Path, process: subprocess.Popen[bytes]) -> str:
     raise AssertionError(f"Prometheus did not start:\n{log.read_text()}")
 
 
-def ask(client: httpx.Client, query: str, timeout_s: float = 30.0) -> list[dict[str, Any]]:
+def ask(client: httpx.Client, query: str, timeout_s: float = 60.0) -> list[dict[str, Any]]:
     """The result of a query, as soon as it is not empty."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:

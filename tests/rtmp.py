@@ -62,10 +62,10 @@ class RtmpServer:
         config.write_text(_CONFIG.format(module=MODULE, folder=self._folder, port=self.port))
         assert NGINX is not None
         self._process = subprocess.Popen([NGINX, "-p", self._folder, "-c", config, "-e", log])
-        end_s = time.monotonic() + 30.0
+        end_s = time.monotonic() + 60.0
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+                socket.create_connection(("127.0.0.1", self.port), 20.0).close()
                 return
             except OSError:
                 assert time.monotonic() < end_s, f"nginx did not start: {log.read_text()}"

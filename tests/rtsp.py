@@ -71,7 +71,12 @@ class RtspServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
-    def wait_for_teardown(self, timeout_s: float = 30.0) -> None:
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def wait_for_teardown(self, timeout_s: float = 60.0) -> None:
         """Until one more client has taken leave."""
         assert self._process is not None
         assert self._process.stdout is not None

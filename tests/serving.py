@@ -86,7 +86,7 @@ class House:
         self._publishers: list[threading.Thread] = []
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.web.url, timeout=10, trust_env=False, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.web.url, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
 
     def publish(self, stream: str, interval_s: float = 0.02, noise: int = 0) -> None:
         """Go live with a picture, a face and a reading every `interval_s`, from a thread."""
@@ -111,7 +111,7 @@ class House:
     def stop_publishing(self) -> None:
         self._stopping.set()
         for thread in self._publishers:
-            thread.join(5)
+            thread.join(60)
         self._publishers.clear()
         self._stopping.clear()
 
@@ -143,7 +143,7 @@ def stalled_reader(house: House, path: str) -> socket.socket:
     return reader
 
 
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline_s, "did not happen in time"

@@ -114,7 +114,7 @@ def mp4(config: Mp4Sink, *, live: bool = True) -> Encoded:
     return Encoded(config, Mp4File(config), live=live)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Return as soon as `condition` holds; fail when it does not in time."""
     end_s = time.monotonic() + timeout_s
     pause = threading.Event()

@@ -22,7 +22,7 @@ from daemon.sources.video import VideoSource
 from detectors import select
 from tests.shared import MODELS, VIDEO
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 TALKING = VIDEO / "sbia1a.mpg"  # 75 pictures, 360x288, one face that looks into the camera
 
 

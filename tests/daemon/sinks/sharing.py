@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class Gated:
 
 
 class Sharing:
-    """The sinks of `configs`, and `more` that share the first one's encoder."""
+    """The sinks of `configs`, and `more` that share the first one's encoder. `hung_s` by label;
+    the others have time, so that a busy machine does not pass for a disk that hangs."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Sharing:
         *,
         live: bool = True,
         retry: bool = True,
-        hung_s: float = 60.0,
+        hung_s: Mapping[str, float] | None = None,
     ) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.stop = threading.Event()
@@ -77,7 +78,7 @@ class Sharing:
                 stop=self.stop,
                 retry=retry,
                 first_delay_s=0.1,
-                hung_s=hung_s,
+                hung_s=(hung_s or {}).get(label, 60.0),
             )
             for sink, label in zip([*sinks, *more], labels, strict=True)
         ]

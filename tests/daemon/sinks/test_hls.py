@@ -198,7 +198,7 @@ def test_numbers_go_on_when_affectd_starts_again() -> None:
     watched = Watched()
     watched.watch(25 * 8)
     last = int(watched.names()[-1].removesuffix(".m4s"))
-    later = Playlist(clock=lambda: BEGAN_S + 9)
+    later = Playlist(clock=lambda: BEGAN_S + 9, monotonic=lambda: watched.now_s)
     assert later.text() is None
     later.begin(b"header", 1)
     later.add(b"media", 1.0, BEGAN_S + 9)

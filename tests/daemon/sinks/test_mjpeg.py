@@ -26,7 +26,7 @@ def watch(sink: MjpegPictures, feed: JpegFeed, **kind: object) -> NDArray[np.uin
     async def view() -> bytes:
         async with feed.subscribe() as viewer:
             assert sink.write(output(0, image=picture(**kind)))  # type: ignore[arg-type]
-            return await asyncio.wait_for(viewer.next(), 5.0)
+            return await asyncio.wait_for(viewer.next(), 60.0)
 
     return decode(asyncio.run(view()))
 

@@ -25,12 +25,12 @@ from tests.tls import certificate, needs_openssl, tls_before
 TICK_S = 0.02
 
 
-def push(url: str, timeout_s: float = 10.0) -> Encoded:
+def push(url: str, timeout_s: float = 60.0) -> Encoded:
     config = RtmpSink(kind="rtmp", url=SecretStr(url), timeout_s=timeout_s)
     return Encoded(config, Push(config))
 
 
-def fault(url: str, timeout_s: float = 10.0) -> SinkError:
+def fault(url: str, timeout_s: float = 60.0) -> SinkError:
     """The first that pushing meets; a server may take a few pictures before it refuses."""
     sink = push(url, timeout_s)
     try:
@@ -49,7 +49,7 @@ def go_on(sink: Encoded, begin: int = 0) -> None:
 
 
 def read(url: str, into: list[av.VideoFrame], count: int) -> None:
-    with av.open(url, timeout=30.0) as container:
+    with av.open(url, timeout=60.0) as container:
         into.extend(itertools.islice(container.decode(video=0), count))
 
 
@@ -91,6 +91,7 @@ def test_rtmps_to_a_server_that_speaks_no_tls() -> None:
             while True:
                 connection, _ = server.accept()
                 with connection:
+                    connection.recv(4096)
                     connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as server:

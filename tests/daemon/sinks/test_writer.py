@@ -23,6 +23,8 @@ from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import Writer
 from tests.daemon.outputs import mp4, output, picture, reading, wait_until
 
+WAIT_S = 60.0
+
 
 class Gated:
     """A fake, since no real sink stalls and fails at a test's command."""
@@ -40,7 +42,7 @@ class Gated:
 
     def write(self, output: Output) -> bool:
         self.entered.set()
-        assert self.gate.wait(20.0)
+        assert self.gate.wait(WAIT_S)
         if self.fault is not None:
             raise self.fault
         self.written.append(output)
@@ -101,24 +103,22 @@ def bench() -> Iterator[Bench]:
     yield bench
     bench.stop.set()
     for writer in bench.writers:
-        assert writer.close(5.0)
+        assert writer.close(WAIT_S)
 
 
 def test_live_a_slow_sink_drops_the_oldest_and_delays_nobody(bench: Bench) -> None:
     sink = Gated()
     writer = bench.writer(sink)
     writer.put(output(0))
-    assert sink.entered.wait(5.0)
-    longest_s = 0.0
+    assert sink.entered.wait(WAIT_S)
+    began_s = time.monotonic()
     for seq in range(1, 201):
-        began_s = time.perf_counter()
         writer.put(output(seq))
-        longest_s = max(longest_s, time.perf_counter() - began_s)
-    # The sink stands still all the while; 0.2 s is for a machine that is busy elsewhere.
-    assert longest_s < 0.2
+    # The sink stands still all the while: even 0.1 s of waiting for each would show.
+    assert time.monotonic() - began_s < 20.0
     assert bench.dropped("sink_gated", "slow") == 200 - QUEUE_FRAMES
     sink.gate.set()
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
     assert sink.seqs == [0, *range(201 - QUEUE_FRAMES, 201)]
     assert sink.closes == 1
 
@@ -129,7 +129,7 @@ def test_live_readings_outlive_the_pictures_they_came_with(bench: Bench) -> None
     for seq in range(100):
         writer.put(output(seq, readings=[reading(seq)]))
     sink.gate.set()
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
     assert [r.seq for o in sink.written for r in o.readings] == list(range(100))
     assert bench.dropped("sink_gated", "slow") == 0
 
@@ -138,13 +138,13 @@ def test_readings_are_bounded_and_every_lost_one_is_counted(bench: Bench) -> Non
     sink = Gated("readings")
     writer = bench.writer(sink)
     writer.put(output(0, readings=[reading(0)]))
-    assert sink.entered.wait(5.0)
+    assert sink.entered.wait(WAIT_S)
     total = QUEUE_READINGS + 1000
     image, one = picture(), reading(0)
     for seq in range(1, total):
         writer.put(output(seq, image=image, readings=[replace(one, seq=seq)]))
     sink.gate.set()
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
     seqs = [r.seq for o in sink.written for r in o.readings]
     lost = int(bench.dropped("sink_gated", "slow"))
     assert 0 < lost < 1000
@@ -168,8 +168,8 @@ def test_keep_all_waits_for_room_and_loses_nothing(bench: Bench) -> None:
     assert not threading.Event().wait(0.05)
     assert len(given) == QUEUE_FRAMES + 1
     sink.gate.set()
-    giver.join(5.0)
-    assert writer.close(5.0)
+    giver.join(WAIT_S)
+    assert writer.close(WAIT_S)
     assert sink.seqs == list(range(50))
 
 
@@ -183,9 +183,9 @@ def test_keep_all_does_not_outwait_the_stop(bench: Bench) -> None:
 
     giver = threading.Thread(target=give)
     giver.start()
-    assert sink.entered.wait(5.0)
+    assert sink.entered.wait(WAIT_S)
     bench.stop.set()
-    giver.join(5.0)
+    giver.join(WAIT_S)
     assert not giver.is_alive()
     assert bench.dropped("sink_gated", "stopping") == 50 - QUEUE_FRAMES - 1
     sink.gate.set()
@@ -209,9 +209,10 @@ def test_a_sink_that_fails_comes_back_by_itself(
         wait_until(lambda: bench.value("sink_up", sink="events") == 1)
         writer.put(output(50, readings=[reading(50)]))
         wait_until(lambda: path.exists() and len(path.read_text().splitlines()) == 51)
-        assert writer.close(5.0)
+        assert writer.close(WAIT_S)
     assert path.read_text().splitlines() == [reading(seq).to_json() for seq in range(51)]
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    # On a slow machine "works again" may follow.
+    assert [record.levelname for record in caplog.records][:2] in (["ERROR"], ["ERROR", "INFO"])
     assert str(path) in caplog.text
     assert writer.error is None
     assert bench.value("sink_up", sink="events") == 0
@@ -225,7 +226,7 @@ def test_what_failed_last_is_written_when_the_sink_comes_back(bench: Bench, tmp_
     labels = {"sink": "events", "reason": Reason.NOT_WRITABLE}
     wait_until(lambda: bench.value("sink_errors_total", **labels) >= 1)
     path.parent.unlink()
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
     assert path.read_text() == reading(7).to_json() + "\n"
 
 
@@ -235,15 +236,26 @@ def test_while_a_sink_is_down_its_stream_goes_on(bench: Bench, keep_all: bool) -
     sink.gate.set()
     sink.fault = SinkError(Reason.DISK_FULL, "no room left")
     writer = bench.writer(sink, keep_all=keep_all)
-    for seq in range(100):
-        writer.put(output(seq))
+    given = 0
+
+    def give(count: int) -> None:
+        nonlocal given
+        for _ in range(count):
+            writer.put(output(given))
+            given += 1
+
+    def is_up_again() -> bool:
+        give(1)  # The sink may have failed at all that waited.
+        return bench.value("sink_up", sink="gated") == 1
+
+    give(100)
     wait_until(lambda: bench.value("sink_errors_total", sink="gated", reason="disk_full") >= 2)
     sink.fault = None
-    wait_until(lambda: bench.value("sink_up", sink="gated") == 1)
-    assert writer.close(5.0)
-    assert sink.seqs[-1] == 99
+    wait_until(is_up_again)
+    assert writer.close(WAIT_S)
+    assert sink.seqs[-1] == given - 1
     lost = bench.dropped("sink_gated", "down") + bench.dropped("sink_gated", "slow")
-    assert lost == 100 - len(sink.seqs)
+    assert lost == given - len(sink.seqs)
     assert bench.dropped("sink_gated", "down") >= 2
     assert sink.closes == 1 + bench.value("sink_errors_total", sink="gated", reason="disk_full")
 
@@ -256,7 +268,7 @@ def test_without_retry_the_error_reaches_the_caller(bench: Bench, tmp_path: Path
     wait_until(lambda: writer.error is not None)
     with pytest.raises(SinkError, match="cannot be written"):
         writer.put(output(1))
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
 
 
 def test_an_error_of_the_last_moment_is_kept_too(bench: Bench, tmp_path: Path) -> None:
@@ -264,7 +276,7 @@ def test_an_error_of_the_last_moment_is_kept_too(bench: Bench, tmp_path: Path) -
     sink = EventsFile(EventsSink(kind="events", path=tmp_path / "file" / "x.jsonl"))
     writer = bench.writer(sink, keep_all=True, retry=False)
     writer.put(output(0, readings=[reading(0)]))
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
     assert isinstance(writer.error, SinkError)
     assert bench.dropped("sink_events", "down") == 1
 
@@ -282,7 +294,7 @@ def test_a_bug_in_a_sink_is_traced_once_and_counted(
     assert len(caplog.records) == 1
     assert caplog.records[0].exc_info is not None
     assert bench.dropped("sink_gated", "down") == 3
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
 
 
 def test_close_writes_what_waits_and_finishes_the_file(bench: Bench, tmp_path: Path) -> None:
@@ -290,7 +302,7 @@ def test_close_writes_what_waits_and_finishes_the_file(bench: Bench, tmp_path: P
     writer = bench.writer(sink, keep_all=True, clock_s=1000.3)
     for seq in range(30):
         writer.put(output(seq, captured_s=1000.0))
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
     with av.open(str(tmp_path / "x.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 30
     assert bench.value("frame_age_seconds_count", sink="mp4") == 30
@@ -304,10 +316,10 @@ def test_close_does_not_outwait_a_sink_that_hangs(bench: Bench) -> None:
     sink = Gated()
     writer = bench.writer(sink)
     writer.put(output(0))
-    assert sink.entered.wait(5.0)
+    assert sink.entered.wait(WAIT_S)
     assert not writer.close(0.05)
     sink.gate.set()
-    assert writer.close(5.0)
+    assert writer.close(WAIT_S)
 
 
 def test_who_asked_hears_when_the_sink_goes_up_and_down(bench: Bench, tmp_path: Path) -> None:

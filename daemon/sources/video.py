@@ -120,7 +120,7 @@ class VideoSource:
                 return
             if seq == before and not (paced or self.damaged):
                 raise SourceError(
-                    Reason.END_OF_STREAM, f"{self._shown}: it ended before its first picture"
+                    Reason.END_OF_STREAM, f"{self._shown}: ended before its first picture"
                 )
             if seq == before:
                 raise SourceError(

@@ -99,13 +99,16 @@ def test_beyond_loopback_any_name_is_accepted() -> None:
     settings = DaemonSettings(listen="0.0.0.0:0", token=SecretStr("t"))
     with serving("lobby", settings=settings) as house:
         url = f"http://127.0.0.1:{house.web.port}/metrics?token=t"
-        answer = httpx.get(url, headers={"Host": "cameras.example"}, trust_env=False)
+        answer = httpx.get(url, headers={"Host": "cameras.example"}, timeout=60, trust_env=False)
     assert answer.status_code == 200
 
 
 def hosts(house: House, *names: str) -> list[int]:
     url = f"http://127.0.0.1:{house.web.port}/metrics"
-    return [httpx.get(url, headers={"Host": name}, trust_env=False).status_code for name in names]
+    return [
+        httpx.get(url, headers={"Host": name}, timeout=60, trust_env=False).status_code
+        for name in names
+    ]
 
 
 def test_names_of_the_configuration_are_accepted() -> None:

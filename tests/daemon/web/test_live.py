@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import islice
 
 import cv2
 import httpx
@@ -50,11 +51,15 @@ def test_pictures_arrive_as_published(house: House) -> None:
     house.publish("lobby")
     with house.client() as client, client.stream("GET", "/streams/lobby/mjpeg") as response:
         assert response.headers["content-type"].startswith("multipart/x-mixed-replace")
-        parts = jpegs(response)
-        got = [next(parts) for _ in range(5)]
-    published = {picture(number) for number in range(20)}
-    assert set(got) <= published
-    assert len(set(got)) == 5
+        # A slow reader may meet one of the twenty again.
+        got: list[bytes] = []
+        for part in islice(jpegs(response), 100):
+            if part not in got:
+                got.append(part)
+            if len(got) == 5:
+                break
+    assert len(got) == 5
+    assert set(got) <= {picture(number) for number in range(20)}
     image = cv2.imdecode(np.frombuffer(got[0], np.uint8), cv2.IMREAD_GRAYSCALE)
     assert image is not None
     assert image.shape == (180, 320)
@@ -141,9 +146,12 @@ def test_readers_are_bounded_and_make_room_when_they_leave() -> None:
 def test_a_reader_that_takes_nothing_is_given_up() -> None:
     with serving("lobby", reader_timeout_s=0.5) as house:
         house.publish("lobby", interval_s=0.005, noise=55)
-        with stalled_reader(house, "/streams/lobby/mjpeg"):
-            wait_until(lambda: house.feeds["lobby"].subscribers == 1)
-            wait_until(lambda: house.feeds["lobby"].subscribers == 0, timeout_s=20)
+        with stalled_reader(house, "/streams/lobby/mjpeg") as reader:
+            taken = b""
+            while b"image/jpeg" not in taken:
+                taken += (some := reader.recv(1024))
+                assert some
+            wait_until(lambda: house.feeds["lobby"].subscribers == 0)
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, object]]:

@@ -90,7 +90,7 @@ class Rig:
     def read(self) -> list[Frame]:
         frames = []
         while not self.mailbox.ended:
-            frame = self.mailbox.get(5.0)
+            frame = self.mailbox.get(60.0)
             if frame is not None:
                 frames.append(frame)
         return frames
@@ -183,7 +183,7 @@ def test_a_file_comes_whole_and_ends(tmp_path: Path) -> None:
     rig = Rig(str(write_clip(tmp_path / "clip.mp4", frames=40)))
     rig.capture.start()
     frames = rig.read()
-    rig.capture.join(5.0)
+    rig.capture.join(60.0)
     assert not rig.capture.running
     assert [frame.seq for frame in frames] == list(range(40))
     assert rig.status.state == "ended"
@@ -202,7 +202,7 @@ def test_a_cut_file_ends_with_its_reason(tmp_path: Path) -> None:
     rig = Rig(str(clip))
     rig.capture.start()
     assert len(rig.read()) > 10
-    rig.capture.join(5.0)
+    rig.capture.join(60.0)
     assert (rig.status.state, rig.status.reason) == ("ended", Reason.DECODE_ERROR)
     assert rig.status.last_error is not None
     assert "is cut" in rig.status.last_error
@@ -239,7 +239,7 @@ def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path) -> None
     rig = Rig(str(path), opener=opener, clock=clock)
     rig.capture.start()
     assert len(rig.read()) == 5
-    rig.capture.join(5.0)
+    rig.capture.join(60.0)
     assert rig.status.state == "ended"
     assert rig.value("affectd_stream_reconnects_total", reason="not_found") == 2
 
@@ -252,7 +252,7 @@ def test_a_file_that_breaks_off_is_not_read_twice() -> None:
     rig = Rig("clip.mp4", opener=opener, clock=clock)
     rig.capture.start()
     assert len(rig.read()) == 7
-    rig.capture.join(5.0)
+    rig.capture.join(60.0)
     assert (rig.status.state, rig.status.reason) == ("ended", Reason.DECODE_ERROR)
     assert rig.capture.error is broken
 
@@ -331,7 +331,7 @@ def test_stop_ends_a_capture_that_waits_to_try_again(tmp_path: Path) -> None:
     while rig.status.state != "down":
         rig.stop.wait(0.01)
     rig.stop.set()
-    capture.join(2.0)
+    capture.join(60.0)
     assert not capture.running
     assert rig.mailbox.ended
 
@@ -339,9 +339,9 @@ def test_stop_ends_a_capture_that_waits_to_try_again(tmp_path: Path) -> None:
 def test_a_reader_that_gave_up_ends_the_capture(tmp_path: Path) -> None:
     rig = Rig(str(write_clip(tmp_path / "clip.mp4", frames=40)))
     rig.capture.start()
-    assert rig.mailbox.get(5.0) is not None
+    assert rig.mailbox.get(60.0) is not None
     rig.mailbox.close()
-    rig.capture.join(5.0)
+    rig.capture.join(60.0)
     assert not rig.capture.running
 
 

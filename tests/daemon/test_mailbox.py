@@ -46,7 +46,7 @@ def test_file_every_frame_comes_in_order_and_the_writer_waits_for_room() -> None
         frame = box.get(1.0)
         if frame is not None:
             read.append(frame.seq)
-    writer.join(5.0)
+    writer.join(60.0)
     assert not writer.is_alive()
     assert read == written == list(range(100))
     assert not drops
@@ -72,7 +72,7 @@ def test_a_full_box_lets_go_of_its_writer_on_stop_and_on_close() -> None:
             stop.set()
         else:
             box.close()
-        writer.join(5.0)
+        writer.join(60.0)
         assert answers == [False]
 
 
@@ -94,7 +94,7 @@ def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:
     reader = threading.Thread(target=lambda: got.append(box.get(60.0)), name="reader")
     reader.start()
     box.close()
-    reader.join(5.0)
+    reader.join(60.0)
     assert got == [None]
     assert box.ended
 

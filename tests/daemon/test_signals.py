@@ -69,7 +69,7 @@ def test_a_signal_is_waited_for_and_the_program_ends_itself(number: signal.Signa
         assert said(process) == number.name
         go_on(process)
         assert said(process) == "ended"
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_signal_that_comes_before_the_wait_is_not_lost() -> None:
@@ -86,7 +86,7 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
         go_on(process)
         assert said(process) == "SIGTERM"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -95,7 +95,7 @@ def test_slow_work_with_nothing_open_is_left_at_once(number: signal.Signals, cod
         go_on(process)
         assert said(process) == "loading"
         process.send_signal(number)
-        assert process.wait(10) == code
+        assert process.wait(60) == code
 
 
 def test_after_such_work_signals_are_waited_for_again() -> None:

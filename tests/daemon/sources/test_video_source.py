@@ -169,7 +169,7 @@ def test_stop_and_close_end_a_source(tmp_path: Path) -> None:
     next(reader)
     closer = threading.Thread(target=source.close, name="closer")
     closer.start()
-    closer.join(5.0)
+    closer.join(60.0)
     assert list(reader) == []
     source.close()
 

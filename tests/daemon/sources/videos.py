@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from daemon.errors import SourceError
 from daemon.frame import Frame
+from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
+
+WAIT_S = 60.0
 
 
 def open_video(url: Path | str, *, live: bool = False, loop: bool = False) -> VideoSource:
     return VideoSource("s", str(url), live=live, loop=loop, stop=threading.Event())
+
+
+def playing(
+    url: str, *, stall_timeout_s: float, network: Network = BY_TCP, pictures: int = 1
+) -> tuple[list[Frame], Iterator[Frame]]:
+    """The first pictures of a live source, and what follows. One that takes longer to begin than
+    its time-out, or that puts the reader before away meanwhile, is opened again for a while: its
+    machine may be busy."""
+    end_s = time.monotonic() + WAIT_S
+    while True:
+        try:
+            frames = VideoSource(
+                "s",
+                url,
+                live=True,
+                stop=threading.Event(),
+                stall_timeout_s=stall_timeout_s,
+                network=network,
+            ).frames()
+            return [next(frames) for _ in range(pictures)], frames
+        except SourceError:
+            if time.monotonic() > end_s:
+                raise
 
 
 def frames_of(url: Path | str) -> list[Frame]:

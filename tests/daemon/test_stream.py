@@ -24,7 +24,17 @@ from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
 from detectors.base import Box, Detection
 from tests.daemon.steps import lobby_board, made, settings, tracker, walk
-from tests.daemon.streams import WAIT_S, Known, batching, free, sure_of, talking, until, value
+from tests.daemon.streams import (
+    WAIT_S,
+    Known,
+    batching,
+    free,
+    settle,
+    sure_of,
+    talking,
+    until,
+    value,
+)
 from tests.nets import save_tiny
 from tests.shared import needs_shared
 
@@ -56,6 +66,7 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Bo
         assert not any(output.readings for output in held)
         known.go.set()
         until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        settle(batcher)
         last = walk(stream, frames[6:], tracks)[0]
     first, newest = last.readings
     assert (first.seq, newest.seq) == (0, 5)  # those between were superseded
@@ -157,6 +168,7 @@ def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
         before = walk(stream, frames[1:2], tracks)[0]
         known.go.set()
         until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        settle(batcher)
         after = walk(stream, frames[2:3], tracks)[0]
     assert before.faces[0].track == after.faces[0].track == 1
     assert before.faces[0].label is None
@@ -181,6 +193,7 @@ def test_a_result_for_a_face_that_left_is_dropped_and_counted(
         walk(stream, later[:1], tracks)
         known.go.set()
         until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        settle(batcher)
         output = walk(stream, later[1:], tracks)[0]
     assert [(reading.track, reading.seq) for reading in output.readings] == [(2, 1)]
     drops = {"stream": "lobby", "stage": "classify", "reason": "track_ended"}
@@ -256,10 +269,10 @@ def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Bo
     try:
         mailbox.put(talking(1)[0], stop)
         until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 1)
-        assert len(board.streams()[0].faces) == 1
+        until(lambda: len(board.streams()[0].faces) == 1)
         board.set_state("lobby", "down")
         until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 0)
-        assert board.streams()[0].faces == ()
+        until(lambda: board.streams()[0].faces == ())
     finally:
         stop.set()
         mailbox.close()

@@ -16,8 +16,9 @@ from classifiers.base import Reads
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.monitoring.metrics import Metrics
+from tests.daemon.streams import until
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @dataclass
@@ -96,12 +97,15 @@ def dropped(metrics: Metrics, reason: str, stream: str = "lobby") -> float:
     return metrics.registry.get_sample_value("affectd_frames_dropped_total", labels) or 0.0
 
 
-def test_crops_of_all_streams_share_a_batch(batcher: Batcher, echo: Echo) -> None:
+def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> None:
+    batcher = Batcher(echo, metrics, max_batch=4, max_wait_s=WAIT_S, queue_crops=6)
+    batcher.start()
     inbox = Inbox()
+    echo.go.set()
     for stream in ("a", "b", "c", "d"):
         batcher.submit(job(1, 51, stream), inbox)
-    echo.go.set()
     inbox.wait_for(4)
+    batcher.stop()
     assert echo.batches == [4]
     first = inbox.results[0].probabilities
     assert first is not None
@@ -156,7 +160,8 @@ def test_kept_crops_are_all_classified_in_batches_of_their_own(
         target=lambda: kept.extend(batcher.classify([job(t, t, "film") for t in range(9)]))
     )
     caller.start()
-    time.sleep(0.05)  # nothing to wait on: the caller shows no sign of having queued
+    until(lambda: batcher._kept)
+    time.sleep(0.05)  # The live crop is due, too.
     echo.go.set()
     caller.join(WAIT_S)
     assert [result.token for result in kept] == [(t, t) for t in range(9)]
@@ -187,8 +192,11 @@ def test_a_failing_model_drops_the_batch_and_the_next_one_works(
     assert inbox.results[4].probabilities is not None
 
 
-def test_a_model_that_fails_for_good_stops_the_beat(echo: Echo, metrics: Metrics) -> None:
-    """So health finds it, and systemd starts affectd anew."""
+def test_a_model_that_fails_for_good_stops_the_beat(
+    echo: Echo, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So health finds it, and systemd starts affectd anew. An idle batcher would beat too."""
+    monkeypatch.setattr("daemon.classify.batcher.IDLE_S", 10 * WAIT_S)
     echo.go.set()
     echo.fail = True
     beats: list[str] = []

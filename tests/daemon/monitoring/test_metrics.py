@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from daemon.config import settings
 from daemon.errors import SINK_REASONS, STREAM_REASONS, Reason
@@ -50,6 +50,12 @@ def test_every_kind_of_sink_and_every_reason_has_its_series_from_the_start() -> 
     metrics.remove_stream("lobby")
     assert samples(metrics, "affectd_sink_errors_total") == {}
     assert samples(metrics, "affectd_stream_reconnects_total") == {}
+
+
+def test_what_is_fetched_holds_no_series_beside_those_of_the_guide() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.add_stream("lobby", ["mp4"])
+    assert "_created" not in generate_latest(metrics.registry).decode()
 
 
 def named(*files: str) -> set[Reason]:

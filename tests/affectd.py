@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import pytest
 from tests.shared import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
+_PAGE = re.compile(r"the page is at (\S+?)/? .*\n")  # once the line is whole
 START_S = 180.0
+END_S = 40.0  # affectd ends within ten seconds, on a machine that is not busy
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -39,7 +42,7 @@ def affectd(*arguments: str | Path, cwd: Path, **env: str) -> subprocess.Complet
         env=environment(**env),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=False,
     )
 
@@ -67,12 +70,18 @@ class Daemon:
                 stdout=log,
                 stderr=log,
             )
-        self.wait_until_up()
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def wait_until_up(self) -> None:
-        self.wait_for(lambda: "the page is at " in self.log, "it to start")
-        self.url = self.log.partition("the page is at ")[2].split()[0].rstrip("/")
+        self.wait_for(lambda: _PAGE.search(self.log) is not None, "it to start")
+        found = _PAGE.search(self.log)
+        assert found is not None
+        self.url = found[1]
 
     def configure(self, text: str) -> None:
         """Write the configuration; SIGHUP makes a running program read it."""
@@ -88,6 +97,10 @@ class Daemon:
             assert self.process.poll() is None, f"affectd ended:\n{self.log}"
             assert time.monotonic() < end_s, f"waited {timeout_s} s for {what}:\n{self.log}"
             time.sleep(0.1)  # a process of its own gives no event to wait on
+
+    def wait_for_metric(self, line: str) -> None:
+        """Wait until /metrics has this line."""
+        self.wait_for(lambda: line in self.get("/metrics").text.splitlines(), line)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return httpx.get(self.url + path, headers=headers, timeout=60.0)
@@ -116,6 +129,9 @@ class Daemon:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(30)
+            self.process.wait(60)

@@ -94,7 +94,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=250
     )
 
 

@@ -32,14 +32,18 @@ def test_each_stream_has_its_threads_and_little_memory(tmp_path: Path) -> None:
     3. All their threads end."""
     with site(1, 2, 10.0, tmp_path) as warm:
         until(lambda: len(warm.readings) >= 2)
-    threads, mb = threading.active_count(), resident_mb()
+    before, mb = set(threading.enumerate()), resident_mb()
+
+    def threads() -> set[threading.Thread]:
+        return set(threading.enumerate()) - before
+
     with site(STREAMS, 2, 10.0, tmp_path) as running:
         streams = running.board.streams
         until(lambda: all(status.frames >= 3 for status in streams()))
         until(lambda: len({reading.stream for reading in running.readings}) == STREAMS)
-        assert threading.active_count() - threads == STREAMS * THREADS_A_STREAM + 1  # the batcher
+        assert len(threads()) == STREAMS * THREADS_A_STREAM + 1  # the batcher
         assert resident_mb() - mb < STREAMS * MB_A_STREAM
-    assert threading.active_count() == threads
+    until(lambda: not threads())
 
 
 def test_series_grow_with_streams_and_not_with_their_faces(tmp_path: Path) -> None:

@@ -153,9 +153,14 @@ def test_forty_secrets_are_seen_nowhere(tmp_path: Path) -> None:
                 "all to be down",
                 LONG_S,
             )
-            reasons = {str(one["name"]): one["reason"] for one in states()}
-            assert reasons["refused-0"] == reasons["refused-raw-8"] == "auth_failed"
-            assert reasons["boom-32"] == reasons["boom-raw-36"] == "internal"
+            reasons = {"refused-0": "auth_failed", "refused-raw-8": "auth_failed"}
+            reasons |= {"boom-32": "internal", "boom-raw-36": "internal"}
+            # A server that forty ask at once may answer some of them only the next time.
+            daemon.wait_for(
+                lambda: reasons.items() <= {str(s["name"]): s["reason"] for s in states()}.items(),
+                "each reason",
+                LONG_S,
+            )
             assert all(one["last_error"] for one in states() if one["name"] != "live")
 
             daemon.wait_for(lambda: failed_sinks(daemon) >= 5, "all sinks to fail", LONG_S)
@@ -170,15 +175,16 @@ def test_forty_secrets_are_seen_nowhere(tmp_path: Path) -> None:
                 LONG_S,
             )
 
+            daemon.wait_for(lambda: daemon.log.count("(auth_failed)") >= 12, "refusals", LONG_S)
             told = {path: daemon.get(path).text for path in ("/", "/metrics", "/api/streams")}
             told |= {path: daemon.get(path).text for path in ("/livez", "/readyz", "/page/page.js")}
             for path in ("/streams/refused-0/mjpeg", "/events?stream=x", "/none"):
                 told[path] = daemon.get(path).text
-            with httpx.stream("GET", f"{daemon.url}/events", timeout=30) as events:
+            with httpx.stream("GET", f"{daemon.url}/events", timeout=60) as events:
                 told["/events"] = next(events.iter_text())
             process = Path(f"/proc/{daemon.process.pid}")
             told["cmdline"] = (process / "cmdline").read_text()
-            told["threads"] = "".join(p.read_text() for p in process.glob("task/*/comm"))
+            told["threads"] = "".join(map(comm, process.glob("task/*/comm")))
             told["ps"] = subprocess.run(["ps", "-ef"], capture_output=True, text=True).stdout
             daemon.end()
     told["log"] = daemon.log
@@ -193,7 +199,14 @@ def test_forty_secrets_are_seen_nowhere(tmp_path: Path) -> None:
     assert "token=***" in daemon.log
     assert "UserWarning" in daemon.log
     assert "method DESCRIBE failed: 401" in daemon.log  # libav's own words
-    assert daemon.log.count("(auth_failed)") >= 12
+
+
+def comm(path: Path) -> str:
+    """What a thread is called; nothing if it has just ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def failed_sinks(daemon: Daemon) -> int:

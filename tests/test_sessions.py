@@ -10,9 +10,11 @@ from typing import Literal
 import pytest
 
 from daemon.errors import Reason, SourceError
+from daemon.sources import video
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
-from tests.affectd import Daemon
+from tests.affectd import END_S, Daemon
+from tests.daemon.sources.videos import WAIT_S, playing
 from tests.faults.proxy import Harm, Proxy
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.test_reload import LIGHT, is_live, reload, sink, stream
@@ -20,8 +22,14 @@ from tests.test_reload import LIGHT, is_live, reload, sink, stream
 pytestmark = needs_gstreamer
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server on a busy machine may take long to begin."""
+    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", WAIT_S)
+
+
 def source(url: str, stop: Event, network: Network = BY_TCP) -> VideoSource:
-    return VideoSource("s", url, live=True, stop=stop, stall_timeout_s=4.0, network=network)
+    return VideoSource("s", url, live=True, stop=stop, stall_timeout_s=WAIT_S, network=network)
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -42,8 +50,8 @@ def test_a_source_that_nobody_read_takes_leave() -> None:
 def test_a_stall_takes_leave() -> None:
     """The server is well, and nothing of what it sends comes through."""
     with RtspServer() as server, Proxy(server.port) as proxy:
-        frames = source(server.url().replace(str(server.port), str(proxy.port)), Event()).frames()
-        next(frames)
+        url = server.url().replace(str(server.port), str(proxy.port))
+        _, frames = playing(url, stall_timeout_s=4.0)
         proxy.harm = Harm(hold=True)
         with pytest.raises(SourceError) as caught:
             list(frames)
@@ -70,7 +78,7 @@ def test_reload_and_stop_take_leave_of_camera_and_push(tmp_path: Path) -> None:
                 daemon.wait_for(is_pushed, "the push")
                 if is_last:
                     code, took_s = daemon.end()
-                    assert (code, took_s < 10.0) == (0, True), daemon.log
+                    assert (code, took_s < END_S) == (0, True), daemon.log
                 else:
                     reload(daemon, LIGHT + stream("lobby"))
                 camera.wait_for_teardown()

@@ -41,7 +41,7 @@ name = "gone"
 url = "rtsp://127.0.0.1:1/"
 """
 SHOWN_S = 15
-WAIT_S = 60.0
+WAIT_S = 100.0
 
 
 def as_grafana(values: list[str]) -> str:
@@ -74,6 +74,14 @@ def without_data(
             time.sleep(0.5)  # a process of its own gives no event to wait on
 
 
+def alerts(client: httpx.Client) -> set[tuple[str, str | None]]:
+    """The names of those that are pending or fire, with their streams."""
+    return {
+        (alert["labels"]["alertname"], alert["labels"].get("stream"))
+        for alert in client.get("/api/v1/alerts").json()["data"]["alerts"]
+    }
+
+
 def test_every_query_is_answered_and_every_panel_shows_something(tmp_path: Path) -> None:
     """1. affectd runs with one stream up, one down and one sink that fails.
     2. Every panel has numbers, for all streams, and in the row of the one that delivers.
@@ -100,10 +108,11 @@ def test_every_query_is_answered_and_every_panel_shows_something(tmp_path: Path)
             rules = [rule for group in groups for rule in group["rules"]]
             assert [rule["lastError"] for rule in rules if "lastError" in rule] == []
             assert {rule["health"] for rule in rules} == {"ok"}
-            raised = {
-                (alert["labels"]["alertname"], alert["labels"].get("stream"))
-                for alert in client.get("/api/v1/alerts").json()["data"]["alerts"]
-            }
-    # A machine that is busy with other tests may well drop frames and read late.
-    busy = {("AffectdFramesDropped", "lobby"), ("AffectdReadingsOld", "lobby")}
-    assert raised - busy == {("AffectdStreamDown", "gone"), ("AffectdSinkFailing", "lobby")}
+            # A machine that is busy with other tests may drop frames, read late, or not answer in
+            # the half second that a scrape has.
+            busy = {("AffectdFramesDropped", "lobby"), ("AffectdReadingsOld", "lobby")}
+            expected = {("AffectdStreamDown", "gone"), ("AffectdSinkFailing", "lobby")}
+            end_s = time.monotonic() + WAIT_S
+            while (raised := alerts(client) - busy) != expected and time.monotonic() < end_s:
+                time.sleep(0.5)
+    assert raised == expected

@@ -28,7 +28,7 @@ GUIDE = CONFIG.parent / "docs/monitoring.md"
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     assert PROMTOOL
-    return subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=200)
 
 
 @needs_prometheus

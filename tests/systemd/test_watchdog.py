@@ -65,6 +65,14 @@ class Stuck:
         """Nothing is open."""
 
 
+def assert_no_food(systemd: Systemd, seconds: float) -> None:
+    """The status may be told anew meanwhile, since it says for how long something hangs."""
+    end_s = time.monotonic() + seconds
+    while (left_s := end_s - time.monotonic()) > 0:
+        heard = systemd.hears_within(left_s)
+        assert heard is None or heard.startswith("STATUS=hangs: "), heard
+
+
 def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path) -> None:
     """1. A stream runs and systemd is fed. 2. Its thread hangs in a detector, while its capture
     and the watchdog's own thread go on: systemd is told which loop hangs, and gets no food.
@@ -91,17 +99,17 @@ def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path)
         watchdog.start()
         try:
             assert detector.entered.wait(WAIT_S)
-            assert systemd.hears() == "WATCHDOG=1"
+            assert systemd.hears_until("WATCHDOG=1")
             skipped_s = STREAM_LIMIT_S + 1.0
             *_, last = systemd.hears_until("STATUS=hangs: ")
-            assert "stream lobby has not turned for 6" in last
+            assert re.search(r"stream lobby has not turned for \d\d\.", last)
             frames = metrics.frames.labels("lobby")
             seen = frames._value.get()
             until(lambda: frames._value.get() > seen + 2)  # the camera goes on
             assert health.is_alive()[1].startswith("stream lobby has not turned")
-            assert systemd.hears_within(0.5) is None
+            assert_no_food(systemd, 0.5)
             detector.let_go.set()
-            assert systemd.hears() == "WATCHDOG=1"
+            assert systemd.hears_until("WATCHDOG=1")
         finally:
             detector.let_go.set()
             stop.set()
@@ -118,11 +126,12 @@ def test_a_program_tells_systemd_of_its_start_its_progress_and_its_end(tmp_path:
         assert systemd.hears_until("READY=1") == ["READY=1"]
         assert systemd.hears_until("STATUS=streams: ")[0] == "WATCHDOG=1"
         assert systemd.hears_until("WATCHDOG=1")
+        daemon.wait_for(lambda: "stream gone: down (connect_refused)" in daemon.log, "a refusal")
         daemon.process.send_signal(signal.SIGTERM)
         *before, last = systemd.hears_until("STOPPING=1")
         assert {message.partition(":")[0] for message in before} <= {"WATCHDOG=1", "STATUS=streams"}
         assert last == "STOPPING=1"
-        assert daemon.process.wait(30) == 0
+        assert daemon.process.wait(60) == 0
     lines = daemon.log.splitlines()
     assert [line for line in lines if not re.match(r"<[2-7]>", line)] == []
     assert any(line.startswith("<4>stream gone: down (connect_refused)") for line in lines)
@@ -145,11 +154,11 @@ def test_a_program_that_hangs_is_not_fed_and_shows_where_when_systemd_ends_it(
         heard = systemd.hears_until("STATUS=hangs: ")
         assert heard.count("WATCHDOG=1") > 10
         assert "capture pipe has not turned" in heard[-1]
-        assert systemd.hears_within(3.0) is None
+        assert_no_food(systemd, 3.0)
         assert daemon.get("/livez").status_code == 503
         assert daemon.stream("lobby")["state"] == "live"
         daemon.process.send_signal(signal.SIGABRT)
-        assert daemon.process.wait(30) == -signal.SIGABRT
+        assert daemon.process.wait(60) == -signal.SIGABRT
         assert "not feeding systemd's watchdog: capture pipe" in daemon.log
         assert "Fatal Python error: Aborted" in daemon.log
         assert "daemon/sources/video.py" in daemon.log

@@ -25,8 +25,7 @@ def test_prometheus_scrapes_what_the_streams_count(tmp_path: Path) -> None:
             (frames,) = ask(client, 'affectd_frames_total{stream="lobby"} > 0')
             assert frames["metric"]["job"] == "affectd"
             ask(client, f'affectd_frames_total{{stream="lobby"}} > {frames["value"][1]}')
-            (up,) = ask(client, 'up{job="affectd"}')
-            assert up["value"][1] == "1"
+            ask(client, 'up{job="affectd"} == 1')
             (door,) = ask(client, 'affectd_frames_total{stream="door"}')
             assert door["value"][1] == "0"
             buckets = ask(client, 'affectd_stage_seconds_bucket{stream="door",stage="detect"}')
@@ -52,6 +51,6 @@ def test_promtool_is_silent() -> None:
             scraped = client.get("/metrics").content
     assert PROMTOOL
     check = subprocess.run(
-        [PROMTOOL, "check", "metrics"], input=scraped, capture_output=True, timeout=30
+        [PROMTOOL, "check", "metrics"], input=scraped, capture_output=True, timeout=200
     )
     assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")

@@ -56,7 +56,7 @@ def settled(aim):
 
 print(before, held, settled(before + 1))
 stop.set()
-sweeper.join(10)
+sweeper.join(60)
 # A joined thread stands in /proc a moment longer.
 print(settled(before))
 """
@@ -70,7 +70,7 @@ def test_threads_of_ended_decoders_and_encoders_go(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr

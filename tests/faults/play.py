@@ -12,11 +12,12 @@ from pathlib import Path
 from daemon.errors import Reason
 from tests.faults.camera import Camera
 from tests.faults.proxy import Proxy
-from tests.faults.rig import BEFORE_S, Outcome, Rig, recordings
+from tests.faults.rig import BEFORE_S, LIMIT_S, PATIENT_S, STALL_S, Outcome, Rig, recordings
 from tests.faults.web_camera import WebCamera
 
 SIZE = "160x120"
 FPS = 10  # of camera_server.py, unless it is told otherwise
+LEAST_SHARE = 0.5  # of its frame rate that another stream keeps while one fails
 GOES_ON_S = 5.0  # how long a fault lasts that must not end the stream
 
 
@@ -64,6 +65,12 @@ class Fault:
     options: tuple[str, ...] = ("--size", SIZE)
     check: Callable[[Scene, Outcome], None] = lambda scene, outcome: None
 
+    @property
+    def stall_s(self) -> float:
+        """The time-out of the stream: short where it is what finds the fault."""
+        by_time = {Reason.STALLED, Reason.TIMEOUT} & set(self.reasons)
+        return STALL_S if by_time else PATIENT_S
+
 
 def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
     """Cause a fault for real, end it, and say what affectd made of it."""
@@ -74,7 +81,9 @@ def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
         elif fault.through in ("camera", "proxy"):
             scene.camera.start()
         address = f"rtsp://127.0.0.1:{steady.port}/cam"
-        rig = scene.rig = Rig(folder, steady=address, cam=scene.url(fault.through))
+        rig = scene.rig = Rig(
+            folder, steady=address, cam=scene.url(fault.through), stall_s=fault.stall_s
+        )
         outcome = Outcome(fault.name)
         began_s = time.monotonic()
         stack.enter_context(rig)
@@ -83,16 +92,19 @@ def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
         rig.until(lambda: rig.frames("steady") > 5, "the other stream")
         if not fault.at_start:
             rig.until(lambda: rig.frames("cam") > 5, "pictures")
-        outcome.other_fps_before = rig.rate("steady", BEFORE_S)
+        rig.until(lambda: _rate_of_other(rig, outcome) > 0.0, "the other stream's rate")
         others, others_s = rig.frames("steady"), time.monotonic()
         if not fault.at_start:
+            fault_before_s = rig.status().last_error_s
             began_s = time.monotonic()
             fault.cause(scene)
         if not fault.reasons:
             _go_on(scene, outcome)
+            _others_go_on(scene, outcome, others, others_s)
         else:
             if not fault.at_start:
-                _find(fault, scene, outcome, began_s)
+                _find(fault, scene, outcome, began_s, fault_before_s)
+            _others_go_on(scene, outcome, others, others_s)
             _recover(fault, scene, outcome)
         lasted_s = time.monotonic() - others_s
         if lasted_s < BEFORE_S:
@@ -106,27 +118,43 @@ def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
             )
         )
         assert rig.reconnects("steady") == {}
-        assert rig.reported("steady")["state"] == "live"
+        rig.until(lambda: rig.reported("steady")["state"] == "live", "the other stream")
     fault.check(scene, outcome)
     if fault.heal is not None or not fault.reasons:
         assert recordings(folder), "nothing was recorded"
     return outcome
 
 
-def _find(fault: Fault, scene: Scene, outcome: Outcome, began_s: float) -> None:
-    """Wait until the stream is shown as failed, and for the right reason."""
+def _rate_of_other(rig: Rig, outcome: Outcome) -> float:
+    outcome.other_fps_before = rig.rate("steady", BEFORE_S)
+    return outcome.other_fps_before
+
+
+def _others_go_on(scene: Scene, outcome: Outcome, frames: int, since_s: float) -> None:
+    """While the fault lasts the other stream has its frame rate, from `since_s` on, when it had
+    given so many; or some time later, where a busy machine had no time for it."""
+    rig, end_s = scene.rig, time.monotonic() + LIMIT_S
+    # What was held up before comes as a burst.
+    usual_fps = min(FPS, outcome.other_fps_before)
+    share = (rig.frames("steady") - frames) / (time.monotonic() - since_s) / usual_fps
+    while share <= LEAST_SHARE:
+        assert time.monotonic() < end_s, f"the other stream has {share:.0%} of its frame rate"
+        share = rig.rate("steady", BEFORE_S / 2) / usual_fps
+
+
+def _find(
+    fault: Fault, scene: Scene, outcome: Outcome, began_s: float, before_s: float | None = None
+) -> None:
+    """Wait until the stream is shown as failed, and for the right reason. `before_s` is when an
+    earlier fault was. One that heals by itself may be over when a busy machine looks."""
     rig = scene.rig
-
-    def is_found() -> bool:
-        status = rig.status()
-        return status.state != "live" and status.last_error is not None
-
-    rig.until(is_found, f"{fault.name} to be found")
+    rig.until(lambda: rig.status().last_error_s != before_s, f"{fault.name} to be found")
     outcome.found_s = time.monotonic() - began_s
     outcome.last_error = rig.status().last_error
     shown = rig.reported()
-    assert shown["state"] in ("down", "stalled"), shown
-    assert shown["reason"] in fault.reasons, shown
+    if shown["state"] != "live":
+        assert shown["state"] in ("down", "stalled"), shown
+        assert shown["reason"] in fault.reasons, shown
     assert shown["last_error"], shown
     assert "secret" not in str(shown["last_error"]), shown
 
@@ -143,7 +171,7 @@ def _recover(fault: Fault, scene: Scene, outcome: Outcome) -> None:
     rig.until(lambda: rig.frames("cam") > before and rig.status().state == "live", "recovery")
     outcome.recovered_s = time.monotonic() - healed_s
     rig.until(lambda: rig.frames("cam") > before + FPS, "more pictures")
-    assert rig.reported()["state"] == "live"
+    rig.until(lambda: rig.reported()["state"] == "live", "it to be live")
 
 
 def _go_on(scene: Scene, outcome: Outcome) -> None:
@@ -156,4 +184,4 @@ def _go_on(scene: Scene, outcome: Outcome) -> None:
         waited_s = rig.until(lambda before=before: rig.frames("cam") > before, "a picture")  # type: ignore[misc]
         outcome.quiet_s = max(outcome.quiet_s, waited_s)
     assert rig.reconnects() == {}
-    assert rig.status().state == "live"
+    rig.until(lambda: rig.status().state == "live", "it to be live")

@@ -44,7 +44,8 @@ FROZEN_S = 4.0
 BEFORE_S = 2.0  # for which the other stream's rate is measured before the fault
 LIMIT_S = 90.0  # for whatever a loaded machine takes
 TICK_S = 0.02
-WEB_STOP_S = 5.0
+WEB_STOP_S = 60.0
+PATIENT_S = 60.0  # of streams whose camera may pause because the machine is busy
 
 
 @dataclass
@@ -99,9 +100,9 @@ class _Breakable(Choice):
 
 class Rig:
     """The streams "steady" and "cam" as affectd runs them, with their states over HTTP, within a
-    `with` block. Every stream is recorded."""
+    `with` block. Every stream is recorded. "cam" stalls after `stall_s`."""
 
-    def __init__(self, folder: Path, *, steady: str, cam: str) -> None:
+    def __init__(self, folder: Path, *, steady: str, cam: str, stall_s: float) -> None:
         self.folder = folder
         detector = _Breakable("haar", None, 0.5)
         self.broken = detector.broken
@@ -109,11 +110,11 @@ class Rig:
             StreamSettings(
                 name=name,
                 url=SecretStr(url),
-                stall_timeout_s=STALL_S,
+                stall_timeout_s=patience_s,
                 frozen_timeout_s=FROZEN_S,
                 sink=(Mp4Sink(kind="mp4", path=folder / f"{name}.mp4", fragment_s=0.5),),
             )
-            for name, url in (("steady", steady), ("cam", cam))
+            for name, url, patience_s in (("steady", steady, PATIENT_S), ("cam", cam, stall_s))
         )
         self._settings = Settings(
             detector=DetectorSettings(backend="haar", long_side_px=160),
@@ -175,7 +176,7 @@ class Rig:
 
     def reported(self, name: str = "cam") -> dict[str, object]:
         """The stream's state as /api/streams gives it."""
-        answer = httpx.get(f"{self._web.url}api/streams", timeout=30.0, trust_env=False)
+        answer = httpx.get(f"{self._web.url}api/streams", timeout=60.0, trust_env=False)
         assert answer.status_code == 200, answer.text
         found = {stream["name"]: stream for stream in answer.json()["streams"]}
         state: dict[str, object] = found[name]

@@ -10,13 +10,12 @@ import pytest
 
 from tests.faults.camera import Camera
 from tests.faults.faults import FAULTS
-from tests.faults.play import FPS, Fault, play
+from tests.faults.play import Fault, play
 from tests.rtsp import needs_gstreamer
 
 pytestmark = needs_gstreamer
 
-SLACK_S = 15.0  # what a loaded machine may take longer
-LEAST_SHARE = 0.5  # of its frame rate that the other stream keeps on a loaded machine
+SLACK_S = 30.0  # what a loaded machine may take longer
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def test_a_fault(fault: Fault, steady: Camera, tmp_path: Path) -> None:
         assert outcome.found_s is not None
         assert outcome.found_s < fault.within_s + SLACK_S
         assert sum(outcome.counted.get(reason, 0) for reason in fault.reasons) >= 1, outcome
-    # What was held up before comes as a burst.
-    usual_fps = min(FPS, outcome.other_fps_before)
-    assert usual_fps > 0.0
-    assert outcome.other_fps_during > LEAST_SHARE * usual_fps, outcome
+    else:
+        # Less than the time-out of a stall would be: nothing passed for one.
+        assert outcome.quiet_s is not None
+        assert outcome.quiet_s < SLACK_S

@@ -180,7 +180,7 @@ print(ExpressionClassifier.load("default", device="cpu", engine="openvino").engi
         env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=True,
     )
     assert done.stdout == "openvino int8 []\n"

@@ -15,6 +15,7 @@ from daemon.config.settings import Settings
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from detectors.errors import DetectorError
+from tests.daemon.streams import until
 from tests.nets import save_tiny
 from tests.shared import MODELS, needs_shared
 
@@ -64,14 +65,14 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
         assert metrics.registry.get_sample_value("affectd_tta_crops", model) == 2.0
     finally:
         found.batcher.stop()
-    assert batchers() == []
+    until(lambda: batchers() == [])
 
 
 @needs_shared
 def test_without_expressions_there_is_no_batcher(metrics: Metrics, health: Health) -> None:
     found, _ = load(settings(expression={"enabled": False}), metrics, health)
     assert found.batcher is None
-    assert batchers() == []
+    until(lambda: batchers() == [])
     told = {key: text for key, text in found.description.items() if key != "detector"}
     assert (told["device"], told["engine"], told["weights"]) == ("none", "none", "none")
     assert metrics.registry.get_sample_value("affectd_build_info", told) == 1.0
@@ -93,7 +94,7 @@ def test_weights_that_are_not_there_are_named_and_leave_no_thread(
     chosen = settings(detector={"backend": "haar"}, expression={"weights": str(missing)})
     with pytest.raises(CheckpointError, match=r"none\.safetensors"):
         load(chosen, metrics, health)
-    assert batchers() == []
+    until(lambda: batchers() == [])
 
 
 def test_auto_falls_back_to_haar_and_says_so_loudly(

@@ -34,11 +34,11 @@ def started(folder: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[s
 
 def interrupt(process: subprocess.Popen[str], when: Callable[[], bool]) -> str:
     """Send SIGINT as soon as `when` is so; returns what was printed."""
-    end_s = time.monotonic() + 90.0
+    end_s = time.monotonic() + 180.0
     while not when():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end_s
         time.sleep(0.05)  # a process of its own gives no event to wait on
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=30)
+    printed, _ = process.communicate(timeout=100)
     return printed

@@ -171,14 +171,18 @@ sink = [
 
             def hls(extra: int) -> bool:
                 """Whether so many segments came since this was asked for the first time."""
-                playlists.append(daemon.get("/streams/door/hls/index.m3u8").text)
+                answer = daemon.get("/streams/door/hls/index.m3u8")
+                if answer.status_code == 503:  # not enough of them yet
+                    return False
+                playlists.append(answer.text)
                 first, last = (_newest(playlists[i]) for i in (began, -1))
                 return last >= first + extra
 
             try:
                 began = 0
-                daemon.wait_for(lambda: len(reader.lumas) > 10, "an MJPEG reader")
-                assert not reader.sees_slate()
+                daemon.wait_for(
+                    lambda: len(reader.lumas) > 10 and not reader.sees_slate(), "an MJPEG reader"
+                )
                 daemon.wait_for(lambda: hls(2), "HLS")
                 server.stop()
                 daemon.wait_for(reader.sees_slate, "the slate")
@@ -192,19 +196,21 @@ sink = [
                 daemon.wait_for(lambda: hls(3), "HLS to go on")
             finally:
                 reader.stop.set()
+                reader.thread.join(60)
                 code, _ = daemon.end()
-                reader.thread.join(30)
             assert code == 0
     numbers = [_newest(playlist) for playlist in playlists]
     assert numbers == sorted(numbers)
     assert max(playlist.count("#EXT-X-DISCONTINUITY\n") for playlist in playlists) == 1
     recordings = sorted(tmp_path.glob("door-*.mp4"))
-    assert len(recordings) == 2
+    assert len(recordings) >= 2  # More where a busy machine showed the slate in between.
+    pictures = 0
     for recording in recordings:
         with av.open(str(recording)) as container:
             lumas = [np.median(plane(frame, 0)) for frame in container.decode(video=0)]
-        assert len(lumas) > 10
+        pictures += len(lumas)
         assert max(lumas) < 18, "limited range: black is 16, the slate's ground 33"
+    assert pictures > 20
     assert not (tmp_path / "x.jsonl").exists()
 
 

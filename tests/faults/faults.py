@@ -276,7 +276,7 @@ FAULTS = (
         heal=_well,
         # libav makes no picture of such packets and raises no error either.
         reasons=(Reason.DECODE_ERROR, Reason.STALLED),
-        within_s=STALL_S,
+        within_s=60.0,  # By chance it makes a picture of some, and all is waited for again.
         through="proxy",
         options=OFTEN,
     ),

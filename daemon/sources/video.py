@@ -29,6 +29,8 @@ log = logging.getLogger("affectd.source")
 
 OPEN_TIMEOUT_S = 10.0
 DAMAGED_IN_A_ROW = 50
+# A sound one undoes so many, and not all: libav now and then makes a picture of mere noise.
+SOUND_UNDOES = 5
 DEFAULT_FPS = 25.0
 # These write their length at the beginning, so that a cut file can be told from a short one.
 _HONEST_LENGTH = ("mov", "matroska", "avi", "flv")
@@ -42,9 +44,9 @@ class VideoSource:
     back a frame per core; a *file* read as live keeps the pace of its own timestamps, like a
     camera. `loop` starts a file again at its end; media time goes on.
 
-    A damaged packet or picture is dropped and told to `report.damaged`; `DAMAGED_IN_A_ROW`
-    raise SourceError(DECODE_ERROR). `cut` says so when a file ended before the length that its
-    header promises. `damaged` counts what was dropped.
+    A damaged packet or picture is dropped and told to `report.damaged`; `DAMAGED_IN_A_ROW`, of
+    which a sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a
+    file ended before the length that its header promises. `damaged` counts what was dropped.
 
     Raises SourceError, whose message names the source without its password.
     """
@@ -157,10 +159,11 @@ class VideoSource:
                 in_a_row += 1
                 if in_a_row >= DAMAGED_IN_A_ROW:
                     raise SourceError(
-                        Reason.DECODE_ERROR, f"{self._shown}: {in_a_row} damaged packets in a row"
+                        Reason.DECODE_ERROR,
+                        f"{self._shown}: {in_a_row} packets were damaged and hardly one was not",
                     )
             elif images:
-                in_a_row = 0
+                in_a_row = max(0, in_a_row - SOUND_UNDOES)
                 yield from images
                 last_s = self._monotonic()
             if self.live and self._monotonic() - last_s > self._stall_timeout_s:

@@ -108,15 +108,34 @@ def test_damaged_packets_are_dropped_and_counted(tmp_path: Path) -> None:
     assert all(late.pts_s > early.pts_s for early, late in pairwise(frames))
 
 
-def test_fifty_damaged_packets_in_a_row_are_a_fault(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.avi", frames=60, codec="mjpeg", pix_fmt="yuvj420p")
+def _blank(clip: Path, sound_each: int | None = None) -> None:
+    """Leave only every so-manieth picture of an AVI with Motion JPEG as it is."""
     data = bytearray(clip.read_bytes())
     chunk = data.index(b"00dc", data.index(b"movi"))
+    number = 1
     while data[chunk : chunk + 4] == b"00dc":
         size = int.from_bytes(data[chunk + 4 : chunk + 8], "little")
-        data[chunk + 8 : chunk + 8 + size] = bytes(size)
+        if sound_each is None or number % sound_each:
+            data[chunk + 8 : chunk + 8 + size] = bytes(size)
         chunk += 8 + size + size % 2
+        number += 1
     clip.write_bytes(data)
+
+
+@pytest.mark.parametrize("sound_each", [None, 10])
+def test_fifty_damaged_packets_with_hardly_a_sound_one_are_a_fault(
+    tmp_path: Path, sound_each: int | None
+) -> None:
+    clip = write_clip(tmp_path / "clip.avi", frames=200, codec="mjpeg", pix_fmt="yuvj420p")
+    _blank(clip, sound_each)
     fault = fault_of(clip)
     assert fault.reason is Reason.DECODE_ERROR
-    assert "50 damaged packets in a row" in str(fault)
+    assert "50 packets were damaged and hardly one was not" in str(fault)
+
+
+def test_one_sound_packet_of_five_is_enough_to_go_on(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.avi", frames=200, codec="mjpeg", pix_fmt="yuvj420p")
+    _blank(clip, sound_each=5)
+    source = VideoSource("s", str(clip), live=False, stop=threading.Event())
+    assert len(list(source.frames())) == 40
+    assert source.damaged == 160

@@ -88,7 +88,9 @@ def test_eight_times_the_faces_are_tracked_for_less_than_thirty_times_the_price(
 
 
 @pytest.mark.parametrize("bars", [True, False])
-def test_sixteen_times_the_faces_are_drawn_for_less_than_24_times_the_price(bars: bool) -> None:
+def test_sixteen_times_the_faces_are_drawn_for_less_than_36_times_the_price(bars: bool) -> None:
+    """Linear is 16 times; a machine with small caches makes it 26, and labels that each look at
+    all faces 48."""
     shares = {label: 0.9 if label == "happy" else 0.1 / 6 for label in LABELS}
     overlay, image = Overlay(OverlaySettings(bars=bars)), pictures(1920, 1080)[0]
 
@@ -101,7 +103,7 @@ def test_sixteen_times_the_faces_are_drawn_for_less_than_24_times_the_price(bars
         overlay.draw(image, views)
 
     few, many = looks(50)[0], looks(800)[0]
-    assert cpu_s(lambda: draw(many), 4) < 24.0 * cpu_s(lambda: draw(few))
+    assert cpu_s(lambda: draw(many), 4) < 36.0 * cpu_s(lambda: draw(few))
 
 
 def test_counting_costs_the_same_beside_many_streams() -> None:

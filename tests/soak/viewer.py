@@ -6,6 +6,7 @@ import io
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -35,7 +36,7 @@ class Seen:
         self.pictures += pictures
 
 
-class Viewer:
+class Viewer(ABC):
     """Watches within a `with` block, in a thread. `seen` is complete at its end."""
 
     def __init__(self, url: str, name: str) -> None:
@@ -53,8 +54,9 @@ class Viewer:
                 if not self._stop.is_set():
                     self.seen.faults.append(f"{type(error).__name__}: {error}")
 
+    @abstractmethod
     def _watch(self, client: httpx.Client) -> None:
-        raise NotImplementedError
+        """Until the stop event is set; what goes wrong otherwise may be raised."""
 
     def __enter__(self) -> Viewer:
         self._thread.start()

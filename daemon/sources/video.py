@@ -120,13 +120,13 @@ class VideoSource:
                 seq += 1
             if self._ending():
                 return
-            if seq == before and not (paced or self.damaged):
+            if seq == before:
+                if paced or self.damaged:
+                    raise SourceError(
+                        Reason.DECODE_ERROR, f"{self._shown}: holds no picture that can be decoded"
+                    )
                 raise SourceError(
                     Reason.END_OF_STREAM, f"{self._shown}: ended before its first picture"
-                )
-            if seq == before:
-                raise SourceError(
-                    Reason.DECODE_ERROR, f"{self._shown}: holds no picture that can be decoded"
                 )
             if not self._loop or (self.live and not self._is_file):
                 return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import av
 
@@ -16,6 +19,7 @@ from daemon.sinks.base import Output, Packet, Sink, Takes
 from daemon.sinks.coder import Coder
 from daemon.sinks.mp4 import Mp4File
 
+ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 BT709, BT601 = 1, 6
 LIMITED, FULL = 1, 2
@@ -112,6 +116,39 @@ class Encoded:
 
 def mp4(config: Mp4Sink, *, live: bool = True) -> Encoded:
     return Encoded(config, Mp4File(config), live=live)
+
+
+_RECORDER = """
+import sys
+from pathlib import Path
+from daemon.config.settings import Mp4Sink
+from tests.daemon.outputs import mp4, output
+
+sink = mp4(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), segment_s=float(sys.argv[2])))
+for seq in range(100_000):
+    sink.write(output(seq, captured_s=1_795_262_400.0 + seq * 0.04))
+    print(seq, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def record_and_kill(path: Path, pictures: int, segment_s: float = 0.0) -> None:
+    """Record in a process of its own, which is killed after so many pictures of 25 a second."""
+    recorder = subprocess.Popen(
+        [sys.executable, "-c", _RECORDER, str(path), str(segment_s)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert recorder.stdin is not None
+    assert recorder.stdout is not None
+    with recorder:
+        for seq in range(pictures):
+            assert int(recorder.stdout.readline()) == seq
+            recorder.stdin.write("\n")
+            recorder.stdin.flush()
+        recorder.kill()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:

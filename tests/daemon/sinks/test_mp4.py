@@ -11,9 +11,17 @@ import pytest
 from daemon.config.settings import Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from tests.daemon.outputs import FULL, LIMITED, Encoded, luma_of, mp4, output, picture
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.daemon.outputs import (
+    FULL,
+    LIMITED,
+    ROOT,
+    Encoded,
+    luma_of,
+    mp4,
+    output,
+    picture,
+    record_and_kill,
+)
 
 
 def make(path: Path, *, live: bool = True, fragment_s: float = 1.0) -> Encoded:
@@ -162,37 +170,9 @@ def test_no_room_left_keeps_the_fragments_before(tmp_path: Path) -> None:
     assert path.stat().st_size < 40_000
 
 
-_RECORDER = """
-import sys
-from pathlib import Path
-from daemon.config.settings import Mp4Sink
-from tests.daemon.outputs import mp4, output
-
-sink = mp4(Mp4Sink(kind="mp4", path=Path(sys.argv[1])))
-for seq in range(100_000):
-    sink.write(output(seq))
-    print(seq, flush=True)
-    sys.stdin.readline()
-"""
-
-
 def test_a_kill_loses_at_most_the_last_second(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
-    recorder = subprocess.Popen(
-        [sys.executable, "-c", _RECORDER, str(path)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert recorder.stdin is not None
-    assert recorder.stdout is not None
-    with recorder:
-        for seq in range(124):
-            assert int(recorder.stdout.readline()) == seq
-            recorder.stdin.write("\n")
-            recorder.stdin.flush()
-        recorder.kill()
+    record_and_kill(path, 124)
     frames = decode(path)
     # 124 frames at 25 a second were written, 4.92 s: the worst moment for a kill.
     assert times(frames)[-1] >= 4.92 - 1.0

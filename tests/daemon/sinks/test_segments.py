@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -16,9 +14,8 @@ from daemon.errors import ConfigError
 from daemon.frame import plane
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.segments import Segments
-from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture
+from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture, record_and_kill
 
-ROOT = Path(__file__).resolve().parents[3]
 NOON_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
 DAY_S = 86400.0
 
@@ -167,38 +164,10 @@ def test_a_slate_leaves_a_single_recording_open(tmp_path: Path) -> None:
     assert len(lumas(tmp_path / "x.mp4")) == 9
 
 
-_RECORDER = """
-import sys
-from pathlib import Path
-from daemon.config.settings import Mp4Sink
-from tests.daemon.outputs import mp4, output
-
-sink = mp4(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), segment_s=2))
-for seq in range(100_000):
-    sink.write(output(seq, captured_s=1_795_262_400.0 + seq * 0.04))
-    print(seq, flush=True)
-    sys.stdin.readline()
-"""
-
-
 def test_a_kill_leaves_finished_segments_whole_and_a_second_less_of_the_last(
     tmp_path: Path,
 ) -> None:
-    recorder = subprocess.Popen(
-        [sys.executable, "-c", _RECORDER, str(tmp_path / "x.mp4")],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert recorder.stdin is not None
-    assert recorder.stdout is not None
-    with recorder:
-        for seq in range(149):
-            assert int(recorder.stdout.readline()) == seq
-            recorder.stdin.write("\n")
-            recorder.stdin.flush()
-        recorder.kill()
+    record_and_kill(tmp_path / "x.mp4", 149, segment_s=2.0)
     found = [lumas(path) for path in sorted(tmp_path.iterdir())]
     # 149 pictures at 25 a second: two segments of 2 s, and 1.96 s of the third.
     assert [len(segment) for segment in found] == [50, 50, 25]

@@ -99,13 +99,15 @@ class Batcher:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def submit(self, job: Job, deliver: Deliver) -> None:
-        """Queue a live crop; never waits. `deliver` is called on the batcher's thread."""
+    def submit(self, jobs: Sequence[Job], deliver: Deliver) -> None:
+        """Queue live crops; never waits. `deliver` is called on the batcher's thread, after each
+        batch that holds some of them."""
         with self._changed:
-            if self._stopping:
-                self._drop(job.stream, "stopping")
-                return
-            self._live.put(job, deliver)
+            for job in jobs:
+                if self._stopping:
+                    self._drop(job.stream, "stopping")
+                else:
+                    self._live.put(job, deliver)
             self._changed.notify_all()
 
     def classify(self, jobs: Sequence[Job]) -> list[Result]:
@@ -194,8 +196,11 @@ class Batcher:
         good = rows[0] is not None
         if good and self.ladder is not None:
             self.ladder.saw([_wait(queued, done_s) for queued in live], done_s - began_s)
+        results: dict[Deliver, list[Result]] = {}
         for queued, row in zip(live, rows, strict=True):
-            queued.deliver(Result(queued.job.token, row, crops))
+            results.setdefault(queued.deliver, []).append(Result(queued.job.token, row, crops))
+        for deliver, its_own in results.items():
+            deliver(its_own)
         return good
 
     def _predict(self, jobs: Sequence[Job]) -> Sequence[NDArray[np.float32] | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,4 +41,5 @@ class Result:
     crops: int = 0
 
 
-Deliver = Callable[[Result], None]
+Deliver = Callable[[Sequence[Result]], None]
+"""Takes those results of a batch that are its own, one at least."""

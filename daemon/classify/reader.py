@@ -43,7 +43,7 @@ class Reader:
     """Cuts the faces of one stream out, has them classified, and smooths the results into their
     tracks. Belongs to the stream's thread.
 
-    Live: crops are submitted; when a result came, `wake` is called by another thread, and
+    Live: crops are submitted; when results came, `wake` is called by another thread, and
     `arrived` has the reading. File (`keep_all`): they come at once; if the classifier fails, with
     `once` that raises ClassifierError.
     """
@@ -112,12 +112,11 @@ class Reader:
             return self._read(results, tracker, limits)
         inbox = self._inbox
 
-        def deliver(result: Result) -> None:
-            inbox.append(result)
+        def deliver(results: Sequence[Result]) -> None:
+            inbox.extend(results)
             self._wake()
 
-        for job in jobs:
-            self._batcher.submit(job, deliver)
+        self._batcher.submit(jobs, deliver)
         return []
 
     def arrived(self, tracker: Tracker, limits: ExpressionSettings) -> list[Reading]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -153,20 +153,29 @@ class House:
         if now_s >= camera.until_s:
             return
         every = self.ladder.rung.thinning
-        for track in range(camera.faces if number % every == 0 else 0):
-            self.submitted[camera.name] += 1
-            token = _Token(camera.name, track, now_s - camera.late_s)
-            job = Job(camera.name, track, FACE, token, now_s, age_s=camera.late_s)
-            self.batcher.submit(job, self._deliver)
+        jobs = [
+            Job(
+                camera.name,
+                track,
+                FACE,
+                _Token(camera.name, track, now_s - camera.late_s),
+                now_s,
+                age_s=camera.late_s,
+            )
+            for track in range(camera.faces if number % every == 0 else 0)
+        ]
+        self.submitted[camera.name] += len(jobs)
+        self.batcher.submit(jobs, self._deliver)
         self.most_waiting = max(self.most_waiting, len(self.batcher._live))
         self.world.at(now_s + 1.0 / camera.fps, lambda: self._frame(camera, number + 1))
 
-    def _deliver(self, result: Result) -> None:
-        assert isinstance(result.token, _Token)
-        name, track, captured_s = result.token
-        assert result.probabilities is not None
+    def _deliver(self, results: Sequence[Result]) -> None:
         now_s = self.world.now_s
-        self.read[name].append((track, now_s, now_s - captured_s, result.crops))
+        for result in results:
+            assert isinstance(result.token, _Token)
+            name, track, captured_s = result.token
+            assert result.probabilities is not None
+            self.read[name].append((track, now_s, now_s - captured_s, result.crops))
 
     def run(self, seconds: float) -> None:
         end_s = self.world.now_s + seconds

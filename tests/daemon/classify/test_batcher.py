@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -51,15 +51,17 @@ class Echo:
 
 
 class Inbox:
-    """Collects results and lets a test wait for a number of them."""
+    """Collects results and lets a test wait for a number of them; `calls` counts deliveries."""
 
     def __init__(self) -> None:
         self.results: list[Result] = []
+        self.calls = 0
         self._came = threading.Condition()
 
-    def __call__(self, result: Result) -> None:
+    def __call__(self, results: Sequence[Result]) -> None:
         with self._came:
-            self.results.append(result)
+            self.results.extend(results)
+            self.calls += 1
             self._came.notify_all()
 
     def wait_for(self, count: int) -> list[object]:
@@ -103,7 +105,7 @@ def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> Non
     inbox = Inbox()
     echo.go.set()
     for stream in ("a", "b", "c", "d"):
-        batcher.submit(job(1, 51, stream), inbox)
+        batcher.submit([job(1, 51, stream)], inbox)
     inbox.wait_for(4)
     batcher.stop()
     assert echo.batches == [4]
@@ -112,10 +114,23 @@ def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> Non
     assert first == pytest.approx([0.2, 0.8])
 
 
+def test_a_stream_hears_once_of_each_batch(batcher: Batcher, echo: Echo) -> None:
+    """1. The model is held by a first crop. 2. Two streams submit five crops, more than a batch.
+    3. Each hears of its crops in both batches, once."""
+    first, one, two = Inbox(), Inbox(), Inbox()
+    batcher.submit([job(0, stream="x")], first)
+    assert echo.entered.wait(WAIT_S)
+    batcher.submit([job(track, stream="one") for track in (1, 2, 3)], one)
+    batcher.submit([job(track, stream="two") for track in (1, 2, 3)], two)
+    echo.go.set()
+    assert one.wait_for(3) == two.wait_for(3) == [(1, 0), (2, 0), (3, 0)]
+    assert (echo.batches, one.calls, two.calls) == ([1, 4, 2], 2, 2)
+
+
 def test_a_batch_closes_after_its_wait_though_it_is_not_full(batcher: Batcher, echo: Echo) -> None:
     echo.go.set()
     inbox = Inbox()
-    batcher.submit(job(1), inbox)
+    batcher.submit([job(1)], inbox)
     assert inbox.wait_for(1) == [(1, 0)]
 
 
@@ -124,10 +139,10 @@ def test_only_the_newest_crop_of_a_track_counts(
 ) -> None:
     """1. The model is held by a first crop. 2. Track 7 is submitted three times. 3. One result."""
     inbox = Inbox()
-    batcher.submit(job(1), inbox)
+    batcher.submit([job(1)], inbox)
     assert echo.entered.wait(WAIT_S)
     for value in (10, 20, 30):
-        batcher.submit(job(7, value), inbox)
+        batcher.submit([job(7, value)], inbox)
     echo.go.set()
     assert inbox.wait_for(2) == [(1, 0), (7, 30)]
     assert dropped(metrics, "superseded") == 2
@@ -137,10 +152,10 @@ def test_a_full_queue_turns_away_who_has_waited_least_and_counts_it(
     batcher: Batcher, echo: Echo, metrics: Metrics
 ) -> None:
     inbox = Inbox()
-    batcher.submit(job(0), inbox)
+    batcher.submit([job(0)], inbox)
     assert echo.entered.wait(WAIT_S)
     for track in range(1, 9):  # two more than there is room for
-        batcher.submit(job(track), inbox)
+        batcher.submit([job(track)], inbox)
     echo.go.set()
     assert [token[0] for token in inbox.wait_for(7)] == [0, 1, 2, 3, 4, 5, 6]  # type: ignore[index]
     assert dropped(metrics, "queue_full") == 2
@@ -152,9 +167,9 @@ def test_kept_crops_are_all_classified_in_batches_of_their_own(
     """Though live crops wait beside them, with which they take turns, and though they are more
     than the queue holds."""
     inbox = Inbox()
-    batcher.submit(job(0), inbox)
+    batcher.submit([job(0)], inbox)
     assert echo.entered.wait(WAIT_S)
-    batcher.submit(job(1, stream="other"), inbox)
+    batcher.submit([job(1, stream="other")], inbox)
     kept: list[Result] = []
     caller = threading.Thread(
         target=lambda: kept.extend(batcher.classify([job(t, t, "film") for t in range(9)]))
@@ -176,18 +191,18 @@ def test_a_failing_model_drops_the_batch_and_the_next_one_works(
     echo.go.set()
     echo.fail = True
     inbox = Inbox()
-    batcher.submit(job(1), inbox)
+    batcher.submit([job(1)], inbox)
     inbox.wait_for(1)
     assert inbox.results[0].probabilities is None
     assert dropped(metrics, "error") == 1
     assert "out of memory" in caplog.text
     for _ in range(3):
-        batcher.submit(job(1), inbox)
+        batcher.submit([job(1)], inbox)
         inbox.wait_for(len(inbox.results) + 1)
     assert dropped(metrics, "error") == 4
     assert caplog.text.count("Traceback") == 1
     echo.fail = False
-    batcher.submit(job(1), inbox)
+    batcher.submit([job(1)], inbox)
     inbox.wait_for(5)
     assert inbox.results[4].probabilities is not None
 
@@ -210,11 +225,11 @@ def test_a_model_that_fails_for_good_stops_the_beat(
     made = Batcher(echo, metrics, max_batch=1, max_wait_s=0.0, queue_crops=4, beat=beat)
     made.start()
     try:
-        made.submit(job(1), inbox)
+        made.submit([job(1)], inbox)
         inbox.wait_for(1)
         while_failing = list(beats)
         echo.fail = False
-        made.submit(job(1), inbox)
+        made.submit([job(1)], inbox)
         assert beaten.wait(WAIT_S)
     finally:
         made.stop()
@@ -225,7 +240,7 @@ def test_a_stopped_batcher_keeps_no_crops(batcher: Batcher, echo: Echo, metrics:
     echo.go.set()
     batcher.stop()
     for track in range(3):
-        batcher.submit(job(track), Inbox())
+        batcher.submit([job(track)], Inbox())
     assert dropped(metrics, "stopping") == 3
 
 
@@ -244,7 +259,7 @@ def test_files_do_not_starve_cameras(batcher: Batcher, echo: Echo) -> None:
     inbox = Inbox()
     try:
         for round_ in range(1, 6):
-            batcher.submit(job(round_), inbox)
+            batcher.submit([job(round_)], inbox)
             inbox.wait_for(round_)
     finally:
         done.set()
@@ -276,10 +291,10 @@ def test_forgetting_a_stream_leaves_the_others(
     batcher: Batcher, echo: Echo, metrics: Metrics
 ) -> None:
     inbox = Inbox()
-    batcher.submit(job(0, stream="x"), inbox)
+    batcher.submit([job(0, stream="x")], inbox)
     assert echo.entered.wait(WAIT_S)
-    batcher.submit(job(1, stream="gone"), inbox)
-    batcher.submit(job(2, stream="stays"), inbox)
+    batcher.submit([job(1, stream="gone")], inbox)
+    batcher.submit([job(2, stream="stays")], inbox)
     batcher.forget("gone")
     echo.go.set()
     assert inbox.wait_for(2) == [(0, 0), (2, 0)]

@@ -143,8 +143,9 @@ class Ladder:
         here, above = self._ways[self._at], self._ways[self._at - 1]
         most = here.thinning / above.thinning * above.crops / here.crops
         ratio = most
-        if self._at in self._cost_s and self._at - 1 in self._cost_s and here.thinning == 1:
-            ratio = min(most, max(1.0, self._cost_s[self._at - 1] / self._cost_s[self._at]))
+        cost_s, above_s = self._cost_s.get(self._at), self._cost_s.get(self._at - 1)
+        if cost_s and above_s and here.thinning == 1:
+            ratio = min(most, max(1.0, above_s / cost_s))
         return waited_s * (ratio - 1.0)
 
     def _down(self, now_s: float, age_s: float) -> None:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemon.classify.batcher import IDLE_S
@@ -33,6 +33,14 @@ CAMERAS = st.lists(
     max_batch=st.integers(1, 40),
     queue_crops=st.integers(1, 80),
     max_age_s=st.floats(0.05, 2.0),
+)
+@example(  # a model that takes no time, as far as the clock tells
+    cameras=[Camera("c0", 1, 1.0, 0.0, 0.0, 3.0), Camera("c1", 1, 2.0, 0.0, 0.0, 3.0)],
+    crop_s=0.0,
+    batch_s=0.0,
+    max_batch=1,
+    queue_crops=1,
+    max_age_s=1.0,
 )
 def test_nothing_is_lost_uncounted_read_too_old_or_kept_without_bound(
     cameras: list[Camera],

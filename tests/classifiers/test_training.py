@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -60,9 +61,12 @@ def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 9
 
 
-def test_stopped_and_resumed_is_as_if_never_stopped(fer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_stopped_and_resumed_is_as_if_never_stopped(
+    fer: Path, tmp_path: Path, optimizer: Literal["sgd", "muon"]
+) -> None:
     """1. Train three epochs at once. 2. Train until a clock says stop, resume. 3. Compare."""
-    plan = replace(PLAN, epochs=3)
+    plan = replace(PLAN, epochs=3, optimizer=optimizer)
     train(plan, fer, tmp_path / "whole")
     ticks = count()
     part = tmp_path / "part"
@@ -141,6 +145,10 @@ def test_temperature_is_found_where_it_is_known() -> None:
         ('architecture = "vgg11"\nepochs = 2', "accepted: vgg10"),
         ('architecture = "vgg10"\nepochs = "2"', "epochs is '2'; accepted is a int"),
         ('architecture = "vgg10"', "epochs"),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptimizer = "adam"',
+            "optimizer is 'adam'; accepted: sgd, muon",
+        ),
         ('architecture = "vgg10"\nepochs = 0', "at least 1"),
         ("architecture =", "not a readable recipe"),
         (

@@ -56,6 +56,7 @@ class Distillation:
 class Recipe:
     """Hyper-parameters of one run; see config/train/ for commented files.
 
+    optimizer: `sgd`, or `muon` for the convolutions and SGD for the rest (see `optimizers.Muon`).
     mixup: parameter of the beta distribution that pairs of faces are blended by, 0 for none
     (Zhang et al., arXiv:1710.09412). start: weights to begin with instead of random ones, what
     `expression.weights` accepts.
@@ -65,6 +66,7 @@ class Recipe:
     epochs: int
     options: dict[str, Any] = field(default_factory=dict)
     batch: int = 128
+    optimizer: Literal["sgd", "muon"] = "sgd"
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     momentum: float = 0.9

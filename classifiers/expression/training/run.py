@@ -1,4 +1,4 @@
-"""One training run: the net, its average, the optimizer, and the step that changes them.
+"""One training run: the net, its average, the optimizers, and the step that changes them.
 
 Everything random in a step is drawn from generators seeded by (seed, step), so a run that was
 stopped and resumed takes the same steps as one that was not.
@@ -17,6 +17,7 @@ from classifiers.errors import CheckpointError, DataError
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
 from classifiers.expression.models import build
+from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.recipe import Recipe
@@ -45,17 +46,7 @@ class Run:
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]
             use_buffers=True,
         )
-        decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        plain = [p for p in self.net.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.SGD(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=True,
-        )
+        self.optimizers = optimizers.make(self.net, recipe)
         self.step = 0
         self.per_epoch = len(self.images) // recipe.batch
         if not self.per_epoch:
@@ -90,16 +81,18 @@ class Run:
         if recipe.mixup:
             x, targets = mix(x, targets, recipe.mixup)
         x = x.contiguous(memory_format=torch.channels_last)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
             if self.teacher:
                 targets = self.teacher.of_views(targets, x)
             logits = self.net(x)
         loss = LOSSES[recipe.loss](logits.float(), targets, recipe.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.ema.update_parameters(self.net)
         self.step += 1
         return loss.detach(), (logits.argmax(1) == labels).sum()
@@ -117,7 +110,7 @@ class Run:
             "step": self.step,
             "net": self.net.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -134,4 +127,5 @@ class Run:
         self.step = int(state["step"])
         self.net.load_state_dict(state["net"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, its_own in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its_own)

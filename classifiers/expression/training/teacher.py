@@ -22,7 +22,10 @@ class Teacher:
     def __init__(self, plan: Distillation, images: torch.Tensor, device: str) -> None:
         self._plan = plan
         self._classifier = ExpressionClassifier.load(
-            plan.teacher, device="cuda" if device == "cuda" else "cpu", tta="ten_crop"
+            plan.teacher,
+            device="cuda" if device == "cuda" else "cpu",
+            tta="ten_crop",
+            engine="auto",
         )
         self._known: torch.Tensor | None = None  # [N, 7]
         if plan.views == "ten_crop":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from daemon import models, signals
+from daemon import models
 from daemon.config.file import Loaded, load
 from daemon.errors import ConfigError, EnvironmentClashError
 from daemon.fleet import Fleet
@@ -19,7 +19,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.redact import Redactor
-from daemon.service import logs, usable
+from daemon.service import logs, signals, usable
 from daemon.service.environment import faults
 from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
 from daemon.service.reload import Changes, compare

@@ -53,7 +53,7 @@ WAYS = f"Views: {', '.join(get_args(TTA))} (default)."
 @app.command(epilog="Example: affectd run /etc/affectd/affectd.toml")
 def run(config: ConfigFile) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from daemon import signals
+    from daemon.service import signals
 
     signals.hold()
     from daemon.app import run_daemon

@@ -1,1 +1,2 @@
-"""What a service needs around its streams: checks before start, log, systemd, reload, clean-up."""
+"""What a service needs around its streams: checks before start, signals, log, systemd, reload,
+clean-up."""

@@ -15,7 +15,7 @@ from tests.affectd import ROOT
 # Says each step, and waits for a line before the next, so that no signal comes by luck.
 PROGRAM = """
 import sys, threading
-from daemon import signals
+from daemon.service import signals
 signals.hold()
 end = threading.Event()
 threading.Thread(target=end.wait, name="worker").start()

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from classifiers.errors import RecipeError
 from classifiers.expression.training.joint import JointRecipe
@@ -16,6 +16,7 @@ from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
 from classifiers.expression.training.train import train
+from daemon.commands.progress import progress_bar
 from daemon.commands.train_joint import train_joint
 
 
@@ -57,7 +58,7 @@ def train_expression(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console, *columns) as bar:
         task = bar.add_task("starting", total=None)
 
         def report(step: Step) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression.training.joint import FILE, JointRecipe, make
+from daemon.commands.progress import progress_bar
 
 
 def train_joint(
@@ -30,7 +31,7 @@ def train_joint(
         TimeRemainingColumn(),
     )
     said = ""
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console, *columns) as bar:
         task = bar.add_task("loading", total=1.0)
 
         def report(share: float, text: str) -> None:

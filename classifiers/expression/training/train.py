@@ -61,6 +61,8 @@ def train(
     faces = fer.split("train")
     note(faces.summary("Training"))
     note(held.summary("Holdout"))
+    if recipe.distillation:
+        note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
     run = Run(recipe, faces, device)
     if resume:
         run.restore(out / STATE)

@@ -83,5 +83,5 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
         turn = bend @ turn
         if left:
             gram = bend @ gram @ bend
-    found = turn @ (x / length)
+    found: torch.Tensor = turn @ (x / length)
     return found.t() if tall else found

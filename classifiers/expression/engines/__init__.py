@@ -86,8 +86,8 @@ def start(
 
     OpenVINO computes in int8 the layers whose inputs `ranges` knows. `auto` takes it on an x86
     processor, where it was measured to be the fastest, if it is installed; on a graphics card torch
-    in bfloat16, if that has it; else, and where these do not answer as torch does in float32, that.
-    What is not as wished is told to `log`. Threads are as many as torch has:
+    in bfloat16, if the card has that; and torch in float32 elsewhere, and wherever those do not
+    answer as it does. What is not as wished is told to `log`. Threads are as many as torch has:
     `torch.set_num_threads` or OMP_NUM_THREADS sets both. Raises EngineError, or ExtraError where
     OpenVINO is wanted and not installed.
     """
@@ -146,7 +146,7 @@ def difference(net: nn.Module, logits: Logits, crop_px: int) -> float:
     return float((net(x).softmax(-1) - logits(x).softmax(-1)).abs().mean())
 
 
-def bfloat16(layers: nn.Module) -> Logits:
+def _bfloat16(layers: nn.Module) -> Logits:
     """The same layers, convolutions and matrix products in bfloat16; in and out is float32."""
 
     def logits(x: torch.Tensor) -> torch.Tensor:
@@ -160,7 +160,7 @@ def _on_a_card(net: nn.Module, crop_px: int, log: Callable[[str], None]) -> Runn
     """The net in bfloat16, or None where the card lacks it or answers differ."""
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         return None
-    found = Running("torch", "bfloat16", bfloat16(net), lambda part, shape: bfloat16(part))
+    found = Running("torch", "bfloat16", _bfloat16(net), lambda part, shape: _bfloat16(part))
     apart = difference(net, found.logits, crop_px)
     if apart <= MOST_DIFFERENCE:
         return found

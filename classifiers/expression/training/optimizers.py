@@ -10,7 +10,7 @@ from torch.optim import SGD, Optimizer
 
 from classifiers.expression.training.recipe import Recipe
 
-_QUINTIC = 3.4445, -4.7750, 2.0315
+_QUINTIC = 3.4445, -4.7750, 2.0315  # of x, x^3 and x^5 for each singular value x
 _ROUNDS = 5
 _LEAST = 1e-12  # of a gradient's length; a kernel without one takes no step
 

@@ -102,6 +102,8 @@ class Batcher:
     def submit(self, jobs: Sequence[Job], deliver: Deliver) -> None:
         """Queue live crops; never waits. `deliver` is called on the batcher's thread, after each
         batch that holds some of them."""
+        if not jobs:
+            return  # A frame without faces wakes nobody.
         with self._changed:
             for job in jobs:
                 if self._stopping:

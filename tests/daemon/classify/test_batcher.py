@@ -115,7 +115,7 @@ def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> Non
 
 
 def test_a_stream_hears_once_of_each_batch(batcher: Batcher, echo: Echo) -> None:
-    """1. The model is held by a first crop. 2. Two streams submit five crops, more than a batch.
+    """1. The model is held by a first crop. 2. Two streams submit six crops, more than a batch.
     3. Each hears of its crops in both batches, once."""
     first, one, two = Inbox(), Inbox(), Inbox()
     batcher.submit([job(0, stream="x")], first)

@@ -24,11 +24,14 @@ from daemon.reading import FaceView, Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Outlet, Output
 from daemon.track import Track, Tracker
+from daemon.turns import Turn, Turns
 from detectors.base import Box, Detection, Detector
 
 log = logging.getLogger("affectd.stream")
 
 POLL_S = 0.5
+
+_TURNS = Turns(2)  # among the short steps of live streams
 
 
 class Stream:
@@ -81,6 +84,8 @@ class Stream:
             )
         self._writers = writers
         self._keep_all = keep_all
+        # A file's stream waits for its readings there, and would keep others from their turn.
+        self._turn = Turn(None if keep_all else _TURNS)
         self._once = once
         self._metrics = metrics
         self._board = board
@@ -246,16 +251,20 @@ class Stream:
 
     def step(self, frame: Frame, detector: Detector, tracker: Tracker) -> Output:
         """Take one frame all the way: found, tracked, read, counted and drawn, in place."""
-        readings = self._arrived(tracker)
-        if self._is_due(frame, tracker):
-            tracks = self._look_at(frame, detector, tracker, readings)
-        else:
-            with self._timed("track"):
-                tracks = tracker.carry(frame.pts_s)
-        faces = [_view(track, frame.pts_s) for track in tracks]
-        self._count(frame, tracks, faces)
-        with self._timed("overlay"):
-            self._overlay.draw(frame.image, faces)
+        # Without a turn: a detector may take all cores for itself, and gives them away once.
+        found = self._find(frame, detector) if self._is_due(frame, tracker) else None
+        with self._turn:
+            readings = self._arrived(tracker)
+            if found is None:
+                with self._timed("track"):
+                    tracks = tracker.carry(frame.pts_s)
+            else:
+                tracks, read = self._have_read(found, frame, detector, tracker)
+                readings += read
+            faces = [_view(track, frame.pts_s) for track in tracks]
+            self._count(frame, tracks, faces)
+            with self._timed("overlay"):
+                self._overlay.draw(frame.image, faces, self._turn.sliced)
         return Output(frame, readings, faces)
 
     def _is_due(self, frame: Frame, tracker: Tracker) -> bool:
@@ -270,23 +279,30 @@ class Stream:
         self._since_look += 1
         return self._since_look >= every or not tracker.can_carry(frame.pts_s)
 
-    def _look_at(
-        self, frame: Frame, detector: Detector, tracker: Tracker, readings: list[Reading]
-    ) -> list[Track]:
-        """Find the faces, and have them read: only those that were found in this very frame, so
-        that no reading is of a place where a face was merely expected."""
+    def _find(self, frame: Frame, detector: Detector) -> list[Detection]:
+        """The faces in this frame, in its own pixels."""
         self._since_look = 0
         with self._timed("detect"):
             image = self._look(frame.image)
             fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
             seen = [detection.scaled(fx, fy) for detection in detector.detect(image)]
-            found = [detection for detection in seen if _has_area(detection)]
+            return [detection for detection in seen if _has_area(detection)]
+
+    def _have_read(
+        self, found: list[Detection], frame: Frame, detector: Detector, tracker: Tracker
+    ) -> tuple[list[Track], list[Reading]]:
+        """Track the faces and have them read: only those that were found in this very frame, so
+        that no reading is of a place where a face was merely expected."""
         with self._timed("track"):
             tracks = tracker.update(found, frame.pts_s)
-            jobs = [] if self._reader is None else self._reader.jobs(frame, tracks, detector.name)
-        if self._reader is not None:
-            readings += self._reader.ask(jobs, tracker, self._settings.expression)
-        return tracks
+            jobs = (
+                []
+                if self._reader is None
+                else self._reader.jobs(frame, self._turn.sliced(tracks), detector.name)
+            )
+        if self._reader is None:
+            return tracks, []
+        return tracks, self._reader.ask(jobs, tracker, self._settings.expression)
 
     def _arrived(self, tracker: Tracker) -> list[Reading]:
         """The readings of what was submitted with earlier frames."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,7 @@ class Reader:
         """Take back what waits to be classified."""
         self._batcher.forget(self._stream)
 
-    def jobs(self, frame: Frame, tracks: Sequence[Track], detector: str) -> list[Job]:
+    def jobs(self, frame: Frame, tracks: Iterable[Track], detector: str) -> list[Job]:
         """The crop of each face, and how well it can be seen."""
         luma, full_range = plane(frame.image, 0), is_full_range(frame.image)
         framing = FRAMINGS[detector]

@@ -6,7 +6,7 @@ although chroma has half the resolution. Nothing converts the frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -98,11 +98,17 @@ class Overlay:
         self._styles: dict[tuple[ColourSystem, str | None, bool], _Style] = {}
         self._kept: dict[int, _Kept] = {}
 
-    def draw(self, image: av.VideoFrame, faces: Sequence[FaceView]) -> None:
+    def draw(
+        self,
+        image: av.VideoFrame,
+        faces: Sequence[FaceView],
+        sliced: Callable[[Sequence[_Face]], Iterable[_Face]] = iter,
+    ) -> None:
         """Draw `faces` on `image` (yuv420p or yuvj420p) in place.
 
         Copies the frame's memory once if the decoder still holds it, and not at all when there
         is nothing to draw; views of its planes taken before are then no longer the frame's.
+        Goes from face to face by `sliced`, which may let others work in between.
         Raises ValueError for another pixel format.
         """
         whole = Rect(0, 0, image.width, image.height)
@@ -114,12 +120,12 @@ class Overlay:
         canvas, system = Canvas(image), ColourSystem.of(image)
         shown.sort(key=lambda face: face.box.area, reverse=True)  # Small ones lie in front.
         self._place(shown, whole, system)
-        for face in shown:
+        for face in sliced(shown):
             self._draw_box(canvas, system, face)
-        for face in shown:
+        for face in sliced(shown):
             if face.panel and face.chart:
                 self._draw_chart(canvas, system, face, face.chart, face.panel[1])
-        for face in shown:
+        for face in sliced(shown):
             if face.plate:
                 _draw_plate(canvas, face.plate[1], face.plate[2])
         self._kept = {

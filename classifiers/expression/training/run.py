@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from classifiers import checkpoint
 from classifiers.errors import CheckpointError, DataError
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
@@ -22,6 +21,7 @@ from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
+from classifiers.expression.training.widen import begin_with
 
 
 class Run:
@@ -38,8 +38,7 @@ class Run:
         self.labels = torch.from_numpy(faces.labels).to(device)
         net = build(recipe.architecture, recipe.options)
         if recipe.start:
-            weights = locate(recipe.start)
-            checkpoint.load_into(weights, net, checkpoint.read_record(weights))
+            begin_with(net, locate(recipe.start), recipe.architecture, recipe.options)
         self.net = net.to(device).to(memory_format=torch.channels_last)
         self.ema = AveragedModel(
             self.net,

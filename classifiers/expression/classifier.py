@@ -73,7 +73,7 @@ class ExpressionClassifier:
             )
             for net in self.nets
         )
-        self.engine = ", ".join(dict.fromkeys(f"{r.engine} {r.precision}" for r in self._running))
+        self.engine = ", ".join(dict.fromkeys(map(str, self._running)))
 
     @classmethod
     def load(

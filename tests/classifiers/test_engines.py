@@ -165,7 +165,8 @@ def test_where_bfloat16_is_too_coarse_a_card_reads_in_float32(
     said: list[str] = []
     running = engines.start(tiny().eval(), {}, 44, wanted="auto", device="cuda", log=said.append)
     assert running.precision == "float32"
-    assert said[0].startswith("WARNING: in bfloat16 probabilities are ")
+    assert said[0].startswith("WARNING: probabilities by torch bfloat16 are ")
+    assert said[0].endswith("read by torch float32")
 
 
 @needs_openvino
@@ -178,11 +179,11 @@ def test_answers_too_far_from_torchs_are_not_taken_unasked() -> None:
     wrong = {name: (0.0, 0.1 * high) for name, (_, high) in known.activations.items()}
     running, said = start(net, wrong, "auto")
     assert running.engine == "torch"
-    assert said[0].startswith("WARNING: openvino's probabilities are ")
-    assert said[0].endswith("read by torch")
+    assert said[0].startswith("WARNING: probabilities by openvino int8 are ")
+    assert said[0].endswith("read by torch float32")
     running, said = start(net, wrong, "openvino")
     assert running.engine == "openvino"
-    assert said[0].endswith("read by openvino all the same")
+    assert said[0].endswith("read by openvino int8")
 
 
 @needs_openvino

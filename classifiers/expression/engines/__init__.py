@@ -42,6 +42,9 @@ class Running:
     logits: Logits
     part: Callable[[nn.Module, tuple[int, int, int]], Logits]
 
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
     @torch.inference_mode()
     def four_crop(self, net: nn.Module, crop_px: int) -> FourCrop:
         """The four crops of faces of FACE_PX, by the same engine."""
@@ -66,11 +69,9 @@ class _Part(nn.Module):
         return self._run(x)
 
 
-def installed(device: str = "cpu") -> tuple[Engine, ...]:
-    """The engines that this environment has for `device`, the fastest first; imports none."""
-    if device == "cpu" and find_spec("openvino") is not None:
-        return ("openvino", "torch")
-    return ("torch",)
+def installed() -> tuple[Engine, ...]:
+    """The engines that this environment has for a processor, the fastest first; imports none."""
+    return ("torch",) if find_spec("openvino") is None else ("openvino", "torch")
 
 
 def start(
@@ -98,38 +99,22 @@ def start(
             "expression.engine is openvino, which computes on the processor, but "
             f"expression.device is {device}; accepted with openvino: auto, cpu"
         )
+    found = None
     if wanted == "auto" and device == "cuda":
-        return _on_a_card(net, crop_px, log) or plain
-    on_x86 = device == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
-    if wanted == "torch" or not (asked or on_x86):
-        return plain
-    try:
-        found = _openvino(net, ranges, crop_px)
-    except ExtraError as error:
-        if asked:
-            raise ExtraError(f"expression.engine is openvino: {error}") from error
-        log(f"expressions are read by torch; openvino is about twice as fast, and {error}")
-        return plain
-    except (ImportError, RuntimeError, EngineError) as error:
-        why = (str(error).strip() or repr(error)).splitlines()[0]
-        if asked:
-            raise EngineError(f"expression.engine is openvino, which fails here: {why}") from error
-        log(f"WARNING: openvino fails here, so expressions are read by torch: {why}")
+        found = _on_a_card(net)
+    elif asked or (wanted == "auto" and _is_x86()):
+        found = _openvino(net, ranges, crop_px, asked, log)
+    if found is None:
         return plain
     apart = difference(net, found.logits, crop_px)
-    if not apart <= MOST_DIFFERENCE:
-        log(
-            f"WARNING: openvino's probabilities are {apart:.3f} from torch's in the mean, more "
-            f"than {MOST_DIFFERENCE}; expressions are read by "
-            f"{'openvino all the same' if asked else 'torch'}"
-        )
-        return found if asked else plain
-    if not ranges:
-        log(
-            "openvino computes in float32, since the weights' record lists no activations; "
-            "`affectd calibrate` finds them, and int8 is about twice as fast"
-        )
-    return found
+    if apart <= MOST_DIFFERENCE:
+        return found
+    taken = found if asked else plain
+    log(
+        f"WARNING: probabilities by {found} are {apart:.3f} from those by {plain} in the mean, "
+        f"more than {MOST_DIFFERENCE}; expressions are read by {taken}"
+    )
+    return taken
 
 
 @torch.inference_mode()
@@ -156,26 +141,43 @@ def _bfloat16(layers: nn.Module) -> Logits:
     return logits
 
 
-def _on_a_card(net: nn.Module, crop_px: int, log: Callable[[str], None]) -> Running | None:
-    """The net in bfloat16, or None where the card lacks it or answers differ."""
+def _on_a_card(net: nn.Module) -> Running | None:
+    """The net in bfloat16, or None where the card lacks it."""
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         return None
-    found = Running("torch", "bfloat16", _bfloat16(net), lambda part, shape: _bfloat16(part))
-    apart = difference(net, found.logits, crop_px)
-    if apart <= MOST_DIFFERENCE:
-        return found
-    log(
-        f"WARNING: in bfloat16 probabilities are {apart:.3f} from float32's in the mean, more "
-        f"than {MOST_DIFFERENCE}; expressions are read in float32"
-    )
-    return None
+    return Running("torch", "bfloat16", _bfloat16(net), lambda part, shape: _bfloat16(part))
 
 
-def _openvino(net: nn.Module, ranges: Ranges, crop_px: int) -> Running:
-    from classifiers.expression.engines.openvino import compile_net
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _openvino(
+    net: nn.Module, ranges: Ranges, crop_px: int, asked: bool, log: Callable[[str], None]
+) -> Running | None:
+    """The net by OpenVINO. Where that fails here, raises if it was asked for, else tells `log`."""
 
     def part(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
         return compile_net(layers, ranges, shape, torch.get_num_threads())
 
-    logits = part(net, (1, crop_px, crop_px))
+    try:
+        from classifiers.expression.engines.openvino import compile_net
+
+        logits = part(net, (1, crop_px, crop_px))
+    except ExtraError as error:
+        if asked:
+            raise ExtraError(f"expression.engine is openvino: {error}") from error
+        log(f"expressions are read by torch; openvino is about twice as fast, and {error}")
+        return None
+    except (ImportError, RuntimeError, EngineError) as error:
+        why = (str(error).strip() or repr(error)).splitlines()[0]
+        if asked:
+            raise EngineError(f"expression.engine is openvino, which fails here: {why}") from error
+        log(f"WARNING: openvino fails here, so expressions are read by torch: {why}")
+        return None
+    if not ranges:
+        log(
+            "openvino computes in float32, since the weights' record lists no activations; "
+            "`affectd calibrate` finds them, and int8 is about twice as fast"
+        )
     return Running("openvino", "int8" if ranges else "float32", logits, part)

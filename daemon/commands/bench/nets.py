@@ -13,7 +13,7 @@ import torch
 
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FACE_PX
-from classifiers.expression.engines import Engine, installed
+from classifiers.expression.engines import Wanted, installed
 from classifiers.expression.tta import CROPS, TTA
 from daemon.commands.bench.record import Faces
 from daemon.config.settings import ExpressionSettings
@@ -26,7 +26,7 @@ class Way:
     """One test-time mode on one engine."""
 
     expression: ExpressionSettings
-    engine: Engine
+    engine: Wanted
     device: Device
     tta: TTA
 
@@ -48,9 +48,11 @@ class Way:
 def ways(expression: ExpressionSettings) -> list[Way]:
     """Every mode on every engine that works here."""
     device: Device = "cpu"
+    engines: tuple[Wanted, ...] = installed()
     if expression.device != "cpu" and torch.cuda.is_available():
-        device = "cuda"
-    return [Way(expression, engine, device, tta) for tta in CROPS for engine in installed(device)]
+        # By `auto` a card computes in bfloat16, where it has that.
+        device, engines = "cuda", ("auto", "torch")
+    return [Way(expression, engine, device, tta) for tta in CROPS for engine in engines]
 
 
 def once_s(work: Callable[[], object], seconds: float) -> float:

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import av
 import pytest
+import torch
 from rich.console import Console
 
-from daemon.commands.bench import machine, record, table
+from classifiers.expression.engines import installed
+from daemon.commands.bench import machine, nets, record, table
 from daemon.commands.bench.cameras import MOST, carries, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.enough import warning
 from daemon.commands.bench.power import Meter
 from daemon.commands.bench.record import Asked, Cameras, Faces, Load, Record
 from daemon.config.file import load
-from daemon.config.settings import Settings
+from daemon.config.settings import ExpressionSettings, Settings
 from daemon.errors import SinkError
 from daemon.sources.video import VideoSource
 from tests.inside import inside
@@ -155,6 +157,17 @@ def test_the_sentence_names_the_usual_size_where_it_can() -> None:
     many = a_record(9, 9, 9)
     many = replace(many, cameras=tuple(replace(size, failed=None) for size in many.cameras))
     assert "at least 9 cameras" in table.sentence(many)
+
+
+def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There it is bfloat16, by `auto`, beside float32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = nets.ways(ExpressionSettings())
+    assert {(way.device, way.engine) for way in found} == {("cuda", "auto"), ("cuda", "torch")}
+    found = nets.ways(ExpressionSettings(device="cpu"))
+    assert {(way.device, way.engine) for way in found} == {("cpu", e) for e in installed()}
 
 
 def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:

@@ -71,6 +71,24 @@ def test_a_student_believes_its_teacher_and_not_the_labels(
     assert checkpoint.read_record(weights).recipe["distillation"]["share"] == 1.0
 
 
+def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
+    fer: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
+    faces = data.load(fer, "train")
+    first = Run(plan, faces, "cpu")
+    first.one_step(first.order())
+    first.store(tmp_path / "last.pt")
+    first.one_step(first.order())
+
+    monkeypatch.setattr(ExpressionClassifier, "predict", None)  # It is not to read again.
+    second = Run(plan, faces, "cpu")
+    second.restore(tmp_path / "last.pt")
+    second.one_step(second.order())
+    for name, value in first.net.state_dict().items():
+        assert torch.equal(value, second.net.state_dict()[name]), name
+
+
 def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:
     run = Run(replace(PLAN, start=str(teacher)), data.load(fer, "train"), "cpu")
     fresh = Run(PLAN, data.load(fer, "train"), "cpu")
@@ -83,7 +101,7 @@ def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:
 def test_weights_that_do_not_fit_or_are_no_weights_are_named(fer: Path, teacher: Path) -> None:
     faces = data.load(fer, "train")
     other = replace(PLAN, options={**PLAN.options, "hidden": 16}, start=str(teacher))
-    with pytest.raises(CheckpointError, match=r"best\.safetensors and its record .* do not fit"):
+    with pytest.raises(CheckpointError, match=r"best\.safetensors has .* accepted: the same"):
         Run(other, faces, "cpu")
     with pytest.raises(CheckpointError, match="'nobody'; accepted: default"):
         Run(replace(PLAN, start="nobody"), faces, "cpu")

@@ -110,6 +110,7 @@ class Run:
             "net": self.net.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "taught": self.teacher and self.teacher.said,
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -128,3 +129,5 @@ class Run:
         self.ema.load_state_dict(state["ema"])
         for optimizer, its_own in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its_own)
+        if self.teacher:
+            self.teacher.said = state["taught"]

@@ -16,33 +16,40 @@ class Teacher:
     """Softens targets by what trained weights, one net or a joint, make of the same faces.
 
     images: uint8 [N, 48, 48], the faces to train on. With `views = "ten_crop"` all of them are
-    read here, once; with `same`, each augmented batch as it comes.
+    read once, when the first is needed, and `said`, [N, 7], is what was read, to be kept for a
+    run that goes on; with `same`, each augmented batch is read as it comes.
     """
 
     def __init__(self, plan: Distillation, images: torch.Tensor, device: str) -> None:
         self._plan = plan
+        self._images = images
         self._classifier = ExpressionClassifier.load(
             plan.teacher,
             device="cuda" if device == "cuda" else "cpu",
             tta="ten_crop",
             engine="auto",
         )
-        self._known: torch.Tensor | None = None  # [N, 7]
-        if plan.views == "ten_crop":
-            faces = images.cpu().numpy()
-            parts = np.array_split(faces, max(1, len(faces) // FACES_AT_ONCE))
-            read = np.concatenate([self._classifier.predict(part) for part in parts])
-            self._known = torch.from_numpy(read).to(device)
+        self.said: torch.Tensor | None = None
 
     def of_faces(self, targets: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """Targets [N, 7] of the training faces `chosen`, int64 [N], before any mixing."""
-        return targets if self._known is None else self._blend(targets, self._known[chosen])
+        if self._plan.views != "ten_crop":
+            return targets
+        if self.said is None:
+            self.said = self._read()
+        return self._blend(targets, self.said[chosen])
+
+    def _read(self) -> torch.Tensor:
+        faces = self._images.cpu().numpy()
+        parts = np.array_split(faces, max(1, len(faces) // FACES_AT_ONCE))
+        read = np.concatenate([self._classifier.predict(part) for part in parts])
+        return torch.from_numpy(read).to(self._images.device)
 
     def of_views(self, targets: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Targets [N, 7] of what the net is shown, float32 [N, 1, S, S], mixed or not."""
-        return (
-            targets if self._known is not None else self._blend(targets, self._classifier.look(x))
-        )
+        if self._plan.views != "same":
+            return targets
+        return self._blend(targets, self._classifier.look(x))
 
     def _blend(self, targets: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
         return torch.lerp(targets, calibrate(said, self._plan.temperature), self._plan.share)

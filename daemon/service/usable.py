@@ -67,7 +67,7 @@ def _sink_faults(sink: SinkSettings) -> Iterator[str]:
         if not has_srt():
             yield "kind: found srt, which this build of PyAV does not have; accepted: rtsp, rtmp"
     if isinstance(sink, EncodedSink) and sink.encoder != "auto":
-        from daemon.sinks.encoder import working, works
+        from daemon.sinks.encode.encoder import working, works
 
         if not works(sink.encoder):
             yield (

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeVar
 
 from daemon.frame import Frame
 from daemon.reading import FaceView, Reading
-from daemon.sinks.encoder import Encoder
+from daemon.sinks.encode.encoder import Encoder
 
 Takes = Literal["pictures", "readings", "packets"]
 
@@ -19,7 +19,7 @@ class Output:
     the frame before, and the faces as drawn. Shared by all that take it: read only.
 
     The picture's own pts and time base mean nothing here: sinks go by `frame.pts_s`, and take
-    a reference of their own (reference.py) before they set anything on it.
+    a reference of their own (encode/reference.py) before they set anything on it.
 
     `slate`: the source is away, and the picture says so, that readers may stay."""
 

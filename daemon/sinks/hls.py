@@ -9,9 +9,9 @@ import av
 from daemon.config import settings
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import Packet, Takes
-from daemon.sinks.fragments import Fragments
+from daemon.sinks.encode.fragments import Fragments
+from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sinks.playlist import Playlist
-from daemon.sinks.reference import TIME_BASE
 
 _ROUNDING_S = 0.5  # A segment may be longer by less than this: its length rounds to the same.
 

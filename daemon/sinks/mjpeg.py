@@ -11,8 +11,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from daemon.config import settings
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import Output, Takes
+from daemon.sinks.encode.reference import Referencer
 from daemon.sinks.feed import JpegFeed
-from daemon.sinks.reference import Referencer
 
 # Early by this share of the interval is on time: a camera's own clock wavers.
 _EARLY = 0.1

@@ -10,9 +10,9 @@ import av
 from daemon.config import settings
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import Packet, Takes
-from daemon.sinks.fragments import Fragments
+from daemon.sinks.encode.fragments import Fragments
+from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sinks.recording import PieceFile, create_numbered, sink_error
-from daemon.sinks.reference import TIME_BASE
 from daemon.sinks.segments import Segments
 
 

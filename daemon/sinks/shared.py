@@ -15,7 +15,7 @@ from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES
 from daemon.sinks.base import Output, Packet, Takes
-from daemon.sinks.coder import Coder
+from daemon.sinks.encode.coder import Coder
 from daemon.sinks.writer import Writer
 
 log = logging.getLogger("affectd.sink")

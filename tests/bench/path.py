@@ -34,7 +34,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import FaceView
 from daemon.sinks.base import Output
-from daemon.sinks.coder import Coder
+from daemon.sinks.encode.coder import Coder
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer

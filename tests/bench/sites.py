@@ -32,8 +32,8 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.base import Output
+from daemon.sinks.encode.reference import Referencer
 from daemon.sinks.events import EventsFile
-from daemon.sinks.reference import Referencer
 from daemon.sinks.writer import Writer
 from daemon.sources.base import Report
 from daemon.stream import Stream

@@ -26,8 +26,8 @@ from daemon.config.settings import EncodedSink, OverlaySettings
 from daemon.draw.overlay import Overlay
 from daemon.frame import Frame, SmallLook, is_full_range, plane
 from daemon.reading import FaceView
-from daemon.sinks.encoder import Encoder
-from daemon.sinks.reference import TIME_BASE
+from daemon.sinks.encode.encoder import Encoder
+from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sources.video import VideoSource
 from daemon.track import Track, Tracker
 from tests.bench.path import ThreeFaces, make_clip

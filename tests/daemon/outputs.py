@@ -16,7 +16,7 @@ from daemon.errors import SinkError
 from daemon.frame import Frame, plane
 from daemon.reading import Quality, Reading
 from daemon.sinks.base import Output, Packet, Sink, Takes
-from daemon.sinks.coder import Coder
+from daemon.sinks.encode.coder import Coder
 from daemon.sinks.mp4 import Mp4File
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -73,9 +73,9 @@ def test_no_stream_fails_for_a_reason_that_is_not_counted_from_the_start() -> No
     ("kind", "files"),
     [
         ("events", ["events.py", "recording.py"]),
-        ("mp4", ["mp4.py", "fragments.py", "segments.py", "recording.py", "shared.py"]),
+        ("mp4", ["mp4.py", "encode/fragments.py", "segments.py", "recording.py", "shared.py"]),
         ("mjpeg", ["mjpeg.py"]),
-        ("hls", ["hls.py", "fragments.py", "shared.py"]),
+        ("hls", ["hls.py", "encode/fragments.py", "shared.py"]),
         ("rtsp", ["push.py", "publisher.py", "shared.py"]),
     ],
 )

@@ -17,7 +17,7 @@ PROGRAM = """
 import gc, sys, threading, time
 from pathlib import Path
 from daemon.config.settings import EncodedSink
-from daemon.sinks.encoder import Encoder
+from daemon.sinks.encode.encoder import Encoder
 from daemon.sources.video import VideoSource
 from daemon.service.sweeper import Sweeper
 

@@ -12,8 +12,9 @@ from daemon.config.file import load
 from daemon.config.settings import ENCODERS, EncodedSink
 from daemon.errors import ConfigError
 from daemon.service import usable
-from daemon.sinks import encoder, push
-from daemon.sinks.encoder import Encoder, working, works
+from daemon.sinks import push
+from daemon.sinks.encode import encoder
+from daemon.sinks.encode.encoder import Encoder, working, works
 from tests.daemon.outputs import picture
 from tests.inside import inside
 

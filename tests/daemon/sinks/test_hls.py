@@ -12,7 +12,7 @@ import pytest
 
 from daemon.config.settings import HlsSink
 from daemon.frame import plane
-from daemon.sinks.coder import LONGEST_GAP_S
+from daemon.sinks.encode.coder import LONGEST_GAP_S
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.playlist import KEPT, LISTED, STALE_S, WANTED_S, Playlist
 from tests.daemon.outputs import Encoded, luma_of, output, picture

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from daemon.config.settings import ENCODERS, EncodedSink
 from daemon.frame import is_full_range
-from daemon.sinks.reference import TIME_BASE, Referencer
+from daemon.sinks.encode.reference import TIME_BASE, Referencer
 
 log = logging.getLogger("affectd.encoder")
 

@@ -8,8 +8,8 @@ import av
 from av.container import OutputContainer
 
 from daemon.sinks.base import Packet
-from daemon.sinks.encoder import Encoder
-from daemon.sinks.reference import TIME_BASE
+from daemon.sinks.encode.encoder import Encoder
+from daemon.sinks.encode.reference import TIME_BASE
 
 TimesFrom = Literal["zero", "pts"]
 

@@ -7,8 +7,8 @@ import av
 from daemon.config.settings import EncodedSink
 from daemon.frame import Frame
 from daemon.sinks.base import Output, Packet
-from daemon.sinks.encoder import Encoder
-from daemon.sinks.reference import TIME_BASE
+from daemon.sinks.encode.encoder import Encoder
+from daemon.sinks.encode.reference import TIME_BASE
 
 # How far media time may step back before it counts as a new start of the source.
 _RESTART_S = 1.0

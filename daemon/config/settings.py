@@ -297,6 +297,9 @@ class StreamSettings(_Table):
         accepted = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
         if scheme and scheme[1].lower() not in accepted:
             raise ValueError(f"scheme {scheme[1]}:// is unknown; accepted: {', '.join(accepted)}")
+        network = re.match(r"(rtsps?|https?):(//[^/?#])?", url, re.IGNORECASE)
+        if network and not network[2]:
+            raise ValueError(f"names no host; accepted is {network[1]}://HOST/PATH")
         return value
 
     @field_validator("sink")

@@ -13,12 +13,12 @@ from daemon.config.settings import (
     SrtSink,
     StreamSettings,
 )
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, SourceError
 
 
 def check(path: Path, settings: Settings) -> None:
     """Raise ConfigError with one line for each engine, decoder, encoder or protocol that does not
-    work here.
+    work here, and each scene that cannot be drawn.
 
     What is named is tried; "auto" asks for nothing. `path` is the configuration's.
     """
@@ -49,6 +49,14 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
 
 
 def _stream_faults(stream: StreamSettings) -> Iterator[str]:
+    url = stream.url.get_secret_value()
+    if url.lower().startswith("demo:"):
+        from daemon.sources.demo.source import parse
+
+        try:
+            parse(url)
+        except SourceError as error:
+            yield f"url: {error}"
     if stream.decoder not in ("auto", "software"):
         from daemon.sources.decoder import working, works
 

@@ -103,6 +103,8 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
         ("", "stream[1].url: missing, accepted is a string"),
         ("url = ''", "stream[1].url: is empty; accepted are a file, /dev/videoN or a URL"),
         ("url = 'rtmp://x'", "stream[1].url: scheme rtmp:// is unknown; accepted: rtsp, "),
+        ("url = 'rtsp://'", "stream[1].url: names no host; accepted is rtsp://HOST/PATH"),
+        ("url = 'http:/cam'", "stream[1].url: names no host; accepted is http://HOST/PATH"),
         ("url = 'x'\nfsp = 3", "stream[1].fsp: unknown key; did you mean fps?"),
         (
             "url = 'x'\n[stream.sink]\nkind = 'mjpeg'",

@@ -313,6 +313,21 @@ def test_a_named_decoder_that_does_not_work_is_an_error_at_the_start(
     assert inside(capsys, "check", path).code == 0
 
 
+def test_a_scene_that_cannot_be_drawn_is_an_error_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "affectd.toml"
+    path.write_text('[[stream]]\nname = "a"\nurl = "demo://x?width=640"\n')
+    done = inside(capsys, "check", path)
+    assert (done.code, done.err) == (
+        2,
+        [
+            f"affectd: {path}: stream[0].url: demo:// has no option 'width'; "
+            "accepted are faces, fps, seconds, seed, size"
+        ],
+    )
+
+
 @pytest.mark.skipif("cuda" not in ABSENT, reason="a graphics card is here that cannot be lost")
 @pytest.mark.skipif("cuda" not in hwdevices_available(), reason="this PyAV has no CUDA")
 def test_a_graphics_card_that_goes_away_leaves_it_to_the_processor(

@@ -22,7 +22,7 @@ from daemon.redact import Redactor
 from daemon.service import logs, signals, usable
 from daemon.service.environment import faults
 from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
-from daemon.service.reload import Changes, compare
+from daemon.service.reload import Changes, compare, in_effect
 from daemon.service.sweeper import Sweeper
 from daemon.sinks.feed import Feed, JpegFeed
 from daemon.sinks.playlist import Playlist
@@ -152,8 +152,8 @@ class _Daemon:
         self._notifier.ready()
 
     def _follow(self, changes: Changes, loaded: Loaded, fleet: Fleet) -> None:
-        before, self._settings = self._settings, loaded.settings
-        settings = loaded.settings
+        before = self._settings
+        settings = self._settings = in_effect(self._started, before, loaded.settings)
         logs.set_level(settings.daemon.log_level)
         asked = (settings.daemon.token, settings.daemon.allowed_hosts)
         if asked != (before.daemon.token, before.daemon.allowed_hosts):

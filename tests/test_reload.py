@@ -187,6 +187,7 @@ def test_a_new_token_is_asked_for_at_once(tmp_path: Path) -> None:
     """
     1. Somebody reads pictures with the token. 2. The token changes.
     3. The reader is sent away; the old token is refused, the new one taken.
+    4. The token goes together with the address: both wait for a restart.
     """
     text = LIGHT + stream("lobby", "", sink("mjpeg"))
     with Daemon(tmp_path, f'token = "one"\n{text}') as daemon:
@@ -201,6 +202,11 @@ def test_a_new_token_is_asked_for_at_once(tmp_path: Path) -> None:
         assert daemon.get("/metrics", Authorization="Bearer one").status_code == 401
         assert daemon.get("/metrics", Authorization="Bearer two").status_code == 200
         daemon.wait_for(lambda: "applied: daemon.token (not shown)" in daemon.log, "the log")
+        daemon.config.write_text(f'[daemon]\nlisten = "127.0.0.2:0"\n{text}')
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for(lambda: "127.0.0.2:0, daemon.token (not shown)" in daemon.log, "the log")
+        assert daemon.get("/metrics").status_code == 401
+        assert daemon.get("/metrics", Authorization="Bearer two").status_code == 200
         assert daemon.end()[0] == 0
 
 

@@ -29,6 +29,10 @@ APPLIED = (
     "tracking.",
 )
 
+# Who may read goes with the address: what is enough for loopback would open a socket that still
+# listens beyond it.
+ACCESS = ("daemon.allow_anonymous", "daemon.allowed_hosts", "daemon.token")
+
 Flat = dict[str, object]
 
 
@@ -67,7 +71,8 @@ def is_applied(key: str) -> bool:
 
 def compare(started: Settings, current: Settings, new: Settings) -> Changes:
     """`started` is what the daemon began with, which keys that wait for a restart still follow;
-    `current` is what it was told last."""
+    `current` is what it goes by otherwise."""
+    moves = _moves(started, new)
     before = {stream.name: stream for stream in current.stream}
     after = {stream.name: stream for stream in new.stream}
     changed = {
@@ -81,9 +86,29 @@ def compare(started: Settings, current: Settings, new: Settings) -> Changes:
         removed=tuple(name for name in before if name not in after),
         changed=changed,
         unchanged=tuple(name for name in after if name in before and name not in changed),
-        applied=[line for key, line in _each(was, wanted) if is_applied(key)],
-        waiting=[line for key, line in _each(first, wanted) if not is_applied(key)],
+        applied=[
+            line
+            for key, line in _each(was, wanted)
+            if is_applied(key) and not (moves and key in ACCESS)
+        ],
+        waiting=[
+            *(line for key, line in _each(first, wanted) if not is_applied(key)),
+            *(line for key, line in _each(was, wanted) if moves and key in ACCESS),
+        ],
     )
+
+
+def in_effect(started: Settings, current: Settings, new: Settings) -> Settings:
+    """What the daemon goes by after a reload: `new`, but for ACCESS while its address waits."""
+    if not _moves(started, new):
+        return new
+    names = [key.removeprefix("daemon.") for key in ACCESS]
+    kept = {name: getattr(current.daemon, name) for name in names}
+    return new.model_copy(update={"daemon": new.daemon.model_copy(update=kept)})
+
+
+def _moves(started: Settings, new: Settings) -> bool:
+    return started.daemon.listen != new.daemon.listen
 
 
 def _without_streams(settings: Settings) -> Flat:

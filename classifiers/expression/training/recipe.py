@@ -59,7 +59,7 @@ class Recipe:
     optimizer: `sgd`, or `muon` for the convolutions and SGD for the rest (see `optimizers.Muon`).
     mixup: parameter of the beta distribution that pairs of faces are blended by, 0 for none
     (Zhang et al., arXiv:1710.09412). start: weights to begin with instead of random ones, what
-    `expression.weights` accepts.
+    `expression.weights` accepts; see `widen.begin_with`.
     """
 
     architecture: str

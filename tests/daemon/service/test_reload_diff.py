@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from daemon.config.settings import Settings
-from daemon.service.reload import compare, is_applied
+from daemon.service.reload import compare, in_effect, is_applied
 from tests.affectd import ROOT
 
 GUIDE = ROOT / "docs" / "reload.md"
@@ -85,6 +85,25 @@ def test_a_token_is_named_and_not_shown() -> None:
     assert told == [
         "applied: daemon.token (not shown), daemon.allowed_hosts [] -> [nvr.lan]",
     ]
+
+
+def test_who_may_read_waits_with_the_address() -> None:
+    """
+    1. An open address becomes loopback and the token goes: the token stays until the restart.
+    2. The address is taken back, with another token: that is asked for at once.
+    """
+    started = settings(daemon={"listen": "0.0.0.0:9464", "token": "geheim"})
+    near = settings(daemon={"log_level": "debug"})
+    assert list(compare(started, started, near).lines()) == [
+        "applied: daemon.log_level info -> debug",
+        "needs a restart: daemon.listen 0.0.0.0:9464 -> 127.0.0.1:9464, daemon.token (not shown)",
+    ]
+    now = in_effect(started, started, near)
+    assert now.daemon.token.get_secret_value() == "geheim"
+    assert now.daemon.log_level == "debug"
+    back = settings(daemon={"listen": "0.0.0.0:9464", "token": "neu", "log_level": "debug"})
+    assert list(compare(started, now, back).lines()) == ["applied: daemon.token (not shown)"]
+    assert in_effect(started, now, back) == back
 
 
 @pytest.mark.parametrize("table", [name for name in Settings.model_fields if name != "stream"])

@@ -176,7 +176,6 @@ class Capture:
         began_s: float | None = None
         shift_s = 0.0
         frames = self._metrics.frames.labels(self.name)
-        last_frame = self._metrics.last_frame.labels(self.name)
         for frame in source.frames():
             self._beat()
             if self._stop.is_set():
@@ -196,7 +195,8 @@ class Capture:
             self._last_frame_s = now_s
             frames.inc()
             self._board.frame_came(self.name)
-            last_frame.set(frame.captured_s)
+            # Not before a frame came: 0 would be one of 1970.
+            self._metrics.last_frame.labels(self.name).set(frame.captured_s)
             if not self._mailbox.put(frame, self._stop):
                 return
 

@@ -109,7 +109,10 @@ class Tracker:
         free = set(range(len(detections)))
         if old and detections:
             cost = _distances(old, detections, now_s)
-            for row, column in zip(*linear_sum_assignment(cost), strict=True):
+            # Beyond reach is all the same: else two impossible pairs that are a little nearer would
+            # outweigh a good one.
+            reached = np.minimum(cost, REACH)
+            for row, column in zip(*linear_sum_assignment(reached), strict=True):
                 if cost[row, column] < REACH:
                     old[row].see(detections[column], now_s)
                     free.discard(int(column))

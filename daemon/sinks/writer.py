@@ -125,10 +125,13 @@ class Writer(Generic[Item]):
             self._changed.notify_all()
 
     def missed(self, reason: str | None = None) -> None:
-        """A picture was given up before it came here."""
-        if self._sink.wanted:
-            with self._changed:
+        """A picture was given up before it came here: a loss if the sink wanted it. If it wants
+        nothing and has no fault, all is well with it."""
+        with self._changed:
+            if self._sink.wanted:
                 self._lose(1, reason)
+            elif not (self._down or self._fault):
+                self._came_up()
 
     def fail(self, error: Exception) -> None:
         """Let the sink fail with `error` when it has written what is queued."""
@@ -202,10 +205,7 @@ class Writer(Generic[Item]):
             log.info("%s: sink %s works again", self._stream, self.label)
             self._reported = None
             self._backoff.reset()
-        self._set_up(True)
-        if not self._is_up:
-            self._is_up = True
-            self._note(True, None, None)
+        self._came_up()
         if not written or item.slate:
             return
         if self.takes == "pictures":
@@ -272,6 +272,12 @@ class Writer(Generic[Item]):
             trace = error if reason == Reason.INTERNAL else None
             log.error("%s: %s; trying again until it works", self._stream, error, exc_info=trace)
             self._reported = reason
+
+    def _came_up(self) -> None:
+        self._set_up(True)
+        if not self._is_up:
+            self._is_up = True
+            self._note(True, None, None)
 
     def _set_up(self, up: bool) -> None:
         self._metrics.sink_up.labels(self._stream, self.label).set(up)

@@ -196,6 +196,13 @@ def test_a_file_comes_whole_and_ends(tmp_path: Path) -> None:
     assert rig.beats >= 40
 
 
+def test_before_the_first_frame_there_is_no_time_of_the_last() -> None:
+    """A source that opens and delivers nothing: 0 would be one of 1970."""
+    error = SourceError(Reason.DECODE_ERROR, "rtsp://cam: 50 packets were damaged")
+    rig = _run_script([(0, error)])
+    assert rig.value("affectd_stream_last_frame_timestamp_seconds") is None
+
+
 def test_a_cut_file_ends_with_its_reason(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", frames=60)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])

@@ -70,6 +70,14 @@ def test_a_face_far_away_or_of_another_size_is_another() -> None:
     assert [t.id for t in tracks.update([face(300, 0, 300)], 0.08)] == [3]
 
 
+@pytest.mark.parametrize("step_px", [-10, -2, 0, 2, 10, 30])
+def test_a_face_keeps_its_id_while_others_come_and_go_beside_it(step_px: int) -> None:
+    tracks = tracker()
+    first, _ = tracks.update([face(300, 100), face(600, 100)], 0.0)
+    found = tracks.update([face(300 + step_px, 100), face(100, 100)], 0.04)
+    assert [track.id for track in found] == [first.id, 3]
+
+
 def test_trackers_share_nothing() -> None:
     first, second = tracker(), tracker()
     first.update([face(0, 0), face(500, 0)], 0.0)

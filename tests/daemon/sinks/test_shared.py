@@ -269,8 +269,10 @@ def test_a_picture_that_cannot_be_encoded_is_an_error_of_each_sink(
 @pytest.mark.usefixtures("roomy")
 def test_nothing_is_encoded_for_those_who_want_nothing(tmp_path: Path) -> None:
     with sharing([HlsSink(kind="hls")]) as made:
+        assert not made.is_up("hls")
         for seq in range(20):
             made.put(noisy(seq))
+        wait_until(lambda: made.is_up("hls"))  # Nothing is amiss.
         with fed(made, lambda seq: noisy(seq + 20)):
             parts = segments(made.playlist)
             watched = made.encoded()

@@ -1,8 +1,10 @@
-"""Media time that starts at zero and only grows, from the timestamps that a container gives."""
+"""Media time that starts at zero and only grows, from the timestamps that a container gives, and
+when pictures of that time are due."""
 
 from __future__ import annotations
 
 LARGEST_JITTER_S = 1.0
+LATEST_S = 1.0
 _NUDGE_S = 0.001
 
 
@@ -74,3 +76,25 @@ class Timeline:
         leap_s = placed_s - self._last_s - passed_s
         lead_s = placed_s - (self._came_s - self._began_s)
         return leap_s > LARGEST_JITTER_S and lead_s > LARGEST_JITTER_S
+
+
+class Pace:
+    """When pictures that lie ready are due: as long after the first as their media time says.
+
+    After a pause in media time that is longer than `longest_s`, and after a picture that came more
+    than `LATEST_S` too late, time counts from there.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._began_s: float | None = None
+
+    def wait_s(self, pts_s: float, now_s: float) -> float:
+        """Seconds, at most `longest_s`, to hold back the picture of media time `pts_s`."""
+        if self._began_s is None:
+            self._began_s = now_s - pts_s
+        early_s = self._began_s + pts_s - now_s
+        wait_s = min(max(0.0, early_s), self._longest_s)
+        if not -LATEST_S <= early_s <= self._longest_s:
+            self._began_s += wait_s - early_s
+        return wait_s

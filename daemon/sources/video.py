@@ -22,7 +22,7 @@ from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import check_size, is_size, to_frame_image
-from daemon.sources.timeline import Timeline
+from daemon.sources.timeline import Pace, Timeline
 from daemon.url import is_url, split_url
 
 log = logging.getLogger("affectd.source")
@@ -41,8 +41,9 @@ class VideoSource:
     """One file or URL, opened by the constructor, read by one thread.
 
     `live` chooses the policy. A live source is decoded without frame threads, which would hold
-    back a frame per core; a *file* read as live keeps the pace of its own timestamps, like a
-    camera. `loop` starts a file again at its end; media time goes on.
+    back a frame per core; what lies ready (a file, a segment of HLS) and is read as live keeps the
+    pace of its own timestamps, like a camera. `loop` starts a file again at its end; media time
+    goes on.
 
     A damaged packet or picture is dropped and told to `report.damaged`; `DAMAGED_IN_A_ROW`, of
     which a sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a
@@ -105,15 +106,15 @@ class VideoSource:
         rate = self._video.average_rate or self._video.guessed_rate
         timeline = Timeline(1.0 / float(rate) if rate else 1.0 / DEFAULT_FPS)
         paced = self._is_file or not self.live
+        pace = Pace(self._stall_timeout_s) if self.live and self._lies_ready() else None
         seq = 0
-        started_s = self._monotonic()
         while not self._ending():
             before = seq
             for image in self._images():
                 pts_s = timeline.place(self._time(image), None if paced else self._monotonic())
                 self._check_time(timeline)
-                if self.live and self._is_file:
-                    self._wait(started_s + pts_s - self._monotonic())
+                if pace is not None:
+                    self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
                 if self._ending():
                     return
                 yield Frame(self._name, seq, pts_s, self._clock(), image)
@@ -273,7 +274,7 @@ class VideoSource:
             return
         promised_s = promised_us / av.time_base
         read_s = end_s - (container.start_time or 0) / av.time_base
-        if read_s < promised_s - _CUT_TOLERANCE_S:
+        if self.cut is None and read_s < promised_s - _CUT_TOLERANCE_S:
             self.cut = f"{self._shown}: is cut: it ends at {read_s:.1f} s of {promised_s:.1f} s"
             log.warning("stream %s: %s", self._name, self.cut)
 
@@ -287,9 +288,12 @@ class VideoSource:
     def _ending(self) -> bool:
         return self._stop.is_set() or self._closed.is_set()
 
-    def _wait(self, seconds: float) -> None:
-        if seconds > 0.0:
-            self._stop.wait(seconds)
+    def _lies_ready(self) -> bool:
+        """Whether pictures can be had before their time: of a file, here or on a web server, and
+        of HLS and DASH, whose segments come at once."""
+        if self._is_file or self._container.format.name.startswith(("hls", "dash")):
+            return True
+        return self._target.lower().startswith("http") and bool(self._container.duration)
 
 
 def _target(url: str) -> tuple[str, str, bool]:

@@ -276,6 +276,23 @@ def test_hls_that_grows(tmp_path: Path) -> None:
     assert steps == {0.04}
 
 
+@pytest.mark.parametrize("name", ["clip.m3u8", "clip.mp4"])
+def test_what_lies_ready_on_a_server_comes_at_its_own_pace(tmp_path: Path, name: str) -> None:
+    """Else the newest picture of each segment would win, and the others be lost."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=26, fps=25)
+    with av.open(str(clip)) as given, av.open(str(tmp_path / "clip.m3u8"), "w") as playlist:
+        stream = playlist.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                playlist.mux(packet)
+    with WebCamera(tmp_path) as camera:
+        made = source(camera.url(f"/{name}"), stall_timeout_s=8.0)
+        began_s = time.monotonic()
+        assert len(list(made.frames())) == 26
+        assert time.monotonic() - began_s >= 25 / 25
+
+
 def test_decoders_are_tried_before_they_are_relied_on(tmp_path: Path) -> None:
     """What a device gives is compared with what the processor gives, where there is one."""
     clip = write_clip(tmp_path / "x.mp4", frames=12, width=320, height=240)

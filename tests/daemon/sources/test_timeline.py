@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.sources.timeline import Timeline
+from daemon.sources.timeline import Pace, Timeline
 
 
 def test_the_timeline_bears_missing_standing_and_leaping_timestamps() -> None:
@@ -43,3 +43,15 @@ def test_timestamps_that_stand_still_are_timed() -> None:
     assert stood_s == pytest.approx([0.0, 0.0, 0.9, 2.0, 0.0])
     line.place(None, 15.0)
     assert line.stood_s() == 0.0
+
+
+def test_pictures_that_lie_ready_are_due_at_their_own_pace() -> None:
+    pace = Pace(longest_s=5.0)
+    at = [(2.0, 10.0), (2.04, 10.0), (2.08, 10.05), (2.12, 10.2), (3.0, 10.2)]
+    assert [pace.wait_s(*one) for one in at] == pytest.approx([0.0, 0.04, 0.03, 0.0, 0.8])
+
+
+def test_a_long_pause_in_media_time_is_cut_short_and_delay_is_not_made_up_for() -> None:
+    pace = Pace(longest_s=5.0)
+    at = [(0.0, 10.0), (120.0, 10.0), (120.04, 15.0), (120.08, 18.0), (120.12, 18.0)]
+    assert [pace.wait_s(*one) for one in at] == pytest.approx([0.0, 5.0, 0.04, 0.0, 0.04])

@@ -35,6 +35,6 @@ def pause(
 ) -> None:
     """Wait for `delay_s` or until `is_over`, a second at a time: the loop is seen to turn."""
     while delay_s > 0.0 and not is_over():
-        beat()
         wait(min(delay_s, BEAT_S))
+        beat()
         delay_s -= BEAT_S

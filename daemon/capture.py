@@ -123,29 +123,32 @@ class Capture:
     def run(self) -> None:
         """Read until stopped, or until a file ends. Always leaves the mailbox closed."""
         try:
-            while not self._stop.is_set():
-                given = self._seq
-                try:
-                    self.run_once()
-                except SourceError as error:
-                    reason: Reason = error.reason
-                    self._down(reason, error)
-                except Exception as error:  # noqa: BLE001 - one stream stops no other
-                    reason = Reason.INTERNAL
-                    self._down(reason, error)
-                else:
-                    return
-                if self._once or self._stop.is_set():
-                    return
-                if not self._live and self._seq > given:
-                    self._board.set_state(self.name, "ended", reason, str(self.error))
-                    return
-                self._pause()
-                if not self._stop.is_set():
-                    self._metrics.reconnects.labels(self.name, reason).inc()
+            self._run()
         finally:
             self._mailbox.close()
-            self._ended()
+        self._ended()  # One that dies is found by its silence.
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            given = self._seq
+            try:
+                self.run_once()
+            except SourceError as error:
+                reason: Reason = error.reason
+                self._down(reason, error)
+            except Exception as error:  # noqa: BLE001 - one stream stops no other
+                reason = Reason.INTERNAL
+                self._down(reason, error)
+            else:
+                return
+            if self._once or self._stop.is_set():
+                return
+            if not self._live and self._seq > given:
+                self._board.set_state(self.name, "ended", reason, str(self.error))
+                return
+            self._pause()
+            if not self._stop.is_set():
+                self._metrics.reconnects.labels(self.name, reason).inc()
 
     def run_once(self) -> None:
         """Open the source and read it until it ends or the stream stops. Raises SourceError;
@@ -197,7 +200,7 @@ class Capture:
             self._board.frame_came(self.name)
             # Not before a frame came: 0 would be one of 1970.
             self._metrics.last_frame.labels(self.name).set(frame.captured_s)
-            if not self._mailbox.put(frame, self._stop):
+            if not self._mailbox.put(frame, self._stop, self._beat):
                 return
 
     def _gap(self, now_s: float, pts_s: float) -> float:

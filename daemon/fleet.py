@@ -93,12 +93,15 @@ class Fleet:
             self._wanted |= {stream.name: sink_labels(stream.sink) for stream in starting}
         leaving = {name: self._leave(name) for name in ending}
         waiting = list(starting)
-        while (waiting or not all(one.is_closed for one in leaving.values())) and not is_over():
+        while not is_over():
+            still = next((one for one in leaving.values() if not one.is_closed), None)
+            if not waiting and still is None:
+                break
             ready = [s for s in waiting if s.name not in leaving or leaving[s.name].is_closed]
             waiting = [stream for stream in waiting if stream not in ready]
             self.start(ready, settings)
-            if not ready:
-                next(one for one in leaving.values() if not one.is_closed).wait(TICK_S)
+            if not ready and still is not None:
+                still.wait(TICK_S)
         for name, gone in leaving.items():
             if name not in self._wanted:
                 self._drop_feed(name)

@@ -31,14 +31,18 @@ class Mailbox(Generic[Item]):
         self._woken = False
         self._changed = threading.Condition()
 
-    def put(self, item: Item, stop: threading.Event) -> bool:
-        """Hand over an item. False when it was not taken, since the box closed or `stop` is set."""
+    def put(
+        self, item: Item, stop: threading.Event, beat: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Hand over an item. False when it was not taken, since the box closed or `stop` is set.
+        `beat` is called while it waits: that the reader is slow is no fault of the writer's."""
         dropped = False
         with self._changed:
             while self._keep_all and len(self._items) >= self._room and not self._closed:
                 if stop.is_set():
                     return False
                 self._changed.wait(_STOP_TICK_S)
+                beat()
             if self._closed:
                 return False
             if len(self._items) >= self._room:

@@ -122,22 +122,30 @@ class Stream:
     def run(self) -> None:
         """Process frames until the mailbox closes; a fault restarts the stream, and no other."""
         try:
-            while not self._stop.is_set():
-                began_s = time.monotonic()
-                try:
-                    self.run_once()
-                    return
-                except Exception as error:  # noqa: BLE001 - one stream stops no other
-                    if self._once or self._stop.is_set():
-                        self.error = error
-                        return
-                    if time.monotonic() - began_s >= GOOD_AFTER_S:
-                        self._backoff.reset()
-                    self._failed(error)
-                    self._pause()
+            self._run()
         finally:
             self._mailbox.close()
-            self._ended()
+        self._ended()  # One that dies is found by its silence.
+
+    def _run(self) -> None:
+        failed = False
+        while not self._stop.is_set():
+            began_s = time.monotonic()
+            try:
+                if failed:
+                    self._pause()
+                    began_s = time.monotonic()
+                if not self._stop.is_set():
+                    self.run_once()
+                return
+            except Exception as error:  # noqa: BLE001 - one stream stops no other
+                if self._once or self._stop.is_set():
+                    self.error = error
+                    return
+                if time.monotonic() - began_s >= GOOD_AFTER_S:
+                    self._backoff.reset()
+                failed = True
+                self._failed(error)
 
     def run_once(self) -> None:
         """Process frames until the mailbox is closed and empty. Raises whatever a step raises."""

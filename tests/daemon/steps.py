@@ -44,6 +44,7 @@ def made(
     stop: threading.Event | None = None,
     writers: Sequence[Outlet] = (),
     publish: Callable[[Reading], None] = lambda reading: None,
+    ended: Callable[[], None] = lambda: None,
 ) -> Stream:
     return Stream(
         "lobby",
@@ -58,6 +59,7 @@ def made(
         board=board,
         stop=stop or threading.Event(),
         publish=publish,
+        ended=ended,
     )
 
 

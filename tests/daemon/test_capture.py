@@ -298,9 +298,9 @@ def test_media_time_and_numbers_go_on_over_a_reconnect() -> None:
     rig = Rig("rtsp://cam/x", opener=opener, clock=clock)
     real_put = rig.mailbox.put
 
-    def put(item: Frame, stop: threading.Event) -> bool:
+    def put(item: Frame, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> bool:
         seen.append(item)
-        return real_put(item, stop)
+        return real_put(item, stop, beat)
 
     rig.mailbox.put = put  # type: ignore[method-assign]
     rig.capture.run()

@@ -76,6 +76,23 @@ def test_a_full_box_lets_go_of_its_writer_on_stop_and_on_close() -> None:
         assert answers == [False]
 
 
+def test_a_writer_that_waits_for_room_is_seen_to_turn() -> None:
+    """However slow its reader: a file's stream that starts anew after a fault, say."""
+    box = Mailbox[Frame](keep_all=True, on_drop=lambda: None)
+    stop, beats = threading.Event(), 0
+
+    def beat() -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 2:
+            stop.set()
+
+    for seq in range(FILE_FRAMES):
+        assert box.put(_frame(seq), stop, beat)
+    assert not box.put(_frame(99), stop, beat)
+    assert beats == 2
+
+
 def test_waking_the_reader_costs_no_item() -> None:
     box = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     box.wake()

@@ -281,6 +281,38 @@ def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Bo
     assert not stream.running
 
 
+def test_a_fault_while_it_waits_is_a_fault_like_any_other(
+    metrics: Metrics, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A fault. 2. Another one in the pause after it. 3. The stream ends in its own time."""
+    ended: list[bool] = []
+    stream = made(None, metrics, board, ended=lambda: ended.append(True))
+    faults = iter([RuntimeError("no detector"), MemoryError("no slate")])
+
+    def fail() -> None:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+
+    monkeypatch.setattr(stream, "run_once", fail)
+    monkeypatch.setattr(stream, "_pause", fail)
+    stream.run()
+    counted = {"stream": "lobby", "reason": "internal"}
+    assert value(metrics.registry, "affectd_stream_reconnects_total", **counted) == 2
+    assert ended == [True]
+
+
+def test_a_loop_that_dies_is_not_taken_for_one_that_is_over(
+    metrics: Metrics, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its silence is what the watchdog goes by."""
+    ended: list[bool] = []
+    stream = made(None, metrics, board, ended=lambda: ended.append(True))
+    monkeypatch.setattr(stream, "_run", lambda: [].pop())
+    with pytest.raises(IndexError):
+        stream.run()
+    assert not ended
+
+
 def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board: Board) -> None:
     known = free()
     known.fails = RuntimeError("out of memory")

@@ -158,6 +158,13 @@ def test_a_card_reads_in_bfloat16_nearly_the_same(
         assert 0.0 < float((first - second).abs().max()) < 0.01, tta
 
 
+def test_float32_on_a_card_is_not_tensorfloat32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    running = engines.start(tiny().eval(), {}, 44, wanted="torch", device="cuda")
+    assert running.precision == "float32"
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_where_bfloat16_is_too_coarse_a_card_reads_in_float32(
     card_with_bfloat16: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

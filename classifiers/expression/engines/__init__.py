@@ -100,6 +100,8 @@ def start(
             f"expression.device is {device}; accepted with openvino: auto, cpu"
         )
     found = None
+    if device == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 is to mean that, not ten bits of it
     if wanted == "auto" and device == "cuda":
         found = _on_a_card(net)
     elif asked or (wanted == "auto" and _is_x86()):

@@ -33,6 +33,7 @@ class _Look:
     seq: int
     pts_s: float
     captured_s: float
+    came_s: float  # the same by a clock that nobody sets
     frame_px: tuple[int, int]
     track: int
     box: Box
@@ -87,6 +88,7 @@ class Reader:
         luma, full_range = plane(frame.image, 0), is_full_range(frame.image)
         framing = FRAMINGS[detector]
         size_px = (frame.image.width, frame.image.height)
+        came_s = time.monotonic() - max(0.0, self._clock() - frame.captured_s)
         jobs = []
         for track in tracks:
             found = track.place
@@ -94,10 +96,11 @@ class Reader:
             corners = (box.x, box.y, box.width, box.height)
             face = crop(luma, corners, found.eyes, framing, full_range)
             quality = assess(luma, corners, found.eyes, found.nose, face)
-            look = _Look(frame.seq, frame.pts_s, frame.captured_s, size_px, track.id, box, quality)
-            age_s = max(0.0, self._clock() - frame.captured_s)
+            look = _Look(
+                frame.seq, frame.pts_s, frame.captured_s, came_s, size_px, track.id, box, quality
+            )
             now_s = time.monotonic()
-            jobs.append(Job(self._stream, track.id, face, look, now_s, track.turn, age_s))
+            jobs.append(Job(self._stream, track.id, face, look, now_s, track.turn, now_s - came_s))
         return jobs
 
     def ask(
@@ -161,8 +164,7 @@ class Reader:
         track.label, track.probabilities, track.read_s = label, shares, look.pts_s
         self._metrics.readings.labels(self._stream, label).inc()
         live = not self._keep_all
-        # A clock that was set back makes nothing younger than new.
-        age_s = max(0.0, self._clock() - look.captured_s)
+        age_s = time.monotonic() - look.came_s
         if live:
             self._metrics.reading_age_seconds.labels(self._stream).observe(age_s)
         box = look.box

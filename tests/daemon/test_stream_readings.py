@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from classifiers.expression import LABELS
+from daemon.classify.reader import Reader
 from daemon.frame import Frame
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN
 from daemon.track import Smoother
 from tests.daemon.steps import lobby_board, made, settings, tracker, walk
-from tests.daemon.streams import batching, free, sure_of, talking, value
+from tests.daemon.streams import WAIT_S, batching, free, sure_of, talking, value, yunet
 from tests.shared import needs_shared
 
 pytestmark = needs_shared
@@ -51,6 +54,32 @@ def test_what_cannot_be_seen_well_is_unknown(
     counted = {"stream": "lobby", "expression": says}
     assert value(metrics.registry, "affectd_readings_total", **counted) == 1
     assert output.readings[0].probabilities["happy"] == pytest.approx(0.94)
+
+
+def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) -> None:
+    """A machine without a clock of its own gets the time of day some while after its start."""
+    frame, now_s, woken = talking(1)[0], [0.0], threading.Event()
+    now_s[0] = frame.captured_s + 0.25
+    tracks, detector = tracker(), yunet().make()
+    with batching(free(), metrics) as batcher:
+        reader = Reader(
+            "lobby",
+            batcher,
+            metrics,
+            keep_all=False,
+            once=False,
+            stop=threading.Event(),
+            wake=woken.set,
+            clock=lambda: now_s[0],
+        )
+        image = frame.image.to_ndarray(format="bgr24")
+        found = tracks.update(detector.detect(image), frame.pts_s)
+        reader.ask(reader.jobs(frame, found, "yunet"), tracks, settings().expression)
+        assert woken.wait(WAIT_S)
+        now_s[0] += 86_400.0
+        (reading,) = reader.arrived(tracks, settings().expression)
+    assert reading.age_ms is not None
+    assert 250.0 <= reading.age_ms < 1000.0 * WAIT_S
 
 
 def test_the_weights_say_what_is_too_little_where_the_settings_do_not(

@@ -35,6 +35,7 @@ err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.toml.")]
 OtherConfig = Annotated[Path | None, typer.Option(help="An affectd.toml, for all but its streams.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013: folder, tar or CSV.")]
 Family = Annotated[
     Literal["expression"], typer.Argument(metavar="expression", help="The family.", hidden=True)
@@ -93,7 +94,7 @@ def video(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The annotated MP4.")],
     events: Annotated[Path | None, typer.Option(help="Write the readings here, as JSONL.")] = None,
     config: OtherConfig = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    force: Force = False,
 ) -> None:
     """Annotate a video file, every frame with its own readings."""
     from daemon.commands.video import annotate_video
@@ -111,11 +112,12 @@ def image(
         bool, typer.Option("--json", help="Print one line of JSON an image.")
     ] = False,
     config: OtherConfig = None,
+    force: Force = False,
 ) -> None:
     """Annotate images; those that cannot be read are named."""
     from daemon.commands.image import annotate_images
 
-    failed = annotate_images(sources, folder, as_json, config, out, err)
+    failed = annotate_images(sources, folder, as_json, config, force, out, err)
     if failed:
         raise typer.Exit(FAILED)
 

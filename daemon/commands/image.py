@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ def annotate_images(
     folder: Path,
     as_json: bool,
     config: Path | None,
+    force: bool,
     out: Console,
     err: Console,
 ) -> int:
@@ -41,6 +43,7 @@ def annotate_images(
     arguments that cannot be meant, SinkError when `folder` cannot be written.
     """
     images = _images(sources, folder)
+    _make_way(images, force)
     try:
         make_folder(folder)
     except OSError as error:
@@ -92,7 +95,7 @@ def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
     images: dict[Path, Path] = {}
     for source in sources:
         if source.is_dir():
-            found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGES)
+            found = _images_in(source, folder)
             if not found:
                 raise SourceError(
                     Reason.NOT_FOUND, f"{source}: no image in it; accepted: {', '.join(IMAGES)}"
@@ -108,9 +111,39 @@ def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
                 if images.setdefault(target, path) == path:
                     break
                 target = (folder / name).with_stem(f"{name.stem}-{number}")
-            if target.exists() and path.exists() and target.samefile(path):
-                raise ConfigError(f"{path}: lies in --out itself; accepted is another folder")
     return [(path, target) for target, path in images.items()]
+
+
+def _images_in(source: Path, folder: Path) -> list[Path]:
+    """The images of a folder, without what an earlier run wrote to `folder` within it."""
+    written = _real(folder)
+    holds_it = _real(source) in written.parents
+    return sorted(
+        path
+        for path in source.rglob("*")
+        if path.suffix.lower() in IMAGES
+        and not (holds_it and _real(path.parent).is_relative_to(written))
+    )
+
+
+def _make_way(images: Sequence[tuple[Path, Path]], force: bool) -> None:
+    """Raise ConfigError for a file that would be lost."""
+    read = {_real(path): path for path, _ in images}
+    for _, target in images:
+        if path := read.get(_real(target)):
+            raise ConfigError(f"{path}: lies in --out itself; accepted is another folder")
+        if not target.exists():
+            continue
+        if not target.is_file():
+            raise ConfigError(f"{target}: exists and is no file; accepted is another folder")
+        if not force:
+            raise ConfigError(
+                f"{target}: exists; accepted is another folder, or --force to replace it"
+            )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # `resolve` raises for a link to itself
 
 
 def _read_image(path: Path) -> Frame:
@@ -128,6 +161,7 @@ def _write_image(frame: Frame, target: Path) -> None:
     encoded = JpegEncoder(image.width, image.height, JPEG_QUALITY).encode(image)
     try:
         make_folder(target.parent)
+        target.unlink(missing_ok=True)  # A hard link may share it with an image.
         target.write_bytes(encoded)
     except OSError as error:
         raise _not_writable(target, error) from error

@@ -62,10 +62,12 @@ def test_images_good_and_bad(
         (photos / name).write_bytes(encoded.tobytes())
     bad = {
         "empty.png": "the file is empty",
+        "loop.jpg": "Too many levels of symbolic links",
         "junk.jpg": "holds no picture that can be decoded",
         "tiny.bmp": "is 1x1; accepted are pictures of 16 to 8192 px a side",
     }
     (photos / "empty.png").touch()
+    (photos / "loop.jpg").symlink_to("loop.jpg")
     (photos / "junk.jpg").write_bytes(b"no image" * 50)
     (photos / "tiny.bmp").write_bytes(cv2.imencode(".bmp", face[:1, :1])[1].tobytes())
     (photos / "notes.txt").write_text("not looked at")
@@ -99,11 +101,16 @@ def test_images_good_and_bad(
         assert changed[y : y + height, x : x + 2].mean() > 10.0  # The box is.
 
 
+def black(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix, np.zeros((64, 64), np.uint8))[1].tobytes())
+    return path
+
+
 def test_images_that_would_be_lost_and_folders_without_any(
     tmp_path: Path, capsys: Capsys, light: Path
 ) -> None:
-    image = tmp_path / "a.jpg"
-    image.write_bytes(cv2.imencode(".jpg", np.zeros((64, 64), np.uint8))[1].tobytes())
+    image = black(tmp_path / "a.jpg")
     before = image.read_bytes()
     (tmp_path / "none").mkdir()
     done = inside(capsys, "image", image, "--out", tmp_path)
@@ -115,3 +122,53 @@ def test_images_that_would_be_lost_and_folders_without_any(
     assert not (tmp_path / "out").exists()
     done = inside(capsys, "image", image, "--out", tmp_path / "out", "--config", light)
     assert done == (0, [f"{image}: no face → {tmp_path}/out/a.jpg"], [])
+
+
+def test_what_exists_is_replaced_only_if_asked_and_never_an_input(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    """
+    1. A file where an annotated copy would go is refused, and all stays as it is.
+    2. With --force it is replaced, but not what else is to be read, nor a folder.
+    3. A hard link to an image is replaced, and the image stays.
+    """
+    image, other = black(tmp_path / "x" / "b.jpg"), black(tmp_path / "photos" / "b.jpg")
+    other.write_bytes(other.read_bytes() + b"mine")
+    before, photos = other.read_bytes(), other.parent
+    fresh = black(tmp_path / "fresh.jpg")
+    done = inside(capsys, "image", fresh, image, "--out", photos, "--config", light)
+    said = "exists; accepted is another folder, or --force to replace it"
+    assert done == (2, [], [f"affectd: {other}: {said}"])
+    assert list(photos.iterdir()) == [other]
+    forced = ("--out", photos, "--config", light, "--force")
+    done = inside(capsys, "image", image, other, *forced)
+    assert done == (2, [], [f"affectd: {other}: lies in --out itself; accepted is another folder"])
+    (photos / "fresh.jpg").mkdir()
+    done = inside(capsys, "image", fresh, *forced)
+    assert done.err == [
+        f"affectd: {photos}/fresh.jpg: exists and is no file; accepted is another folder"
+    ]
+    assert other.read_bytes() == before
+    assert inside(capsys, "image", image, *forced).code == 0
+    assert other.read_bytes() != before
+    other.unlink()
+    other.hardlink_to(image)
+    before = image.read_bytes()
+    assert inside(capsys, "image", image, *forced).code == 0
+    assert image.read_bytes() == before != other.read_bytes()
+
+
+def test_what_an_earlier_run_wrote_into_the_folder_is_not_read(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    photos = black(tmp_path / "photos" / "a.png").parent
+    black(photos / "sub" / "b.jpg")
+    said = [
+        f"{photos}/{name}: no face → {photos}/read/{copy}"
+        for name, copy in (("a.png", "a.png.jpg"), ("sub/b.jpg", "sub/b.jpg"))
+    ]
+    for force in ([], ["--force"]):
+        out = photos / "sub" / ".." / "read"
+        done = inside(capsys, "image", photos, "--out", out, "--config", light, *force)
+        assert [line.replace("/sub/../", "/") for line in done.out] == said
+        assert (done.code, done.err) == (0, [])

@@ -58,24 +58,32 @@ class Segments:
     def prune(self, now_s: float, current: Path | None) -> None:
         """Delete what is too old at `now_s` or too much; `current` is being written.
 
-        What cannot be deleted is said once and stays: better too many recordings than none.
+        What cannot be deleted is said once and stays; newer ones go all the same, so that the
+        disk does not fill.
         """
         self._pruned_s = now_s
         if not self._keep_s and not self._keep_bytes:
             return
         try:
             found = self._found()
-            total = sum(segment.size for segment in found)
-            for segment in found:
-                is_old = 0 < self._keep_s < now_s - segment.ended_s
-                is_much = 0 < self._keep_bytes < total
-                if segment.path != current and (is_old or is_much):
+        except OSError as error:
+            self._complain(error)
+            return
+        total = sum(segment.size for segment in found)
+        for segment in found:
+            is_old = 0 < self._keep_s < now_s - segment.ended_s
+            is_much = 0 < self._keep_bytes < total
+            if segment.path != current and (is_old or is_much):
+                try:
                     segment.path.unlink(missing_ok=True)
                     total -= segment.size
-        except OSError as error:
-            if not self._complained:
-                self._complained = True
-                log.warning("mp4 sink: old segments of %s stay: %s", self._base, error)
+                except OSError as error:
+                    self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning("mp4 sink: old segments of %s stay: %s", self._base, error)
 
     def _found(self) -> list[_Segment]:
         """All segments of this sink, oldest first. Raises OSError."""

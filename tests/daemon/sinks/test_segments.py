@@ -143,6 +143,28 @@ def test_what_cannot_be_deleted_is_said_once_and_recording_goes_on(
     assert "Operation not permitted" in caplog.text
 
 
+def test_one_that_cannot_be_deleted_keeps_no_newer_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest, *_, newest = (
+        segment(tmp_path, f"lobby-20261121T0{hour}0000Z.mp4") for hour in range(1, 5)
+    )
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == oldest:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    # A fake, since root may delete what others may not.
+    monkeypatch.setattr(Path, "unlink", refuse)
+    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_gb=2500e-9)
+    with caplog.at_level(logging.WARNING):
+        Segments(config).prune(NOON_S, None)
+    assert set(tmp_path.iterdir()) == {oldest, newest}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> None:
     config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", segment_s=3600)
     sink = mp4(config)

@@ -10,13 +10,19 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn
 from daemon.commands.progress import progress_bar
 from daemon.errors import ConfigError
 from detectors import store
+from detectors.errors import PullError
 
 
 def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
-    """Pull the named models, or all, with a progress bar. Raises ConfigError or PullError."""
+    """Pull the named models, or all, with a progress bar.
+
+    Raises ConfigError for a name that is none, and PullError after the last model, with a line
+    for each that could not be had.
+    """
     for name in names:
         if name not in store.MODELS:
             raise ConfigError(f"{name!r} is no model; accepted: {', '.join(store.MODELS)}")
+    failures = []
     target = store.models_dir(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with progress_bar(console, *columns) as bar:
@@ -26,5 +32,12 @@ def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
             def progress(done: int, total: int, task: object = task) -> None:
                 bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
-            path = store.pull(name, target, progress=progress)
-            console.print(f"{name}: {path}")
+            try:
+                path = store.pull(name, target, progress=progress)
+            except PullError as error:
+                bar.remove_task(task)
+                failures.append(str(error))
+            else:
+                console.print(f"{name}: {path}")
+    if failures:
+        raise PullError("\n".join(failures))

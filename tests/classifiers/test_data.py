@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,6 +194,17 @@ def test_bad_sources_are_named(fer: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.tar.xz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut\.tar\.xz: not a folder or a tar archive"):
         data.load(tmp_path / "cut.tar.xz", "train")
+    plain = write_tar(fer, tmp_path / "plain", "tar").read_bytes()
+    with tarfile.open(tmp_path / "plain.tar") as archive:
+        header = archive.getmembers()[100].offset
+    for name, content in (
+        ("within.tar", plain[: header + 100]),
+        ("between.tar", plain[:header]),
+        ("junk.tar", plain[:header] + b"x" * 512 + plain[header + 512 :]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}: .*cut short or damaged"):
+            data.read(tmp_path / name)
     with pytest.raises(DataError, match="no PrivateTest images for angry, disgust"):
         data.load(fer, "private")
 

@@ -6,6 +6,7 @@ import lzma
 import tarfile
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usag
     """
     pile = _Pile(source, usages, strict)
     try:
-        with tarfile.open(source) as archive:
+        with tarfile.open(source, tarinfo=_Member) as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
                 usage = pile.usage(name)
@@ -64,6 +65,19 @@ def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usag
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise DataError(f"{source}: not a folder or a tar archive of FER2013: {error}") from error
     return pile.faces()
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header is whole: of one that is not, tarfile makes the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if bytes(buf) == bytes(tarfile.BLOCKSIZE):
+                raise  # the mark of the end
+            raise tarfile.ReadError(f"cut short or damaged: {error}") from error
 
 
 class _Pile:

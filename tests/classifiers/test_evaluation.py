@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from classifiers.errors import DataError
 from classifiers.expression import LABELS
 from classifiers.expression.data import Faces
 from classifiers.expression.evaluation import predictions, scores
@@ -115,6 +116,12 @@ def test_quarters_go_by_what_they_are_called() -> None:
         edges = [edge for part in found[name] for edge in (part.low, part.high)]
         assert edges == sorted(edges)
     assert found["brightness"][0].high == pytest.approx(54.5, abs=0.5)
+
+
+def test_fewer_than_four_have_no_quarters() -> None:
+    guessed, labels = one_sure([True] * 3, [0.9] * 3)
+    with pytest.raises(DataError, match="3 faces are too few to be evaluated; accepted is a split"):
+        scores.quarters(np.zeros((3, 48, 48), np.uint8), guessed, labels, 0.4, seed=0)
 
 
 def test_mcnemar_by_hand() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from classifiers.errors import DataError
 from classifiers.expression import LABELS
 from classifiers.extras import extra
 
@@ -185,9 +186,14 @@ def quarters(
 ) -> dict[str, list[Quarter]]:
     """Scores of four equal parts of the images, from the least to the most, by three properties.
 
-    images: uint8 [N, 48, 48], N at least 4. brightness: mean grey level; contrast: deviation of
-    the grey levels; blur: variance of the Laplacian, which is least where an image is blurred.
+    images: uint8 [N, 48, 48]. brightness: mean grey level; contrast: deviation of the grey levels;
+    blur: variance of the Laplacian, which is least where an image is blurred. Raises DataError
+    where N is less than 4.
     """
+    if len(labels) < 4:
+        raise DataError(
+            f"{len(labels)} faces are too few to be evaluated; accepted is a split of 4 or more"
+        )
     properties = {
         "brightness": images.mean(axis=(1, 2)),
         "contrast": images.std(axis=(1, 2)),

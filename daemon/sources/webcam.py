@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,7 +125,7 @@ class WebcamSource:
         self._monotonic = monotonic
         self._closed = threading.Event()
         self._reading = threading.Lock()
-        self._device = settings.url.get_secret_value().removeprefix("v4l2://")
+        self._device = re.sub(r"^(?i:v4l2)://", "", settings.url.get_secret_value())
         if open_camera is None:
             check_device(self._device)
             open_camera = _open_v4l2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from collections.abc import Mapping
 
 import av
 
@@ -51,9 +52,14 @@ _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EN
 
 
 def open_fault(
-    shown: str, target: str, error: Exception, waited_s: float, limit_s: float
+    shown: str,
+    target: str,
+    options: Mapping[str, str],
+    error: Exception,
+    waited_s: float,
+    limit_s: float,
 ) -> SourceError:
-    """The fault behind `error`, which libav raised while opening `target`.
+    """The fault behind `error`, which libav raised while opening `target` with `options`.
 
     `shown` names the source without its password. `waited_s` is how long it took, `limit_s` the
     time-out: RTSP reports a silent server as bad data, after exactly that time.
@@ -62,7 +68,7 @@ def open_fault(
         is_url(target) and waited_s >= 0.95 * limit_s
     ):
         return SourceError(Reason.TIMEOUT, f"{shown}: no answer within {limit_s:g} s")
-    if isinstance(error, av.error.HTTPOtherClientError) and _has_no_video(target, limit_s):
+    if isinstance(error, av.error.HTTPOtherClientError) and _has_no_video(target, options, limit_s):
         return SourceError(Reason.NO_VIDEO, f"{shown}: has no video track")
     if target.startswith("rtsp:") and isinstance(error, _BROKEN_OFF):
         if _hangs_up(target):
@@ -111,11 +117,13 @@ def _known(shown: str, error: Exception) -> SourceError | None:
     return None
 
 
-def _has_no_video(target: str, limit_s: float) -> bool:
+def _has_no_video(target: str, options: Mapping[str, str], limit_s: float) -> bool:
     """Asked for its video alone, an RTSP server that has none refuses to play: look what it has."""
+    asked = {**options, "rtsp_transport": "tcp"}
+    asked.pop("allowed_media_types", None)
     for _ in range(_LOOKS):
         try:
-            with av.open(target, timeout=limit_s, options={"rtsp_transport": "tcp"}) as container:
+            with av.open(target, timeout=limit_s, options=asked) as container:
                 return not container.streams.video
         except av.error.HTTPServerError:
             time.sleep(_PUT_AWAY_S)  # It is still putting away the session that was refused.

@@ -223,12 +223,13 @@ class VideoSource:
         limit_s = min(OPEN_TIMEOUT_S, self._stall_timeout_s)
         timeouts = None if self._is_file else (limit_s, self._stall_timeout_s)
         accelerated = accelerator(self._decoder)
+        options = self._network.options(self._target, self._stall_timeout_s)
         began_s = time.monotonic()
         try:
             container = av.open(
                 f"file:{self._target}" if self._is_file else self._target,
                 timeout=timeouts,
-                options=self._network.options(self._target, self._stall_timeout_s),
+                options=options,
                 metadata_errors="replace",
                 hwaccel=accelerated,
             )
@@ -236,7 +237,9 @@ class VideoSource:
             if accelerated is not None:
                 doubt()
             waited_s = time.monotonic() - began_s
-            raise open_fault(self._shown, self._target, error, waited_s, limit_s) from error
+            raise open_fault(
+                self._shown, self._target, options, error, waited_s, limit_s
+            ) from error
         try:
             return container, self._choose(container)
         except SourceError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from daemon.sources import video
 from daemon.sources.video import VideoSource
 from tests.daemon.sources.videos import fault_of, frames_of
 from tests.media import write_clip
+from tests.tls import certificate, needs_openssl, tls_before
 
 
 @contextmanager
@@ -67,6 +69,27 @@ def test_http_answers_become_reasons_without_the_password() -> None:
     assert fault_of(f"http://me:geheim@{address}/200").reason is Reason.CONNECT_REFUSED
     assert fault_of("rtsp://no-such-host.invalid/x").reason is Reason.NOT_FOUND
     assert fault_of("rtsp://").reason is Reason.UNSUPPORTED
+
+
+@needs_openssl
+def test_a_refusal_is_not_looked_into_without_the_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the server's place when it is asked again is not trusted any more."""
+    own, trusted = certificate(tmp_path, "localhost"), tmp_path / "trusted.pem"
+    shutil.copy(own[0], trusted)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    asked = []
+
+    class Refuses(_Answers):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            shutil.copy(certificate(tmp_path, "other")[0], trusted)
+            super().do_GET()
+
+    with _http(Refuses) as address, tls_before(int(address.partition(":")[2]), own) as port:
+        assert fault_of(f"https://localhost:{port}/418").reason is Reason.CONNECT_REFUSED
+    assert asked == ["/418"]
 
 
 def test_a_file_over_http(tmp_path: Path) -> None:

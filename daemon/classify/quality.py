@@ -21,7 +21,6 @@ NOISE_LEVELS = 4.0
 
 
 def assess(
-    luma: NDArray[np.uint8],
     box: tuple[float, float, float, float],
     eyes: tuple[Point, Point] | None,
     nose: Point | None,
@@ -29,9 +28,8 @@ def assess(
 ) -> Quality:
     """Measure one face.
 
-    luma: uint8 [H, W], the plane the face was found in. box: x, y, width, height; eyes (the
-    one at the picture's left first) and nose, None without landmarks, in pixels of luma.
-    crop48: uint8 [48, 48], what the classifier reads.
+    box: x, y, width, height; eyes (the one at the picture's left first) and nose, None without
+    landmarks, in pixels of the picture. crop48: uint8 [48, 48], what the classifier reads.
     """
     return Quality(
         face_px=round(min(box[2], box[3])),

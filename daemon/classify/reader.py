@@ -95,7 +95,7 @@ class Reader:
             box = found.box
             corners = (box.x, box.y, box.width, box.height)
             face = crop(luma, corners, found.eyes, framing, full_range)
-            quality = assess(luma, corners, found.eyes, found.nose, face)
+            quality = assess(corners, found.eyes, found.nose, face)
             look = _Look(
                 frame.seq, frame.pts_s, frame.captured_s, came_s, size_px, track.id, box, quality
             )

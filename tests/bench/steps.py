@@ -51,7 +51,7 @@ def cut(frame: Frame, tracks: list[Track]) -> None:
     for track in tracks:
         found = track.place
         face = crop(luma, boxes(track), found.eyes, FRAMINGS["yunet"], full)
-        assess(luma, boxes(track), found.eyes, found.nose, face)
+        assess(boxes(track), found.eyes, found.nose, face)
 
 
 def views(tracks: list[Track]) -> list[FaceView]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from daemon.classify.quality import EYES_PER_NOSE, assess, blur, is_poor, yaw_deg
 from daemon.reading import Quality
 
-LUMA = np.zeros((200, 200), np.uint8)
 BOX = (10.0, 20.0, 90.4, 81.2)
 
 
@@ -66,12 +65,12 @@ def test_yaw_of_a_projected_head(turn_deg: float, roll_deg: float) -> None:
 
 def test_assess_measures_the_shorter_side_and_needs_landmarks_for_yaw() -> None:
     eyes = ((40.0, 50.0), (70.0, 50.0))
-    quality = assess(LUMA, BOX, eyes, (65.0, 70.0), face(2))
+    quality = assess(BOX, eyes, (65.0, 70.0), face(2))
     assert quality.face_px == 81
     assert quality.yaw_deg is not None
     assert quality.yaw_deg > 0
     assert quality.blur == blur(face(2))
-    assert assess(LUMA, BOX, None, None, face(2)).yaw_deg is None
+    assert assess(BOX, None, None, face(2)).yaw_deg is None
 
 
 @pytest.mark.parametrize(

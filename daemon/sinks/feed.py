@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -38,9 +38,15 @@ class Feed(Generic[T]):
             subscription._put(item)
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[Subscription[T]]:
-        """A subscription of the running event loop, from now on: older items are not repeated."""
-        subscription: Subscription[T] = Subscription(self._capacity, asyncio.get_running_loop())
+    async def subscribe(
+        self, wanted: Callable[[T], bool] = lambda _: True
+    ) -> AsyncIterator[Subscription[T]]:
+        """A subscription of the running event loop, from now on: older items are not repeated.
+
+        What is not `wanted` takes no place in it and counts nowhere. The publisher's thread asks.
+        """
+        loop = asyncio.get_running_loop()
+        subscription: Subscription[T] = Subscription(self._capacity, loop, wanted)
         with self._lock:
             self._subscriptions.append(subscription)
             if self._closed:
@@ -63,9 +69,12 @@ class Feed(Generic[T]):
 class Subscription(Generic[T]):
     """One reader's queue. `dropped` counts what it was too slow for."""
 
-    def __init__(self, capacity: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, capacity: int, loop: asyncio.AbstractEventLoop, wanted: Callable[[T], bool]
+    ) -> None:
         self._items: deque[T] = deque(maxlen=capacity)
         self._loop = loop
+        self._wanted = wanted
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
         self._wake_is_due = False
@@ -93,6 +102,8 @@ class Subscription(Generic[T]):
         return await self.next()
 
     def _put(self, item: T) -> None:
+        if not self._wanted(item):
+            return
         with self._lock:
             if len(self._items) == self._items.maxlen:
                 self.dropped += 1

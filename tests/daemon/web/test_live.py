@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from daemon.web import live
 from tests.serving import (
     House,
     picture,
@@ -202,3 +203,21 @@ def test_a_reader_of_events_is_told_what_it_missed(house: House) -> None:
                     break
     assert seen + missed == 20_000
     assert missed > 0
+
+
+def test_other_streams_neither_silence_the_ping_nor_cost_a_reading(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A reader of one stream is told of a burst of another's readings neither as missed ones
+    nor by the loss of its own. 2. While the other goes on, it is sent a sign of life."""
+    monkeypatch.setattr(live, "PING_S", 0.5)
+    with house.client() as client, client.stream("GET", "/events?stream=door") as response:
+        wait_until(lambda: house.readings.subscribers == 1)
+        house.readings.publish(reading("door", 7))
+        for seq in range(1000):
+            house.readings.publish(reading("lobby", seq))
+        house.publish("lobby")
+        lines = (line for line in response.iter_lines() if line)
+        assert next(lines) == "retry: 2000"
+        assert json.loads(next(lines).removeprefix("data: "))["seq"] == 7
+        assert [next(lines), next(lines)] == [": nothing new"] * 2

@@ -1,5 +1,5 @@
-// Plays a stream's HLS in a <video>, a few seconds behind: segments go in as they come. Browsers
-// without Media Source Extensions (iPhones) play the playlist by themselves.
+// Plays a stream's HLS in a <video>, a few seconds behind: segments go in as they come. A browser
+// without Media Source Extensions (iPhones) is given the playlist, anew after each of its failures.
 
 const RETRY_MS = 2000;
 const POLL_MS = 400;
@@ -28,6 +28,7 @@ export class Video {
   }
 
   reopen() {
+    if (this.work && !globalThis.MediaSource) this.unload();
     this.work?.abort();
     this.work = null;
     if (!this.url || document.hidden) return;
@@ -46,9 +47,16 @@ export class Video {
     }
   }
 
+  // The browser's own player goes on loading until its address is taken away.
+  unload() {
+    this.element.removeAttribute("src");
+    this.element.load();
+  }
+
   async playOnce(signal) {
     if (!globalThis.MediaSource) {
-      if (this.element.src !== new URL(this.url, location).href) this.element.src = this.url;
+      // After an error it never asks again for the address that it has.
+      if (this.element.error || !this.element.hasAttribute("src")) this.element.src = this.url;
       await this.element.play();
       return;
     }

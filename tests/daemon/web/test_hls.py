@@ -191,3 +191,36 @@ def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
         page.open(f"{house.web.url}page/watch.html?stream=lobby")
         page.wait_for(f"{video}.currentTime > 3 && {video}.offsetWidth > 300", 100.0)
         assert page.errors == []
+
+
+@needs_chromium
+def test_a_browser_that_plays_by_itself_is_helped_over_its_failures(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Without Media Source Extensions, as on iPhones, the first answer is a 503, which Chromium
+    gives up at. 2. With segments there, it plays. 3. Hidden, it loads nothing. 4. It plays again.
+    """
+    video = "document.querySelector('video')"
+    turn = (
+        "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    profile = tmp_path_factory.mktemp("chromium")
+    with watched(mjpeg=False) as house, open_browser(profile) as browser, browser.page() as page:
+        if not page.evaluate(
+            "document.createElement('video').canPlayType('application/vnd.apple.mpegurl')"
+        ):
+            pytest.skip("this Chromium does not play HLS by itself")
+        page.call("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.MediaSource")
+        monkeypatch.setattr(hls, "START_S", 0.1)
+        filled, house.playlists["lobby"] = house.playlists["lobby"], Playlist()
+        page.open(f"{house.web.url}page/watch.html?stream=lobby")
+        page.wait_for(f"{video}.error !== null")
+        monkeypatch.setattr(hls, "START_S", 50.0)
+        house.playlists["lobby"] = filled
+        page.wait_for(f"{video}.currentTime > 0.5 && {video}.videoWidth === 320")
+        page.evaluate(turn % "true")
+        assert not page.evaluate(f"{video}.hasAttribute('src')")
+        page.wait_for(f"{video}.networkState === HTMLMediaElement.NETWORK_EMPTY")
+        page.evaluate(turn % "false")
+        page.wait_for(f"{video}.currentTime > 0.5 && {video}.videoWidth === 320")

@@ -10,6 +10,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 FULL_RANGE_FORMATS = ("yuvj420p", "yuvj422p", "yuvj444p", "gray")
+BT709, BT601 = 1, 5  # two of libav's colorspaces
+_NONE_NAMED = (0, 2)  # RGB, which Y, U and V are not, and unspecified
+_HD_HEIGHT_PX = 720
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,14 @@ def plane(image: av.VideoFrame, index: int) -> NDArray[np.uint8]:
 def is_full_range(image: av.VideoFrame) -> bool:
     """Whether luma spans 0..255 rather than 16..235."""
     return image.format.name in FULL_RANGE_FORMATS or int(image.color_range) == 2
+
+
+def colorspace_of(image: av.VideoFrame) -> int:
+    """libav's colorspace by which RGB became the planes. Where `image` names none it goes by the
+    height, as players do."""
+    if int(image.colorspace) not in _NONE_NAMED:
+        return int(image.colorspace)
+    return BT709 if image.height >= _HD_HEIGHT_PX else BT601
 
 
 class SmallLook:

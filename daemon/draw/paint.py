@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.draw.glyphs import OPAQUE_BITS, Alpha, Strip
-from daemon.frame import is_full_range, plane
+from daemon.frame import colorspace_of, is_full_range, plane
 
 FORMATS = ("yuv420p", "yuvj420p")
 
@@ -19,8 +19,7 @@ Rgb = tuple[int, int, int]
 
 # Weights of red and blue in luma (ITU-R BT.709-6, BT.601-7, BT.2020-2), by libav's colorspace.
 _BT709, _BT601, _BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)
-_MATRICES = {1: _BT709, 4: _BT601, 5: _BT601, 6: _BT601, 9: _BT2020, 10: _BT2020}
-_HD_HEIGHT_PX = 720  # Players take a file that names no colorspace for BT.709 from here on.
+_WEIGHTS = {4: _BT601, 5: _BT601, 6: _BT601, 9: _BT2020, 10: _BT2020}
 
 
 class Paint(NamedTuple):
@@ -89,9 +88,8 @@ class ColourSystem:
 
     @classmethod
     def of(cls, image: av.VideoFrame) -> ColourSystem:
-        """What `image` says of itself; by its height where it names no colorspace."""
-        by_height = _BT709 if image.height >= _HD_HEIGHT_PX else _BT601
-        red, blue = _MATRICES.get(int(image.colorspace), by_height)
+        """What `image` says of itself, and what players take it for where it says nothing."""
+        red, blue = _WEIGHTS.get(colorspace_of(image), _BT709)
         return cls(red, blue, is_full_range(image))
 
     def paint(self, rgb: Rgb) -> Paint:

@@ -10,6 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from daemon.config import settings
 from daemon.errors import Reason, SinkError
+from daemon.frame import colorspace_of
 from daemon.sinks.base import Output, Takes
 from daemon.sinks.encode.reference import Referencer
 from daemon.sinks.feed import JpegFeed
@@ -55,8 +56,10 @@ class MjpegPictures:
     def _encode(self, image: av.VideoFrame) -> bytes:
         width, height = fit(image.width, image.height, self._config.max_width_px)
         try:
+            own = self._referencer.reference(image, pts=0)
+            own.colorspace = colorspace_of(image)
             picture = self._reformatter.reformat(
-                self._referencer.reference(image, pts=0),
+                own,
                 width=width,
                 height=height,
                 format="yuvj420p",

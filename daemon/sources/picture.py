@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.errors import Reason, SourceError
-from daemon.frame import plane
+from daemon.frame import BT601, plane
 
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
@@ -59,6 +59,8 @@ def _to_420(image: av.VideoFrame) -> av.VideoFrame:
     full_range = image.format.name.startswith("yuvj") or int(image.color_range) == 2
     wanted = "yuvj420p" if full_range else "yuv420p"
     made = image.reformat(format=wanted)
+    if image.format.is_rgb or len(image.format.components) < 3:
+        made.colorspace = BT601  # libav's choice for RGB, palettes and grey; it does not say so
     _keep_time(image, made)
     return made
 

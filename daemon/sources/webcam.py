@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
-from daemon.frame import Frame
+from daemon.frame import BT601, Frame
 from daemon.sources.base import Report
 from daemon.sources.picture import check_size, to_frame_image
 
@@ -81,6 +81,7 @@ class Unpacker:
         if data.size < row_bytes * self._height:
             return None
         image = av.VideoFrame(self._width, self._height, "yuyv422")
+        image.colorspace = BT601  # USB video's, unless the camera says another, which is not told
         target = image.planes[0]
         rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
         sent = data[: row_bytes * self._height].reshape(self._height, row_bytes)

@@ -21,7 +21,7 @@ from daemon.sinks.mp4 import Mp4File
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-BT709, BT601 = 1, 6
+BT709, BT601, UNSPECIFIED = 1, 6, 2
 LIMITED, FULL = 1, 2
 
 

@@ -107,6 +107,23 @@ def black(path: Path) -> Path:
     return path
 
 
+@needs_shared
+@pytest.mark.parametrize("name", ["a.bmp", "a.png", "a.webp"])
+def test_the_overlay_has_its_colours_on_large_images_too(
+    tmp_path: Path, capsys: Capsys, light: Path, face: NDArray[np.uint8], name: str
+) -> None:
+    """BMP and PNG name no colourspace. A video of 720 lines without one would be BT.709."""
+    image, out = tmp_path / name, tmp_path / "out"
+    lossy = [cv2.IMWRITE_WEBP_QUALITY, 90] if name == "a.webp" else []
+    image.write_bytes(cv2.imencode(image.suffix, cv2.resize(face, (900, 720)), lossy)[1].tobytes())
+    light.write_text(light.read_text() + '[overlay.colours]\nunknown = "#D55E00"\n')
+    assert inside(capsys, "image", image, "--out", out, "--config", light).code == 0
+    copy = cv2.imread(str(out / f"{name}.jpg"))
+    assert copy is not None
+    off = np.abs(copy.astype(int) - [0x00, 0x5E, 0xD5]).max(axis=2)
+    assert np.count_nonzero(off <= 5) > 300
+
+
 def test_images_that_would_be_lost_and_folders_without_any(
     tmp_path: Path, capsys: Capsys, light: Path
 ) -> None:

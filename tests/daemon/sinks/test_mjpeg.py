@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from daemon.config.settings import MjpegSink
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.mjpeg import MjpegPictures, fit, quantiser_of
-from tests.daemon.outputs import BT601, BT709, FULL, LIMITED, luma_of, output, picture
+from tests.daemon.outputs import BT601, BT709, FULL, LIMITED, UNSPECIFIED, luma_of, output, picture
 
 
 def decode(jpeg: bytes) -> NDArray[np.uint8]:
@@ -32,17 +32,25 @@ def watch(sink: MjpegPictures, feed: JpegFeed, **kind: object) -> NDArray[np.uin
 
 
 @pytest.mark.parametrize(
-    ("pix_fmt", "color_range", "colorspace"),
+    ("pix_fmt", "color_range", "colorspace", "height"),
     [
-        ("yuv420p", LIMITED, BT601),
-        ("yuv420p", LIMITED, BT709),
-        ("yuvj420p", FULL, BT601),
-        ("yuvj420p", FULL, BT709),
-        ("yuv420p", FULL, BT709),
+        ("yuv420p", LIMITED, BT601, 48),
+        ("yuv420p", LIMITED, BT709, 48),
+        ("yuvj420p", FULL, BT601, 48),
+        ("yuvj420p", FULL, BT709, 48),
+        ("yuv420p", FULL, BT709, 48),
+        ("yuv420p", LIMITED, BT601, 720),
+        ("yuv420p", LIMITED, UNSPECIFIED, 718),
+        ("yuv420p", LIMITED, UNSPECIFIED, 720),
+        ("yuvj420p", FULL, UNSPECIFIED, 720),
     ],
 )
-def test_colours_are_the_camera_s(pix_fmt: str, color_range: int, colorspace: int) -> None:
+def test_colours_are_the_camera_s(
+    pix_fmt: str, color_range: int, colorspace: int, height: int
+) -> None:
+    """Players take a picture of 720 lines for BT.709 where it says nothing."""
     kind = {
+        "height": height,
         "pix_fmt": pix_fmt,
         "color_range": color_range,
         "colorspace": colorspace,
@@ -51,11 +59,11 @@ def test_colours_are_the_camera_s(pix_fmt: str, color_range: int, colorspace: in
     }
     feed = JpegFeed()
     seen = watch(MjpegPictures(MjpegSink(kind="mjpeg", quality=95), feed), feed, **kind)
-    assert seen.shape == (48, 64, 3)
+    assert seen.shape == (height, 64, 3)
     y, u, v = float(luma_of(20)), 118.0 - 128.0, 146.0 - 128.0
     if color_range == LIMITED:
         y, u, v = (y - 16) * 255 / 219, u * 255 / 224, v * 255 / 224
-    kr, kb = (0.299, 0.114) if colorspace == BT601 else (0.2126, 0.0722)
+    kr, kb = (0.299, 0.114) if colorspace == BT601 or height == 718 else (0.2126, 0.0722)
     red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
     green = (y - kr * red - kb * blue) / (1 - kr - kb)
     assert seen[20, 20].astype(float) == pytest.approx([red, green, blue], abs=3)
@@ -93,7 +101,7 @@ def test_encodes_for_viewers_only_and_no_oftener_than_asked() -> None:
 
 
 def test_the_shared_picture_is_left_as_it_was() -> None:
-    image = picture(5, width=1280, height=720)
+    image = picture(5, width=1280, height=720, colorspace=UNSPECIFIED)
     image.pts, image.color_trc, image.color_primaries = 77, 1, 1
     feed = JpegFeed()
     sink = MjpegPictures(MjpegSink(kind="mjpeg"), feed)
@@ -103,6 +111,7 @@ def test_the_shared_picture_is_left_as_it_was() -> None:
             assert sink.write(output(0, image=image))
 
     asyncio.run(view())
+    assert image.colorspace == UNSPECIFIED
     assert (image.pts, image.time_base, image.color_trc, image.color_primaries) == (77, None, 1, 1)
     assert (image.width, image.height, image.format.name) == (1280, 720, "yuv420p")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from daemon.errors import Reason, SourceError
-from daemon.frame import SmallLook, is_full_range, plane
+from daemon.frame import BT601, SmallLook, is_full_range, plane
 from daemon.sources.base import Report
 from daemon.sources.picture import to_frame_image
 from daemon.sources.video import VideoSource
@@ -72,6 +72,12 @@ def test_a_colour_space_that_means_nothing_is_not_passed_on(number: int) -> None
     ready = to_frame_image(image)
     assert ready is image
     assert SmallLook(80)(ready).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize("pix_fmt", ["rgb24", "gbrp", "pal8", "gray", "ya8"])
+def test_what_was_no_yuv_says_how_it_became_it(pix_fmt: str) -> None:
+    ready = to_frame_image(av.VideoFrame(1280, 720, pix_fmt))
+    assert ready.colorspace == BT601
 
 
 @pytest.mark.parametrize(("width", "height"), [(161, 121), (17, 120), (160, 119)])

@@ -58,7 +58,7 @@ def test_promtool_accepts_the_configurations(tmp_path: Path) -> None:
     # That of compose names the rules by where its container has them.
     inside = (CONFIG / "compose/prometheus.yml").read_text()
     copy = tmp_path / "prometheus.yml"
-    copy.write_text(inside.replace("/etc/prometheus/rules.yml", str(RULES)))
+    copy.write_text(inside.replace("/etc/prometheus-rules/rules.yml", str(RULES)))
     done = promtool("check", "config", str(copy))
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -91,6 +91,26 @@ def test_resuming_with_another_recipe_or_from_nothing_is_an_error(
         train(PLAN, fer, tmp_path, resume=True)
 
 
+def test_resuming_a_finished_run_writes_the_same_weights_again(fer: Path, tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=1)
+    weights = train(plan, fer, tmp_path)
+    assert weights is not None
+    written, logged = weights.read_bytes(), (tmp_path / "log.csv").read_text()
+    weights.unlink()
+    assert train(plan, fer, tmp_path, resume=True) == weights
+    assert weights.read_bytes() == written
+    assert (tmp_path / "log.csv").read_text() == logged
+
+
+def test_data_without_public_test_is_refused_before_training(fer: Path, tmp_path: Path) -> None:
+    (tmp_path / "fer").mkdir()
+    (tmp_path / "fer" / "train").symlink_to(fer / "train")
+    seen: list[Progress] = []
+    with pytest.raises(DataError, match="no PublicTest images"):
+        train(replace(PLAN, epochs=1), tmp_path / "fer", tmp_path / "out", report=seen.append)
+    assert not seen
+
+
 def test_too_few_images_for_a_batch_are_an_error(fer: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least one batch, 4096"):
         train(replace(PLAN, batch=4096), fer, tmp_path)

@@ -58,6 +58,7 @@ def train(
     end_s = math.inf if max_minutes is None else clock() + 60.0 * max_minutes
     fer = data.read(source, strict)
     held = fer.split("holdout")
+    public = fer.split("public")
     faces = fer.split("train")
     note(faces.summary("Training"))
     note(held.summary("Holdout"))
@@ -66,7 +67,7 @@ def train(
     run = Run(recipe, faces, device)
     if resume:
         run.restore(out / STATE)
-    finished = False
+    finished = run.step >= run.steps
     with Journal(out) as journal, suppress(KeyboardInterrupt):
         while not finished and clock() < end_s:
             done = _epoch(run, held, end_s, report, clock)
@@ -77,7 +78,7 @@ def train(
     run.store(out / STATE)
     if not finished:
         return None
-    return _finish(run, fer, held, out, commit)
+    return _finish(run, fer, {"holdout": held, "public": public}, out, commit)
 
 
 def _epoch(
@@ -129,15 +130,17 @@ def _epoch(
     return done
 
 
-def _finish(run: Run, fer: data.FER2013, held: data.Faces, out: Path, commit: str) -> Path:
+def _finish(
+    run: Run, fer: data.FER2013, splits: dict[str, data.Faces], out: Path, commit: str
+) -> Path:
     """Calibrate on the holdout, score, and write weights with their record."""
+    held = splits["holdout"]
     net = run.ema.module
     assert isinstance(net, nn.Module)
     recipe = run.recipe
     temperature = fit_temperature(
         probabilities(net, held, recipe.field_px, "ten_crop", run.device), held
     )
-    splits = {"holdout": held, "public": fer.split("public")}
     guessed = {
         (name, tta): probabilities(net, faces, recipe.field_px, tta, run.device, temperature)
         for name, faces in splits.items()

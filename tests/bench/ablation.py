@@ -4,7 +4,7 @@
 
 Trains the first recipe with plain cross entropy and with the adaptive loss, each without and with
 augmentation; the other recipes once; and joins those that were trained with augmentation. Each
-is read from PublicTest with 1, 2 and 10 crops. The rows lie in a JSON file beside the table, the
+is read from PublicTest with 1, 2, 4 and 10 crops. The rows lie in a JSON file beside the table, the
 nets in a folder beside it: run again with the same arguments, it goes on where it was stopped.
 """
 
@@ -142,12 +142,15 @@ class Ablation:
         began_s = self.clock()
         folder = self.work / plan.folder
         say(f"{plan.net}, {plan.loss}, augmentation {plan.augmentation}")
+        resume = self.cache.minutes(key) > 0.0 and (folder / STATE).exists()
+        if not resume:  # a state whose minutes were not counted, or of other data
+            (folder / STATE).unlink(missing_ok=True)
         weights = train(
             plan.recipe,
             self.source,
             folder,
             device=self.device,
-            resume=self.cache.minutes(key) > 0.0 and (folder / STATE).exists(),
+            resume=resume,
             max_minutes=left_s / 60,
             report=lambda now: (
                 say(f"  epoch {now.epoch + 1}, holdout {now.holdout:.1%}") if now.holdout else None

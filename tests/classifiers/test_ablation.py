@@ -44,7 +44,7 @@ def test_every_row_is_there_and_none_is_made_twice(
     main(command)
     lines = [line for line in out.read_text().splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
-    assert [tuple(row[:4]) for row in rows[:15]] == [
+    assert [tuple(row[:4]) for row in rows[:20]] == [
         (net, loss, augmentation, crops)
         for net, loss, augmentation in [
             ("vgg10", "cross entropy", "none"),
@@ -53,18 +53,18 @@ def test_every_row_is_there_and_none_is_made_twice(
             ("vgg10", "adaptive", "all"),
             ("resnet17", "cross entropy", "all"),
         ]
-        for crops in ("1", "2", "10")
+        for crops in ("1", "2", "4", "10")
     ]
-    assert [row[3] for row in rows[15:]] == ["1", "2", "10"]
-    assert all(row[0].startswith("joint: ") for row in rows[15:])
+    assert [row[3] for row in rows[20:]] == ["1", "2", "4", "10"]
+    assert all(row[0].startswith("joint: ") for row in rows[20:])
     known = json.loads(out.with_suffix(".json").read_text())
     kept = [row for entry in known.values() for row in entry["rows"]]
-    assert len(kept) == 18
+    assert len(kept) == 24
     for row in kept:
         assert 0.0 <= row["accuracy"] <= 1.0
         assert row["unseen"] == row["accuracy"]  # no picture stands twice here
         assert row["minutes"] > 0.0
-    one, _, ten = kept[:3]
+    one, _, _, ten = kept[:4]
     assert ten["flops"] == 10 * one["flops"]
     net = build("vgg10", {"widths": WIDTHS["vgg10"]})
     assert one["parameters"] == sum(p.numel() for p in net.parameters())

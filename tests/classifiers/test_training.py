@@ -91,6 +91,15 @@ def test_resuming_with_another_recipe_or_from_nothing_is_an_error(
         train(PLAN, fer, tmp_path, resume=True)
 
 
+def test_a_folder_with_a_run_is_left_as_it_is_without_resume(fer: Path, tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=1)
+    train(plan, fer, tmp_path, max_minutes=0.0)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match="holds a run already; accepted: --resume, or anot"):
+        train(plan, fer, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_resuming_a_finished_run_writes_the_same_weights_again(fer: Path, tmp_path: Path) -> None:
     plan = replace(PLAN, epochs=1)
     weights = train(plan, fer, tmp_path)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from classifiers import checkpoint
-from classifiers.errors import TrainingError
+from classifiers.errors import CheckpointError, TrainingError
 from classifiers.expression import LABELS, data
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import (
@@ -54,6 +54,8 @@ def train(
     TrainingError when the loss is not a number.
     """
     need_extra()
+    if not resume and (out / STATE).exists():
+        raise CheckpointError(f"{out} holds a run already; accepted: --resume, or another --out")
     out.mkdir(parents=True, exist_ok=True)
     end_s = math.inf if max_minutes is None else clock() + 60.0 * max_minutes
     fer = data.read(source, strict)

@@ -83,13 +83,18 @@ def test_a_bad_image_is_left_out_of_training_and_named_or_refused(
     (data / "train" / "sad" / "Training_x.jpg").write_text("no image")
     first = sorted((data / "train" / "sad").glob("Training_4*"))[0]
     shutil.copy(first, first.with_name("Training_y.jpg"))
-    what: list[str | Path] = ["--recipe", recipe, "--data", data, "--out", tmp_path / "out"]
-    done = inside(capsys, "train", "expression", *what, "--max-minutes", "0")
+    what: list[str | Path] = ["--recipe", recipe, "--data", data]
+    out: list[str | Path] = ["--out", tmp_path / "out"]
+    other: list[str | Path] = ["--out", tmp_path / "other"]
+    done = inside(capsys, "train", "expression", *what, *out, "--max-minutes", "0")
     told = " ".join(done.err)
     assert "(1 copy left out)" in told
     assert "; 1 skipped that are no 48x48 image: train/sad/Training_x.jpg" in told
     assert done.err[-1].startswith("Stopped early")
-    done = inside(capsys, "train", "expression", *what, "--strict")
+    done = inside(capsys, "train", "expression", *what, *out)
+    assert done.code == 2
+    assert done.err[-1].endswith("out holds a run already; accepted: --resume, or another --out")
+    done = inside(capsys, "train", "expression", *what, *other, "--strict")
     assert done.code == 1
     assert done.err[-1] == (
         f"affectd: {data}: train/sad/Training_x.jpg is no image; accepted are 48x48 images"

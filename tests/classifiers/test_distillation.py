@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
@@ -77,6 +80,8 @@ def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
     plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
     faces = data.load(fer, "train")
     first = Run(plan, faces, "cpu")
+    assert first.teacher
+    first.teacher.read()
     first.one_step(first.order())
     first.store(tmp_path / "last.pt")
     first.one_step(first.order())
@@ -84,9 +89,30 @@ def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
     monkeypatch.setattr(ExpressionClassifier, "predict", None)  # It is not to read again.
     second = Run(plan, faces, "cpu")
     second.restore(tmp_path / "last.pt")
+    assert second.teacher
+    second.teacher.read()
     second.one_step(second.order())
     for name, value in first.net.state_dict().items():
         assert torch.equal(value, second.net.state_dict()[name]), name
+
+
+def test_ctrl_c_ends_the_teachers_reading_and_leaves_nothing_half_read(
+    fer: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    predict = ExpressionClassifier.predict
+
+    def interrupted(self: ExpressionClassifier, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        calls.append(len(faces))
+        signal.raise_signal(signal.SIGINT)
+        return predict(self, faces)
+
+    monkeypatch.setattr(ExpressionClassifier, "predict", interrupted)
+    plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
+    assert train(plan, fer, tmp_path) is None
+    assert len(calls) == 1
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert (state["step"], state["taught"]) == (0, None)
 
 
 def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.training.augment import Augmentation, augment
+from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress
+from classifiers.expression.training.loss import LOSSES
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import train
 from classifiers.expression.tta import standardise
@@ -73,12 +77,71 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
     stopped = train(plan, fer, part, max_minutes=0.5, clock=lambda: float(next(ticks)))
     assert stopped is None
     assert train(plan, fer, part, resume=True) is not None
-    states = [torch.load(d / "last.pt", weights_only=True) for d in (tmp_path / "whole", part)]
+    same_state(tmp_path / "whole", part)
+
+
+def same_state(one: Path, other: Path) -> None:
+    states = [torch.load(folder / "last.pt", weights_only=True) for folder in (one, other)]
     assert states[0]["step"] == states[1]["step"]
-    for name, value in states[0]["net"].items():
-        assert torch.equal(value, states[1]["net"][name]), name
-    for name, value in states[0]["ema"].items():
-        assert torch.equal(value, states[1]["ema"][name]), name
+    for part in ("net", "ema"):
+        for name, value in states[0][part].items():
+            assert torch.equal(value, states[1][part][name]), name
+
+
+def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
+    """Send SIGINT in the middle of a step, counted from 1."""
+    taken = count(1)
+    loss = LOSSES["cross_entropy"]
+
+    def interrupted(*given: Any) -> torch.Tensor:
+        if next(taken) == step:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return loss(*given)
+
+    monkeypatch.setitem(LOSSES, "cross_entropy", interrupted)
+
+
+def test_ctrl_c_waits_for_the_end_of_a_step(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Train at once. 2. Press Ctrl-C within a step, resume: nothing of it was done by half.
+    3. Press it twice: the state of the epoch before stays."""
+    plan = replace(PLAN, epochs=2)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    train(plan, fer, whole)
+    before = signal.getsignal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, step=7)
+        assert train(plan, fer, part) is None
+    assert signal.getsignal(signal.SIGINT) is before
+    assert torch.load(part / "last.pt", weights_only=True)["step"] == 7
+
+    per_epoch = torch.load(whole / "last.pt", weights_only=True)["step"] // 2
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, step=per_epoch - 7 + 3, times=2)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, fer, part, resume=True)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert torch.load(part / "last.pt", weights_only=True)["step"] == per_epoch
+
+    assert train(plan, fer, part, resume=True) is not None
+    same_state(whole, part)
+    assert (part / "log.csv").read_text().count("\n") == 3
+
+
+def test_a_run_outside_the_main_thread_leaves_ctrl_c_alone() -> None:
+    seen = []
+
+    def work() -> None:
+        with between_steps() as pressed:
+            seen.append((signal.getsignal(signal.SIGINT), pressed()))
+
+    thread = threading.Thread(target=work, name="trainer")
+    thread.start()
+    thread.join(10)
+    assert seen == [(signal.getsignal(signal.SIGINT), False)]
 
 
 def test_resuming_with_another_recipe_or_from_nothing_is_an_error(

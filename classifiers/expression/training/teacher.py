@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -16,8 +18,8 @@ class Teacher:
     """Softens targets by what trained weights, one net or a joint, make of the same faces.
 
     images: uint8 [N, 48, 48], the faces to train on. With `views = "ten_crop"` all of them are
-    read once, when the first is needed, and `said`, [N, 7], is what was read, to be kept for a
-    run that goes on; with `same`, each augmented batch is read as it comes.
+    read once, by `read`, and `said`, [N, 7], is what was read, to be kept for a run that goes on;
+    with `same`, each augmented batch is read as it comes.
     """
 
     def __init__(self, plan: Distillation, images: torch.Tensor, device: str) -> None:
@@ -31,19 +33,24 @@ class Teacher:
         )
         self.said: torch.Tensor | None = None
 
+    def read(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Read all faces, if they are to be and are not yet; nothing at all once `stop` says so."""
+        if self._plan.views != "ten_crop" or self.said is not None:
+            return
+        faces = self._images.cpu().numpy()
+        read = []
+        for part in np.array_split(faces, max(1, len(faces) // FACES_AT_ONCE)):
+            if stop():
+                return
+            read.append(self._classifier.predict(part))
+        self.said = torch.from_numpy(np.concatenate(read)).to(self._images.device)
+
     def of_faces(self, targets: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """Targets [N, 7] of the training faces `chosen`, int64 [N], before any mixing."""
         if self._plan.views != "ten_crop":
             return targets
-        if self.said is None:
-            self.said = self._read()
+        assert self.said is not None, "read first"
         return self._blend(targets, self.said[chosen])
-
-    def _read(self) -> torch.Tensor:
-        faces = self._images.cpu().numpy()
-        parts = np.array_split(faces, max(1, len(faces) // FACES_AT_ONCE))
-        read = np.concatenate([self._classifier.predict(part) for part in parts])
-        return torch.from_numpy(read).to(self._images.device)
 
     def of_views(self, targets: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Targets [N, 7] of what the net is shown, float32 [N, 1, S, S], mixed or not."""

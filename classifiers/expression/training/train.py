@@ -23,6 +23,7 @@ from classifiers.expression.evaluation.measure import (
     probabilities,
     unknown_threshold,
 )
+from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
@@ -48,9 +49,10 @@ def train(
 ) -> Path | None:
     """Train by `recipe` on the FER2013 at `source`; leave state, log and weights in `out`.
 
-    Returns the weights' path, or None when `max_minutes` or KeyboardInterrupt ended the run
-    early: its state is then in `out`, for `resume`. `strict` is that of `data.read`; `note` is
-    told what was read. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
+    Returns the weights' path, or None when `max_minutes` or Ctrl-C ended the run early, between
+    two steps: its state is then in `out`, for `resume`. A second Ctrl-C raises KeyboardInterrupt
+    and leaves the state of the last epoch. `strict` is that of `data.read`; `note` is told what
+    was read. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
     TrainingError when the loss is not a number.
     """
     need_extra()
@@ -70,27 +72,36 @@ def train(
     if resume:
         run.restore(out / STATE)
     finished = run.step >= run.steps
-    with Journal(out) as journal, suppress(KeyboardInterrupt):
-        while not finished and clock() < end_s:
-            done = _epoch(run, held, end_s, report, clock)
+    with between_steps() as pressed, Journal(out) as journal:
+
+        def stop() -> bool:
+            return pressed() or clock() >= end_s
+
+        if run.teacher and not finished:
+            run.teacher.read(pressed)
+        while not finished and not stop():
+            done = _epoch(run, held, stop, report, clock)
             if done:
                 journal.write(done)
                 run.store(out / STATE)
                 finished = run.step >= run.steps
-    run.store(out / STATE)
-    if not finished:
-        return None
-    return _finish(run, fer, {"holdout": held, "public": public}, out, commit)
+        if not finished:
+            run.store(out / STATE)
+        if not finished or pressed():
+            return None
+    with suppress(KeyboardInterrupt):
+        return _finish(run, fer, {"holdout": held, "public": public}, out, commit)
+    return None
 
 
 def _epoch(
     run: Run,
     held: data.Faces,
-    end_s: float,
+    stop: Callable[[], bool],
     report: Callable[[Progress], None],
     clock: Callable[[], float],
 ) -> Progress | None:
-    """Train to the end of the epoch and measure; None if `end_s` came before."""
+    """Train to the end of the epoch and measure; None if `stop` said so before."""
     run.net.train()
     order = run.order()
     epoch = run.step // run.per_epoch
@@ -119,7 +130,7 @@ def _epoch(
         )
 
     while run.step < (epoch + 1) * run.per_epoch:
-        if clock() >= end_s:
+        if stop():
             return None
         loss, hits = run.one_step(order)
         loss_sum += loss

@@ -154,6 +154,44 @@ def test_resuming_with_another_recipe_or_from_nothing_is_an_error(
         train(PLAN, fer, tmp_path, resume=True)
 
 
+def test_resuming_from_what_is_no_state_is_an_error(fer: Path, tmp_path: Path) -> None:
+    plan, state = replace(PLAN, epochs=1), tmp_path / "last.pt"
+    train(plan, fer, tmp_path, max_minutes=0.0)
+    whole = state.read_bytes()
+    for content in (whole[:-200], b"", b"hello"):
+        state.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"last\.pt: not a state of training"):
+            train(plan, fer, tmp_path, resume=True)
+    for foreign in ({"recipe": repr(plan)}, {"net": 3}, [1]):
+        torch.save(foreign, state)
+        with pytest.raises(CheckpointError, match=r"last\.pt: not a state of training"):
+            train(plan, fer, tmp_path, resume=True)
+
+
+def test_resuming_on_other_data_is_an_error(fer: Path, tmp_path: Path) -> None:
+    train(PLAN, fer, tmp_path / "out", max_minutes=0.0)
+    other = write_bars(tmp_path / "other", train=40, public=1)
+    with pytest.raises(CheckpointError, match=r"last\.pt: belongs to a data set whose fingerpr"):
+        train(PLAN, other, tmp_path / "out", resume=True)
+
+
+@pytest.mark.parametrize("name", ["last.pt", "log.csv"])
+def test_a_full_disk_ends_with_a_word_and_the_last_state_stays(
+    fer: Path, tmp_path: Path, name: str
+) -> None:
+    """1. Stop. 2. Resume on a full disk. 3. Resume where there is room: nothing is missing."""
+    plan = replace(PLAN, epochs=1)
+    train(plan, fer, tmp_path, max_minutes=0.0)
+    before = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / f"{name}.part").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=f"{name}: cannot be written: No space left on device"):
+        train(plan, fer, tmp_path, resume=True)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+    assert train(plan, fer, tmp_path, resume=True)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
+
+
 def test_a_folder_with_a_run_is_left_as_it_is_without_resume(fer: Path, tmp_path: Path) -> None:
     plan = replace(PLAN, epochs=1)
     train(plan, fer, tmp_path, max_minutes=0.0)

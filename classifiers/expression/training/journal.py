@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from classifiers.errors import TrainingError
+from classifiers.whole import write_whole
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -14,6 +17,7 @@ except ImportError:  # TensorBoard comes with affectd[train]; the CSV says the s
 
 CSV = "log.csv"
 TENSORBOARD = "tensorboard"
+FIGURES = ("loss", "accuracy", "holdout", "learning_rate", "images_per_s")
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,22 @@ class Progress:
 
 
 class Journal:
-    """The log of a run in `out`. A resumed run goes on behind what is there."""
+    """The log of a run in `out`. A resumed run goes on behind the lines of its first `epochs`.
 
-    def __init__(self, out: Path) -> None:
+    Raises TrainingError where it cannot be written.
+    """
+
+    def __init__(self, out: Path, epochs: int = 0) -> None:
         self._csv = out / CSV
+        self._lines = [",".join(("epoch", *FIGURES))]
         self._board = None
-        if SummaryWriter is not None:
-            self._board = SummaryWriter(out / TENSORBOARD)
+        try:
+            if epochs and self._csv.exists():
+                self._lines = self._csv.read_text().splitlines()[: epochs + 1]
+            if SummaryWriter is not None:
+                self._board = SummaryWriter(out / TENSORBOARD)
+        except OSError as error:
+            raise TrainingError(f"{out}: cannot be written: {error.strerror}") from error
 
     def __enter__(self) -> Journal:
         return self
@@ -52,18 +65,18 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         if self._board is not None:
-            self._board.close()
+            with suppress(OSError):  # the CSV says the same
+                self._board.close()
 
     def write(self, done: Progress) -> None:
         """Append an epoch."""
-        names = ("loss", "accuracy", "holdout", "learning_rate", "images_per_s")
-        figures = {name: getattr(done, name) for name in names}
-        fresh = not self._csv.exists()
-        with self._csv.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(["epoch", *names])
-            writer.writerow([done.epoch + 1, *(f"{value:.5f}" for value in figures.values())])
-        if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, done.epoch + 1)
+        figures = {name: getattr(done, name) for name in FIGURES}
+        values = (f"{value:.5f}" for value in figures.values())
+        self._lines.append(",".join((str(done.epoch + 1), *values)))
+        try:
+            write_whole(self._csv, "".join(f"{line}\n" for line in self._lines).encode())
+            if self._board is not None:
+                for name, value in figures.items():
+                    self._board.add_scalar(name, value, done.epoch + 1)
+        except OSError as error:
+            raise TrainingError(f"{self._csv}: cannot be written: {error.strerror}") from error

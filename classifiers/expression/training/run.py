@@ -6,13 +6,15 @@ stopped and resumed takes the same steps as one that was not.
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from classifiers.errors import CheckpointError, DataError
+from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
 from classifiers.expression.models import build
@@ -22,17 +24,32 @@ from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
+from classifiers.whole import write_whole
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    UnpicklingError,
+    RuntimeError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What reading a file that is no state of training, or only the beginning of one, raises."""
 
 
 class Run:
     """All that a step changes, and the data it is fed from.
 
     The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
+    `data_sha256` is the fingerprint of the data set that `faces` are of.
     """
 
-    def __init__(self, recipe: Recipe, faces: Faces, device: str) -> None:
+    def __init__(self, recipe: Recipe, faces: Faces, device: str, data_sha256: str = "") -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
+        self.data_sha256 = data_sha256
         self.device = device
         self.images = torch.from_numpy(faces.images).to(device)
         self.labels = torch.from_numpy(faces.labels).to(device)
@@ -103,31 +120,49 @@ class Run:
         return torch.randperm(len(self.images), generator=shuffle).to(self.device)
 
     def store(self, path: Path) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all. Raises TrainingError if it cannot be written."""
         state = {
             "recipe": repr(self.recipe),
+            "data_sha256": self.data_sha256,
             "step": self.step,
             "net": self.net.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "taught": self.teacher and self.teacher.said,
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        try:
+            write_whole(path, content.getvalue())
+        except OSError as error:
+            raise TrainingError(f"{path}: cannot be written: {error.strerror}") from error
 
     def restore(self, path: Path) -> None:
-        """Go on from a stored state. Raises CheckpointError for none, or another recipe's."""
+        """Go on from a stored state.
+
+        Raises CheckpointError for none, or one of another recipe or data set.
+        """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            recipe, trained_on = state["recipe"], state.get("data_sha256", self.data_sha256)
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no state to resume from") from None
-        if state["recipe"] != repr(self.recipe):
+        except UNREADABLE as error:
+            raise CheckpointError(f"{path}: not a state of training") from error
+        if recipe != repr(self.recipe):
             raise CheckpointError(f"{path}: belongs to another recipe; resume with its own")
-        self.step = int(state["step"])
-        self.net.load_state_dict(state["net"])
-        self.ema.load_state_dict(state["ema"])
-        for optimizer, its_own in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(its_own)
-        if self.teacher:
-            self.teacher.said = state["taught"]
+        if trained_on != self.data_sha256:
+            raise CheckpointError(
+                f"{path}: belongs to a data set whose fingerprint begins with {trained_on[:7]}, "
+                f"this one's begins with {self.data_sha256[:7]}; resume with its own"
+            )
+        try:
+            self.step = int(state["step"])
+            self.net.load_state_dict(state["net"])
+            self.ema.load_state_dict(state["ema"])
+            for optimizer, its_own in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(its_own)
+            if self.teacher:
+                self.teacher.said = state["taught"]
+        except UNREADABLE as error:
+            raise CheckpointError(f"{path}: not a state of training") from error

@@ -53,7 +53,7 @@ def train(
     two steps: its state is then in `out`, for `resume`. A second Ctrl-C raises KeyboardInterrupt
     and leaves the state of the last epoch. `strict` is that of `data.read`; `note` is told what
     was read. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
-    TrainingError when the loss is not a number.
+    TrainingError when the loss is not a number or `out` cannot be written.
     """
     need_extra()
     if not resume and (out / STATE).exists():
@@ -68,11 +68,11 @@ def train(
     note(held.summary("Holdout"))
     if recipe.distillation:
         note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
-    run = Run(recipe, faces, device)
+    run = Run(recipe, faces, device, fer.fingerprint())
     if resume:
         run.restore(out / STATE)
     finished = run.step >= run.steps
-    with between_steps() as pressed, Journal(out) as journal:
+    with between_steps() as pressed, Journal(out, run.step // run.per_epoch) as journal:
 
         def stop() -> bool:
             return pressed() or clock() >= end_s

@@ -17,6 +17,7 @@ from classifiers.errors import CheckpointError, RecipeError
 from classifiers.expression import LABELS, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.recipe import Distillation, Recipe, read
 from classifiers.expression.training.run import Run
@@ -113,6 +114,29 @@ def test_ctrl_c_ends_the_teachers_reading_and_leaves_nothing_half_read(
     assert len(calls) == 1
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (state["step"], state["taught"]) == (0, None)
+
+
+@pytest.mark.parametrize("way", ["start", "teacher", "joint"])
+def test_weights_of_other_data_are_noted(
+    fer: Path, teacher: Path, mislabelled: Path, tmp_path: Path, way: str
+) -> None:
+    weights = teacher
+    if way == "joint":
+        weights = tmp_path / "joint.json"
+        member = Member(str(teacher), checkpoint.read_record(teacher).sha256, 1.0)
+        save(weights, Joint("joint", (member,), 1.0, 0.3, "holdout", "none", "", {}, ""))
+    plan = replace(PLAN, distillation=Distillation(str(weights)))
+    if way == "start":
+        plan = replace(PLAN, start=str(weights))
+    said: dict[Path, list[str]] = {fer: [], mislabelled: []}
+    for source, lines in said.items():
+        out = tmp_path / source.name
+        assert train(plan, source, out, max_minutes=0.0, note=lines.append) is None
+    told = [[line for line in lines if "was trained on data" in line] for lines in said.values()]
+    assert not told[0]
+    assert len(told[1]) == 1
+    assert str(teacher) in told[1][0]
+    assert "holdout, whose figures and the temperature therefore flatter" in told[1][0]
 
 
 def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:

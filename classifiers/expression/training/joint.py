@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from classifiers import checkpoint
-from classifiers.errors import RecipeError
+from classifiers.errors import CheckpointError, RecipeError
 from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier, locate_member, shipped
 from classifiers.expression.evaluation.measure import (
@@ -33,6 +33,7 @@ from classifiers.expression.evaluation.measure import (
     unknown_threshold,
 )
 from classifiers.expression.joint import Joint, Member, save
+from classifiers.expression.training.provenance import trained_elsewhere
 from classifiers.expression.training.recipe import fill
 from classifiers.expression.tta import CROPS, STILL, Still, calibrate
 
@@ -117,13 +118,20 @@ def make(
     Its nets are copied beside it; one whose weight is 0 is left out. `report` gets the share
     that is done, 0..1, and what is being done; `note` is told what was read, and `strict` is
     that of `data.read`. Returns the nets in the recipe's order, then the joint. Raises
-    DataError, and CheckpointError for a net that cannot be loaded.
+    DataError, and CheckpointError for a net that cannot be loaded or was trained on other data.
     """
     need_extra()
     out.mkdir(parents=True, exist_ok=True)
     files = [locate_member(member, Path(), "") for member in recipe.members]
     nets = [ExpressionClassifier.load(file, device=device) for file in files]
     fer = data.read(source, strict, {"Training", "PublicTest"})
+    fingerprint = fer.fingerprint()
+    for file in files:
+        if other := trained_elsewhere(file, fingerprint):
+            raise CheckpointError(
+                f"{other}: it knows most faces of the holdout that weights are found on; "
+                "accepted are nets trained on --data"
+            )
     held, public = fer.split("holdout"), fer.split("public")
     note(held.summary("Holdout"))
     note(public.summary("PublicTest"))
@@ -147,7 +155,7 @@ def make(
         unknown_below=unknown_threshold(mixed["holdout", recipe.tta], held.labels),
         split="holdout",
         data_set="FER2013",
-        data_sha256=fer.fingerprint(),
+        data_sha256=fingerprint,
         recipe=asdict(recipe),
         commit=commit,
         scores={

@@ -25,6 +25,7 @@ from classifiers.expression.evaluation.measure import (
 )
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
+from classifiers.expression.training.provenance import trained_elsewhere
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
 from classifiers.expression.tta import STILL
@@ -66,9 +67,16 @@ def train(
     faces = fer.split("train")
     note(faces.summary("Training"))
     note(held.summary("Holdout"))
+    fingerprint = fer.fingerprint()
+    for weights in _learnt_from(recipe):
+        if other := trained_elsewhere(weights, fingerprint):
+            note(
+                f"{other}: it knows most faces of this holdout, whose figures and the temperature "
+                "therefore flatter"
+            )
     if recipe.distillation:
         note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
-    run = Run(recipe, faces, device, fer.fingerprint())
+    run = Run(recipe, faces, device, fingerprint)
     if resume:
         run.restore(out / STATE)
     finished = run.step >= run.steps
@@ -92,6 +100,12 @@ def train(
     with suppress(KeyboardInterrupt):
         return _finish(run, fer, {"holdout": held, "public": public}, out, commit)
     return None
+
+
+def _learnt_from(recipe: Recipe) -> list[str]:
+    """The weights that a run begins with or is taught by."""
+    teacher = [recipe.distillation.teacher] if recipe.distillation else []
+    return [recipe.start] * bool(recipe.start) + teacher
 
 
 def _epoch(
@@ -172,7 +186,7 @@ def _finish(
         temperature=round(temperature, 4),
         unknown_below=unknown_threshold(guessed["holdout", "ten_crop"], held.labels),
         data_set="FER2013 Training, less holdout, copies and blank images",
-        data_sha256=fer.fingerprint(),
+        data_sha256=run.data_sha256,
         recipe=asdict(recipe),
         seed=recipe.seed,
         commit=commit,

@@ -1,0 +1,33 @@
+"""Whether a net was trained on the very data at hand.
+
+The holdout goes by the pixels' hash. Of the same pictures in other pixels, as Kaggle's CSV and a
+folder of JPEGs are, it is another part: nearly all of it is what the net learnt from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from classifiers import checkpoint
+from classifiers.expression import joint
+from classifiers.expression.classifier import locate, locate_member
+
+
+def trained_elsewhere(weights: str | Path, data_sha256: str) -> str:
+    """Say that weights, or a net of a joint, come from other data than that; empty if they do not.
+
+    weights: what `expression.weights` accepts. A record that names no data is taken at its word.
+    Raises CheckpointError for weights without a record.
+    """
+    path = locate(weights)
+    files = [path]
+    if path.suffix == ".json":
+        files = [locate_member(m.net, path.parent, f"{path}: ") for m in joint.read(path).members]
+    for file in files:
+        known = checkpoint.read_record(file).data_sha256
+        if known and known != data_sha256:
+            return (
+                f"{file} was trained on data whose fingerprint begins with {known[:7]}, "
+                f"that of --data begins with {data_sha256[:7]}"
+            )
+    return ""

@@ -285,6 +285,22 @@ def test_temperature_is_found_where_it_is_known() -> None:
             'architecture = "vgg10"\nepochs = 2\noptions = { width = 3 }',
             "options.width is unknown; accepted: widths, hidden, dropout",
         ),
+        ('architecture = "vgg10"\nepochs = 2\noptions = 3', "options is 3; accepted is a table"),
+        ('architecture = "vgg10"\nepochs = 2\naugmentation = 3', "augmentation is 3; accepted is"),
+        (
+            'architecture = "vgg10"\nepochs = 2\ndistillation = "joint"',
+            "distillation is 'joint'; accepted is a table",
+        ),
+        ('architecture = "vgg10"\nepochs = 2\nstages = 44', "stages is 44; accepted is a list of"),
+        ('architecture = "vgg10"\nepochs = 2\nstages = [44]', r"stages is \[44\]; accepted is a"),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptions = { widths = [8, 16, 32] }',
+            r"options {'widths': \[8, 16, 32\]} make no vgg10: ",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptions = { widths = [8, 8, 8, 8, 8] }',
+            r"options {'widths': \[8, 8, 8, 8, 8\]} make no vgg10: ",
+        ),
         (
             'architecture = "vgg10"\nepochs = 2\n[augmentation]\nzoom = 1.0',
             "augmentation.unknown|zoom",

@@ -108,15 +108,18 @@ def read(path: Path) -> Recipe:
             raise RecipeError(
                 f"{path}: options.{option} is unknown; accepted: {', '.join(accepted)}"
             )
-    try:
-        with torch.device("meta"):  # shapes without memory
-            ARCHITECTURES[recipe.architecture](**recipe.options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise RecipeError(
-            f"{path}: options {recipe.options} make no {recipe.architecture}: {error}"
-        ) from error
     if not recipe.stages or recipe.stages[0].start != 0.0:
         raise RecipeError(f"{path}: the first of stages must start at 0.0")
+    try:
+        with torch.device("meta"), torch.inference_mode():  # shapes without memory
+            net = ARCHITECTURES[recipe.architecture](**recipe.options).eval()
+            for px in (recipe.field_px, *(stage.out_px for stage in recipe.stages)):
+                net(torch.empty(2, 1, px, px))
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        why = (str(error).splitlines() or [""])[0]
+        raise RecipeError(
+            f"{path}: options {recipe.options} make no {recipe.architecture}: {why}"
+        ) from error
     return recipe
 
 
@@ -135,9 +138,13 @@ def fill(kind: Any, content: dict[str, Any], where: str) -> Any:
             wanted = get_args(wanted)[0]
         if wanted is float and type(value) is int:
             value = float(value)
-        if is_dataclass(wanted) and isinstance(value, dict):
+        if (is_dataclass(wanted) or get_origin(wanted) is dict) and not isinstance(value, dict):
+            raise RecipeError(f"{where}{key} is {value!r}; accepted is a table")
+        if is_dataclass(wanted):
             value = fill(wanted, value, f"{where}{key}.")
-        elif key == "stages" and isinstance(value, list):
+        elif key == "stages":
+            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+                raise RecipeError(f"{where}{key} is {value!r}; accepted is a list of tables")
             value = tuple(fill(Stage, item, f"{where}{key}.") for item in value)
         elif get_origin(wanted) is Literal:
             if value not in get_args(wanted):

@@ -15,6 +15,21 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from classifiers.errors import CheckpointError
+from classifiers.whole import write_whole
+
+TEXTS = (
+    *("name", "family", "architecture", "normalisation"),
+    *("data_set", "data_sha256", "commit", "sha256"),
+)
+KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(TEXTS, (str, "a text")),
+    **dict.fromkeys(("options", "recipe", "scores"), (dict, "an object")),
+    **dict.fromkeys(("crop_px", "seed"), (int, "a whole number")),
+    "labels": (list, "a list of texts"),
+}
+FIXED = {"input_px": 48, "normalisation": "per_crop"}
+RANGES = {"crop_px": (32, 47), "temperature": (0.01, 100.0), "unknown_below": (0.0, 1.0)}
+"""What the keys of a record may hold."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ def save(
         weights.parent.mkdir(parents=True, exist_ok=True)
         # Not by save_file, whose files nobody but their owner may read: another user trains than
         # the one that a service runs as.
-        weights.write_bytes(content)
+        write_whole(weights, content)
     except OSError as error:
         raise CheckpointError(f"{weights}: cannot be written: {error.strerror}") from error
     known = Record(**{**asdict(record), "sha256": hashlib.sha256(content).hexdigest()})
@@ -79,13 +94,16 @@ def write_record(weights: Path, record: Record) -> None:
     """Replace the record of a weights file. Raises CheckpointError if that cannot be written."""
     path = record_path(weights)
     try:
-        path.write_text(json.dumps(asdict(record), indent=2) + "\n")
+        write_whole(path, (json.dumps(asdict(record), indent=2) + "\n").encode())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def read_record(weights: Path) -> Record:
-    """Read the record of a weights file. Raises CheckpointError if it is missing or not one."""
+    """Read and check the record of a weights file.
+
+    Raises CheckpointError if it is missing or not one, naming the key and what is accepted.
+    """
     path = record_path(weights)
     try:
         found = json.loads(path.read_text())
@@ -100,7 +118,29 @@ def read_record(weights: Path) -> Record:
     if not isinstance(found, dict) or {*found, "activations"} != names:
         wrong = sorted(names ^ {*found, "activations"}) if isinstance(found, dict) else "no object"
         raise CheckpointError(f"{path}: not a record of weights; missing or unknown: {wrong}")
+    _check(path, found)
     return Record(**{**found, "activations": _ranges(path, found.get("activations", {}))})
+
+
+def _check(path: Path, found: dict[str, Any]) -> None:
+    for key, (kind, accepted) in KINDS.items():
+        if not isinstance(found[key], kind):
+            raise CheckpointError(f"{path}: {key} is {found[key]!r}; accepted is {accepted}")
+    if not all(isinstance(label, str) for label in found["labels"]):
+        raise CheckpointError(f"{path}: labels are {found['labels']}; accepted is a list of texts")
+    for key, value in FIXED.items():
+        if found[key] != value:
+            raise CheckpointError(f"{path}: {key} is {found[key]!r}; accepted: {value}")
+    for key, (least, most) in RANGES.items():
+        need_number(path, key, found[key], least, most)
+    for way, share in found["scores"].items():
+        need_number(path, f"scores.{way}", share, 0.0, 1.0)
+
+
+def need_number(path: Path, key: str, value: Any, least: float, most: float) -> None:
+    """Raise CheckpointError, naming file and key, for all but a number from least to most."""
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise CheckpointError(f"{path}: {key} is {value!r}; accepted: {least:g} to {most:g}")
 
 
 def _ranges(path: Path, found: Any) -> dict[str, tuple[float, float]]:

@@ -197,7 +197,7 @@ def _net(path: Path, record: Record, weight: float = 1.0) -> Net:
         )
     try:
         module = build(record.architecture, record.options)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} and its record {checkpoint.record_path(path).name} do not fit: "
             f"{record.architecture} has no options {record.options}"

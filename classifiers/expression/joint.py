@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from classifiers.checkpoint import need_number
 from classifiers.errors import CheckpointError
+from classifiers.whole import write_whole
 
 SUM_TOLERANCE = 1e-6
 
@@ -53,8 +55,11 @@ class Joint:
 
 
 def save(path: Path, joint: Joint) -> None:
-    """Write a joint; its nets must lie where it says they do."""
-    path.write_text(json.dumps(asdict(joint), indent=2) + "\n")
+    """Write a joint; its nets must lie where it says they do. Raises CheckpointError."""
+    try:
+        write_whole(path, (json.dumps(asdict(joint), indent=2) + "\n").encode())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def read(path: Path) -> Joint:
@@ -75,14 +80,14 @@ def read(path: Path) -> Joint:
     for index, member in enumerate(members):
         where = f"members[{index}]"
         _has_keys(path, f"{where} is no member", member, Member)
-        _is_number(path, f"{where}.weight", member["weight"], 0.0, 1.0)
+        need_number(path, f"{where}.weight", member["weight"], 0.0, 1.0)
         if not isinstance(member["net"], str):
             raise CheckpointError(f"{path}: {where}.net is {member['net']!r}; accepted is a text")
     total = sum(member["weight"] for member in members)
     if abs(total - 1.0) > SUM_TOLERANCE:
         raise CheckpointError(f"{path}: the members' weights sum to {total:.6g}; accepted is 1")
-    _is_number(path, "temperature", found["temperature"], 0.01, 100.0)
-    _is_number(path, "unknown_below", found["unknown_below"], 0.0, 1.0)
+    need_number(path, "temperature", found["temperature"], 0.01, 100.0)
+    need_number(path, "unknown_below", found["unknown_below"], 0.0, 1.0)
     return Joint(**{**found, "members": tuple(Member(**member) for member in members)})
 
 
@@ -91,9 +96,3 @@ def _has_keys(path: Path, what: str, found: Any, kind: Any) -> None:
     if not isinstance(found, dict) or set(found) != wanted:
         wrong = sorted(wanted ^ set(found)) if isinstance(found, dict) else "not an object"
         raise CheckpointError(f"{path}: {what}; missing or unknown: {wrong}")
-
-
-def _is_number(path: Path, key: str, value: Any, least: float, most: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= most:
-        raise CheckpointError(f"{path}: {key} is {value!r}; accepted: {least:g} to {most:g}")

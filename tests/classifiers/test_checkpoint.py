@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,20 @@ def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match=r"file/x\.safetensors: cannot be written"):
         save_tiny(tmp_path / "file" / "x.safetensors")
+
+
+def test_a_full_disk_leaves_weights_and_record_as_they_were(weights: Path) -> None:
+    record = checkpoint.read_record(weights)
+    files = (weights, record_path(weights))
+    before = [path.read_bytes() for path in files]
+    for path in files:
+        path.with_name(f"{path.name}.part").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: cannot be written: No space"):
+        checkpoint.save(weights, tiny(seed=5), record)
+    with pytest.raises(CheckpointError, match=r"tiny\.json: cannot be written: No space"):
+        checkpoint.write_record(weights, replace(record, temperature=2.0))
+    assert [path.read_bytes() for path in files] == before
+    assert sorted(weights.parent.iterdir()) == sorted(files)
 
 
 def test_a_classifier_knows_its_name_and_gives_probabilities(weights: Path) -> None:
@@ -110,9 +126,12 @@ def test_weights_of_another_architecture_are_an_error(weights: Path) -> None:
         ExpressionClassifier.load(weights)
 
 
-def test_options_that_the_architecture_does_not_have_are_an_error(weights: Path) -> None:
+@pytest.mark.parametrize("options", [{"depth": 3}, {"widths": [-1, 4, 8, 8]}, {"dropout": 3}])
+def test_options_that_the_architecture_does_not_have_are_an_error(
+    weights: Path, options: dict[str, object]
+) -> None:
     path = record_path(weights)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "options": {"depth": 3}}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "options": options}))
     with pytest.raises(CheckpointError, match=r"tiny\.json do not fit: vgg10 has no options"):
         ExpressionClassifier.load(weights)
 
@@ -139,6 +158,47 @@ def test_a_record_of_something_else_is_an_error(
     path = record_path(weights)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(CheckpointError, match=said):
+        ExpressionClassifier.load(weights)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "accepted"),
+    [
+        ("temperature", "1", "0.01 to 100"),
+        ("temperature", 0, "0.01 to 100"),
+        ("temperature", float("nan"), "0.01 to 100"),
+        ("temperature", True, "0.01 to 100"),
+        ("unknown_below", None, "0 to 1"),
+        ("unknown_below", 1.5, "0 to 1"),
+        ("crop_px", "44", "a whole number"),
+        ("crop_px", 44.0, "a whole number"),
+        ("crop_px", 60, "32 to 47"),
+        ("input_px", 96, "48"),
+        ("normalisation", "data_set", "per_crop"),
+        ("labels", None, "a list of texts"),
+        ("options", 3, "an object"),
+        ("name", None, "a text"),
+        ("architecture", ["vgg10"], "a text"),
+        ("sha256", 3, "a text"),
+        ("scores", None, "an object"),
+    ],
+)
+def test_a_record_with_a_wrong_value_is_an_error_that_names_its_key(
+    weights: Path, key: str, value: object, accepted: str
+) -> None:
+    path = record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(CheckpointError) as caught:
+        ExpressionClassifier.load(weights)
+    found = re.fullmatch(r"(.*): (\w+) is (.*); accepted(?: is|:) (.*)", str(caught.value))
+    assert found
+    assert found.groups() == (str(path), key, repr(value), accepted)
+
+
+def test_a_list_of_labels_that_are_no_texts_is_an_error(weights: Path) -> None:
+    path = record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": [1, 2]}))
+    with pytest.raises(CheckpointError, match=r"labels are \[1, 2\]; accepted is a list of texts"):
         ExpressionClassifier.load(weights)
 
 

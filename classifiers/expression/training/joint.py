@@ -8,10 +8,8 @@ the likelihood hears every face, has one minimum, and is what the daemon's proba
 from __future__ import annotations
 
 import math
-import shutil
 import tomllib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -36,6 +34,7 @@ from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.provenance import trained_elsewhere
 from classifiers.expression.training.recipe import fill
 from classifiers.expression.tta import CROPS, STILL, Still, calibrate
+from classifiers.whole import write_whole
 
 FILE = "joint.json"
 MOST_MIXTURES = 200_000
@@ -244,7 +243,10 @@ def _guess(
 def _copy(name: str, file: Path, net: ExpressionClassifier, weight: float, out: Path) -> Member:
     """Put a net and its record beside the joint; a shipped one keeps its name."""
     copy = out / (file.name if name in shipped() else f"{net.name}.safetensors")
-    with suppress(shutil.SameFileError):
-        shutil.copyfile(file, copy)
-        shutil.copyfile(checkpoint.record_path(file), checkpoint.record_path(copy))
+    record = checkpoint.record_path
+    for source, target in ((file, copy), (record(file), record(copy))):
+        try:
+            write_whole(target, source.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{target}: cannot be written: {error.strerror}") from error
     return Member(copy.name, net.record.sha256, weight)

@@ -229,6 +229,19 @@ def test_a_known_mixture_is_found(truth: tuple[float, ...]) -> None:
     assert found == pytest.approx(truth, abs=0.051)
 
 
+@pytest.mark.parametrize("parts", [3, 6, 7, 9])
+def test_weights_that_have_no_end_in_decimals_are_read_again(tmp_path: Path, parts: int) -> None:
+    """So many nets, each right where all others err, are given the same weight."""
+    guessed = np.full((parts, parts, 7), 0.01, np.float32)
+    guessed[range(parts), range(parts), 0] = 0.94
+    found = find_weights(guessed, np.zeros(parts, np.int64), 1.0 / parts)
+    assert set(found) == {round(1.0 / parts, 6)}
+    members = tuple(Member(f"{index}.safetensors", "", share) for index, share in enumerate(found))
+    path = tmp_path / "joint.json"
+    joint.save(path, Joint("joint", members, 1.0, 0.3, "holdout", "none", "", {}, ""))
+    assert joint.read(path).members == members
+
+
 @pytest.fixture(scope="module")
 def fer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bars(tmp_path_factory.mktemp("fer"), train=40, public=3)

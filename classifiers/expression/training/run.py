@@ -138,7 +138,7 @@ class Run:
             raise TrainingError(f"{path}: cannot be written: {error.strerror}") from error
 
     def restore(self, path: Path) -> None:
-        """Go on from a stored state.
+        """Go on from a stored state; one that names no data set is taken at its word.
 
         Raises CheckpointError for none, or one of another recipe or data set.
         """
@@ -163,6 +163,6 @@ class Run:
             for optimizer, its_own in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(its_own)
             if self.teacher:
-                self.teacher.said = state["taught"]
+                self.teacher.said = state.get("taught")
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error

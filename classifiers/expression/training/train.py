@@ -86,7 +86,7 @@ def train(
             return pressed() or clock() >= end_s
 
         if run.teacher and not finished:
-            run.teacher.read(pressed)
+            run.teacher.read(stop)
         while not finished and not stop():
             done = _epoch(run, held, stop, report, clock)
             if done:

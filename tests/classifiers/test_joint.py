@@ -19,8 +19,8 @@ from classifiers.expression import LABELS, classifier, data, joint
 from classifiers.expression.classifier import ExpressionClassifier, shipped
 from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
 from classifiers.expression.joint import Joint, Member
+from classifiers.expression.training import provenance
 from classifiers.expression.training.joint import JointRecipe, find_weights, make, read
-from classifiers.expression.training.provenance import trained_elsewhere
 from classifiers.expression.tta import STILL
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
@@ -358,10 +358,8 @@ def test_a_joint_that_cannot_be_made_says_why(
     assert said in done.err[-1]
 
 
-def test_a_net_of_other_data_is_not_joined(
-    tmp_path: Path, fer: Path, pair: Path, capsys: Capsys
-) -> None:
-    """Its own Training would be most of the holdout that the weights are found on."""
+def test_a_net_of_other_data_is_told(tmp_path: Path, fer: Path, pair: Path, capsys: Capsys) -> None:
+    """Its own Training may be most of the holdout that the weights are found on."""
     known = data.read(fer).fingerprint()
     nets = [pair.parent / "a.safetensors", pair.parent / "b.safetensors"]
     edit(nets[0].with_suffix(".json"), lambda record: record.update(data_sha256=known))
@@ -370,18 +368,19 @@ def test_a_net_of_other_data_is_not_joined(
     recipe.write_text(f'architecture = "joint"\nmembers = {list(map(str, nets))}\n')
     where: list[str | Path] = ["--recipe", recipe, "--data", fer, "--out", tmp_path / "out"]
     done = inside(capsys, "train", "expression", *where)
-    assert done.code == 2
-    assert done.err[-1] == (
-        f"affectd: {nets[1]} was trained on data whose fingerprint begins with fffffff, that of "
-        f"--data begins with {known[:7]}: it knows most faces of the holdout that weights are "
-        "found on; accepted are nets trained on --data"
-    )
+    assert done.code == 0
+    told = [line for line in done.err if line.startswith("WARNING")]
+    assert told == [
+        f"WARNING: {nets[1]} was trained on data whose fingerprint begins with fffffff, that of "
+        f"--data begins with {known[:7]}. If both are copies of the same faces, it has learnt most "
+        "of this holdout, and what is found on it flatters"
+    ]
 
 
 def test_shipped_nets_are_of_one_data_set() -> None:
-    """The joint of them is made again by its recipe, which refuses others."""
+    """The joint of them is made again by its recipe, which warns of others."""
     known = json.loads((classifier.SHIPPED / "joint.json").read_text())["data_sha256"]
-    assert all(not trained_elsewhere(weights, known) for weights in shipped())
+    assert not any(provenance.warning(weights, known) for weights in shipped())
 
 
 # --- the daemon ----------------------------------------------------------------------------------

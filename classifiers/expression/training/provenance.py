@@ -13,8 +13,8 @@ from classifiers.expression import joint
 from classifiers.expression.classifier import locate, locate_member
 
 
-def trained_elsewhere(weights: str | Path, data_sha256: str) -> str:
-    """Say that weights, or a net of a joint, come from other data than that; empty if they do not.
+def warning(weights: str | Path, data_sha256: str) -> str:
+    """What to say of weights, or of a net of a joint, that come from other data; empty if none do.
 
     weights: what `expression.weights` accepts. A record that names no data is taken at its word.
     Raises CheckpointError for weights without a record.
@@ -27,7 +27,8 @@ def trained_elsewhere(weights: str | Path, data_sha256: str) -> str:
         known = checkpoint.read_record(file).data_sha256
         if known and known != data_sha256:
             return (
-                f"{file} was trained on data whose fingerprint begins with {known[:7]}, "
-                f"that of --data begins with {data_sha256[:7]}"
+                f"WARNING: {file} was trained on data whose fingerprint begins with {known[:7]}, "
+                f"that of --data begins with {data_sha256[:7]}. If both are copies of the same "
+                "faces, it has learnt most of this holdout, and what is found on it flatters"
             )
     return ""

@@ -23,9 +23,9 @@ from classifiers.expression.evaluation.measure import (
     probabilities,
     unknown_threshold,
 )
+from classifiers.expression.training import provenance
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
-from classifiers.expression.training.provenance import trained_elsewhere
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
 from classifiers.expression.tta import STILL
@@ -69,11 +69,8 @@ def train(
     note(held.summary("Holdout"))
     fingerprint = fer.fingerprint()
     for weights in _learnt_from(recipe):
-        if other := trained_elsewhere(weights, fingerprint):
-            note(
-                f"{other}: it knows most faces of this holdout, whose figures and the temperature "
-                "therefore flatter"
-            )
+        if other := provenance.warning(weights, fingerprint):
+            note(other)
     if recipe.distillation:
         note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
     run = Run(recipe, faces, device, fingerprint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -10,10 +11,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
     As any new file it may be read by whom the umask lets. Raises OSError.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(content)
         part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    finally:
+        with suppress(OSError):
+            part.unlink()

@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_weights_and_record_as_they_were(weights: Path) -> No
     files = (weights, record_path(weights))
     before = [path.read_bytes() for path in files]
     for path in files:
-        path.with_name(f"{path.name}.part").symlink_to("/dev/full")
+        path.with_name(f".{path.name}.part").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"tiny\.safetensors: cannot be written: No space"):
         checkpoint.save(weights, tiny(seed=5), record)
     with pytest.raises(CheckpointError, match=r"tiny\.json: cannot be written: No space"):

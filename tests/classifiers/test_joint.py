@@ -110,7 +110,7 @@ def test_a_joint_comes_back_as_it_was_saved(pair: Path) -> None:
 
 def test_a_full_disk_leaves_a_joint_as_it_was(pair: Path) -> None:
     before = pair.read_bytes()
-    (pair.parent / "joint.json.part").symlink_to("/dev/full")
+    (pair.parent / ".joint.json.part").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"joint\.json: cannot be written: No space left"):
         joint.save(pair, replace(joint.read(pair), temperature=2.0))
     assert pair.read_bytes() == before

@@ -183,11 +183,11 @@ def test_a_full_disk_ends_with_a_word_and_the_last_state_stays(
     plan = replace(PLAN, epochs=1)
     train(plan, fer, tmp_path, max_minutes=0.0)
     before = (tmp_path / "last.pt").read_bytes()
-    (tmp_path / f"{name}.part").symlink_to("/dev/full")
+    (tmp_path / f".{name}.part").symlink_to("/dev/full")
     with pytest.raises(TrainingError, match=f"{name}: cannot be written: No space left on device"):
         train(plan, fer, tmp_path, resume=True)
     assert (tmp_path / "last.pt").read_bytes() == before
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*.part"))
     assert train(plan, fer, tmp_path, resume=True)
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
 

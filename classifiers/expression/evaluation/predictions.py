@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from contextlib import suppress
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from classifiers.expression import LABELS
 from classifiers.expression.data import Faces
+from classifiers.whole import write_whole
 
 COLUMNS = ("file", "label", "predicted", *(f"p_{label}" for label in LABELS))
 
@@ -21,15 +22,10 @@ def write(target: Path, faces: Faces, guessed: NDArray[np.float32]) -> None:
     guessed: probabilities [N, 7], written with as many digits as float32 holds. `predicted` is
     the likeliest class, never `unknown`. Raises OSError when the file cannot be written.
     """
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(COLUMNS)
-            for name, label, row in zip(faces.files, faces.labels, guessed, strict=True):
-                predicted = LABELS[int(row.argmax())]
-                table.writerow([name, LABELS[label], predicted, *map(str, row)])
-        part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for name, label, row in zip(faces.files, faces.labels, guessed, strict=True):
+        predicted = LABELS[int(row.argmax())]
+        table.writerow([name, LABELS[label], predicted, *map(str, row)])
+    write_whole(target, text.getvalue().encode())

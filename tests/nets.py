@@ -1,4 +1,4 @@
-"""An expression net that learnt nothing, as small as can be, with its record."""
+"""Expression nets that learnt nothing, as small as can be, and joints of them, with records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 
 from classifiers import checkpoint
 from classifiers.checkpoint import Record
-from classifiers.expression import LABELS
+from classifiers.expression import LABELS, joint
+from classifiers.expression.joint import Joint, Member
 from classifiers.expression.models import build
 
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
@@ -48,3 +49,22 @@ def save_tiny(path: Path, seed: int = 3, **changes: Any) -> Path:
     written = record(seed=seed, **changes)
     checkpoint.save(path, tiny(seed, written.options), written)
     return path
+
+
+def save_joint(path: Path, weights: dict[str, float], temperature: float = 1.0) -> Path:
+    """Write a joint of the nets that lie beside it, by file name; returns `path`."""
+    members = tuple(
+        Member(net, checkpoint.read_record(path.parent / net).sha256, weight)
+        for net, weight in weights.items()
+    )
+    found = Joint("joint", members, temperature, 0.3, "holdout", "none", "", {}, "abc1234")
+    joint.save(path, found)
+    return path
+
+
+def save_pair(folder: Path) -> Path:
+    """Write a joint of two nets that differ in all that nets can differ in; returns its path."""
+    save_tiny(folder / "a.safetensors", seed=1, temperature=1.5)
+    wider = {"widths": [4, 8, 8, 8], "hidden": 16, "dropout": 0.0}
+    save_tiny(folder / "b.safetensors", seed=2, temperature=0.7, crop_px=40, options=wider)
+    return save_joint(folder / "joint.json", {"a.safetensors": 0.3, "b.safetensors": 0.7}, 0.8)

@@ -99,7 +99,7 @@ class ExpressionClassifier:
             nets = [_member(path, member) for member in record.members if member.weight > 0.0]
         else:
             record = checkpoint.read_record(path)
-            nets = [_net(path, record)]
+            nets = [load_net(path, record)]
         if device == "cuda" and not torch.cuda.is_available():
             raise CheckpointError("expression.device is cuda, but torch finds no CUDA device here")
         if device == "auto":
@@ -183,8 +183,11 @@ def locate_member(net: str, folder: Path, where: str) -> Path:
     return path
 
 
-def _net(path: Path, record: Record, weight: float = 1.0) -> Net:
-    """Build the net that a record describes and load it from `path`."""
+def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:
+    """Build the net that a record describes and load it from `path`.
+
+    Raises CheckpointError for a record of something else, and as `checkpoint.load_into`.
+    """
     if record.family != "expression" or record.architecture not in ARCHITECTURES:
         raise CheckpointError(
             f"{checkpoint.record_path(path)}: {record.family}/{record.architecture} is not "
@@ -217,7 +220,7 @@ def _member(path: Path, member: joint.Member) -> Net:
     weights = locate_member(member.net, path.parent, f"{path}: ")
     try:
         record = checkpoint.read_record(weights)
-        net = _net(weights, record, member.weight)
+        net = load_net(weights, record, member.weight)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if record.sha256 != member.sha256:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from classifiers.expression import data
+from classifiers.expression import data, provenance
 from classifiers.expression.classifier import ExpressionClassifier, locate
 from classifiers.expression.engines import Wanted
 from classifiers.expression.evaluation import corruptions, predictions, scores
@@ -69,6 +69,10 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     fer = data.read(task.source, task.strict)
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))
+    if task.split == "holdout":
+        for weights in filter(None, (task.weights, task.against)):
+            if warning := provenance.warning(weights, fer.fingerprint()):
+                err.print(warning)
     unseen = fer.unseen(task.split)
     passes = 1 + (other is not None) + (corruptions.passes() if task.corruptions else 0)
     with _reading(faces, passes, err) as read:

@@ -69,6 +69,14 @@ def test_what_does_not_fit_is_named(
     assert str(narrow) in str(error.value)
 
 
+def test_a_record_that_describes_no_net_is_named(narrow: Path) -> None:
+    told = narrow.with_suffix(".json")
+    told.write_text(told.read_text().replace('"hidden"', '"hiden"'))
+    with pytest.raises(CheckpointError, match=r"vgg10 has no options .*hiden") as error:
+        begun(narrow, OPTIONS)
+    assert str(told.name) in str(error.value)
+
+
 def test_a_net_with_shortcuts_begins_with_its_own_widths_alone(tmp_path: Path) -> None:
     options = {"widths": [4] * 6}
     weights = tmp_path / "small.safetensors"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
-from classifiers.expression import data
+from classifiers.expression import data, provenance
 from classifiers.expression.classifier import ExpressionClassifier, locate_member, shipped
 from classifiers.expression.evaluation.measure import (
     accuracy,
@@ -31,7 +31,6 @@ from classifiers.expression.evaluation.measure import (
     unknown_threshold,
 )
 from classifiers.expression.joint import Joint, Member, save
-from classifiers.expression.training import provenance
 from classifiers.expression.training.recipe import fill
 from classifiers.expression.tta import CROPS, STILL, Still, calibrate
 from classifiers.whole import write_whole

@@ -14,7 +14,7 @@ from torch import nn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, TrainingError
-from classifiers.expression import LABELS, data
+from classifiers.expression import LABELS, data, provenance
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import (
     accuracy,
@@ -23,7 +23,6 @@ from classifiers.expression.evaluation.measure import (
     probabilities,
     unknown_threshold,
 )
-from classifiers.expression.training import provenance
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe

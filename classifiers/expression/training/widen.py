@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
+from operator import le
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import nn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError
-from classifiers.expression.models import build
+from classifiers.expression.classifier import load_net
 
 CHAINS = "vgg10"
 """The architecture that can be widened: without shortcuts, whose sums tie channels together."""
@@ -21,15 +23,14 @@ def begin_with(net: nn.Module, weights: Path, architecture: str, options: dict[s
     """Load `weights` into `net`, widened where they are narrower.
 
     Raises CheckpointError for another architecture, for a net that is wider than `net` anywhere,
-    and as `checkpoint.load_into`.
+    and as `load_net`.
     """
     record = checkpoint.read_record(weights)
     if record.architecture != architecture:
         raise CheckpointError(
             f"start: {weights} is a {record.architecture}; accepted: weights of a {architecture}"
         )
-    narrow = build(record.architecture, record.options)
-    checkpoint.load_into(weights, narrow, record)
+    narrow = load_net(weights, record).module
     fitting = _shapes(narrow) == _shapes(net)
     if not fitting and (architecture != CHAINS or not _fits_in(narrow, net)):
         raise CheckpointError(
@@ -92,7 +93,5 @@ def _shapes(net: nn.Module) -> list[torch.Size]:
 
 
 def _fits_in(narrow: nn.Module, wide: nn.Module) -> bool:
-    pairs = list(zip(_shapes(narrow), _shapes(wide), strict=False))
-    return len(_shapes(narrow)) == len(_shapes(wide)) and all(
-        len(a) == len(b) and all(x <= y for x, y in zip(a, b, strict=True)) for a, b in pairs
-    )
+    pairs = zip_longest(_shapes(narrow), _shapes(wide), fillvalue=())
+    return all(len(a) == len(b) and all(map(le, a, b)) for a, b in pairs)

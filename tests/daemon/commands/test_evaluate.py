@@ -75,6 +75,18 @@ def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: C
         assert (report["not_in_training"] is None) is not column
 
 
+def test_the_holdout_of_other_data_is_told(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
+    own = data.read(bars).fingerprint()
+    weights = save_tiny(tmp_path / "own.safetensors", data_sha256=own)
+    other = save_tiny(tmp_path / "other.safetensors", data_sha256="f" * 64)
+    what = ("evaluate", "expression", "--data", bars, "--weights", weights, "--against", other)
+    for split, told in (("holdout", [f"WARNING: {other} was trained on data"]), ("public", [])):
+        done = inside(capsys, *what, "--tta", "none", "--split", split)
+        assert done.code == 0, done.err
+        warnings = [line for line in done.err if line.startswith("WARNING")]
+        assert [line[: line.index(" whose")] for line in warnings] == told
+
+
 def test_a_bad_image_is_skipped_and_named_or_refused(
     bars: Path, tmp_path: Path, capsys: Capsys
 ) -> None:

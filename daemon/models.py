@@ -43,7 +43,7 @@ class Models:
             "device": classifier.device if classifier else "none",
             "engine": self.engine,
             "weights": classifier.name if classifier else "none",
-            "detector": self.detector.backend,
+            "detector": self.detector.description,
         }
 
 

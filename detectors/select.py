@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from detectors import store
 from detectors.base import Detector
 from detectors.errors import BackendError, DetectorError, ModelMissingError
 from detectors.origins import Origin
+
+if TYPE_CHECKING:
+    from detectors.yunet_openvino import Nets
 
 Backend = Literal["auto", "mediapipe", "yunet", "haar"]
 Range = Literal["short", "full"]
@@ -22,12 +26,21 @@ AUTO_ORDER: tuple[Backend, ...] = ("yunet", "mediapipe")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A backend that works here, with its model. `make` gives each thread its own detector."""
+    """A backend that works here, with its model. `make` gives each thread its own detector.
+
+    `_nets` is YuNet's model for OpenVINO, where that computes.
+    """
 
     backend: Backend
     model_name: str | None
     min_score: float
     _model: bytes = field(repr=False, default=b"")
+    _nets: Nets | None = field(repr=False, compare=False, default=None)
+
+    @property
+    def description(self) -> str:
+        """The backend, and what computes it where that is not the usual library."""
+        return self.backend if self._nets is None else f"{self.backend} by openvino"
 
     def make(self) -> Detector:
         """Build a detector. Raises DetectorError."""
@@ -35,6 +48,10 @@ class Choice:
             from detectors.mediapipe import MediaPipe
 
             return MediaPipe(self._model, min_score=self.min_score)
+        if self._nets is not None:
+            from detectors.yunet_openvino import YuNetOpenVINO
+
+            return YuNetOpenVINO(self._nets, min_score=self.min_score)
         if self.backend == "yunet":
             from detectors.yunet import YuNet
 
@@ -122,7 +139,8 @@ class _Ways:
         """A choice that was seen to work: its detector could be built. Raises DetectorError."""
         name = model_of(backend, self.range)
         model = store.load(name, self.models) if name else b""
-        choice = Choice(backend, name, self.min_score, model)
+        nets = _openvino(model, self.log) if backend == "yunet" else None
+        choice = Choice(backend, name, self.min_score, model, nets)
         choice.make().close()
         return choice
 
@@ -145,3 +163,19 @@ def _named(ways: _Ways, backend: Backend, pull: bool) -> Choice:
             ) from error
     ways.pull(backend)
     return ways.trial(backend)
+
+
+def _openvino(model: bytes, log: Log) -> Nets | None:
+    """YuNet for OpenVINO, where that is installed and works; measured on x86 only."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return None
+    try:
+        from detectors.yunet_openvino import Nets
+
+        return Nets(model)
+    except ModuleNotFoundError:
+        return None
+    except (ImportError, RuntimeError) as error:
+        why = (str(error).strip() or repr(error)).splitlines()[0]
+        log(f"WARNING: openvino fails here, so faces are found by OpenCV: {why}")
+        return None

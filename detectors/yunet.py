@@ -47,20 +47,27 @@ class YuNet:
             bgr = cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_CONSTANT)
         self._detector.setInputSize((width + beside, height + below))
         _, rows = self._detector.detect(bgr)
-        if rows is None:
-            return []
-        found = []
-        for row in np.asarray(rows, np.float64).tolist():
-            x, y, w, h, right_x, right_y, left_x, left_y, nose_x, nose_y, *_, score = row
-            found.append(
-                Detection(
-                    Box(x, y, w, h),
-                    min(1.0, score),
-                    ordered((right_x, right_y), (left_x, left_y)),
-                    (nose_x, nose_y),
-                )
-            )
-        return sorted(found, key=lambda face: -face.score)
+        return [] if rows is None else as_detections(rows)
 
     def close(self) -> None:
         """Nothing to free: OpenCV counts references."""
+
+
+def as_detections(rows: NDArray[np.float32]) -> list[Detection]:
+    """What YuNet's rows [N, 15] mean: box x, y, width and height, five points, and the score.
+
+    The points are the person's right and left eye, the nose and the corners of the mouth. Best
+    score first.
+    """
+    found = []
+    for row in np.asarray(rows, np.float64).tolist():
+        x, y, w, h, right_x, right_y, left_x, left_y, nose_x, nose_y, *_, score = row
+        found.append(
+            Detection(
+                Box(x, y, w, h),
+                min(1.0, score),
+                ordered((right_x, right_y), (left_x, left_y)),
+                (nose_x, nose_y),
+            )
+        )
+    return sorted(found, key=lambda face: -face.score)

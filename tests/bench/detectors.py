@@ -23,8 +23,8 @@ import numpy as np
 
 from daemon.frame import SmallLook
 from detectors.base import Detection, Detector
-from detectors.select import Backend, Range, make
-from tests.shared import MODELS, SHARED, VIDEO
+from tests.detectors.kinds import KINDS, build
+from tests.shared import SHARED, VIDEO
 
 # (frame, x, y): x and y as shares of the picture's width and height.
 Stop = tuple[int, float, float]
@@ -81,12 +81,6 @@ CLIPS: dict[str, tuple[Person, ...]] = {
     ),
 }
 FAR = "two_people_walking.mp4"
-KINDS: dict[str, tuple[Backend, Range]] = {
-    "mediapipe short": ("mediapipe", "short"),
-    "mediapipe full": ("mediapipe", "full"),
-    "yunet": ("yunet", "short"),
-    "haar": ("haar", "short"),
-}
 
 
 @dataclass
@@ -168,7 +162,7 @@ def draw(detector: Detector, clip: Path, long_side_px: int, kind: str, folder: P
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--sides", nargs="+", type=int, default=[320, 480, 640])
     parser.add_argument("--min-score", type=float, default=0.5)
     parser.add_argument("--draw", type=Path, metavar="DIR")
@@ -182,15 +176,7 @@ def main() -> None:
     show("|---|---|---|---|---|---|---|---|")
     for kind in arguments.kinds:
         for side_px in arguments.sides:
-            backend, range_ = KINDS[kind]
-            detector = make(
-                backend,
-                range=range_,
-                min_score=arguments.min_score,
-                models=MODELS,
-                pull=False,
-                log=show,
-            )
+            detector = build(kind, arguments.min_score)
             took_ms: list[float] = []
             counts = {clip.stem: tally(detector, clip, side_px, took_ms) for clip in clips}
             if arguments.draw:

@@ -56,7 +56,7 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
         assert found.detector.backend == "yunet"
         assert said == []
         told = found.description
-        assert told.pop("detector") == "yunet"
+        assert told.pop("detector") == found.detector.description
         assert set(told) == {"version", "torch", "device", "engine", "weights"}
         assert (told["device"], told["engine"]) == ("cpu", "torch float32")
         assert told["weights"].startswith("tiny-")

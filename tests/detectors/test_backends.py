@@ -15,28 +15,18 @@ from daemon.frame import SmallLook
 from detectors.base import Detector
 from detectors.errors import ModelMismatchError
 from detectors.mediapipe import MediaPipe
-from detectors.select import Backend, Range, make
 from detectors.yunet import YuNet
+from tests.detectors.kinds import KINDS, build
 from tests.shared import MODELS, VIDEO, needs_shared
 
 pytestmark = needs_shared
 
-KINDS: list[tuple[Backend, Range]] = [
-    ("mediapipe", "short"),
-    ("mediapipe", "full"),
-    ("yunet", "full"),
-    ("haar", "full"),
-]
-WITH_EYES = KINDS[:3]
+WITH_EYES = KINDS[:4]
 
 
-def build(backend: Backend, range: Range) -> Detector:
-    return make(backend, range=range, min_score=0.5, models=MODELS, pull=False, log=lambda _: None)
-
-
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(kind))
+@pytest.fixture(scope="module", params=KINDS)
 def detector(request: pytest.FixtureRequest) -> Iterator[Detector]:
-    built = build(*request.param)
+    built = build(request.param)
     yield built
     built.close()
 
@@ -60,9 +50,9 @@ def test_finds_the_one_face_of_a_talking_head(detector: Detector) -> None:
     assert 0.5 <= faces[0].score <= 1.0
 
 
-@pytest.mark.parametrize("kind", WITH_EYES, ids=lambda kind: "-".join(kind))
-def test_eyes_and_nose_are_where_they_belong(kind: tuple[Backend, Range]) -> None:
-    detector = build(*kind)
+@pytest.mark.parametrize("kind", WITH_EYES)
+def test_eyes_and_nose_are_where_they_belong(kind: str) -> None:
+    detector = build(kind)
     faces = detector.detect(picture("two_people_head_pose.mp4"))
     detector.close()
     assert len(faces) == 2
@@ -77,9 +67,9 @@ def test_eyes_and_nose_are_where_they_belong(kind: tuple[Backend, Range]) -> Non
         assert max(left_y, right_y) < face.nose[1] < box.y + box.height
 
 
-@pytest.mark.parametrize("kind", WITH_EYES, ids=lambda kind: "-".join(kind))
-def test_eyes_are_ordered_in_an_upside_down_face_too(kind: tuple[Backend, Range]) -> None:
-    detector = build(*kind)
+@pytest.mark.parametrize("kind", WITH_EYES)
+def test_eyes_are_ordered_in_an_upside_down_face_too(kind: str) -> None:
+    detector = build(kind)
     faces = detector.detect(picture("bbaf2n.mpg")[::-1, ::-1])
     detector.close()
     for face in faces:
@@ -88,7 +78,7 @@ def test_eyes_are_ordered_in_an_upside_down_face_too(kind: tuple[Backend, Range]
 
 
 def test_haar_gives_no_landmarks() -> None:
-    (face,) = build("haar", "full").detect(picture("bbaf2n.mpg"))
+    (face,) = build("haar").detect(picture("bbaf2n.mpg"))
     assert face.eyes is None
     assert face.nose is None
 
@@ -118,10 +108,8 @@ def test_a_face_at_the_border_keeps_its_place(detector: Detector) -> None:
 
 def test_a_higher_score_is_asked_for() -> None:
     image = picture("man_signing.mp4")
-    for backend, range in KINDS:
-        strict = make(
-            backend, range=range, min_score=1.0, models=MODELS, pull=False, log=lambda _: None
-        )
+    for kind in KINDS:
+        strict = build(kind, min_score=1.0)
         assert strict.detect(image) == []
         strict.close()
 

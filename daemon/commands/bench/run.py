@@ -114,7 +114,7 @@ def _asked(
         fps=fps,
         faces=faces,
         sinks=tuple(sinks),
-        detector=loaded.detector.backend,
+        detector=loaded.detector.description,
         long_side_px=settings.detector.long_side_px,
         weights=loaded.description["weights"],
         tta=settings.expression.tta,

@@ -1,0 +1,127 @@
+"""YuNet by OpenVINO beside YuNet by OpenCV."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from daemon.frame import SmallLook
+from detectors.base import Detection
+from detectors.select import Choice, resolve
+from tests.detectors.kinds import build
+from tests.shared import MODELS, VIDEO, needs_shared
+
+needs_openvino = pytest.mark.skipif(
+    find_spec("openvino") is None, reason="the extra `cpu` is not installed"
+)
+pytestmark = [needs_shared, needs_openvino]
+
+Picture = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def choice() -> Choice:
+    return take([])
+
+
+def take(said: list[str]) -> Choice:
+    return resolve("yunet", range="full", min_score=0.5, models=MODELS, pull=False, log=said.append)
+
+
+def pictures(clip: str, long_side_px: int, every: int) -> list[Picture]:
+    with av.open(str(VIDEO / clip)) as container:
+        frames = [f for n, f in enumerate(container.decode(video=0)) if n % every == 0]
+        return [SmallLook(long_side_px)(frame) for frame in frames]
+
+
+def numbers(faces: list[Detection]) -> list[float]:
+    """Every figure of every face."""
+    found: list[float] = []
+    for face in faces:
+        assert face.eyes is not None
+        assert face.nose is not None
+        box = face.box
+        found += [face.score, box.x, box.y, box.width, box.height, *face.nose]
+        found += [number for eye in face.eyes for number in eye]
+    return found
+
+
+@pytest.mark.parametrize("long_side_px", [320, 480, 500])
+@pytest.mark.parametrize(
+    "clip", ["two_people_walking.mp4", "two_people_head_pose.mp4", "sbia1a.mpg"]
+)
+def test_it_finds_what_opencv_finds(choice: Choice, clip: str, long_side_px: int) -> None:
+    """To a hundredth of a pixel, in pictures with sides that are multiples of 32 and others."""
+    one, other = choice.make(), build("yunet by opencv")
+    seen = 0
+    for picture in pictures(clip, long_side_px, every=20):
+        expected = numbers(other.detect(picture))
+        assert numbers(one.detect(picture)) == pytest.approx(expected, abs=0.01)
+        seen += len(expected)
+    assert seen
+
+
+def test_many_that_overlap_are_merged_alike() -> None:
+    """A low score leaves hundreds of candidates, of which most are of the same few faces."""
+    (picture,) = pictures("two_people_head_pose.mp4", 480, every=10_000)
+    wide = np.ascontiguousarray(np.tile(picture, (2, 2, 1)))
+    low = resolve("yunet", range="full", min_score=0.05, models=MODELS, pull=False, log=print)
+    expected = build("yunet by opencv", 0.05).detect(wide)
+    assert len(expected) >= 8
+    assert numbers(low.make().detect(wide)) == pytest.approx(numbers(expected), abs=0.01)
+
+
+def test_threads_and_sizes_do_not_disturb_each_other(choice: Choice) -> None:
+    """More threads than processors, and more sizes than nets are kept, in turn."""
+    (face,) = pictures("bbaf2n.mpg", 480, every=10_000)
+    sized = [np.pad(face, ((0, 32 * n), (0, 0), (0, 0))) for n in range(10)]
+    expected = [numbers(choice.make().detect(picture)) for picture in sized]
+    assert all(expected)
+
+    def work(number: int) -> None:
+        detector = choice.make()
+        for turn in (*range(number, 10), *range(number)):
+            assert numbers(detector.detect(sized[turn])) == expected[turn]
+            assert detector.detect(np.zeros_like(sized[turn])) == []
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(work, range(5)))
+
+
+def test_it_is_taken_where_it_is_installed() -> None:
+    said: list[str] = []
+    assert take(said).description == "yunet by openvino"
+    assert said == []
+
+
+def test_without_the_extra_opencv_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "detectors.yunet_openvino", raising=False)
+    said: list[str] = []
+    assert take(said).description == "yunet"
+    assert said == []
+
+
+def test_where_it_fails_opencv_computes_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no plugin CPU\nat core.cpp:85")
+
+    monkeypatch.setattr(openvino, "Core", broken)
+    said: list[str] = []
+    assert take(said).description == "yunet"
+    assert said == ["WARNING: openvino fails here, so faces are found by OpenCV: no plugin CPU"]
+
+
+def test_its_makers_are_not_told() -> None:
+    code = "import sys, detectors.yunet_openvino; print(sys.modules['openvino_telemetry'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "None\n"

@@ -24,13 +24,14 @@ from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
 # Of the three grids of candidates. The net takes pictures whose sides are multiples of the last.
 STRIDES_PX = (8, 16, 32)
-MOST_SIZES = 8  # compiled nets kept; beyond that the oldest goes, and is compiled anew if needed
+MOST_SIZES = 8  # that have a net of their own, which takes 14 MB; the rest share a slower one
 
 Size = tuple[int, int]  # height, width
+ANY_SIZE: Size = (-1, -1)
 
 
 class Nets:
-    """The net of `model`, the content of its .onnx file, compiled once for each picture size.
+    """The net of `model`, the content of its .onnx file, compiled for each picture size.
 
     All threads share it; as many may use it at once as there are processors. Raises RuntimeError
     where OpenVINO fails.
@@ -46,9 +47,9 @@ class Nets:
     def request(self, size: Size) -> Any:
         """Something to call with an RGB uint8 [1, *size, 3] picture, for one thread."""
         with self._lock:
+            if size not in self._compiled and len(self._compiled) >= MOST_SIZES:
+                size = ANY_SIZE
             if size not in self._compiled:
-                if len(self._compiled) >= MOST_SIZES:
-                    del self._compiled[next(iter(self._compiled))]
                 self._compiled[size] = self._compile(size)
             return self._compiled[size].create_infer_request()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 
 import av
 import numpy as np
@@ -18,10 +17,10 @@ from detectors.select import Choice, resolve
 from tests.detectors.kinds import build
 from tests.shared import MODELS, VIDEO, needs_shared
 
-needs_openvino = pytest.mark.skipif(
-    find_spec("openvino") is None, reason="the extra `cpu` is not installed"
+yunet_openvino = pytest.importorskip(
+    "detectors.yunet_openvino", reason="the extra `cpu` is not installed"
 )
-pytestmark = [needs_shared, needs_openvino]
+pytestmark = needs_shared
 
 Picture = NDArray[np.uint8]
 
@@ -79,15 +78,20 @@ def test_many_that_overlap_are_merged_alike() -> None:
 
 
 def test_threads_and_sizes_do_not_disturb_each_other(choice: Choice) -> None:
-    """More threads than processors, and more sizes than nets are kept, in turn."""
+    """More threads than processors, and more sizes than have a net of their own, in turn."""
     (face,) = pictures("bbaf2n.mpg", 480, every=10_000)
-    sized = [np.pad(face, ((0, 32 * n), (0, 0), (0, 0))) for n in range(10)]
+    sized = [
+        np.pad(face, ((0, 32 * n), (0, 0), (0, 0))) for n in range(yunet_openvino.MOST_SIZES + 2)
+    ]
     expected = [numbers(choice.make().detect(picture)) for picture in sized]
-    assert all(expected)
+    slower = build("yunet by opencv")
+    for picture, found in zip(sized, expected, strict=True):
+        assert found == pytest.approx(numbers(slower.detect(picture)), abs=0.01)
+        assert found
 
     def work(number: int) -> None:
         detector = choice.make()
-        for turn in (*range(number, 10), *range(number)):
+        for turn in (*range(number, len(sized)), *range(number)):
             assert numbers(detector.detect(sized[turn])) == expected[turn]
             assert detector.detect(np.zeros_like(sized[turn])) == []
 

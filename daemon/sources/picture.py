@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
 from daemon.errors import Reason, SourceError
@@ -45,11 +48,11 @@ def to_frame_image(image: av.VideoFrame) -> av.VideoFrame:
     height (the last odd row or column goes). The very same object where nothing is to do."""
     if int(image.colorspace) not in _COLOURSPACES:
         image.colorspace = _UNSPECIFIED
-    clockwise = -round(image.rotation / 90) * 90 % 360
+    clockwise, is_mirrored = -round(image.rotation / 90) * 90 % 360, _is_mirrored(image)
     if image.format.name not in _READY:
         image = _to_420(image)
-    if clockwise:
-        image = _rebuilt(image, lambda rows: cv2.rotate(rows, _CLOCKWISE[clockwise]))
+    if clockwise or is_mirrored:
+        image = _rebuilt(image, lambda rows: _upright(rows, clockwise, is_mirrored))
     elif image.width % 2 or image.height % 2:
         image = _rebuilt(image, lambda rows: rows)
     return image
@@ -63,6 +66,32 @@ def _to_420(image: av.VideoFrame) -> av.VideoFrame:
         made.colorspace = BT601  # libav's choice for RGB, palettes and grey; it does not say so
     _keep_time(image, made)
     return made
+
+
+class _SideData(SideDataContainer):
+    """What a picture carries, up to the first that PyAV has no name for. EXIF is such a one; libav
+    puts the matrix before it."""
+
+    def __init__(self, image: av.VideoFrame) -> None:
+        with suppress(ValueError):
+            super().__init__(image)  # type: ignore[call-arg]  # PyAV's stub leaves it out.
+
+
+def _is_mirrored(image: av.VideoFrame) -> bool:
+    """Whether the display matrix flips the picture, of which `rotation` says nothing."""
+    # Not `image.side_data`: the picture would keep it, and so itself, until garbage is collected.
+    matrix = _SideData(image).get("DISPLAYMATRIX")
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = struct.unpack("9i", matrix)
+    return bool(a * d < b * c)
+
+
+def _upright(rows: NDArray[np.uint8], clockwise: int, is_mirrored: bool) -> NDArray[np.uint8]:
+    """A display matrix that flips is its rotation after a flip of top and bottom."""
+    if is_mirrored:
+        rows = rows[::-1]
+    return cv2.rotate(rows, _CLOCKWISE[clockwise]) if clockwise else rows
 
 
 def _rebuilt(

@@ -17,7 +17,8 @@ READER_S = 5.0
 
 
 class EventsFile:
-    """Appends the readings of each frame in one write, so that a file holds whole lines only.
+    """Appends the readings of each frame in one write, so that a file holds whole lines only. It is
+    there from the first frame on: an empty one says that there was nothing to read.
 
     Several streams may share a file. One that was moved away or deleted (logrotate) is created
     again; one that was cut to nothing (copytruncate) is written from its start.
@@ -35,14 +36,14 @@ class EventsFile:
         self._descriptor: int | None = None
 
     def write(self, output: Output) -> bool:
-        if not output.readings:
-            return False
         lines = [reading.to_json().encode() + b"\n" for reading in output.readings]
         try:
+            if not lines and self.path.exists():
+                return False
             _append(self._current(), lines)
         except OSError as error:
             raise sink_error(self.kind, self.path, error) from error
-        return True
+        return bool(lines)
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

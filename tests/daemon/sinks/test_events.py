@@ -30,7 +30,7 @@ def test_each_frame_is_on_disk_when_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "readings.jsonl"
     sink = make(path)
     assert not sink.write(output(0))
-    assert not path.exists()
+    assert path.read_bytes() == b""
     assert sink.write(output(1, readings=[reading(1), reading(1)]))
     assert path.read_text() == 2 * (reading(1).to_json() + "\n")
     assert sink.write(output(2, readings=[reading(2)]))

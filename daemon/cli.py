@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 models_app = typer.Typer(help="Model files of the detectors.", no_args_is_help=True)
-events_app = typer.Typer(help="Readings that an events sink wrote.", no_args_is_help=True)
+events_app = typer.Typer(help="Readings as tables.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(events_app, name="events")
 
@@ -40,7 +40,7 @@ DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013: folder, ta
 Family = Annotated[
     Literal["expression"], typer.Argument(metavar="expression", help="The family.", hidden=True)
 ]
-Readings = Annotated[Path, typer.Argument(metavar="IN", help="The JSONL of an events sink.")]
+Readings = Annotated[Path, typer.Argument(metavar="IN", help="A JSONL of readings.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
 Device = Literal["cpu", "cuda"]
 Engine = Literal["auto", "torch", "openvino"]
@@ -102,7 +102,7 @@ def video(
     annotate_video(source, target, events, config, force, err)
 
 
-@app.command(epilog="Example: affectd image photos/ me.jpg --out read --json > readings.jsonl")
+@app.command(epilog="Example: affectd image photos/ me.jpg --out read --json > images.jsonl")
 def image(
     sources: Annotated[
         list[Path], typer.Argument(metavar="IN…", help="Images, or folders of images.")

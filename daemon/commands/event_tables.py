@@ -1,4 +1,6 @@
-"""Readings from a file of JSON lines into a table: CSV, or Parquet with types."""
+"""Readings from a file of JSON lines into a table: CSV, or Parquet with types.
+
+A line is a reading, or an image with its readings, as `affectd image --json` writes it."""
 
 from __future__ import annotations
 
@@ -48,6 +50,7 @@ COLUMNS = (
     Column("weights", ("weights",), str),
     Column("age_ms", ("age_ms",), float, optional=True),
 )
+FILE = Column("file", ("file",), str, optional=True)  # Before the others where there are images.
 _BATCH_ROWS = 8192
 _LONGEST_LINE = 1 << 20
 
@@ -59,8 +62,9 @@ def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> 
     field. An existing target is replaced, once all is written. Raises EventsError, also at the
     first line that is no reading; with `on_broken`, such lines are skipped and told to it.
     """
-    with _Lines(source) as lines, _replaced(target) as part:
-        names = [column.name for column in COLUMNS] + lines.survey(on_broken)
+    with _Lines(source) as lines, _replaced(target, source) as part:
+        probabilities = lines.survey(on_broken)
+        names = [column.name for column in lines.columns] + probabilities
         with part.open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, names, lineterminator="\n")
             table.writeheader()
@@ -83,11 +87,11 @@ def to_parquet(source: Path, target: Path, *, on_broken: OnBroken | None = None)
         float: pa.float64(),
         datetime: pa.timestamp("us", "UTC"),
     }
-    with _Lines(source) as lines, _replaced(target) as part:
+    with _Lines(source) as lines, _replaced(target, source) as part:
         probabilities = lines.survey(on_broken)
         fields = [
             pa.field(column.name, types[column.kind], nullable=column.optional)
-            for column in COLUMNS
+            for column in lines.columns
         ]
         fields += [pa.field(name, pa.float64()) for name in probabilities]
         schema = pa.schema(fields)
@@ -112,6 +116,7 @@ class _Lines:
         self._broken: set[int] = set()
         self._last = 0
         self.readings = 0
+        self.columns: tuple[Column, ...] = COLUMNS
 
     def __enter__(self) -> _Lines:
         try:
@@ -129,17 +134,20 @@ class _Lines:
         for number, line in self._numbered():
             self._last = number
             try:
-                row = flatten(_checked_event(line))
+                rows = [flatten(event) for event in _checked_events(line)]
             except ValueError as error:
                 message = f"{self._source}, line {number}: {error}; accepted is one reading of "
-                message += f"schema {SCHEMA} a line, as affectd writes them"
+                message += f"schema {SCHEMA} or one image a line, as affectd writes them"
                 if on_broken is None:
                     raise EventsError(message) from error
                 on_broken(message)
                 self._broken.add(number)
                 continue
-            self.readings += 1
-            names.update(dict.fromkeys(name for name in row if name.startswith("p_")))
+            self.readings += len(rows)
+            for row in rows:
+                names.update(dict.fromkeys(name for name in row if name.startswith("p_")))
+                if FILE.name in row:
+                    self.columns = (FILE, *COLUMNS)
         return list(names)
 
     def rows(self) -> Iterator[Row]:
@@ -147,7 +155,7 @@ class _Lines:
         self._file.seek(0)
         for number, line in islice(self._numbered(), self._last):
             if number not in self._broken:
-                yield flatten(json.loads(line))
+                yield from map(flatten, _events(json.loads(line)))
 
     def _numbered(self) -> Iterator[tuple[int, bytes]]:
         return zip(count(1), iter(lambda: self._file.readline(_LONGEST_LINE), b""), strict=False)
@@ -155,7 +163,7 @@ class _Lines:
 
 def flatten(event: Row) -> Row:
     """A reading of docs/events.md as a row of plain values."""
-    row: Row = {}
+    row: Row = {FILE.name: event[FILE.name]} if FILE.name in event else {}
     for column in COLUMNS:
         value: Any = event
         for step in column.way:
@@ -166,17 +174,32 @@ def flatten(event: Row) -> Row:
     return row
 
 
-def _checked_event(line: bytes) -> Row:
-    """One line as a reading that can be flattened. Raises ValueError saying what is wrong."""
+def _events(line: Row) -> list[Row]:
+    """The readings of a line: itself, or those of an image, each with its file."""
+    if "schema" in line or FILE.name not in line:
+        return [line]
+    return [{FILE.name: line[FILE.name], **reading} for reading in line.get("readings", ())]
+
+
+def _checked_events(line: bytes) -> list[Row]:
+    """The readings of a line, which can be flattened. Raises ValueError saying what is wrong."""
     try:
-        event = json.loads(line)
+        value = json.loads(line)
     except ValueError as error:
         raise ValueError("is not JSON") from error
-    if not isinstance(event, dict):
+    if not isinstance(value, dict):
         raise ValueError("is no JSON object")
+    try:
+        events = _events(value)
+    except TypeError as error:
+        raise ValueError("has readings that are none") from error
+    return [_checked_event(event) for event in events]
+
+
+def _checked_event(event: Row) -> Row:
     if event.get("schema") != SCHEMA:
         raise ValueError(f"has schema {event.get('schema')!r}")
-    for column in COLUMNS:
+    for column in (FILE, *COLUMNS) if FILE.name in event else COLUMNS:
         steps = column.way[:1] if isinstance(column.way[-1], int) else column.way
         where = ".".join(map(str, steps))
         value: Any = event
@@ -215,10 +238,12 @@ def _is_moment(text: str) -> bool:
 
 
 @contextmanager
-def _replaced(target: Path) -> Iterator[Path]:
+def _replaced(target: Path, source: Path) -> Iterator[Path]:
     """A file beside `target` that takes its place if all goes well, and is removed if not."""
     part = target.with_name(f".{target.name}.part")
     try:
+        if target.exists() and target.samefile(source):
+            raise EventsError(f"{target}: is IN itself; accepted is another file")
         yield part
         part.replace(target)
     except OSError as error:

@@ -86,6 +86,27 @@ def test_other_labels_get_columns_of_their_own(tmp_path: Path, convert: Convert)
         assert [(row["p_awe"], row["p_sad"]) for row in rows] == [(None, 0.01), (1.0, None)]
 
 
+@pytest.mark.parametrize("convert", [to_csv, to_parquet])
+def test_readings_of_images_have_their_file(tmp_path: Path, convert: Convert) -> None:
+    """As `affectd image --json` writes them: two faces, none, and an image that is none."""
+    event, target = reading(1, live=False).to_event(), tmp_path / "out"
+    lines = [
+        {"file": "none.jpg", "readings": []},
+        {"file": "two.jpg", "readings": [event, event]},
+        {"file": "bad.jpg", "error": "bad.jpg: holds no picture that can be decoded"},
+    ]
+    source = tmp_path / "images.jsonl"
+    source.write_text("".join(json.dumps(line) + "\n" for line in [*lines, event]))
+    assert convert(source, target) == 3
+    if convert is to_csv:
+        with target.open(newline="") as file:
+            rows: list[dict[str, object]] = list(csv.DictReader(file))
+    else:
+        rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
+    assert list(rows[0]) == ["file", *NAMES]
+    assert [row["file"] or None for row in rows] == ["two.jpg", "two.jpg", None]
+
+
 GOOD = reading(1).to_json()
 
 
@@ -107,6 +128,10 @@ GOOD = reading(1).to_json()
         (GOOD.replace('"sad": 0.01', '"sad": true'), "has probabilities.sad = true"),
         (GOOD.replace("2026-02-02T", "yesterday "), "has captured_at = "),
         (GOOD.replace(".250000Z", ".250000"), "has captured_at = "),
+        ('{"file": "a.jpg", "readings": 3}', "has readings that are none"),
+        ('{"file": "a.jpg", "readings": [3]}', "has readings that are none"),
+        ('{"file": "a.jpg", "readings": [{}]}', "has schema None"),
+        ('{"file": 3, "readings": [' + GOOD + "]}", "has file = 3"),
     ],
 )
 def test_a_broken_line_is_named_or_skipped(
@@ -144,6 +169,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     for target in (tmp_path / "none" / "r.csv", source / "r.csv"):
         with pytest.raises(EventsError, match=r"r\.csv cannot be written: N"):
             to_csv(source, target)
+    with pytest.raises(EventsError, match=r"r\.jsonl: is IN itself; accepted is another file"):
+        to_csv(source, source)
+    assert source.read_text() == reading(1).to_json() + "\n"
 
 
 def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

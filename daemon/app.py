@@ -95,7 +95,7 @@ class _Daemon:
         try:
             log.info("loading models")
             with signals.leaving_at_once():
-                loaded = models.load(self._settings, self._metrics, self._health, log.info)
+                loaded = models.load(self._settings, self._metrics, self._health, logs.tell)
             batcher = loaded.batcher
             self._board.ladder = None if batcher is None else batcher.ladder
             sweeper.start()

@@ -94,14 +94,14 @@ def resolve(
         except ModelMissingError:
             continue
         except DetectorError as error:
-            log(f"detector {candidate} cannot be used: {error}")
+            log(f"WARNING: detector {candidate} cannot be used: {error}")
     if pull:
         for candidate in AUTO_ORDER:
             try:
                 ways.pull(candidate)
                 return ways.trial(candidate)
             except DetectorError as error:
-                log(f"detector {candidate} cannot be used: {error}")
+                log(f"WARNING: detector {candidate} cannot be used: {error}")
     log(
         "WARNING: no face model could be had, so faces are looked for with OpenCV's Haar cascade, "
         "which misses tilted and turned faces and costs more; "

@@ -58,6 +58,12 @@ def set_level(level: str) -> None:
     logging.getLogger("affectd").setLevel(level.upper())
 
 
+def tell(text: str) -> None:
+    """Log what the loading of models has to say; `WARNING: ` before it is its level."""
+    level = logging.WARNING if text.startswith("WARNING: ") else logging.INFO
+    log.log(level, "%s", text.removeprefix("WARNING: "))
+
+
 # What Python would print itself, past the handler and its redactor.
 
 

@@ -94,6 +94,19 @@ def test_under_systemd_every_line_carries_its_priority(
     assert all(line.startswith("<3>") for line in lines[3:])
 
 
+def test_a_warning_of_loading_models_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1234")
+    logs.set_up("info")
+    logs.tell("WARNING: there is no model")
+    logs.tell("pulling 100 % of it")
+    assert capsys.readouterr().err.splitlines() == [
+        "<4>there is no model",
+        "<6>pulling 100 % of it",
+    ]
+
+
 def test_stacks_come_through_while_a_model_loads() -> None:
     """As where systemd's watchdog ends a process that hangs in a native library."""
     program = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -290,6 +291,8 @@ def main() -> None:
     from classifiers.errors import CheckpointError, ClassifierError, RecipeError
     from detectors.errors import DetectorError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A file's name need not be text.
     try:
         app(prog_name="affectd")
     except (ConfigError, RecipeError, CheckpointError) as error:

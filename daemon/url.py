@@ -59,6 +59,13 @@ def is_url(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
+def local_path(url: str) -> str | None:
+    """The file that `file://PATH` or a mere path means; None for every other URL."""
+    if url.lower().startswith("file://"):
+        return unquote(url[len("file://") :])
+    return None if is_url(url) else url
+
+
 def split_url(url: str) -> SplitUrl:
     """Split `url` by the rule above. Raises ValueError where it has no scheme or no host."""
     start = _SCHEME.match(url)

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from daemon.capture import mailbox_for
-from daemon.commands.offline import offline
+from daemon.commands.offline import is_there, offline
 from daemon.config.settings import StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.frame import Frame
@@ -94,7 +94,7 @@ def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
     """Each image with the file that its annotated copy goes to; no two go to the same."""
     images: dict[Path, Path] = {}
     for source in sources:
-        if source.is_dir():
+        if is_there(source) and source.is_dir():
             found = _images_in(source, folder)
             if not found:
                 raise SourceError(
@@ -132,7 +132,7 @@ def _make_way(images: Sequence[tuple[Path, Path]], force: bool) -> None:
     for _, target in images:
         if path := read.get(_real(target)):
             raise ConfigError(f"{path}: lies in --out itself; accepted is another folder")
-        if not target.exists():
+        if not is_there(target):
             continue
         if not target.is_file():
             raise ConfigError(f"{target}: exists and is no file; accepted is another folder")

@@ -32,6 +32,15 @@ class Offline:
     health: Health
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`; not where the system does not let us look, of which
+    whoever opens it says more."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 @contextmanager
 def offline(config: Path | None, stream: StreamSettings, console: Console) -> Iterator[Offline]:
     """Load models for one stream; everything but the streams comes from `config`."""

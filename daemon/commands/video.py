@@ -10,13 +10,14 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from daemon.commands.offline import offline
+from daemon.commands.offline import is_there, offline
 from daemon.commands.progress import progress_bar
 from daemon.config.settings import EventsSink, Mp4Sink, SinkSettings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.pipeline import Pipeline
 from daemon.sinks.feed import JpegFeed
 from daemon.sources.open import open_source
+from daemon.url import local_path
 
 POLL_S = 0.1
 FINISH_S = 600.0  # what a sink may take to write the last frames of a file, however large
@@ -52,7 +53,7 @@ def annotate_video(
     stop = threading.Event()
     with offline(config, stream, console) as around:
         for path in (target, events):
-            if path is not None and path.exists():
+            if path is not None and is_there(path):
                 _replace(path)
         pipeline = Pipeline(
             stream,
@@ -93,12 +94,13 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
     """Raise ConfigError for a file that would be lost."""
     if events is not None and events.absolute() == target.absolute():
         raise ConfigError(f"{events}: is OUT already; accepted for --events is another file")
+    read = local_path(source)
     for path in (target, events):
-        if path is None or not path.exists():
+        if path is None or not is_there(path):
             continue
         if not path.is_file():
             raise ConfigError(f"{path}: exists and is no file; accepted is a new file")
-        if Path(source).exists() and path.samefile(source):
+        if read is not None and is_there(Path(read)) and path.samefile(read):
             raise ConfigError(f"{path}: is IN itself; accepted is another file")
         if not force:
             raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")

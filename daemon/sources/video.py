@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import unquote
 
 import av
 from av.stream import Disposition
@@ -23,7 +22,7 @@ from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import check_size, is_size, to_frame_image
 from daemon.sources.timeline import Pace, Timeline
-from daemon.url import is_url, split_url
+from daemon.url import local_path, split_url
 
 log = logging.getLogger("affectd.source")
 
@@ -301,11 +300,8 @@ class VideoSource:
 
 def _target(url: str) -> tuple[str, str, bool]:
     """How a source is shown to people, what libav opens, and whether that is a local file."""
-    if url.lower().startswith("file://"):
-        path = unquote(url[len("file://") :])
+    if (path := local_path(url)) is not None:
         return path, path, True
-    if not is_url(url):
-        return url, url, True
     try:
         return redact_url(url), split_url(url).encoded(), False
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import av
@@ -189,3 +190,15 @@ def test_what_an_earlier_run_wrote_into_the_folder_is_not_read(
         done = inside(capsys, "image", photos, "--out", out, "--config", light, *force)
         assert [line.replace("/sub/../", "/") for line in done.out] == said
         assert (done.code, done.err) == (0, [])
+
+
+def test_names_that_cannot_be_printed_or_looked_up(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    """A name in Latin-1, as on old disks, and one that no file can have."""
+    image = black(tmp_path / os.fsdecode(b"M\xfcller.jpg"))
+    out, long = tmp_path / "out", tmp_path / ("n" * 300 + ".jpg")
+    done = inside(capsys, "image", long, image, "--out", out, "--config", light)
+    assert done.out == [rf"{tmp_path}/M\udcfcller.jpg: no face → {out}/M\udcfcller.jpg"]
+    assert (done.code, done.err) == (1, [f"affectd: {long}: File name too long"])
+    assert (out / image.name).is_file()

@@ -37,10 +37,15 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     assert done == (2, [], [f"affectd: {tmp_path}/absent.mp4: there is no such file"])
     done = inside(capsys, "video", source, source, "--config", light, "--force")
     assert done == (2, [], [f"affectd: {source}: is IN itself; accepted is another file"])
+    assert inside(capsys, "video", f"file://{tmp_path}/i%6E.mp4", source, "--force") == done
     done = inside(capsys, "video", source, target, "--events", target, "--force")
     assert done.err == [f"affectd: {target}: is OUT already; accepted for --events is another file"]
     done = inside(capsys, "video", source, tmp_path, "--config", light, "--force")
     assert done.err == [f"affectd: {tmp_path}: exists and is no file; accepted is a new file"]
+    long = tmp_path / ("n" * 300)
+    done = inside(capsys, "video", source, long, "--config", light)
+    assert (done.code, len(done.err)) == (2, 1)
+    assert "cannot be written (File name too long)" in done.err[0]
     assert source.read_bytes() == whole
     assert target.read_text() == events.read_text() == "kept"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -14,7 +15,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from daemon.errors import EventsError
+from daemon.errors import ConfigError, EventsError
 from daemon.reading import SCHEMA
 
 Row = dict[str, Any]
@@ -61,6 +62,7 @@ def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> 
     The columns are COLUMNS and then the probabilities, `p_angry` and so on; null is an empty
     field. An existing target is replaced, once all is written. Raises EventsError, also at the
     first line that is no reading; with `on_broken`, such lines are skipped and told to it.
+    Raises ConfigError for a target that is `source` or no file.
     """
     with _Lines(source) as lines, _replaced(target, source) as part:
         probabilities = lines.survey(on_broken)
@@ -240,12 +242,16 @@ def _is_moment(text: str) -> bool:
 @contextmanager
 def _replaced(target: Path, source: Path) -> Iterator[Path]:
     """A file beside `target` that takes its place if all goes well, and is removed if not."""
-    part = target.with_name(f".{target.name}.part")
+    real = Path(os.path.realpath(target))  # A link stays one.
+    part = real.with_name(f".{real.name}.part")
     try:
-        if target.exists() and target.samefile(source):
-            raise EventsError(f"{target}: is IN itself; accepted is another file")
+        if real.exists():
+            if real.samefile(source):
+                raise ConfigError(f"{target}: is IN itself; accepted is another file")
+            if not real.is_file():
+                raise ConfigError(f"{target}: is no file; accepted is a file, new or to replace")
         yield part
-        part.replace(target)
+        part.replace(real)
     except OSError as error:
         raise EventsError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:

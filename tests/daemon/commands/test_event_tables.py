@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import pytest
 
 from daemon.commands import event_tables
 from daemon.commands.event_tables import COLUMNS, to_csv, to_parquet
-from daemon.errors import EventsError
+from daemon.errors import ConfigError, EventsError
 from daemon.reading import Reading
 from tests.daemon.outputs import LABELS, reading
 
@@ -169,9 +170,28 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     for target in (tmp_path / "none" / "r.csv", source / "r.csv"):
         with pytest.raises(EventsError, match=r"r\.csv cannot be written: N"):
             to_csv(source, target)
-    with pytest.raises(EventsError, match=r"r\.jsonl: is IN itself; accepted is another file"):
-        to_csv(source, source)
-    assert source.read_text() == reading(1).to_json() + "\n"
+
+
+@pytest.mark.parametrize("convert", [to_csv, to_parquet])
+def test_neither_the_readings_nor_a_device_are_replaced(tmp_path: Path, convert: Convert) -> None:
+    """Such as /dev/stdout, where the user may write to /dev."""
+    source = write(tmp_path / "r.jsonl", reading(1))
+    link, pipe, table = tmp_path / "link", tmp_path / "stdout", tmp_path / "table"
+    link.symlink_to(source.name)
+    os.mkfifo(pipe)
+    for target in (source, link):
+        with pytest.raises(ConfigError, match=f"{target}: is IN itself; accepted is another file"):
+            convert(source, target)
+    for target in (pipe, tmp_path):
+        with pytest.raises(ConfigError, match=f"{target}: is no file; accepted is a file"):
+            convert(source, target)
+    assert source.read_text() == f"{GOOD}\n"
+    assert pipe.is_fifo()
+    link.unlink()
+    link.symlink_to(table)
+    assert convert(source, link) == 1
+    assert table.is_file()
+    assert link.is_symlink()
 
 
 def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

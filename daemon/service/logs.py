@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from types import TracebackType
+from typing import TextIO
 
 from daemon.redact import Redactor
 
@@ -32,7 +33,7 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     redactor = Redactor()
     redactor.register(*secrets)
     handler = logging.StreamHandler()
-    if "JOURNAL_STREAM" in os.environ:
+    if _goes_to_journal(sys.stderr):
         handler.setFormatter(_JournalFormatter("%(message)s"))
     else:
         handler.setFormatter(
@@ -51,6 +52,16 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
         # A descriptor of its own: the stacks come through while detectors.quiet holds number 2.
         faulthandler.enable(os.dup(2))
     return redactor
+
+
+def _goes_to_journal(stream: TextIO) -> bool:
+    """Whether the journal reads `stream`. A terminal's programs may have JOURNAL_STREAM too, from
+    the service that started the terminal: it names the one it is meant for (systemd.exec(5))."""
+    try:
+        state = os.fstat(stream.fileno())
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{state.st_dev}:{state.st_ino}"
 
 
 def set_level(level: str) -> None:

@@ -121,7 +121,10 @@ def test_a_program_tells_systemd_of_its_start_its_progress_and_its_end(tmp_path:
     """And every line that it writes for the journal has a priority, those of libraries too."""
     address = str(tmp_path / "notify")
     text = QUIET + '[[stream]]\nname = "gone"\nurl = "rtsp://127.0.0.1:1/"\n'
-    env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000", "JOURNAL_STREAM": "8:1"}
+    log = tmp_path / "affectd.log"
+    log.touch()
+    journal = f"{log.stat().st_dev}:{log.stat().st_ino}"
+    env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000", "JOURNAL_STREAM": journal}
     with Systemd(address) as systemd, Daemon(tmp_path, text, **env) as daemon:
         assert systemd.hears_until("READY=1") == ["READY=1"]
         assert systemd.hears_until("STATUS=streams: ")[0] == "WATCHDOG=1"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,9 +79,10 @@ def test_libraries_whisper_and_affectd_speaks_at_its_level(
 
 
 def test_under_systemd_every_line_carries_its_priority(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1234")
+    journal = os.fstat(sys.stderr.fileno())
+    monkeypatch.setenv("JOURNAL_STREAM", f"{journal.st_dev}:{journal.st_ino}")
     logs.set_up("debug", [SECRET])
     log = logging.getLogger("affectd.test")
     log.debug("one")
@@ -88,23 +91,27 @@ def test_under_systemd_every_line_carries_its_priority(
         raise KeyError("gone")
     except KeyError:
         log.exception("three")
-    lines = capsys.readouterr().err.splitlines()
+    lines = capfd.readouterr().err.splitlines()
     assert lines[:3] == ["<7>one", "<4>two", "<4>lines with ***"]
     assert len(lines) > 5
     assert all(line.startswith("<3>") for line in lines[3:])
 
 
-def test_a_warning_of_loading_models_is_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1234")
+def test_a_warning_of_loading_models_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("info")
     logs.tell("WARNING: there is no model")
     logs.tell("pulling 100 % of it")
-    assert capsys.readouterr().err.splitlines() == [
-        "<4>there is no model",
-        "<6>pulling 100 % of it",
-    ]
+    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["WARNING there is no model", "INFO    pulling 100 % of it"]
+
+
+def test_a_terminal_that_a_service_started_gets_times(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1234")
+    logs.set_up("info")
+    logging.getLogger("affectd.test").info("one")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO    one\n", capfd.readouterr().err)
 
 
 def test_stacks_come_through_while_a_model_loads() -> None:

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+def _of_a_file(path: object) -> object:
+    """Refuses what names no file, and what only a shell makes one of."""
+    if isinstance(path, str) and (
+        PurePath(path).name in ("", "..") or path[-1] == "/" or path[0] == "~" or "\0" in path
+    ):
+        raise ValueError(
+            f"found {path!r}, accepted is the path of a file, without ~, "
+            "from / or from the working directory"
+        )
+    return path
+
+
+FilePath = Annotated[Path, BeforeValidator(_of_a_file)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Best first.
 ENCODERS = ("h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264")
@@ -155,10 +178,10 @@ class Mp4Sink(EncodedSink):
     """
 
     kind: Literal["mp4"]
-    path: Path
+    path: FilePath
     fragment_s: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
-    segment_s: Annotated[float, Field(ge=0.0)] = 0.0
-    segment_mb: Annotated[float, Field(ge=0.0)] = 0.0
+    segment_s: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
+    segment_mb: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
     keep_days: Annotated[float, Field(ge=0.0)] = 0.0
     keep_gb: Annotated[float, Field(ge=0.0)] = 0.0
 
@@ -203,7 +226,7 @@ class EventsSink(_Table):
     """A JSONL file that readings are appended to."""
 
     kind: Literal["events"]
-    path: Path
+    path: FilePath
 
 
 class PushSink(EncodedSink):
@@ -304,9 +327,11 @@ class StreamSettings(_Table):
 
     @field_validator("sink")
     @classmethod
-    def _one_playlist(cls, value: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
-        if sum(isinstance(sink, HlsSink) for sink in value) > 1:
-            raise ValueError("two sinks are of kind hls; a stream has one playlist")
+    def _one_address(cls, value: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
+        kinds = [sink.kind for sink in value]
+        for kind in ("hls", "mjpeg"):
+            if kinds.count(kind) > 1:
+                raise ValueError(f"two sinks are of kind {kind}, which has one address a stream")
         return value
 
 

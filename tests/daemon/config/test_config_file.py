@@ -131,12 +131,29 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
             "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\ncrf = 99",
             "stream[1].sink[0].crf: found 99, accepted is at most 51",
         ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\nsegment_s = inf",
+            "stream[1].sink[0].segment_s: found Infinity, accepted is at most 1e+09",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mjpeg'\n[[stream.sink]]\nkind = 'mjpeg'",
+            "stream[1].sink: two sinks are of kind mjpeg, which has one address a stream",
+        ),
     ],
 )
 def test_a_fault_in_a_stream_names_its_index_from_0(tmp_path: Path, text: str, line: str) -> None:
     found = faults(tmp_path, f"{STREAM}[[stream]]\nname = 'desk'\n{text}")
     assert len(found) == 1
     assert found[0].startswith(line)
+
+
+@pytest.mark.parametrize("path", ["", "/", "..", "recordings/", "~/lobby.mp4", "a\\u0000b"])
+@pytest.mark.parametrize("kind", ["mp4", "events"])
+def test_a_path_that_is_of_no_file(tmp_path: Path, kind: str, path: str) -> None:
+    text = f'[[stream.sink]]\nkind = "{kind}"\npath = "{path}"\n'
+    (line,) = faults(tmp_path, STREAM + text)
+    assert line.startswith(f"stream[0].sink[0].path: found '{path.replace('u0000', 'x00')}', ")
+    assert "accepted is the path of a file, without ~" in line
 
 
 def test_every_fault_is_listed_and_none_twice(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def gone(weights: Path) -> str:
 def test_weights_that_cannot_be_used(
     tmp_path: Path, capsys: Capsys, spoil: Callable[[Path], str]
 ) -> None:
-    """In a configuration that is run or used, and named on the command line."""
+    """In a configuration that is checked, run or used, and named on the command line."""
     weights, target = save_tiny(tmp_path / "small.safetensors"), tmp_path / "out.mp4"
     target.write_text("kept")
     said = spoil(weights)
@@ -307,6 +307,7 @@ def test_weights_that_cannot_be_used(
         f'[expression]\nweights = "{weights}"\n{STREAM}',
     )
     commands: list[list[str | Path]] = [
+        ["check", path],
         ["run", path],
         ["video", "demo://x?seconds=1", target, "--force", "--config", path],
         ["evaluate", "expression", "--data", tmp_path, "--weights", weights],
@@ -315,12 +316,34 @@ def test_weights_that_cannot_be_used(
         done = inside(capsys, *command)
         assert done.code == 2
         (line,) = done.err
-        assert line.startswith(f"affectd: {said}")
+        key = f"{path}: expression.weights: " if command[1] == path else ""
+        assert line.startswith(f"affectd: {key}{said}")
     assert target.read_text() == "kept"
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_what_this_machine_lacks_for_expressions(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # wherever this runs
+    path = config(tmp_path, f'[expression]\nweights = "defualt"\ndevice = "cuda"\n{STREAM}')
+    done = inside(capsys, command, path)
+    assert done.code == 2
+    lines = [line.removeprefix(f"affectd: {path}: expression.") for line in done.err]
+    assert lines[0] == "device: cuda does not work here; accepted: auto, cpu"
+    assert lines[1].startswith("weights: 'defualt' is no net; accepted: default, joint, ")
+    assert len(lines) == 2
+
+
+def test_a_net_by_a_path_from_the_service_s_folder_may_be_anywhere(
+    tmp_path: Path, capsys: Capsys
+) -> None:
+    path = config(tmp_path, f'[expression]\nweights = "nets/mine.safetensors"\n{STREAM}')
+    assert inside(capsys, "check", path).code == 0
 
 
 def test_weights_of_an_unknown_name(tmp_path: Path, capsys: Capsys) -> None:
     done = inside(capsys, "evaluate", "expression", "--data", tmp_path, "--weights", "best")
     assert done.code == 2
-    assert "'best'; accepted: " in done.err[0]
+    assert "'best' is no net; accepted: " in done.err[0]
     assert done.err[0].endswith("or the path of a net's .safetensors or a joint's .json")

@@ -163,7 +163,7 @@ def locate(weights: str | Path) -> Path:
     path = shipped().get(str(weights), Path(weights))
     if path.suffix not in (".safetensors", ".json"):
         raise CheckpointError(
-            f"expression.weights is {str(weights)!r}; accepted: {', '.join(shipped())}, "
+            f"{str(weights)!r} is no net; accepted: {', '.join(shipped())}, "
             "or the path of a net's .safetensors or a joint's .json"
         )
     return path

@@ -17,8 +17,8 @@ from daemon.errors import ConfigError, SourceError
 
 
 def check(path: Path, settings: Settings) -> None:
-    """Raise ConfigError with one line for each engine, decoder, encoder or protocol that does not
-    work here, and each scene that cannot be drawn.
+    """Raise ConfigError with one line for each engine, device, net, decoder, encoder or protocol
+    that does not work here, and each scene that cannot be drawn.
 
     What is named is tried; "auto" asks for nothing. `path` is the configuration's.
     """
@@ -46,6 +46,22 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
                 "engine: openvino is not installed: pip install 'affectd[cpu]'; "
                 "accepted without: auto, torch"
             )
+    if expression.enabled and expression.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            yield "device: cuda does not work here; accepted: auto, cpu"
+    if expression.enabled and expression.weights != "default":
+        from classifiers.errors import CheckpointError
+        from classifiers.expression.classifier import ExpressionClassifier, locate
+
+        try:
+            path = locate(expression.weights)
+            # Of a path from a service's folder nothing is known elsewhere.
+            if path.is_absolute() or path.exists():
+                ExpressionClassifier.load(path, device="cpu")
+        except CheckpointError as error:
+            yield f"weights: {error}"
 
 
 def _stream_faults(stream: StreamSettings) -> Iterator[str]:

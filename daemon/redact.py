@@ -31,6 +31,10 @@ _SECRET_QUERY = re.compile(
 _STREAM_KEY = re.compile(
     r"(?i)(rtmps?://[^\s/]+/[^\s/?]+/)[^\s'\"<>?]+?(?=[:,;.)\]]?(?:[\s'\"<>?]|$))"
 )
+# rtsp//user:password@host, user:password@host, //user:password@host
+_MISTYPED = re.compile(
+    rf"\s*(?:[A-Za-z][A-Za-z0-9+.-]*)?[:;]?[/\\]*[^:@/\\]*:(.{{{LEAST_PIECE},}})@", re.DOTALL
+)
 # A request's header, in what a library tells of it; its value may be the password in Base64.
 _HEADER = re.compile(r"(?i)((?:authorization|cookie)['\"]?\s*[:=]\s*)[^\r\n]*")
 _CLOSING = {"'": "'", '"': '"', "`": "`", "<": ">", "(": ")", "[": "]"}
@@ -84,7 +88,9 @@ def secrets_in_url(url: str) -> set[str]:
     try:
         split = split_url(url)
     except ValueError:
-        return set()
+        # Taken for a path, of which it is said that no such file is there.
+        mistyped = _MISTYPED.match(url)
+        return {unquote(mistyped[1], errors="surrogateescape")} if mistyped else set()
     found = [split.password if split.password is not None else split.user]
     for match in _SECRET_QUERY.finditer(split.tail):
         value = match[0][len(match[1]) :]

@@ -77,6 +77,18 @@ def test_a_url_without_scheme_or_host_is_refused(url: str) -> None:
         split_url(url)
 
 
+@pytest.mark.parametrize(
+    "start", ["", " rtsp://", "rtsp//", "rtsp:", "rtsp:/", "rtsp:\\\\", "//", "rtsp;//"]
+)
+def test_a_password_is_known_where_the_url_is_mistyped(start: str) -> None:
+    assert secrets_in_url(f"{start}admin:hun/t:er%402@10.0.0.7/main") == {"hun/t:er@2"}
+
+
+@pytest.mark.parametrize("path", ["a@b.mp4", "a:b@c.mp4", "/srv/12:30:05@lobby.mp4", "12:30.mp4"])
+def test_a_file_s_name_holds_no_password(path: str) -> None:
+    assert secrets_in_url(path) == set()
+
+
 def test_redacting_a_url_keeps_what_is_no_secret() -> None:
     assert redact_url("rtsp://viewer:geheim@10.0.0.7:554/main") == (
         "rtsp://viewer:***@10.0.0.7:554/main"

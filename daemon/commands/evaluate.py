@@ -69,11 +69,7 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     fer = data.read(task.source, task.strict)
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))
-    if task.split == "holdout":
-        for weights in filter(None, (task.weights, task.against)):
-            if warning := provenance.warning(weights, fer.fingerprint()):
-                err.print(warning)
-    unseen = fer.unseen(task.split)
+    unseen = _unseen(task, fer, err)
     passes = 1 + (other is not None) + (corruptions.passes() if task.corruptions else 0)
     with _reading(faces, passes, err) as read:
         guessed = read(classifier, faces.images)
@@ -98,7 +94,7 @@ def _report(
     task: Task,
     classifier: ExpressionClassifier,
     faces: data.Faces,
-    unseen: NDArray[np.bool_],
+    unseen: NDArray[np.bool_] | None,
     guessed: NDArray[np.float32],
     against: scores.Comparison | None,
     read: Read,
@@ -124,10 +120,12 @@ def _report(
             engine=classifier.engine,
             seed=SEED,
             command=task.command,
-            in_training=int((~unseen).sum()),
+            in_training=None if unseen is None else int((~unseen).sum()),
         ),
         plain=plain,
-        not_in_training=scores.score(guessed[unseen], labels[unseen], limit, SEED),
+        not_in_training=None
+        if unseen is None
+        else scores.score(guessed[unseen], labels[unseen], limit, SEED),
         classes=scores.by_class(guessed, labels),
         confusion=scores.confusion(guessed, labels).tolist(),
         reliability=scores.reliability(guessed, labels),
@@ -135,6 +133,18 @@ def _report(
         corruptions=costs,
         against=against,
     )
+
+
+def _unseen(task: Task, fer: data.FER2013, err: Console) -> NDArray[np.bool_] | None:
+    """Which faces stand nowhere in Training, bool [N]; None where there is none. Says so where
+    a net learnt from other images than these."""
+    if not fer.usages["Training"].files:
+        err.print(f"{task.source} holds no Training: what the net learnt from is not left out")
+        return None
+    for weights in filter(None, (task.weights, task.against)):
+        if warning := provenance.warning(weights, fer.fingerprint()):
+            err.print(f"{warning}; what is called not in training it may have learnt too")
+    return fer.unseen(task.split)
 
 
 @contextmanager

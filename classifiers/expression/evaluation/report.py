@@ -32,7 +32,8 @@ RELIABILITY = "reliability.png"
 class Subject:
     """What was measured, and how to measure it again.
 
-    seed: of the bootstrap and of the jitter. in_training: images whose pixels Training holds.
+    seed: of the bootstrap and of the jitter. in_training: images whose pixels Training holds; None
+    where the data holds no Training.
     """
 
     weights: str
@@ -46,7 +47,7 @@ class Subject:
     engine: str
     seed: int
     command: str
-    in_training: int
+    in_training: int | None
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,14 @@ def _markdown(report: Report) -> Iterator[str]:
         ("", "all", "not in training"),
         [(name, text, unseen.get(name, "–")) for name, text in plain.items()],
     )
+    learnt = (
+        "The data holds no Training, so that what the net learnt from is not left out."
+        if subject.in_training is None
+        else f"{subject.in_training:,} of these images stand in FER2013's Training too, pixel by "
+        "pixel; the second column leaves them out."
+    )
     yield (
-        f"{subject.in_training:,} of these images stand in FER2013's Training too, pixel by "
-        f"pixel; the second column leaves them out. The interval is that of {RESAMPLES} bootstrap "
+        f"{learnt} The interval is that of {RESAMPLES} bootstrap "
         "resamples of the images. Hamming distance is the share of wrong labels. ECE: mean "
         f"distance between accuracy and top probability over {BINS} bins of equal width, "
         f"by images. Answered are images whose top probability is at least "

@@ -75,16 +75,32 @@ def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: C
         assert (report["not_in_training"] is None) is not column
 
 
-def test_the_holdout_of_other_data_is_told(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     own = data.read(bars).fingerprint()
     weights = save_tiny(tmp_path / "own.safetensors", data_sha256=own)
     other = save_tiny(tmp_path / "other.safetensors", data_sha256="f" * 64)
     what = ("evaluate", "expression", "--data", bars, "--weights", weights, "--against", other)
-    for split, told in (("holdout", [f"WARNING: {other} was trained on data"]), ("public", [])):
-        done = inside(capsys, *what, "--tta", "none", "--split", split)
-        assert done.code == 0, done.err
-        warnings = [line for line in done.err if line.startswith("WARNING")]
-        assert [line[: line.index(" whose")] for line in warnings] == told
+    done = inside(capsys, *what, "--tta", "none")
+    assert done.code == 0, done.err
+    (warning,) = [line for line in done.err if line.startswith("WARNING")]
+    assert warning.startswith(f"WARNING: {other} was trained on data")
+    assert warning.endswith("; what is called not in training it may have learnt too")
+
+
+def test_data_may_be_without_training(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
+    """Faces of one's own, of which none is for training."""
+    weights, folder = save_tiny(tmp_path / "a.safetensors"), tmp_path / "report"
+    own = shutil.copytree(bars, tmp_path / "own")
+    shutil.rmtree(own / "train")
+    what = ("--weights", weights, "--tta", "none", "--report", folder)
+    done = inside(capsys, "evaluate", "expression", "--data", own, *what)
+    assert done.code == 0, done.err
+    said = f"{own} holds no Training: what the net learnt from is not left out"
+    assert said in done.err
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["subject"]["in_training"], report["not_in_training"]) == (None, None)
+    assert report["plain"]["images"] == 30
+    assert "The data holds no Training" in (folder / "report.md").read_text()
 
 
 def test_a_bad_image_is_skipped_and_named_or_refused(

@@ -1,10 +1,12 @@
-"""Bring any decoded picture into the form that a Frame promises: 4:2:0, upright, even sides."""
+"""Bring any decoded picture into the form that a Frame promises: 4:2:0, upright, of square pixels
+and even sides."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 
 import av
 import cv2
@@ -17,6 +19,9 @@ from daemon.frame import BT601, plane
 
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
+SQUARE = Fraction(1)
+# What is nearer to a square is a rounded number of columns; what is further is damage.
+_LEAST_STRETCH, _MOST_STRETCH = 1.02, 4.0
 _READY = ("yuv420p", "yuvj420p")
 # What libswscale can convert from; a damaged header may name any other number.
 _COLOURSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
@@ -43,14 +48,16 @@ def check_size(name: str, width: int, height: int) -> None:
         )
 
 
-def to_frame_image(image: av.VideoFrame) -> av.VideoFrame:
-    """`image` as yuv420p or yuvj420p, turned upright by its own metadata, of even width and
-    height (the last odd row or column goes). The very same object where nothing is to do."""
+def to_frame_image(image: av.VideoFrame, pixel: Fraction = SQUARE) -> av.VideoFrame:
+    """`image` as yuv420p or yuvj420p, stretched to square pixels, turned upright by its own
+    metadata, of even width and height (the last odd row or column goes). The very same object where
+    nothing is to do. `pixel` is the width of its pixels by their height."""
     if int(image.colorspace) not in _COLOURSPACES:
         image.colorspace = _UNSPECIFIED
     clockwise, is_mirrored = -round(image.rotation / 90) * 90 % 360, _is_mirrored(image)
     if image.format.name not in _READY:
         image = _to_420(image)
+    image = _squared(image, pixel)
     if clockwise or is_mirrored:
         image = _rebuilt(image, lambda rows: _upright(rows, clockwise, is_mirrored))
     elif image.width % 2 or image.height % 2:
@@ -92,6 +99,20 @@ def _upright(rows: NDArray[np.uint8], clockwise: int, is_mirrored: bool) -> NDAr
     if is_mirrored:
         rows = rows[::-1]
     return cv2.rotate(rows, _CLOCKWISE[clockwise]) if clockwise else rows
+
+
+def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
+    width, height = image.width, image.height
+    if pixel > 1:
+        width = round(width * pixel / 2) * 2
+    else:
+        height = round(height / pixel / 2) * 2
+    if not _LEAST_STRETCH < max(pixel, 1 / pixel) < _MOST_STRETCH or not is_size(width, height):
+        return image
+    made = image.reformat(width=width, height=height, threads=1)
+    _keep_time(image, made)
+    made.color_range, made.colorspace = image.color_range, image.colorspace
+    return made
 
 
 def _rebuilt(

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,7 +21,7 @@ from daemon.sources.base import Report
 from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
-from daemon.sources.picture import check_size, is_size, to_frame_image
+from daemon.sources.picture import SQUARE, check_size, is_size, to_frame_image
 from daemon.sources.timeline import Pace, Timeline
 from daemon.url import local_path, split_url
 
@@ -205,11 +206,17 @@ class VideoSource:
                     self._drop()
                 continue
             check_size(self._shown, image.width, image.height)
-            images.append(to_frame_image(image))
+            images.append(to_frame_image(image, self._pixel()))
             self._has_pictures = True
         for _ in images:
             self._report.decoded((time.perf_counter() - began_s) / len(images))
         return images if images or not decoded else None
+
+    def _pixel(self) -> Fraction:
+        """Width by height of a pixel. A photo's is that of its print."""
+        kind = self._container.format.name
+        is_photo = kind in ("image2", "mpjpeg") or kind.endswith("_pipe")
+        return SQUARE if is_photo else self._video.sample_aspect_ratio or SQUARE
 
     def _drop(self) -> None:
         self.damaged += 1

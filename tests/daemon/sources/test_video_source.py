@@ -152,6 +152,32 @@ def _set_display_matrix(clip: Path, abcd: Sequence[int]) -> None:
     clip.write_bytes(data)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "size"),
+    [("4/3", (214, 120)), ("1/2", (160, 240)), ("100/101", (160, 120)), ("50/1", (160, 120))],
+)
+def test_pixels_that_are_not_square_become_so(
+    tmp_path: Path, ratio: str, size: tuple[int, int]
+) -> None:
+    """HDV, DV and DVDs have fewer columns than they show; so have some recorders of cameras."""
+    options = {"x264-params": f"sar={ratio}"}
+    plain = frames_of(write_clip(tmp_path / "square.mp4", frames=3))[0].image
+    image = frames_of(write_clip(tmp_path / "narrow.mp4", frames=3, options=options))[0].image
+    assert (image.width, image.height) == size
+    wanted = plane(plain.reformat(width=size[0], height=size[1]), 0)
+    assert np.abs(plane(image, 0).astype(int) - wanted).max() <= 4
+    clip = write_clip(tmp_path / "lying.mp4", frames=3, options=options)
+    _set_display_matrix(clip, (0, 1, -1, 0))
+    lying = frames_of(clip)[0].image
+    assert (lying.height, lying.width) == size
+
+
+def test_a_photo_s_density_is_that_of_its_print(tmp_path: Path) -> None:
+    Image.new("L", (160, 120)).save(tmp_path / "scan.jpg", dpi=(300, 600))
+    image = frames_of(tmp_path / "scan.jpg")[0].image
+    assert (image.width, image.height) == (160, 120)
+
+
 def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "vfr.mp4", frames=5, pts=[100, 140, 500, 520, 3000])
     assert [f.pts_s for f in frames_of(clip)] == pytest.approx([0.0, 0.04, 0.4, 0.42, 2.9])

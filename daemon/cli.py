@@ -35,7 +35,9 @@ out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.toml.")]
-OtherConfig = Annotated[Path | None, typer.Option(help="An affectd.toml, for all but its streams.")]
+OtherConfig = Annotated[
+    Path | None, typer.Option(help="An affectd.toml; its streams are left out.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013: folder, tar or CSV.")]
 Family = Annotated[

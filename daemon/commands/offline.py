@@ -43,13 +43,12 @@ def is_there(path: Path) -> bool:
 
 @contextmanager
 def offline(config: Path | None, stream: StreamSettings, console: Console) -> Iterator[Offline]:
-    """Load models for one stream; everything but the streams comes from `config`."""
+    """Load models for one stream; everything else comes from `config`."""
     if config is None:
         settings, secrets = Settings(stream=(stream,)), frozenset[str]()
     else:
-        loaded = load(config, os.environ)
-        settings = loaded.settings.model_copy(update={"stream": (stream,)})
-        secrets = loaded.secrets
+        loaded = load(config, os.environ, stream)
+        settings, secrets = loaded.settings, loaded.secrets
     logs.set_up("error", secrets)  # what a warning would say is raised here
     metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
     found = models.load(settings, metrics, health, console.print)

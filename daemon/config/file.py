@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 
 from daemon.config.regular import read_regular
 from daemon.config.secret_refs import Expanded, RefError, expand
-from daemon.config.settings import Settings
+from daemon.config.settings import Settings, StreamSettings
 from daemon.config.suggest import nearest
 from daemon.errors import ConfigError
 from daemon.redact import Redactor, secrets_in_url
@@ -67,16 +67,23 @@ class Loaded:
     secrets: frozenset[str] = field(repr=False)
 
 
-def load(path: Path, env: Mapping[str, str]) -> Loaded:
+def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = None) -> Loaded:
     """Read `path`, with `env` as the environment of its references.
+
+    With `stream`, for commands that run no daemon, it is the only one: the file's own and its
+    [daemon] are not looked at, so that they and their secrets may be missing.
 
     Raises ConfigError with one line for each thing that is wrong, none of which shows a secret.
     """
     raw = _read_toml(path)
+    if stream is not None:
+        raw = {key: value for key, value in raw.items() if key not in ("daemon", "stream")}
     faults: dict[Key, str] = {}
     expanded: dict[Key, tuple[str, Expanded]] = {}
-    data = _expand(raw, (), env, expanded, faults)
+    data = {key: _expand(value, (key,), env, expanded, faults) for key, value in raw.items()}
     settings = None
+    if stream is not None:
+        data |= {"stream": [{"name": stream.name, "url": "demo://"}]}
     try:
         # By way of JSON a strict schema takes a list for a tuple and a string for a path.
         settings = Settings.model_validate_json(json.dumps(data))
@@ -95,6 +102,8 @@ def load(path: Path, env: Mapping[str, str]) -> Loaded:
         redactor = Redactor()
         redactor.register(*_secrets(expanded))
         raise ConfigError(redactor.redact("\n".join(lines)))
+    if stream is not None:
+        settings = settings.model_copy(update={"stream": (stream,)})
     return Loaded(settings, _secrets(expanded))
 
 

@@ -95,10 +95,11 @@ def _kinds(sinks: str) -> tuple[str, ...]:
 
 
 def _settings(config: Path | None) -> tuple[Settings, frozenset[str]]:
+    stream = StreamSettings(name="bench", url=SecretStr("bench"))
     if config is not None:
-        loaded = load(config, os.environ)
+        loaded = load(config, os.environ, stream)
         return loaded.settings, loaded.secrets
-    return Settings(stream=(StreamSettings(name="bench", url=SecretStr("bench")),)), frozenset()
+    return Settings(stream=(stream,)), frozenset()
 
 
 def _unshed(settings: Settings) -> Settings:

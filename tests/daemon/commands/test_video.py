@@ -54,6 +54,22 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     assert events.read_text() == ""  # There was no face to read.
 
 
+@pytest.mark.parametrize(
+    "streams", ["", '[daemon]\ntoken = "${NO_SUCH}"\n[[stream]]\nname = 3\nurl = "${NO_SUCH}"\n']
+)
+def test_a_configuration_may_lack_streams_and_their_secrets(
+    tmp_path: Path, capsys: Capsys, light: Path, streams: str
+) -> None:
+    light.write_text(light.read_text().partition("[[stream]]")[0] + streams)
+    source, target = write_clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.mp4"
+    done = inside(capsys, "video", source, target, "--config", light)
+    assert done == (0, [], [f"3 frames written to {target}"])
+    light.write_text(light.read_text().replace("backend", "backed"))
+    done = inside(capsys, "video", source, target, "--config", light, "--force")
+    said = "detector.backed: unknown key; did you mean backend?"
+    assert done == (2, [], [f"affectd: {light}: {said}"])
+
+
 @needs_shared
 def test_video_of_a_face_with_its_readings(
     tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch

@@ -57,7 +57,8 @@ def to_frame_image(image: av.VideoFrame, pixel: Fraction = SQUARE) -> av.VideoFr
     clockwise, is_mirrored = -round(image.rotation / 90) * 90 % 360, _is_mirrored(image)
     if image.format.name not in _READY:
         image = _to_420(image)
-    image = _squared(image, pixel)
+    if pixel != SQUARE:
+        image = _squared(image, pixel)
     if clockwise or is_mirrored:
         image = _rebuilt(image, lambda rows: _upright(rows, clockwise, is_mirrored))
     elif image.width % 2 or image.height % 2:

@@ -206,6 +206,8 @@ class VideoSource:
                     self._drop()
                 continue
             check_size(self._shown, image.width, image.height)
+            if self._container.format.name == "avi":
+                image.pts = image.dts  # It has no other times, and libav's guess swaps B-frames.
             images.append(to_frame_image(image, self._pixel()))
             self._has_pictures = True
         for _ in images:

@@ -183,6 +183,16 @@ def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     assert [f.pts_s for f in frames_of(clip)] == pytest.approx([0.0, 0.04, 0.4, 0.42, 2.9])
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_b_frames_in_an_avi_are_evenly_spaced(tmp_path: Path, codec: str) -> None:
+    """An AVI has no times of presentation."""
+    clip = write_clip(tmp_path / "b.avi", frames=40, codec=codec, options={"bf": "2"})
+    frames = frames_of(clip)
+    assert [f.pts_s for f in frames] == pytest.approx([i / 25 for i in range(40)])
+    blue = [int(plane(f.image, 1)[0, 0]) for f in frames]
+    assert blue[:20] == sorted(blue[:20])  # in the order of the pictures
+
+
 def test_a_looped_file_goes_on_in_time(tmp_path: Path) -> None:
     source = open_video(write_clip(tmp_path / "loop.mp4", frames=5), loop=True)
     pts_s = []

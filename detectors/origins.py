@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Generator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Protocol
 from urllib.error import HTTPError, URLError
@@ -51,7 +53,7 @@ class Address:
         request = Request(self.url, headers={"User-Agent": "affectd"})
         deadline_s = time.monotonic() + self.total_s
         try:
-            with urlopen(request, timeout=timeout_s) as answer:
+            with _answer(request, timeout_s) as answer:
                 announced = answer.headers.get("Content-Length", "")
                 done_bytes = 0
                 while chunk := answer.read(CHUNK_BYTES):
@@ -69,6 +71,28 @@ class Address:
             raise OriginFailure(f"no answer within {timeout_s:g} s") from error
         except (OSError, HTTPException) as error:
             raise OriginFailure(f"{type(error).__name__}: {error}") from error
+
+
+def _answer(request: Request, timeout_s: float) -> HTTPResponse:
+    """What `urlopen` gives, or TimeoutError. By itself it waits so long for each address of a host
+    in turn, of which large ones have a dozen, and without an end for the name."""
+    answer: Future[HTTPResponse] = Future()
+    threading.Thread(
+        target=_ask, args=(request, timeout_s, answer), name="pull", daemon=True
+    ).start()
+    try:
+        return answer.result(timeout_s)
+    finally:
+        del answer  # An error that it holds refers to this frame, and would stay.
+
+
+def _ask(request: Request, timeout_s: float, answer: Future[HTTPResponse]) -> None:
+    try:
+        answer.set_result(urlopen(request, timeout=timeout_s))
+    except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
+        answer.set_exception(error)
+    finally:
+        del answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import socket
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +112,32 @@ def test_pull_goes_on_to_the_next_origin(server: str, tmp_path: Path) -> None:
 def test_pull_from_a_port_where_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(PullError, match="refused"):
         store.pull("yunet", tmp_path, origins=[Address("http://127.0.0.1:9/x")])
+
+
+def test_pull_waits_for_all_addresses_of_a_host_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a firewall that drops what goes out: a port whose queue of callers is full."""
+    find = socket.getaddrinfo
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as callers:
+        address = deaf.getsockname()
+        for _ in range(4):
+            caller = callers.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(address)
+
+        def many(host: str, *more: Any, **options: Any) -> list[Any]:
+            if host != "models.example":
+                return find(host, *more, **options)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)] * 30
+
+        monkeypatch.setattr(socket, "getaddrinfo", many)
+        began_s = time.monotonic()
+        with pytest.raises(PullError, match=r"no answer within 0\.5 s"):
+            store.pull(
+                "yunet", tmp_path, origins=[Address("http://models.example/x")], timeout_s=0.5
+            )
+        assert time.monotonic() - began_s < 10.0  # 15 s for one after the other
 
 
 def test_pull_keeps_what_is_right_and_replaces_what_is_not(server: str, tmp_path: Path) -> None:

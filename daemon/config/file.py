@@ -93,8 +93,8 @@ def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = Non
             if details["type"] == "too_short" and _at(key, raw):
                 continue  # Every table of the list is at fault, and each is named for itself.
             for template, result in expanded.values():
-                if result.values:
-                    line = line.replace(result.text, template)
+                if result.values:  # The schema's own messages quote what they speak of.
+                    line = line.replace(repr(result.text), repr(template))
             if key not in faults or details["type"] == "extra_forbidden":
                 faults[key] = line
     if faults or settings is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,7 @@ def resolve(
     log(
         "WARNING: no face model could be had, so faces are looked for with OpenCV's Haar cascade, "
         "which misses tilted and turned faces and costs more; "
-        f"`affectd models pull` brings the models to {models}"
+        f"`{_pull_command(models)}` brings them"
     )
     return ways.trial("haar")
 
@@ -159,10 +160,15 @@ def _named(ways: _Ways, backend: Backend, pull: bool) -> Choice:
             raise
         if not pull:
             raise type(error)(
-                f"{error}; `affectd models pull {model_of(backend, ways.range)}` brings it"
+                f"{error}; `{_pull_command(ways.models)} {model_of(backend, ways.range)}` brings it"
             ) from error
     ways.pull(backend)
     return ways.trial(backend)
+
+
+def _pull_command(models: Path) -> str:
+    """What a user types, who may be another than ours and so have another folder of models."""
+    return f"AFFECTD_MODELS={shlex.quote(str(models))} affectd models pull"
 
 
 def _openvino(model: bytes, log: Log) -> Nets | None:

@@ -26,6 +26,7 @@ TEXT: Rgb = (232, 237, 242)
 QUIET_TEXT: Rgb = (159, 173, 186)
 _MARGIN = 0.05
 _SMALLEST_PX = 8
+_NARROW = 0.25  # of an em, which letters are wider than: what is larger cannot fit
 
 
 class Slate:
@@ -117,7 +118,8 @@ def draw(image: av.VideoFrame, lines: tuple[str, ...]) -> None:
 def _fitting(lines: tuple[str, ...], width_px: float, height_px: float) -> list[Strip]:
     """The lines as large as fits, down to what can barely be read. None is kept: there is another
     time of day in each slate, and a large one takes a megabyte."""
-    size_px = max(_SMALLEST_PX, even(height_px / 10))
+    letters = max(len(line) * (1.0 if index else 1.5) for index, line in enumerate(lines))
+    size_px = max(_SMALLEST_PX, even(min(height_px / 10, width_px / (_NARROW * letters))))
     while True:
         strips = [
             drawn(line, size_px if index else even(1.5 * size_px))

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import httpx
 import numpy as np
+import pytest
 
 from daemon.draw.glyphs import text
 from daemon.draw.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, draw
@@ -94,6 +95,14 @@ def test_slates_are_not_kept_in_memory() -> None:
     for minute in range(20):
         draw(image, ("lobby", f"no picture since 12:{minute:02}:00", "stalled"))
     assert text.cache_info().currsize == kept
+
+
+@pytest.mark.parametrize(("width", "height"), [(2160, 3840), (16, 8192)])
+def test_a_tall_picture_asks_for_no_letters_that_cannot_fit(width: int, height: int) -> None:
+    """Pillow warns of, and then refuses, what takes hundreds of megabytes."""
+    image = av.VideoFrame(width, height, "yuv420p")
+    draw(image, ("warehouse-east-loading-dock-2-" * 2, "no picture since 12:00:00", "stalled"))
+    assert int(plane(image, 0).max()) > 200
 
 
 def test_it_looks_like_the_last_picture() -> None:

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from daemon.url import split_url
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
@@ -280,11 +282,22 @@ class SrtSink(PushSink):
 
 
 def _with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
-    scheme, separator, host = url.get_secret_value().partition("://")
-    if not (separator and host and scheme.lower() in accepted):
+    scheme, separator, _ = url.get_secret_value().partition("://")
+    if not (separator and scheme.lower() in accepted):
         schemes = " or ".join(f"{scheme}://" for scheme in accepted)
         raise ValueError(f"accepted is a URL that begins with {schemes}")
+    _check_host(url.get_secret_value(), scheme)
     return url
+
+
+def _check_host(url: str, scheme: str) -> None:
+    """Raise ValueError where no machine can be meant."""
+    try:
+        port = split_url(url).port
+    except ValueError:
+        raise ValueError(f"names no host; accepted is {scheme}://HOST/PATH") from None
+    if port is not None and not 0 < port < 65536:
+        raise ValueError("names a port that cannot be; accepted are 1 to 65535")
 
 
 SinkSettings = Annotated[
@@ -320,9 +333,8 @@ class StreamSettings(_Table):
         accepted = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
         if scheme and scheme[1].lower() not in accepted:
             raise ValueError(f"scheme {scheme[1]}:// is unknown; accepted: {', '.join(accepted)}")
-        network = re.match(r"(rtsps?|https?):(//[^/?#])?", url, re.IGNORECASE)
-        if network and not network[2]:
-            raise ValueError(f"names no host; accepted is {network[1]}://HOST/PATH")
+        if network := re.match(r"(rtsps?|https?):", url, re.IGNORECASE):
+            _check_host(url, network[1])
         return value
 
     @field_validator("sink")

@@ -104,6 +104,20 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
         ("url = ''", "stream[1].url: is empty; accepted are a file, /dev/videoN or a URL"),
         ("url = 'rtmp://x'", "stream[1].url: scheme rtmp:// is unknown; accepted: rtsp, "),
         ("url = 'rtsp://'", "stream[1].url: names no host; accepted is rtsp://HOST/PATH"),
+        ("url = 'rtsp://u:p@'", "stream[1].url: names no host; accepted is rtsp://HOST/PATH"),
+        ("url = 'http://[::1/x'", "stream[1].url: names no host; accepted is http://HOST/PATH"),
+        (
+            "url = 'rtsp://u:geheim@10.0.0.7:99999/x'",
+            "stream[1].url: names a port that cannot be; accepted are 1 to 65535",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'rtsp'\nurl = 'rtsp://u:p@'",
+            "stream[1].sink[0].url: names no host; accepted is rtsp://HOST/PATH",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'rtmp'\nurl = 'rtmp://nas:0/live/x'",
+            "stream[1].sink[0].url: names a port that cannot be; accepted are 1 to 65535",
+        ),
         ("url = 'http:/cam'", "stream[1].url: names no host; accepted is http://HOST/PATH"),
         ("url = 'x'\nfsp = 3", "stream[1].fsp: unknown key; did you mean fps?"),
         (

@@ -24,7 +24,7 @@ from daemon.config.secret_refs import Expanded, RefError, expand
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.suggest import nearest
 from daemon.errors import ConfigError
-from daemon.redact import Redactor, secrets_in_url
+from daemon.redact import LEAST_PIECE, Redactor, secrets_in_url
 
 Key = tuple[str | int, ...]
 
@@ -59,8 +59,8 @@ _PATTERNS = {
 class Loaded:
     """A configuration that validates, and the secrets that were substituted into it.
 
-    `secrets` are the values that no log line may show: all that are substituted in a `url` or a
-    `token` or written there, and all that came from a file or a credential.
+    `secrets` are the values that no log line may show: all passwords and tokens, whatever else is
+    substituted in a `url` but for short pieces, and all that came from a file or a credential.
     """
 
     settings: Settings
@@ -155,7 +155,8 @@ def _secrets(expanded: Mapping[Key, tuple[str, Expanded]]) -> frozenset[str]:
     for key, (_, result) in expanded.items():
         secrets |= result.hidden
         if _is_secret(key):
-            secrets |= result.values
+            # A shorter part of a URL, such as a channel's number, stands in every other line.
+            secrets |= {value for value in result.values if len(value) >= LEAST_PIECE}
             secrets |= {result.text} if key[-1] == "token" else secrets_in_url(result.text)
     return frozenset(secrets - {""})
 

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TextIO
 
 from daemon.redact import Redactor
 
@@ -33,7 +32,7 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     redactor = Redactor()
     redactor.register(*secrets)
     handler = logging.StreamHandler()
-    if _goes_to_journal(sys.stderr):
+    if _goes_to_journal():
         handler.setFormatter(_JournalFormatter("%(message)s"))
     else:
         handler.setFormatter(
@@ -54,11 +53,11 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     return redactor
 
 
-def _goes_to_journal(stream: TextIO) -> bool:
-    """Whether the journal reads `stream`. A terminal's programs may have JOURNAL_STREAM too, from
-    the service that started the terminal: it names the one it is meant for (systemd.exec(5))."""
+def _goes_to_journal() -> bool:
+    """Whether the journal reads standard error. A terminal's programs may have JOURNAL_STREAM too,
+    from the service that started the terminal: it names what it is meant for (systemd.exec(5))."""
     try:
-        state = os.fstat(stream.fileno())
+        state = os.fstat(2)
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{state.st_dev}:{state.st_ino}"

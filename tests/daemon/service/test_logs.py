@@ -81,7 +81,7 @@ def test_libraries_whisper_and_affectd_speaks_at_its_level(
 def test_under_systemd_every_line_carries_its_priority(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    journal = os.fstat(sys.stderr.fileno())
+    journal = os.fstat(2)
     monkeypatch.setenv("JOURNAL_STREAM", f"{journal.st_dev}:{journal.st_ino}")
     logs.set_up("debug", [SECRET])
     log = logging.getLogger("affectd.test")

@@ -46,6 +46,12 @@ def test_a_stranger_that_owns_our_name_is_named(tmp_path: Path) -> None:
     assert "pip uninstall python-daemon" in lines[0]
 
 
+def test_what_is_left_of_a_removed_distribution_does_no_harm(tmp_path: Path) -> None:
+    distribution(tmp_path, "opencv-python", ["cv2/__init__.py"])
+    (tmp_path / "opencv_python-1.0.dist-info" / "METADATA").unlink()
+    assert faults([str(tmp_path)]) == []
+
+
 def test_two_owners_of_cv2_are_named(tmp_path: Path) -> None:
     distribution(tmp_path, "opencv-contrib-python", ["cv2/__init__.py"])
     assert faults([str(tmp_path)]) == []

@@ -20,6 +20,8 @@ def faults(path: Sequence[str] | None = None) -> list[str]:
     """One line for each clash among the distributions on `path` (default: sys.path), or none."""
     owners: defaultdict[str, set[str]] = defaultdict(set)
     for distribution in distributions() if path is None else distributions(path=list(path)):
+        if "Name" not in distribution.metadata:
+            continue  # Half removed: pip knows it no more.
         for name in _imports(distribution):
             owners[name].add(_normal(distribution.metadata["Name"]))
     lines = []

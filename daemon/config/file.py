@@ -12,6 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -25,6 +26,7 @@ from daemon.config.settings import Settings, StreamSettings
 from daemon.config.suggest import nearest
 from daemon.errors import ConfigError
 from daemon.redact import LEAST_PIECE, Redactor, secrets_in_url
+from daemon.url import split_url
 
 Key = tuple[str | int, ...]
 
@@ -60,7 +62,8 @@ class Loaded:
     """A configuration that validates, and the secrets that were substituted into it.
 
     `secrets` are the values that no log line may show: all passwords and tokens, whatever else is
-    substituted in a `url` but for short pieces, and all that came from a file or a credential.
+    substituted in a `url` but for its host and short pieces, and all that came from a file or a
+    credential.
     """
 
     settings: Settings
@@ -155,10 +158,19 @@ def _secrets(expanded: Mapping[Key, tuple[str, Expanded]]) -> frozenset[str]:
     for key, (_, result) in expanded.items():
         secrets |= result.hidden
         if _is_secret(key):
-            # A shorter part of a URL, such as a channel's number, stands in every other line.
-            secrets |= {value for value in result.values if len(value) >= LEAST_PIECE}
+            secrets |= _telling(result)
             secrets |= {result.text} if key[-1] == "token" else secrets_in_url(result.text)
     return frozenset(secrets - {""})
+
+
+def _telling(result: Expanded) -> set[str]:
+    """What was put into a string that may hold secrets, but for the host of a URL, by which faults
+    are told, and short pieces such as a channel's number, which stand in every other line."""
+    known = {""}
+    with suppress(ValueError):
+        url = split_url(result.text)
+        known = {url.host, f"{url.host}:{url.port}"}
+    return {value for value in result.values if len(value) >= LEAST_PIECE and value not in known}
 
 
 def _explain(details: ErrorDetails, raw: object) -> tuple[Key, str]:

@@ -103,11 +103,13 @@ def test_secrets_are_returned_and_not_shown(tmp_path: Path) -> None:
         assert secret not in repr(loaded)
 
 
-def test_a_channel_s_number_is_no_secret_and_a_short_password_is(tmp_path: Path) -> None:
-    url = "rtsp://${U}:${PW}@10.0.0.7/ch${N}?token=${T}"
-    env = {"U": "bob", "PW": "abc", "N": "1", "T": "xyz"}
+def test_a_host_or_a_channel_is_no_secret_and_a_short_password_is(tmp_path: Path) -> None:
+    url = "rtsp://${U}:${PW}@${H}/ch${N}?token=${T}"
+    env = {"U": "bob", "PW": "abc", "H": "lobby", "N": "1", "T": "xyz"}
     head = "daemon.token = 'a${N}'"
     assert stream(tmp_path, url, env, head).secrets == {"abc", "xyz", "a1"}
+    assert stream(tmp_path, url, env | {"H": "10.0.0.7:554"}).secrets == {"abc", "xyz"}
+    assert stream(tmp_path, url, env | {"PW": "lobby"}).secrets == {"lobby", "xyz"}
 
 
 def test_a_token_in_a_query_may_hold_any_character(tmp_path: Path) -> None:

@@ -328,5 +328,9 @@ def _check_file(path: str, shown: str) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "is no path"
         raise SourceError(Reason.NOT_FOUND, f"{shown}: {why}") from None
+    if Path(path).is_char_device():
+        raise SourceError(
+            Reason.UNSUPPORTED, f"{shown}: is a device; accepted for a webcam is v4l2://{path}"
+        )
     if Path(path).is_file() and size == 0:
         raise SourceError(Reason.UNSUPPORTED, f"{shown}: the file is empty")

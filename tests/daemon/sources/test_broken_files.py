@@ -35,6 +35,16 @@ def test_sources_that_are_no_video_say_what_they_are(tmp_path: Path) -> None:
         assert str(tmp_path / name) in str(fault)
 
 
+def test_a_webcam_by_a_name_of_one_s_own_is_told_how_to_be_named(tmp_path: Path) -> None:
+    """Such as a rule of udev gives it: only /dev/videoN and /dev/v4l/ are known for webcams."""
+    (tmp_path / "doorcam").symlink_to("/dev/null")
+    fault = fault_of(tmp_path / "doorcam")
+    assert fault.reason is Reason.UNSUPPORTED
+    assert str(fault).endswith(
+        f"doorcam: is a device; accepted for a webcam is v4l2://{tmp_path}/doorcam"
+    )
+
+
 def test_too_small_and_too_large_pictures_are_refused_and_8000_is_taken(tmp_path: Path) -> None:
     def clip(width: int, height: int, codec: str, pix_fmt: str) -> Path:
         path = tmp_path / f"{width}x{height}.mkv"

@@ -42,7 +42,7 @@ _KINDS = {
     "model_type": "a table",
     "model_attributes_type": "a table",
     "dict_type": "a table",
-    "tuple_type": "a list",
+    "tuple_type": "a list of strings",
 }
 _LIMITS = {
     "greater_than": ("gt", "more than"),
@@ -206,7 +206,7 @@ def _explain(details: ErrorDetails, raw: object) -> tuple[Key, str]:
     accepted = _KINDS.get(kind)
     if accepted is None:
         return key, f"found {found}: {details['msg']}"
-    if kind == "tuple_type":
+    if kind == "tuple_type" and next(_tables(table.model_fields[str(key[-1])].annotation), None):
         accepted = f"a list of tables, each headed [[{'.'.join(map(str, _names(key)))}]]"
     return key, f"found {found}, accepted is {accepted}"
 

@@ -86,6 +86,10 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
             "[overlay.colours]\nsad = 'blue'",
             'overlay.colours.sad: found "blue", accepted is a colour such as #D55E00',
         ),
+        (
+            "[daemon]\nallowed_hosts = 'nvr.lan'",
+            'daemon.allowed_hosts: found "nvr.lan", accepted is a list of strings',
+        ),
         ("[daemon]\nlisten = '9464'", "daemon.listen: accepted is HOST:PORT, such as"),
         ("[daemon]\nlisten = '0.0.0.0:1'", "daemon: listen = '0.0.0.0:1' is beyond loopback:"),
     ],

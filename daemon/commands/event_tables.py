@@ -125,6 +125,9 @@ class _Lines:
             self._file: BinaryIO = self._source.open("rb")
         except OSError as error:
             raise EventsError(f"{self._source} cannot be read: {error.strerror}") from error
+        if not self._file.seekable():
+            self._file.close()
+            raise EventsError(f"{self._source}: is a pipe; accepted is a file, which is read twice")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -187,7 +190,7 @@ def _checked_events(line: bytes) -> list[Row]:
     """The readings of a line, which can be flattened. Raises ValueError saying what is wrong."""
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError("is not JSON") from error
     if not isinstance(value, dict):
         raise ValueError("is no JSON object")

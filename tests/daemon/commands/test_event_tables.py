@@ -119,6 +119,7 @@ GOOD = reading(1).to_json()
         ("", "is not JSON"),
         ("[1, 2]", "is no JSON object"),
         ("\xff\xfe", "is not JSON"),
+        (100_000 * "[", "is not JSON"),
         (GOOD.replace('"schema": 1', '"schema": 2'), "has schema 2"),
         (GOOD.replace('"track": 3, ', ""), "has no track"),
         (GOOD.replace('"track": 3', '"track": "3"'), 'has track = "3"'),
@@ -166,6 +167,11 @@ def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(EventsError, match=r"none\.jsonl cannot be read: No such file"):
         to_csv(tmp_path / "none.jsonl", tmp_path / "r.csv")
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    with pytest.raises(EventsError, match=f"/dev/fd/{ours}: is a pipe; accepted is a file"):
+        to_csv(Path(f"/dev/fd/{ours}"), tmp_path / "r.csv")
+    os.close(ours)
     source = write(tmp_path / "r.jsonl", reading(1))
     for target in (tmp_path / "none" / "r.csv", source / "r.csv"):
         with pytest.raises(EventsError, match=r"r\.csv cannot be written: N"):

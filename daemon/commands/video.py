@@ -86,6 +86,12 @@ def annotate_video(
         raise pipeline.error
     frames = around.board.streams()[0].frames
     console.print(f"{frames} frames written to {target}")
+    lost = around.metrics.registry.get_sample_value(
+        "affectd_frames_dropped_total",
+        {"stream": stream.name, "stage": "decode", "reason": "damaged"},
+    )
+    if lost:
+        console.print(f"affectd: warning: {source}: {lost:g} damaged packets gave no frame")
     if pipeline.capture.cut is not None:
         raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
 

@@ -70,6 +70,23 @@ def test_a_configuration_may_lack_streams_and_their_secrets(
     assert done == (2, [], [f"affectd: {light}: {said}"])
 
 
+def test_damage_is_told(tmp_path: Path, capsys: Capsys, light: Path) -> None:
+    """Of a transport stream some packets are marked as faulty."""
+    source, target = write_clip(tmp_path / "in.ts", frames=50), tmp_path / "out.mp4"
+    content = bytearray(source.read_bytes())
+    middle = len(content) // 376 * 188
+    for at in range(middle, middle + 5 * 188, 188):
+        content[at + 1] |= 0x80  # transport_error_indicator
+    source.write_bytes(content)
+    done = inside(capsys, "video", source, target, "--config", light)
+    written = frames_in(target)
+    assert 0 < written < 50
+    said, warned = done.err
+    assert said == f"{written} frames written to {target}"
+    assert warned.startswith(f"affectd: warning: {source}: ")
+    assert warned.endswith(" damaged packets gave no frame")
+
+
 @needs_shared
 def test_video_of_a_face_with_its_readings(
     tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch

@@ -200,6 +200,12 @@ def _check_targets(task: Task) -> None:
             )
         with _written(task.predictions):
             task.predictions.parent.mkdir(parents=True, exist_ok=True)
+            both = task.predictions.exists() and task.source.exists()
+            if both and task.predictions.samefile(task.source):
+                raise SinkError(
+                    Reason.NOT_WRITABLE,
+                    f"{task.predictions} is --data itself; accepted is another file",
+                )
     if task.report is not None:
         import_module("classifiers.expression.evaluation.plots")  # whether matplotlib is there
         with _written(task.report):

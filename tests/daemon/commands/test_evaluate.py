@@ -123,6 +123,14 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
     )
 
 
+def test_the_data_is_not_replaced(tmp_path: Path, capsys: Capsys) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("emotion,pixels,Usage\n")
+    done = inside(capsys, "evaluate", "expression", "--data", file, "--predictions", file)
+    said = f"affectd: {file} is --data itself; accepted is another file"
+    assert done == (2, [], [said])
+
+
 def test_what_cannot_be_written_is_said_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     file = tmp_path / "file"
     file.write_text("kept")

@@ -115,13 +115,15 @@ def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _images_in(source: Path, folder: Path) -> list[Path]:
-    """The images of a folder, without what an earlier run wrote to `folder` within it."""
+    """The images of a folder, without what is hidden (`._a.jpg` beside each file of a Mac, folders of
+    thumbnails), and without what an earlier run wrote to `folder` within it."""
     written = _real(folder)
     holds_it = _real(source) in written.parents
     return sorted(
         path
         for path in source.rglob("*")
         if path.suffix.lower() in IMAGES
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
         and not (holds_it and _real(path.parent).is_relative_to(written))
     )
 

@@ -202,3 +202,13 @@ def test_names_that_cannot_be_printed_or_looked_up(
     assert done.out == [rf"{tmp_path}/M\udcfcller.jpg: no face → {out}/M\udcfcller.jpg"]
     assert (done.code, done.err) == (1, [f"affectd: {long}: File name too long"])
     assert (out / image.name).is_file()
+
+
+def test_what_is_hidden_in_a_folder_is_not_read(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    photos = black(tmp_path / ".kept" / "a.png").parent
+    black(photos / ".thumbnails" / "a.png")
+    (photos / "._a.png").write_bytes(b"what a Mac knows of a.png")
+    done = inside(capsys, "image", photos, "--out", tmp_path / "out", "--config", light)
+    assert done == (0, [f"{photos}/a.png: no face → {tmp_path}/out/a.png.jpg"], [])

@@ -115,8 +115,8 @@ def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _images_in(source: Path, folder: Path) -> list[Path]:
-    """The images of a folder, without what is hidden (`._a.jpg` beside each file of a Mac, folders of
-    thumbnails), and without what an earlier run wrote to `folder` within it."""
+    """The images of a folder, without what is hidden (folders of thumbnails, a Mac's `._a.jpg`
+    beside each file), and without what an earlier run wrote to `folder` within it."""
     written = _real(folder)
     holds_it = _real(source) in written.parents
     return sorted(

@@ -19,7 +19,8 @@ _HD_HEIGHT_PX = 720
 class Frame:
     """A decoded picture.
 
-    `image` is an `av.VideoFrame` in yuv420p or yuvj420p, upright, of even width and height.
+    `image` is an `av.VideoFrame` in yuv420p or yuvj420p, upright, of square pixels, of even width
+    and height.
     `pts_s` is media time in seconds from the start of the source; `captured_s` is wall time
     (seconds since the epoch) when the picture was decoded.
     """

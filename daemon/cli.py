@@ -44,6 +44,9 @@ Family = Annotated[
     Literal["expression"], typer.Argument(metavar="expression", help="The family.", hidden=True)
 ]
 Readings = Annotated[Path, typer.Argument(metavar="IN", help="A JSONL of readings.")]
+SkipBroken = Annotated[
+    bool, typer.Option("--skip-broken", help="Leave out lines that are no readings, and name them.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
 Device = Literal["cpu", "cuda"]
 Engine = Literal["auto", "torch", "openvino"]
@@ -160,12 +163,15 @@ def models_pull(
 
 @events_app.command("to-csv", epilog="Example: affectd events to-csv readings.jsonl readings.csv")
 def events_to_csv(
-    source: Readings, target: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV file.")]
+    source: Readings,
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV file.")],
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Flatten readings into a CSV file."""
     from daemon.commands.event_tables import to_csv
 
-    out.print(f"{to_csv(source, target)} readings written to {target}")
+    written = to_csv(source, target, on_broken=err.print if skip_broken else None)
+    out.print(f"{written} readings written to {target}")
 
 
 @events_app.command(
@@ -174,11 +180,13 @@ def events_to_csv(
 def events_to_parquet(
     source: Readings,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The Parquet file.")],
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet"."""
     from daemon.commands.event_tables import to_parquet
 
-    out.print(f"{to_parquet(source, target)} readings written to {target}")
+    written = to_parquet(source, target, on_broken=err.print if skip_broken else None)
+    out.print(f"{written} readings written to {target}")
 
 
 @app.command(

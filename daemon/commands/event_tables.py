@@ -144,7 +144,7 @@ class _Lines:
                 message = f"{self._source}, line {number}: {error}; accepted is one reading of "
                 message += f"schema {SCHEMA} or one image a line, as affectd writes them"
                 if on_broken is None:
-                    raise EventsError(message) from error
+                    raise EventsError(f"{message}; --skip-broken leaves it out") from error
                 on_broken(message)
                 self._broken.add(number)
                 continue

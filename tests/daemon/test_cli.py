@@ -105,7 +105,10 @@ def test_readings_with_a_broken_line(tmp_path: Path, capsys: Capsys) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / "out.csv"
     source.write_text('{"schema": 1, "stre\n')
     done = inside(capsys, "events", "to-csv", source, target)
-    said = "is not JSON; accepted is one reading of schema 1 or one image a line, "
-    said += "as affectd writes them"
-    assert done == (1, [], [f"affectd: {source}, line 1: {said}"])
+    said = f"{source}, line 1: is not JSON; accepted is one reading of schema 1 or one image a "
+    said += "line, as affectd writes them"
+    assert done == (1, [], [f"affectd: {said}; --skip-broken leaves it out"])
     assert not target.exists()
+    done = inside(capsys, "events", "to-csv", source, target, "--skip-broken")
+    assert done == (0, [f"0 readings written to {target}"], [said])
+    assert target.is_file()

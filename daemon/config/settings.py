@@ -251,9 +251,8 @@ class RtspSink(PushSink):
         return _with_scheme(value, "rtsp", "rtsps")
 
     @model_validator(mode="after")
-    def _no_tls_over_udp(self) -> RtspSink:
-        if self.transport == "udp" and self.url.get_secret_value().lower().startswith("rtsps:"):
-            raise ValueError('transport = "udp" does not go with rtsps://; accepted is "tcp"')
+    def _carried(self) -> RtspSink:
+        _check_transport(self.url, self.transport)
         return self
 
 
@@ -300,6 +299,12 @@ def _check_host(url: str, scheme: str) -> None:
         raise ValueError("names a port that cannot be; accepted are 1 to 65535")
 
 
+def _check_transport(url: SecretStr, transport: str) -> None:
+    """Raise ValueError where TLS would have to go over UDP."""
+    if transport == "udp" and url.get_secret_value().lower().startswith("rtsps:"):
+        raise ValueError('transport = "udp" does not go with rtsps://; accepted is "tcp"')
+
+
 SinkSettings = Annotated[
     Mp4Sink | MjpegSink | HlsSink | EventsSink | RtspSink | RtmpSink | SrtSink,
     Field(discriminator="kind"),
@@ -336,6 +341,11 @@ class StreamSettings(_Table):
         if network := re.match(r"(rtsps?|https?):", url, re.IGNORECASE):
             _check_host(url, network[1])
         return value
+
+    @model_validator(mode="after")
+    def _carried(self) -> StreamSettings:
+        _check_transport(self.url, self.transport)
+        return self
 
     @field_validator("sink")
     @classmethod

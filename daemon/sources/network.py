@@ -26,9 +26,7 @@ class Network:
             return {}
         options = {"timeout": str(int(limit_s * 1e6))}
         if target.startswith("rtsp"):
-            # TLS is spoken over TCP alone.
-            transport = "tcp" if target.startswith("rtsps") else self.transport
-            options |= {"rtsp_transport": transport, "allowed_media_types": "video"}
+            options |= {"rtsp_transport": self.transport, "allowed_media_types": "video"}
         if target.startswith(_TLS):
             options |= tls_options(self.tls_verify)
         return options

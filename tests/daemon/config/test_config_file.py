@@ -157,6 +157,10 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
             "url = 'x'\n[[stream.sink]]\nkind = 'mjpeg'\n[[stream.sink]]\nkind = 'mjpeg'",
             "stream[1].sink: two sinks are of kind mjpeg, which has one address a stream",
         ),
+        (
+            "url = 'rtsps://10.0.0.7/x'\ntransport = 'udp'",
+            'stream[1]: transport = "udp" does not go with rtsps://; accepted is "tcp"',
+        ),
     ],
 )
 def test_a_fault_in_a_stream_names_its_index_from_0(tmp_path: Path, text: str, line: str) -> None:

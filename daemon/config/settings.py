@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from daemon.url import split_url
+from daemon.config.fields import Table, check_host, check_transport
+from daemon.config.sink_settings import Mp4Sink, SinkSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
-
-
-def _of_a_file(path: object) -> object:
-    """Refuses what names no file, and what only a shell makes one of."""
-    if isinstance(path, str) and (
-        PurePath(path).name in ("", "..") or path[-1] == "/" or path[0] == "~" or "\0" in path
-    ):
-        raise ValueError(
-            f"found {path!r}, accepted is the path of a file, without ~, "
-            "from / or from the working directory"
-        )
-    return path
-
-
-FilePath = Annotated[Path, BeforeValidator(_of_a_file)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-# Best first.
-ENCODERS = ("h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264")
-Encoder = Literal["auto", "h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264"]
-Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
 
 # Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
 COLOURS = {
@@ -55,11 +28,7 @@ COLOURS = {
 }
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DaemonSettings(_Table):
+class DaemonSettings(Table):
     """[daemon]"""
 
     listen: str = "127.0.0.1:9464"
@@ -95,14 +64,14 @@ class DaemonSettings(_Table):
         return self
 
 
-class ModelsSettings(_Table):
+class ModelsSettings(Table):
     """[models]"""
 
     dir: str = ""
     pull: bool = True
 
 
-class DetectorSettings(_Table):
+class DetectorSettings(Table):
     """[detector]"""
 
     backend: Literal["auto", "mediapipe", "yunet", "haar"] = "auto"
@@ -112,14 +81,14 @@ class DetectorSettings(_Table):
     every: Annotated[int, Field(ge=1, le=100)] = 1
 
 
-class TrackingSettings(_Table):
+class TrackingSettings(Table):
     """[tracking]"""
 
     max_missing_s: Annotated[float, Field(gt=0.0, le=60.0)] = 1.0
     half_life_s: Annotated[float, Field(ge=0.0, le=60.0)] = 0.5
 
 
-class ExpressionSettings(_Table):
+class ExpressionSettings(Table):
     """[expression]"""
 
     enabled: bool = True
@@ -137,7 +106,7 @@ class ExpressionSettings(_Table):
     unknown_below: Fraction | None = None
 
 
-class OverlaySettings(_Table):
+class OverlaySettings(Table):
     """[overlay]"""
 
     enabled: bool = True
@@ -155,163 +124,7 @@ class OverlaySettings(_Table):
         return {**COLOURS, **value}
 
 
-class EncodedSink(_Table):
-    """What every sink says that encodes H.264. `crf` and `preset` are as x264 counts."""
-
-    encoder: Encoder = "auto"
-    crf: Annotated[int, Field(ge=0, le=51)] = 23
-    preset: Preset = "ultrafast"
-
-    @property
-    def key_s(self) -> float:
-        """How far apart key pictures are: who joins waits so long at most."""
-        return 1.0
-
-    @property
-    def coding(self) -> tuple[object, ...]:
-        """What an encoder goes by: sinks of a stream that agree in it share one."""
-        return self.encoder, self.crf, self.preset, self.key_s
-
-
-class Mp4Sink(EncodedSink):
-    """A fragmented MP4 file. An existing file of that name gets a number before its ending.
-
-    With `segmented` it becomes many, each with the time of its start in its name.
-    """
-
-    kind: Literal["mp4"]
-    path: FilePath
-    fragment_s: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
-    segment_s: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
-    segment_mb: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
-    keep_days: Annotated[float, Field(ge=0.0)] = 0.0
-    keep_gb: Annotated[float, Field(ge=0.0)] = 0.0
-
-    @property
-    def key_s(self) -> float:
-        return self.fragment_s
-
-    @property
-    def segmented(self) -> bool:
-        return self.segment_s > 0.0 or self.segment_mb > 0.0
-
-    @model_validator(mode="after")
-    def _whole_segments(self) -> Mp4Sink:
-        if (self.keep_days or self.keep_gb) and not self.segmented:
-            raise ValueError(
-                "keep_days and keep_gb delete whole segments: set segment_s or segment_mb as well"
-            )
-        return self
-
-
-class MjpegSink(_Table):
-    """/streams/NAME/mjpeg"""
-
-    kind: Literal["mjpeg"]
-    quality: Annotated[int, Field(ge=1, le=100)] = 75
-    max_fps: Annotated[float, Field(gt=0.0, le=120.0)] = 15.0
-    max_width_px: Annotated[int, Field(ge=64, le=7680)] = 960
-
-
-class HlsSink(EncodedSink):
-    """/streams/NAME/hls/index.m3u8"""
-
-    kind: Literal["hls"]
-    segment_s: Annotated[float, Field(ge=1.0, le=10.0)] = 1.0
-
-    @property
-    def key_s(self) -> float:
-        return self.segment_s
-
-
-class EventsSink(_Table):
-    """A JSONL file that readings are appended to."""
-
-    kind: Literal["events"]
-    path: FilePath
-
-
-class PushSink(EncodedSink):
-    """What every sink says that sends the video on to a server."""
-
-    timeout_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
-
-
-class RtspSink(PushSink):
-    """A server that takes RTSP's RECORD, such as MediaMTX."""
-
-    kind: Literal["rtsp"]
-    url: SecretStr
-    transport: Literal["tcp", "udp"] = "tcp"
-    tls_verify: bool = True
-
-    @field_validator("url")
-    @classmethod
-    def _scheme(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, "rtsp", "rtsps")
-
-    @model_validator(mode="after")
-    def _carried(self) -> RtspSink:
-        _check_transport(self.url, self.transport)
-        return self
-
-
-class RtmpSink(PushSink):
-    """A server that takes RTMP's publish."""
-
-    kind: Literal["rtmp"]
-    url: SecretStr
-
-    @field_validator("url")
-    @classmethod
-    def _scheme(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, "rtmp", "rtmps")
-
-
-class SrtSink(PushSink):
-    """A server that listens for SRT."""
-
-    kind: Literal["srt"]
-    url: SecretStr
-
-    @field_validator("url")
-    @classmethod
-    def _scheme(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, "srt")
-
-
-def _with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
-    scheme, separator, _ = url.get_secret_value().partition("://")
-    if not (separator and scheme.lower() in accepted):
-        schemes = " or ".join(f"{scheme}://" for scheme in accepted)
-        raise ValueError(f"accepted is a URL that begins with {schemes}")
-    _check_host(url.get_secret_value(), scheme)
-    return url
-
-
-def _check_host(url: str, scheme: str) -> None:
-    """Raise ValueError where no machine can be meant."""
-    try:
-        port = split_url(url).port
-    except ValueError:
-        raise ValueError(f"names no host; accepted is {scheme}://HOST/PATH") from None
-    if port is not None and not 0 < port < 65536:
-        raise ValueError("names a port that cannot be; accepted are 1 to 65535")
-
-
-def _check_transport(url: SecretStr, transport: str) -> None:
-    """Raise ValueError where TLS would have to go over UDP."""
-    if transport == "udp" and url.get_secret_value().lower().startswith("rtsps:"):
-        raise ValueError('transport = "udp" does not go with rtsps://; accepted is "tcp"')
-
-
-SinkSettings = Annotated[
-    Mp4Sink | MjpegSink | HlsSink | EventsSink | RtspSink | RtmpSink | SrtSink,
-    Field(discriminator="kind"),
-]
-
-
-class StreamSettings(_Table):
+class StreamSettings(Table):
     """[[stream]]"""
 
     name: Name
@@ -339,12 +152,12 @@ class StreamSettings(_Table):
         if scheme and scheme[1].lower() not in accepted:
             raise ValueError(f"scheme {scheme[1]}:// is unknown; accepted: {', '.join(accepted)}")
         if network := re.match(r"(rtsps?|https?):", url, re.IGNORECASE):
-            _check_host(url, network[1])
+            check_host(url, network[1])
         return value
 
     @model_validator(mode="after")
     def _carried(self) -> StreamSettings:
-        _check_transport(self.url, self.transport)
+        check_transport(self.url, self.transport)
         return self
 
     @field_validator("sink")
@@ -357,7 +170,7 @@ class StreamSettings(_Table):
         return value
 
 
-class Settings(_Table):
+class Settings(Table):
     """The whole file."""
 
     daemon: DaemonSettings = DaemonSettings()

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.config.settings import (
-    EncodedSink,
-    ExpressionSettings,
-    Settings,
-    SinkSettings,
-    SrtSink,
-    StreamSettings,
-)
+from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
+from daemon.config.sink_settings import EncodedSink, SinkSettings, SrtSink
 from daemon.errors import ConfigError, SourceError
 
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from daemon.config import settings
+from daemon.config.sink_settings import EventsSink
 from daemon.sinks.base import Output, Takes
 from daemon.sinks.recording import make_folder, sink_error
 
@@ -31,7 +31,7 @@ class EventsFile:
     takes: Takes = "readings"
     wanted = True
 
-    def __init__(self, config: settings.EventsSink) -> None:
+    def __init__(self, config: EventsSink) -> None:
         self.path = config.path
         self._descriptor: int | None = None
 

@@ -6,7 +6,7 @@ import math
 
 import av
 
-from daemon.config import settings
+from daemon.config.sink_settings import HlsSink
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import Packet, Takes
 from daemon.sinks.encode.fragments import Fragments
@@ -26,7 +26,7 @@ class HlsSegments:
     kind = "hls"
     takes: Takes = "packets"
 
-    def __init__(self, config: settings.HlsSink, playlist: Playlist) -> None:
+    def __init__(self, config: HlsSink, playlist: Playlist) -> None:
         self._config = config
         self._playlist = playlist
         self._run: _Run | None = None

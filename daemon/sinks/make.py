@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from daemon.config import settings
+from daemon.config.sink_settings import (
+    EncodedSink,
+    EventsSink,
+    HlsSink,
+    MjpegSink,
+    Mp4Sink,
+    RtmpSink,
+    RtspSink,
+    SinkSettings,
+    SrtSink,
+)
 from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.events import EventsFile
 from daemon.sinks.feed import JpegFeed
@@ -17,38 +27,38 @@ from daemon.sinks.push import Push
 
 
 def make_sink(
-    config: settings.SinkSettings, *, jpegs: JpegFeed, playlist: Playlist
+    config: SinkSettings, *, jpegs: JpegFeed, playlist: Playlist
 ) -> Sink[Output] | Sink[Packet]:
     """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to,
     `playlist` what an hls sink adds to."""
     match config:
-        case settings.Mp4Sink():
+        case Mp4Sink():
             return Mp4File(config)
-        case settings.MjpegSink():
+        case MjpegSink():
             return MjpegPictures(config, jpegs)
-        case settings.HlsSink():
+        case HlsSink():
             return HlsSegments(config, playlist)
-        case settings.EventsSink():
+        case EventsSink():
             return EventsFile(config)
-        case settings.RtspSink() | settings.RtmpSink() | settings.SrtSink():
+        case RtspSink() | RtmpSink() | SrtSink():
             return Push(config)
 
 
 def that_agree(
-    configs: Iterable[settings.SinkSettings],
-) -> list[dict[int, settings.EncodedSink]]:
+    configs: Iterable[SinkSettings],
+) -> list[dict[int, EncodedSink]]:
     """The sinks that encode, by their positions, those together that one encoder can serve.
 
     >>> MP4, events, HLS, and MP4 with another crf: [{0: MP4, 2: HLS}, {3: MP4}]
     """
-    groups: dict[object, dict[int, settings.EncodedSink]] = {}
+    groups: dict[object, dict[int, EncodedSink]] = {}
     for at, config in enumerate(configs):
-        if isinstance(config, settings.EncodedSink):
+        if isinstance(config, EncodedSink):
             groups.setdefault(config.coding, {})[at] = config
     return list(groups.values())
 
 
-def sink_labels(configs: Iterable[settings.SinkSettings]) -> list[str]:
+def sink_labels(configs: Iterable[SinkSettings]) -> list[str]:
     """The label of each sink of one stream: its kind, numbered from the second of a kind on.
 
     >>> two MP4 files and events: ["mp4", "mp4-2", "events"]

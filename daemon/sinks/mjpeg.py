@@ -8,7 +8,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from daemon.config import settings
+from daemon.config.sink_settings import MjpegSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import colorspace_of
 from daemon.sinks.base import Output, Takes
@@ -26,7 +26,7 @@ class MjpegPictures:
     kind = "mjpeg"
     takes: Takes = "pictures"
 
-    def __init__(self, config: settings.MjpegSink, feed: JpegFeed) -> None:
+    def __init__(self, config: MjpegSink, feed: JpegFeed) -> None:
         self._config = config
         self._feed = feed
         self._period_s = 1.0 / config.max_fps

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from daemon.config import settings
+from daemon.config.sink_settings import Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import Packet, Takes
 from daemon.sinks.encode.fragments import Fragments
@@ -29,7 +29,7 @@ class Mp4File:
     takes: Takes = "packets"
     wanted = True
 
-    def __init__(self, config: settings.Mp4Sink) -> None:
+    def __init__(self, config: Mp4Sink) -> None:
         self._config = config
         self._segments = Segments(config) if config.segmented else None
         self._recording: _Recording | None = None
@@ -62,7 +62,7 @@ class Mp4File:
 class _Recording:
     """One file, from its first picture, which is a key picture, to its last."""
 
-    def __init__(self, config: settings.Mp4Sink, path: Path, first: Packet) -> None:
+    def __init__(self, config: Mp4Sink, path: Path, first: Packet) -> None:
         self._first = first
         self._most_ticks = round(config.segment_s / TIME_BASE)
         self._most_bytes = round(config.segment_mb * 1e6)

@@ -12,7 +12,7 @@ from typing import IO
 
 import av
 
-from daemon.config import settings
+from daemon.config.sink_settings import RtmpSink, RtspSink, SrtSink
 from daemon.errors import Reason, SinkError
 from daemon.redact import redact_url
 from daemon.sinks import publisher
@@ -39,7 +39,7 @@ _MEANING = {
     "ConnectionResetError": (Reason.END_OF_STREAM, _CLOSED),
 }
 
-PushSettings = settings.RtspSink | settings.RtmpSink | settings.SrtSink
+PushSettings = RtspSink | RtmpSink | SrtSink
 
 
 class Push:
@@ -200,9 +200,9 @@ def _addresses(config: PushSettings) -> tuple[str, str]:
 
 
 def _options(config: PushSettings) -> dict[str, str]:
-    if isinstance(config, settings.RtmpSink):
+    if isinstance(config, RtmpSink):
         return {"flvflags": "no_duration_filesize"}
-    if isinstance(config, settings.SrtSink):
+    if isinstance(config, SrtSink):
         return {}
     options = {"rtsp_transport": config.transport, "timeout": str(round(1e6 * config.timeout_s))}
     if config.url.get_secret_value().lower().startswith("rtsps:"):

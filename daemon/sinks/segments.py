@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.config import settings
+from daemon.config.sink_settings import Mp4Sink
 
 log = logging.getLogger("affectd.sink")
 
@@ -36,7 +36,7 @@ class Segments:
     together exceed `keep_gb`.
     """
 
-    def __init__(self, config: settings.Mp4Sink) -> None:
+    def __init__(self, config: Mp4Sink) -> None:
         self._base = config.path
         self._keep_s = config.keep_days * _DAY_S
         self._keep_bytes = config.keep_gb * 1e9

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import av
 
-from daemon.config.settings import EncodedSink, HlsSink
+from daemon.config.sink_settings import EncodedSink, HlsSink
 from daemon.errors import Reason, SinkError
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics

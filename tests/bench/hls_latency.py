@@ -17,7 +17,7 @@ from pathlib import Path
 
 import av
 
-from daemon.config.settings import HlsSink
+from daemon.config.sink_settings import HlsSink
 from daemon.frame import Frame, plane
 from daemon.sinks.base import Output
 from daemon.sinks.hls import HlsSegments

@@ -28,7 +28,8 @@ from pydantic import SecretStr
 
 from daemon.capture import Capture, mailbox_for
 from daemon.classify.batcher import Batcher
-from daemon.config.settings import Mp4Sink, Settings, StreamSettings
+from daemon.config.settings import Settings, StreamSettings
+from daemon.config.sink_settings import Mp4Sink
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board

@@ -38,7 +38,8 @@ from classifiers.expression.data import load
 from classifiers.expression.engines import Engine, installed
 from classifiers.expression.tta import STILL, TTA
 from daemon import models
-from daemon.config.settings import ExpressionSettings, Mp4Sink, Settings, StreamSettings
+from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
+from daemon.config.sink_settings import Mp4Sink
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board

@@ -20,7 +20,8 @@ import cv2
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from daemon.config.settings import Mp4Sink, Settings, StreamSettings
+from daemon.config.settings import Settings, StreamSettings
+from daemon.config.sink_settings import Mp4Sink
 from daemon.models import Models
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics

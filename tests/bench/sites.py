@@ -26,7 +26,8 @@ from classifiers.base import Reads
 from classifiers.expression import LABELS
 from daemon.capture import Capture, mailbox_for
 from daemon.classify.batcher import Batcher
-from daemon.config.settings import EventsSink, Settings, StreamSettings
+from daemon.config.settings import Settings, StreamSettings
+from daemon.config.sink_settings import EventsSink
 from daemon.frame import Frame
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board

@@ -22,7 +22,8 @@ import cv2
 from classifiers.expression import LABELS
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.classify.quality import assess
-from daemon.config.settings import EncodedSink, OverlaySettings
+from daemon.config.settings import OverlaySettings
+from daemon.config.sink_settings import EncodedSink
 from daemon.draw.overlay import Overlay
 from daemon.frame import Frame, SmallLook, is_full_range, plane
 from daemon.reading import FaceView

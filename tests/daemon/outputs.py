@@ -11,7 +11,7 @@ from pathlib import Path
 
 import av
 
-from daemon.config.settings import EncodedSink, HlsSink, Mp4Sink
+from daemon.config.sink_settings import EncodedSink, HlsSink, Mp4Sink
 from daemon.errors import SinkError
 from daemon.frame import Frame, plane
 from daemon.reading import Quality, Reading
@@ -121,7 +121,7 @@ def mp4(config: Mp4Sink, *, live: bool = True) -> Encoded:
 _RECORDER = """
 import sys
 from pathlib import Path
-from daemon.config.settings import Mp4Sink
+from daemon.config.sink_settings import Mp4Sink
 from tests.daemon.outputs import mp4, output
 
 sink = mp4(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), segment_s=float(sys.argv[2])))

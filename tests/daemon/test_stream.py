@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from classifiers.expression.classifier import ExpressionClassifier
-from daemon.config.settings import EventsSink
+from daemon.config.sink_settings import EventsSink
 from daemon.frame import Frame, plane
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics

@@ -20,10 +20,10 @@ from daemon.config.settings import (
     DaemonSettings,
     DetectorSettings,
     ExpressionSettings,
-    Mp4Sink,
     Settings,
     StreamSettings,
 )
+from daemon.config.sink_settings import Mp4Sink
 from daemon.errors import Reason
 from daemon.fleet import Fleet
 from daemon.models import Models

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from daemon import models
 from daemon.commands.bench.power import Meter
 from daemon.commands.bench.record import Load
-from daemon.config.settings import EventsSink, Mp4Sink, Settings, SinkSettings, StreamSettings
+from daemon.config.settings import Settings, StreamSettings
+from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
 from daemon.errors import Reason, SourceError
 from daemon.fleet import Fleet
 from daemon.monitoring.health import Health

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import av
 
-from daemon.config.settings import EncodedSink
+from daemon.config.sink_settings import EncodedSink
 from daemon.frame import Frame
 from daemon.sinks.base import Output, Packet
 from daemon.sinks.encode.encoder import Encoder

@@ -12,7 +12,7 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from daemon.config.settings import ENCODERS, EncodedSink
+from daemon.config.sink_settings import ENCODERS, EncodedSink
 from daemon.frame import is_full_range
 from daemon.sinks.encode.reference import TIME_BASE, Referencer
 

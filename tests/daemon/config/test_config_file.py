@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config.file import Loaded, load
-from daemon.config.settings import EventsSink, MjpegSink
+from daemon.config.sink_settings import EventsSink, MjpegSink
 from daemon.errors import ConfigError
 
 STREAM = '[[stream]]\nname = "lobby"\nurl = "clip.mp4"\n'

@@ -9,14 +9,14 @@ from typing import get_args
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from daemon.config import settings
+from daemon.config import sink_settings
 from daemon.errors import SINK_REASONS, STREAM_REASONS, Reason
 from daemon.monitoring.metrics import Metrics
 
 DAEMON = Path(__file__).resolve().parents[3] / "daemon"
 KINDS = [
     get_args(kind.model_fields["kind"].annotation)[0]
-    for kind in get_args(get_args(settings.SinkSettings)[0])
+    for kind in get_args(get_args(sink_settings.SinkSettings)[0])
 ]
 
 

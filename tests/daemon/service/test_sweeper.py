@@ -16,7 +16,7 @@ from tests.media import write_clip
 PROGRAM = """
 import gc, sys, threading, time
 from pathlib import Path
-from daemon.config.settings import EncodedSink
+from daemon.config.sink_settings import EncodedSink
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sources.video import VideoSource
 from daemon.service.sweeper import Sweeper

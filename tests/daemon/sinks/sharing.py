@@ -12,7 +12,7 @@ from typing import Any
 import av
 from prometheus_client import CollectorRegistry
 
-from daemon.config.settings import SinkSettings
+from daemon.config.sink_settings import SinkSettings
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output, Packet, Sink, Takes
 from daemon.sinks.feed import JpegFeed

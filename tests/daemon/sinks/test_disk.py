@@ -20,7 +20,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
-from daemon.config.settings import EventsSink, Mp4Sink
+from daemon.config.sink_settings import EventsSink, Mp4Sink
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
 from tests.daemon.outputs import mp4, output, picture, reading, wait_until

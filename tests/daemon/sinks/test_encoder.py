@@ -9,7 +9,7 @@ import av
 import pytest
 
 from daemon.config.file import load
-from daemon.config.settings import ENCODERS, EncodedSink
+from daemon.config.sink_settings import ENCODERS, EncodedSink
 from daemon.errors import ConfigError
 from daemon.service import usable
 from daemon.sinks import push

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.settings import EventsSink
+from daemon.config.sink_settings import EventsSink
 from daemon.errors import Reason, SinkError
 from daemon.sinks import events
 from daemon.sinks.events import EventsFile
@@ -150,7 +150,7 @@ _FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from daemon.errors import SinkError
-from daemon.config.settings import EventsSink
+from daemon.config.sink_settings import EventsSink
 from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import output, reading
 

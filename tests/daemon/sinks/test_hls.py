@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from daemon.config.settings import HlsSink
+from daemon.config.sink_settings import HlsSink
 from daemon.frame import plane
 from daemon.sinks.encode.coder import LONGEST_GAP_S
 from daemon.sinks.hls import HlsSegments

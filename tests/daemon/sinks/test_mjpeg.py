@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.config.settings import MjpegSink
+from daemon.config.sink_settings import MjpegSink
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.mjpeg import MjpegPictures, fit, quantiser_of
 from tests.daemon.outputs import BT601, BT709, FULL, LIMITED, UNSPECIFIED, luma_of, output, picture

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from daemon.config.settings import Mp4Sink
+from daemon.config.sink_settings import Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from tests.daemon.outputs import (
@@ -136,7 +136,7 @@ from pathlib import Path
 import numpy as np
 from daemon.errors import SinkError
 from daemon.frame import plane
-from daemon.config.settings import Mp4Sink
+from daemon.config.sink_settings import Mp4Sink
 from tests.daemon.outputs import mp4, output, picture
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from daemon.config.settings import Mp4Sink, RtspSink
+from daemon.config.sink_settings import Mp4Sink, RtspSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics

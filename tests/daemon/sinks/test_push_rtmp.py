@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from daemon.config.settings import RtmpSink
+from daemon.config.sink_settings import RtmpSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks.push import Push

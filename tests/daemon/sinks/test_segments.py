@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.config.file import load
-from daemon.config.settings import Mp4Sink
+from daemon.config.sink_settings import Mp4Sink
 from daemon.errors import ConfigError
 from daemon.frame import plane
 from daemon.sinks.mp4 import Mp4File

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from daemon.config.settings import HlsSink, Mp4Sink, RtspSink, SinkSettings
+from daemon.config.sink_settings import HlsSink, Mp4Sink, RtspSink, SinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks import backlog, shared

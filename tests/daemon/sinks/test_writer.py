@@ -11,7 +11,7 @@ import av
 import pytest
 from prometheus_client import CollectorRegistry
 
-from daemon.config.settings import EventsSink, MjpegSink, Mp4Sink
+from daemon.config.sink_settings import EventsSink, MjpegSink, Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from daemon.config.settings import DaemonSettings, HlsSink
+from daemon.config.settings import DaemonSettings
+from daemon.config.sink_settings import HlsSink
 from daemon.frame import plane
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.playlist import Playlist

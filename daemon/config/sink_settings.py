@@ -1,0 +1,161 @@
+"""The tables [[stream.sink]], one for each kind."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from daemon.config.fields import Table, check_transport, with_scheme
+
+
+def _of_a_file(path: object) -> object:
+    """Refuses what names no file, and what only a shell makes one of."""
+    if isinstance(path, str) and (
+        PurePath(path).name in ("", "..") or path[-1] == "/" or path[0] == "~" or "\0" in path
+    ):
+        raise ValueError(
+            f"found {path!r}, accepted is the path of a file, without ~, "
+            "from / or from the working directory"
+        )
+    return path
+
+
+FilePath = Annotated[Path, BeforeValidator(_of_a_file)]
+
+# Best first.
+ENCODERS = ("h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264")
+Encoder = Literal["auto", "h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264"]
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
+
+
+class EncodedSink(Table):
+    """What every sink says that encodes H.264. `crf` and `preset` are as x264 counts."""
+
+    encoder: Encoder = "auto"
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+    preset: Preset = "ultrafast"
+
+    @property
+    def key_s(self) -> float:
+        """How far apart key pictures are: who joins waits so long at most."""
+        return 1.0
+
+    @property
+    def coding(self) -> tuple[object, ...]:
+        """What an encoder goes by: sinks of a stream that agree in it share one."""
+        return self.encoder, self.crf, self.preset, self.key_s
+
+
+class Mp4Sink(EncodedSink):
+    """A fragmented MP4 file. An existing file of that name gets a number before its ending.
+
+    With `segmented` it becomes many, each with the time of its start in its name.
+    """
+
+    kind: Literal["mp4"]
+    path: FilePath
+    fragment_s: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    segment_s: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
+    segment_mb: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
+    keep_days: Annotated[float, Field(ge=0.0)] = 0.0
+    keep_gb: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @property
+    def key_s(self) -> float:
+        return self.fragment_s
+
+    @property
+    def segmented(self) -> bool:
+        return self.segment_s > 0.0 or self.segment_mb > 0.0
+
+    @model_validator(mode="after")
+    def _whole_segments(self) -> Mp4Sink:
+        if (self.keep_days or self.keep_gb) and not self.segmented:
+            raise ValueError(
+                "keep_days and keep_gb delete whole segments: set segment_s or segment_mb as well"
+            )
+        return self
+
+
+class MjpegSink(Table):
+    """/streams/NAME/mjpeg"""
+
+    kind: Literal["mjpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)] = 75
+    max_fps: Annotated[float, Field(gt=0.0, le=120.0)] = 15.0
+    max_width_px: Annotated[int, Field(ge=64, le=7680)] = 960
+
+
+class HlsSink(EncodedSink):
+    """/streams/NAME/hls/index.m3u8"""
+
+    kind: Literal["hls"]
+    segment_s: Annotated[float, Field(ge=1.0, le=10.0)] = 1.0
+
+    @property
+    def key_s(self) -> float:
+        return self.segment_s
+
+
+class EventsSink(Table):
+    """A JSONL file that readings are appended to."""
+
+    kind: Literal["events"]
+    path: FilePath
+
+
+class PushSink(EncodedSink):
+    """What every sink says that sends the video on to a server."""
+
+    timeout_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
+
+
+class RtspSink(PushSink):
+    """A server that takes RTSP's RECORD, such as MediaMTX."""
+
+    kind: Literal["rtsp"]
+    url: SecretStr
+    transport: Literal["tcp", "udp"] = "tcp"
+    tls_verify: bool = True
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr) -> SecretStr:
+        return with_scheme(value, "rtsp", "rtsps")
+
+    @model_validator(mode="after")
+    def _carried(self) -> RtspSink:
+        check_transport(self.url, self.transport)
+        return self
+
+
+class RtmpSink(PushSink):
+    """A server that takes RTMP's publish."""
+
+    kind: Literal["rtmp"]
+    url: SecretStr
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr) -> SecretStr:
+        return with_scheme(value, "rtmp", "rtmps")
+
+
+class SrtSink(PushSink):
+    """A server that listens for SRT."""
+
+    kind: Literal["srt"]
+    url: SecretStr
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr) -> SecretStr:
+        return with_scheme(value, "srt")
+
+
+SinkSettings = Annotated[
+    Mp4Sink | MjpegSink | HlsSink | EventsSink | RtspSink | RtmpSink | SrtSink,
+    Field(discriminator="kind"),
+]

@@ -38,6 +38,10 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.t
 OtherConfig = Annotated[
     Path | None, typer.Option(help="An affectd.toml; its streams are left out.")
 ]
+Private = Annotated[
+    Literal["none", "blur"],
+    typer.Option("--privacy", help="blur covers faces once they are read."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013: folder, tar or CSV.")]
 Family = Annotated[
@@ -100,12 +104,13 @@ def video(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The annotated MP4.")],
     events: Annotated[Path | None, typer.Option(help="Write the readings here, as JSONL.")] = None,
     config: OtherConfig = None,
+    privacy: Private = "none",
     force: Force = False,
 ) -> None:
     """Annotate a video file, every frame with its own readings."""
     from daemon.commands.video import annotate_video
 
-    annotate_video(source, target, events, config, force, err)
+    annotate_video(source, target, events, config, force, err, privacy=privacy)
 
 
 @app.command(epilog="Example: affectd image photos/ me.jpg --out read --json > images.jsonl")
@@ -118,12 +123,13 @@ def image(
         bool, typer.Option("--json", help="Print one line of JSON an image.")
     ] = False,
     config: OtherConfig = None,
+    privacy: Private = "none",
     force: Force = False,
 ) -> None:
     """Annotate images; those that cannot be read are named."""
     from daemon.commands.image import annotate_images
 
-    failed = annotate_images(sources, folder, as_json, config, force, out, err)
+    failed = annotate_images(sources, folder, as_json, config, force, out, err, privacy=privacy)
     if failed:
         raise typer.Exit(FAILED)
 

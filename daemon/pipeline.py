@@ -94,7 +94,7 @@ class Pipeline:
         ]
         outlets: list[Outlet] = [writer for writer in self.writers if writer.takes != "packets"]
         self.stream = Stream(
-            stream.name,
+            stream,
             settings,
             self.mailbox,
             models.detector.make,

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from daemon.backoff import GOOD_AFTER_S, Backoff, pause
 from daemon.classify.batcher import Batcher
 from daemon.classify.reader import Reader
-from daemon.config.settings import Settings
+from daemon.config.settings import Settings, StreamSettings
+from daemon.draw.cover import cover
 from daemon.draw.overlay import Overlay
 from daemon.draw.slate import Slate
 from daemon.errors import Reason
@@ -35,10 +36,14 @@ _TURNS = Turns(2)  # among the short steps of live streams
 
 
 class Stream:
-    """Detects, tracks, submits crops, draws and hands out; one thread.
+    """Detects, tracks, submits crops, covers, draws and hands out; one thread.
 
     Live: drawing never waits for the classifier; it shows each track's last smoothed reading.
     File (`keep_all`): every frame waits for its own readings, so two runs agree.
+
+    With `privacy = "blur"` faces are covered before anything is drawn, and looked for on every
+    frame, however busy the machine is. With `aggregate_only` nothing that comes out of here tells
+    what a single face showed.
 
     A fault loses the frame at hand, counts it, and starts the stream anew after 1, 2, 4 .. 60 s;
     each kind of fault is logged once with its trace. With `once` the first one ends the stream,
@@ -47,7 +52,7 @@ class Stream:
 
     def __init__(
         self,
-        name: str,
+        stream: StreamSettings,
         settings: Settings,
         mailbox: Mailbox[Frame],
         make_detector: Callable[[], Detector],
@@ -64,12 +69,14 @@ class Stream:
         ended: Callable[[], None] = lambda: None,
         publish: Callable[[Reading], None] = lambda reading: None,
     ) -> None:
-        self.name = name
+        self.name = name = stream.name
         self.error: Exception | None = None
         self._settings = self._wanted = settings
+        self._covers = stream.privacy == "blur"
+        self._only_counts = stream.aggregate_only
         self._mailbox = mailbox
         self._make_detector = make_detector
-        self._ladder = None if batcher is None or keep_all else batcher.ladder
+        self._ladder = None if batcher is None or keep_all or self._covers else batcher.ladder
         self._reader: Reader | None = None
         if batcher is not None:
             self._reader = Reader(
@@ -269,15 +276,17 @@ class Stream:
             else:
                 tracks, read = self._have_read(found, frame, detector, tracker)
                 readings += read
-            faces = [_view(track, frame.pts_s) for track in tracks]
+            faces = [] if self._only_counts else [_view(track, frame.pts_s) for track in tracks]
             self._count(frame, tracks, faces)
             with self._timed("overlay"):
+                if self._covers:
+                    cover(frame.image, tracker.whereabouts(frame.pts_s), self._turn.sliced)
                 self._overlay.draw(frame.image, faces, self._turn.sliced)
         return Output(frame, readings, faces)
 
     def _is_due(self, frame: Frame, tracker: Tracker) -> bool:
         """Whether faces are to be looked for: on every n-th frame, or after a gap."""
-        every = self._settings.detector.every
+        every = 1 if self._covers else self._settings.detector.every
         if self._ladder is not None:
             every *= self._ladder.rung.thinning
         if every != self._every:
@@ -310,13 +319,17 @@ class Stream:
             )
         if self._reader is None:
             return tracks, []
-        return tracks, self._reader.ask(jobs, tracker, self._settings.expression)
+        return tracks, self._told(self._reader.ask(jobs, tracker, self._settings.expression))
 
     def _arrived(self, tracker: Tracker) -> list[Reading]:
         """The readings of what was submitted with earlier frames."""
         if self._reader is None:
             return []
-        return self._reader.arrived(tracker, self._settings.expression)
+        return self._told(self._reader.arrived(tracker, self._settings.expression))
+
+    def _told(self, readings: list[Reading]) -> list[Reading]:
+        """What of these, which are counted by now, leaves the stream."""
+        return [] if self._only_counts else readings
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
         """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""
@@ -326,13 +339,14 @@ class Stream:
         if elapsed_s > 0.0:
             rate = 1.0 / elapsed_s
             self._fps = rate if self._fps == 0.0 else 0.9 * self._fps + 0.1 * rate
-        self._metrics.faces.labels(self.name).set(len(faces))
+        self._metrics.faces.labels(self.name).set(len(tracks))
         for track in tracks:
             # Of the time since the frame before, and none for a face that is new.
             shown_s = max(0.0, min(track.shown_s, elapsed_s))
             if track.label is not None and shown_s > 0.0:
                 self._metrics.face_seconds.labels(self.name, track.label).inc(shown_s)
-        self._board.set_view(self.name, self._frames, self._fps, faces)
+        shown = None if self._only_counts else faces
+        self._board.set_view(self.name, self._frames, self._fps, shown)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

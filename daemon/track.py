@@ -135,6 +135,13 @@ class Tracker:
             track.shown_s = now_s - track.seen_s
         return carried
 
+    def whereabouts(self, now_s: float) -> list[Box]:
+        """Where faces may be: of every track that has not ended, found or missing, from where it
+        was found last to where it should be by now."""
+        return [
+            _hull(track.detection.box, track.expected(now_s).box) for track in self._tracks.values()
+        ]
+
     def follow(self, max_missing_s: float, half_life_s: float) -> None:
         """Go on with other limits; the tracks and their averages stay."""
         self._max_missing_s = max_missing_s
@@ -145,6 +152,14 @@ class Tracker:
     def get(self, track_id: int) -> Track | None:
         """The track of that id, unless it has ended."""
         return self._tracks.get(track_id)
+
+
+def _hull(one: Box, other: Box) -> Box:
+    """The smallest box around both."""
+    x, y = min(one.x, other.x), min(one.y, other.y)
+    right = max(one.x + one.width, other.x + other.width)
+    bottom = max(one.y + one.height, other.y + other.height)
+    return Box(x, y, right - x, bottom - y)
 
 
 def _centre(box: Box) -> tuple[float, float]:

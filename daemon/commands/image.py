@@ -15,7 +15,7 @@ from rich.console import Console
 
 from daemon.capture import mailbox_for
 from daemon.commands.offline import is_there, offline
-from daemon.config.settings import StreamSettings
+from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.frame import Frame
 from daemon.sinks.mjpeg import JpegEncoder
@@ -36,6 +36,8 @@ def annotate_images(
     force: bool,
     out: Console,
     err: Console,
+    *,
+    privacy: Privacy = "none",
 ) -> int:
     """Annotate images and folders of images into `folder`; returns how many could not be read.
 
@@ -48,12 +50,12 @@ def annotate_images(
         make_folder(folder)
     except OSError as error:
         raise _not_writable(folder, error) from error
-    stream = StreamSettings(name="image", url=SecretStr("images"), policy="file")
+    stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
     failed = 0
     with offline(config, stream, err) as around:
         around.board.add(stream.name, ())
         steps = Stream(
-            stream.name,
+            stream,
             around.settings,
             mailbox_for(stream, around.metrics),
             around.models.detector.make,

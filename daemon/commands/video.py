@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from daemon.commands.offline import is_there, offline
 from daemon.commands.progress import progress_bar
-from daemon.config.settings import StreamSettings
+from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.pipeline import Pipeline
@@ -31,6 +31,8 @@ def annotate_video(
     config: Path | None,
     force: bool,
     console: Console,
+    *,
+    privacy: Privacy = "none",
 ) -> None:
     """Read a file to its end and write it annotated; its readings too if `events` is given.
 
@@ -43,7 +45,11 @@ def annotate_video(
         sinks.append(EventsSink(kind="events", path=events))
     try:
         stream = StreamSettings(
-            name="video", url=SecretStr(source), policy="file", sink=tuple(sinks)
+            name="video",
+            url=SecretStr(source),
+            policy="file",
+            privacy=privacy,
+            sink=tuple(sinks),
         )
     except ValidationError as error:
         fault = error.errors()[0]["msg"].removeprefix("Value error, ")

@@ -15,6 +15,8 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
+Privacy = Literal["none", "blur"]
+
 # Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
 COLOURS = {
     "angry": "#D55E00",
@@ -139,6 +141,8 @@ class StreamSettings(Table):
     width_px: Annotated[int, Field(ge=16, le=7680)] = 1280
     height_px: Annotated[int, Field(ge=16, le=4320)] = 720
     fps: Annotated[float, Field(gt=0.0, le=240.0)] = 30.0
+    privacy: Privacy = "none"
+    aggregate_only: bool = False
     sink: tuple[SinkSettings, ...] = ()
 
     @field_validator("url")
@@ -158,6 +162,15 @@ class StreamSettings(Table):
     @model_validator(mode="after")
     def _carried(self) -> StreamSettings:
         check_transport(self.url, self.transport)
+        return self
+
+    @model_validator(mode="after")
+    def _no_readings(self) -> StreamSettings:
+        if self.aggregate_only and any(sink.kind == "events" for sink in self.sink):
+            raise ValueError(
+                "aggregate_only = true writes no reading, and a sink of kind events nothing else; "
+                "accepted is one of the two"
+            )
         return self
 
     @field_validator("sink")

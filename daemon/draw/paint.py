@@ -144,6 +144,16 @@ class Canvas:
         if rect.area:
             _mix(self._planes[0][rect.y0 : rect.y1, rect.x0 : rect.x1], luma, opacity)
 
+    def smear(self, rect: Rect, cell_px: float) -> None:
+        """Leave of `rect` the means of cells of `cell_px`, and shades from one to the next."""
+        rect = rect.within(self.frame)
+        if not rect.area:
+            return
+        luma, *chroma = self._planes
+        _smear(luma[rect.y0 : rect.y1, rect.x0 : rect.x1], cell_px)
+        for part in chroma:
+            _smear(part[_halved(rect)], cell_px / 2)
+
     def write(self, strip: Strip, x: int, y: int, paint: Paint) -> None:
         """Blend `paint` through the mask `strip`, whose top left comes to (x, y), both even."""
         _blend(self._planes[0], strip.luma, x, y, paint.y)
@@ -157,6 +167,13 @@ def _halved(rect: Rect) -> tuple[slice, slice]:
 
 def _mix(region: NDArray[np.uint8], value: int, opacity: float) -> None:
     cv2.convertScaleAbs(region, region, 1 - opacity, value * opacity)
+
+
+def _smear(region: NDArray[np.uint8], cell_px: float) -> None:
+    height, width = region.shape
+    cells = max(1, round(width / cell_px)), max(1, round(height / cell_px))
+    means = cv2.resize(region, cells, interpolation=cv2.INTER_AREA)
+    region[:] = cv2.resize(means, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _blend(part: NDArray[np.uint8], alpha: Alpha, x: int, y: int, value: int) -> None:

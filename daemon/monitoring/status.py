@@ -40,7 +40,7 @@ class StreamStatus:
     `stalled` was live and gives no pictures: it is opened again when its time-out has passed.
     `down` has a reason and will be tried again; `ended` is a file that was read to its end.
     `last_error` was noted at the Unix time `last_error_s`. Faces are looked for on one of
-    `detect_every` frames.
+    `detect_every` frames. `faces` is None for a stream that tells of no single face.
     """
 
     name: str
@@ -53,7 +53,7 @@ class StreamStatus:
     frames: int = 0
     fps: float = 0.0
     detect_every: int = 1
-    faces: tuple[FaceView, ...] = ()
+    faces: tuple[FaceView, ...] | None = ()
     sinks: tuple[SinkStatus, ...] = ()
 
 
@@ -136,14 +136,17 @@ class Board:
                 self._came_s[name] = self._monotonic()
                 self._last_frame_s[name] = self._clock()
 
-    def set_view(self, name: str, frames: int, fps: float, faces: Sequence[FaceView]) -> None:
+    def set_view(
+        self, name: str, frames: int, fps: float, faces: Sequence[FaceView] | None
+    ) -> None:
         """What the newest frame showed, and how many frames there were so far."""
         with self._lock:
             was = self._streams.get(name)
             if was is None:
                 return
+            shown = None if faces is None else tuple(faces)
             self._streams[name] = replace(
-                was, frames=frames, fps=fps, faces=tuple(faces) if was.state == "live" else ()
+                was, frames=frames, fps=fps, faces=shown if was.state == "live" else ()
             )
 
     def set_every(self, name: str, detect_every: int) -> None:

@@ -136,7 +136,7 @@ def whole(clip: Path, target: Path) -> int:
     encoder = SharedEncoder([config], [writer], STREAM, live=False, metrics=metrics, stop=stop)
     mailbox = mailbox_for(stream, metrics)
     steps = Stream(
-        STREAM,
+        stream,
         settings,
         mailbox,
         ThreeFaces,

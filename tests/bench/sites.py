@@ -179,7 +179,7 @@ def site(
             return Decoded(settings.name, shown, fps, stop, clock)
 
         steps = Stream(
-            name,
+            config,
             Settings(stream=(config,)),
             mailbox,
             make,

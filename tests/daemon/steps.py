@@ -19,8 +19,8 @@ from daemon.track import Tracker
 from tests.daemon.streams import TALKING, yunet
 
 
-def settings(**tables: dict[str, object]) -> Settings:
-    stream = {"name": "lobby", "url": str(TALKING)}
+def settings(stream: dict[str, object] | None = None, **tables: dict[str, object]) -> Settings:
+    stream = {"name": "lobby", "url": str(TALKING), **(stream or {})}
     return Settings.model_validate({**tables, "stream": (stream,)})
 
 
@@ -46,9 +46,10 @@ def made(
     publish: Callable[[Reading], None] = lambda reading: None,
     ended: Callable[[], None] = lambda: None,
 ) -> Stream:
+    chosen = chosen or settings()
     return Stream(
-        "lobby",
-        chosen or settings(),
+        chosen.stream[0],
+        chosen,
         mailbox or Mailbox(keep_all=keep_all, on_drop=lambda: None),
         yunet().make,
         batcher,

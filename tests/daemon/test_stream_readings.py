@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from classifiers.expression import LABELS
 from daemon.classify.reader import Reader
-from daemon.frame import Frame
+from daemon.frame import Frame, plane
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN
 from daemon.track import Smoother
+from detectors.base import Detection
 from tests.daemon.steps import lobby_board, made, settings, tracker, walk
 from tests.daemon.streams import WAIT_S, batching, free, sure_of, talking, value, yunet
 from tests.shared import needs_shared
@@ -139,3 +142,55 @@ def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: 
                 name, {"stream": "lobby", "expression": label}
             )
             assert sample == 0.0
+
+
+def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, board: Board) -> None:
+    """
+    1. Faces are looked for on every frame, although every tenth would do, and covered.
+    2. The detector misses the face: its place is covered all the same.
+    3. It is gone for longer than a face may be missing: nothing is covered.
+    """
+    chosen = settings({"privacy": "blur"}, detector={"every": 10}, overlay={"enabled": False})
+    frames, bare = talking(30), talking(30)
+    looks = 0
+
+    def smeared(index: int) -> bool:
+        x, y, w, h = box_px
+        face = np.s_[y : y + h, x : x + w]
+        now, before = (plane(some[index].image, 0)[face] for some in (frames, bare))
+        return bool(now.std() < 0.5 * before.std())
+
+    class Forgetful:
+        name = "yunet"
+
+        def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+            nonlocal looks
+            looks += 1
+            return real.detect(image) if looks <= 3 else []
+
+        def close(self) -> None:
+            real.close()
+
+    real, tracks = yunet().make(), tracker()
+    stream = made(None, metrics, board, chosen)
+    outputs = [stream.step(frame, Forgetful(), tracks) for frame in frames]
+    assert looks == 30
+    box_px = outputs[2].faces[0].box_px
+    assert [len(output.faces) for output in outputs] == [1] * 3 + [0] * 27
+    gone_s = frames[2].pts_s + 1.0
+    assert [smeared(index) for index in range(30)] == [frame.pts_s <= gone_s for frame in frames]
+
+
+def test_a_stream_that_only_counts_hands_out_no_reading(metrics: Metrics, board: Board) -> None:
+    with batching(free(), metrics) as batcher:
+        chosen = settings({"aggregate_only": True})
+        frames, bare = talking(3), talking(3)
+        outputs = walk(made(batcher, metrics, board, chosen, keep_all=True), frames)
+    assert [(*output.readings, *output.faces) for output in outputs] == [()] * 3
+    assert board.streams()[0].faces is None
+    counted = {"stream": "lobby", "expression": "happy"}
+    assert value(metrics.registry, "affectd_readings_total", **counted) == 3
+    assert value(metrics.registry, "affectd_expression_face_seconds_total", **counted) > 0
+    assert value(metrics.registry, "affectd_faces", stream="lobby") == 1
+    for frame, was in zip(frames, bare, strict=True):
+        assert np.array_equal(plane(frame.image, 0), plane(was.image, 0))

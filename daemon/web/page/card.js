@@ -61,9 +61,10 @@ export class Card {
     const isPast = isLive || stream.last_error_ago_s > stream.for_s + 1;
     error.dataset.past = isPast;
     setText(error, isPast ? `Last fault, ${ago(stream.last_error_ago_s)}: ${fault}` : fault);
-    this.updateFaces(isLive ? stream.faces : [], colours);
+    this.updateFaces((isLive && stream.faces) || [], colours);
     const nobody = this.find(".nobody");
-    nobody.hidden = !isLive || stream.faces.length > 0;
+    nobody.hidden = !isLive || stream.faces?.length > 0;
+    setText(nobody, stream.faces ? "No face in view" : "Faces are counted, and shown to nobody");
     this.updateSinks(stream.sinks);
     this.links(stream);
   }
@@ -161,8 +162,9 @@ export class Card {
 function facts(stream, isLive) {
   const parts = [`for ${duration(stream.for_s)}`];
   if (isLive) {
-    parts.unshift(`${stream.fps.toFixed(1)} fps`, count(stream.faces.length, "face", "faces"));
-    if (stream.faces.length > MAX_FACES) parts[1] += `, ${MAX_FACES} of them below`;
+    if (stream.faces) parts.unshift(count(stream.faces.length, "face", "faces"));
+    if (stream.faces?.length > MAX_FACES) parts[0] += `, ${MAX_FACES} of them below`;
+    parts.unshift(`${stream.fps.toFixed(1)} fps`);
   } else if (stream.frames > 0) {
     parts.push(`${count(stream.frames, "frame", "frames")} until then`);
   }

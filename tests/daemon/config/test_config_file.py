@@ -158,6 +158,14 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
             "stream[1].sink: two sinks are of kind mjpeg, which has one address a stream",
         ),
         (
+            "url = 'x'\naggregate_only = true\n[[stream.sink]]\nkind = 'events'\npath = 'x'",
+            "stream[1]: aggregate_only = true writes no reading, and a sink of kind events",
+        ),
+        (
+            "url = 'x'\nprivacy = 'pixels'",
+            'stream[1].privacy: found "pixels", accepted: none, blur',
+        ),
+        (
             "url = 'rtsps://10.0.0.7/x'\ntransport = 'udp'",
             'stream[1]: transport = "udp" does not go with rtsps://; accepted is "tcp"',
         ),

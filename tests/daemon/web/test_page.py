@@ -183,6 +183,10 @@ def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
         house.board.set_view("lobby", 2, 25.0, [])
         page.wait_for("document.querySelectorAll('.face').length === 0")
         assert "No face in view" in text(page, "lobby")
+        house.board.set_view("lobby", 2, 25.0, None)
+        page.wait_for(
+            "document.querySelector('.nobody').textContent.startsWith('Faces are counted')"
+        )
         many = [happy_face(track) for track in range(10, 20)]
         house.board.set_view("lobby", 3, 25.0, many)
         page.wait_for("document.querySelectorAll('.face').length === 6")

@@ -1,0 +1,44 @@
+"""Faces covered on the planes of a frame, so that nobody can be told by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import av
+
+from daemon.draw.glyphs import even
+from daemon.draw.paint import Canvas, Rect
+from detectors.base import Box
+
+CELLS = 2  # across a face: of more, detectors still make out where eyes and mouth are
+LEAST_PX = 4.0
+MARGIN = 0.3  # of a face on each side: hair, ears, and what a box lags behind
+
+
+def cover(
+    image: av.VideoFrame,
+    faces: Sequence[Box],
+    sliced: Callable[[Sequence[Box]], Iterable[Box]] = iter,
+) -> None:
+    """Smear `faces`, in pixels of `image` (yuv420p or yuvj420p), in place.
+
+    As `Overlay.draw`: copies the frame's memory once if the decoder still holds it, goes from face
+    to face by `sliced`, and raises ValueError for another pixel format.
+    """
+    if not faces:
+        return
+    image.make_writable()
+    canvas = Canvas(image)
+    for box in sliced(faces):
+        canvas.smear(_around(box), max(LEAST_PX, max(box.width, box.height) / CELLS))
+
+
+def _around(box: Box) -> Rect:
+    """The face with what is around it, on even pixels."""
+    x, y = MARGIN * box.width, MARGIN * box.height
+    return Rect(
+        even(box.x - x),
+        even(box.y - y),
+        even(box.x + box.width + x) + 2,
+        even(box.y + box.height + y) + 2,
+    )

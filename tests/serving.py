@@ -106,7 +106,7 @@ class House:
             self.readings.publish(reading(stream, seq))
             self.metrics.frames.labels(stream).inc()
             seq += 1
-            self.board.set_view(stream, seq, 1 / interval_s, [happy_face()])
+            self.board.saw(stream, 1 / interval_s, [happy_face()])
 
     def stop_publishing(self) -> None:
         self._stopping.set()

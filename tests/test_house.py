@@ -50,8 +50,8 @@ def offenders(folder: str, forbidden: tuple[str, ...]) -> list[str]:
 def test_there_is_code_to_judge() -> None:
     assert all(len(sources(package)) > 5 for package in PACKAGES)
     assert "expression" in FAMILIES
-    stream = set(imports(ROOT / "daemon" / "stream.py"))
-    assert {"daemon.classify.batcher.Batcher", "detectors.base.Box"} <= stream
+    steps = set(imports(ROOT / "daemon" / "steps.py"))
+    assert {"daemon.classify.batcher.Batcher", "detectors.base.Box"} <= steps
 
 
 @pytest.mark.parametrize(

@@ -69,15 +69,11 @@ class Reader:
         self._stop = stop
         self._wake = wake
         self._clock = clock
-        self.forget()
+        self._inbox: deque[Result] = deque(maxlen=INBOX)
         # From zero on, so that a rate over them is right at once.
         for label in (*batcher.classifier.labels, UNKNOWN):
             metrics.readings.labels(stream, label)
             metrics.face_seconds.labels(stream, label)
-
-    def forget(self) -> None:
-        """What is asked from now on is of other tracks: earlier results reach none of them."""
-        self._inbox: deque[Result] = deque(maxlen=INBOX)
 
     def stop(self) -> None:
         """Take back what waits to be classified."""

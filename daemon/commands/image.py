@@ -13,7 +13,6 @@ from av.video.reformatter import ColorRange, Colorspace
 from pydantic import SecretStr
 from rich.console import Console
 
-from daemon.capture import mailbox_for
 from daemon.commands.offline import is_there, offline
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
@@ -21,8 +20,7 @@ from daemon.frame import Frame
 from daemon.sinks.mjpeg import JpegEncoder
 from daemon.sinks.recording import make_folder
 from daemon.sources.video import VideoSource
-from daemon.stream import Stream
-from daemon.track import Tracker
+from daemon.steps import Steps
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 JPEG_QUALITY = 92
@@ -54,27 +52,24 @@ def annotate_images(
     failed = 0
     with offline(config, stream, err) as around:
         around.board.add(stream.name, ())
-        steps = Stream(
-            stream,
-            around.settings,
-            mailbox_for(stream, around.metrics),
-            around.models.detector.make,
-            around.models.batcher,
-            (),
-            keep_all=True,
-            once=True,
-            metrics=around.metrics,
-            board=around.board,
-            stop=threading.Event(),
-        )
         detector = around.models.detector.make()
         try:
             for path, target in images:
                 line: dict[str, object] = {"file": str(path)}
                 try:
                     frame = _read_image(path)
-                    steps.forget()
-                    output = steps.step(frame, detector, Tracker(max_missing_s=0, half_life_s=0))
+                    steps = Steps(
+                        stream,
+                        around.settings,
+                        detector,
+                        around.models.batcher,
+                        keep_all=True,
+                        once=True,
+                        metrics=around.metrics,
+                        board=around.board,
+                        stop=threading.Event(),
+                    )
+                    output = steps.take(frame)
                     _write_image(frame, target)
                     line["readings"] = [reading.to_event() for reading in output.readings]
                     text = f"{path}: {_summary([r.label for r in output.readings])} → {target}"

@@ -136,17 +136,15 @@ class Board:
                 self._came_s[name] = self._monotonic()
                 self._last_frame_s[name] = self._clock()
 
-    def set_view(
-        self, name: str, frames: int, fps: float, faces: Sequence[FaceView] | None
-    ) -> None:
-        """What the newest frame showed, and how many frames there were so far."""
+    def saw(self, name: str, fps: float, faces: Sequence[FaceView] | None) -> None:
+        """One more frame, and what it showed."""
         with self._lock:
             was = self._streams.get(name)
             if was is None:
                 return
             shown = None if faces is None else tuple(faces)
             self._streams[name] = replace(
-                was, frames=frames, fps=fps, faces=shown if was.state == "live" else ()
+                was, frames=was.frames + 1, fps=fps, faces=shown if was.state == "live" else ()
             )
 
     def set_every(self, name: str, detect_every: int) -> None:

@@ -14,8 +14,9 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.base import Outlet, Output
+from daemon.steps import Steps
 from daemon.stream import Stream
-from daemon.track import Tracker
+from detectors.base import Detector
 from tests.daemon.streams import TALKING, yunet
 
 
@@ -64,10 +65,28 @@ def made(
     )
 
 
-def tracker() -> Tracker:
-    return Tracker(max_missing_s=1.0, half_life_s=0.5)
+def stepping(
+    batcher: Batcher | None,
+    metrics: Metrics,
+    board: Board,
+    chosen: Settings | None = None,
+    *,
+    keep_all: bool = False,
+    detector: Detector | None = None,
+) -> Steps:
+    """The steps of that stream alone, without its thread."""
+    chosen = chosen or settings()
+    return Steps(
+        chosen.stream[0],
+        chosen,
+        detector or yunet().make(),
+        batcher,
+        keep_all=keep_all,
+        metrics=metrics,
+        board=board,
+        stop=threading.Event(),
+    )
 
 
-def walk(stream: Stream, frames: Sequence[Frame], tracks: Tracker | None = None) -> list[Output]:
-    detector, tracks = yunet().make(), tracks or tracker()
-    return [stream.step(frame, detector, tracks) for frame in frames]
+def walk(steps: Steps, frames: Sequence[Frame]) -> list[Output]:
+    return [steps.take(frame) for frame in frames]

@@ -39,7 +39,7 @@ def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
 ) -> None:
     board.add("lobby", ["mjpeg"], quiet_s=5.0)
     board.set_state("lobby", "live")
-    board.set_view("lobby", 1, 25.0, [happy_face()])
+    board.saw("lobby", 25.0, [happy_face()])
     clock.passed_s = 4.0
     board.frame_came("lobby")
     clock.passed_s = 9.0
@@ -54,7 +54,7 @@ def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
     board.set_state("lobby", "stalled", Reason.STALLED, "no picture for 10 s")
     assert board.streams()[0].since_s == 1004.0
     board.set_state("lobby", "live")
-    board.set_view("lobby", 2, 25.0, [happy_face()])
+    board.saw("lobby", 25.0, [happy_face()])
     board.frame_came("lobby")
     (status,) = board.streams()
     assert (status.state, status.reason, len(status.faces or ())) == ("live", None, 1)
@@ -103,7 +103,7 @@ def test_what_is_said_of_a_stream_that_is_gone_is_ignored(board: Board) -> None:
     board.add("lobby", [])
     board.remove("lobby")
     board.set_state("lobby", "down", Reason.TIMEOUT, "late")
-    board.set_view("lobby", 1, 1.0, ())
+    board.saw("lobby", 1.0, ())
     board.set_fault("lobby", "a fault")
     board.frame_came("lobby")
     assert (board.streams(), board.stream("lobby"), board.is_live("lobby")) == ([], None, False)

@@ -49,7 +49,7 @@ def test_readyz_wants_models_and_a_live_stream(house: House) -> None:
 def test_states_say_what_every_stream_does(house: House) -> None:
     house.metrics.build_info.info({"version": "1.2.3", "weights": "vgg10-abc", "device": "cpu"})
     house.board.set_state("lobby", "live")
-    house.board.set_view("lobby", 250, 24.987, [happy_face(7)])
+    house.board.saw("lobby", 24.987, [happy_face(7)])
     house.board.set_state("door", "down", Reason.STALLED, "no picture for 10 s")
     del house.feeds["door"]
     with house.client() as client:
@@ -61,7 +61,7 @@ def test_states_say_what_every_stream_does(house: House) -> None:
     assert (lobby["name"], lobby["state"], lobby["frames"], lobby["fps"]) == (
         "lobby",
         "live",
-        250,
+        1,
         24.99,
     )
     assert lobby["mjpeg"] == "/streams/lobby/mjpeg"

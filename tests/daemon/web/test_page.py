@@ -169,7 +169,7 @@ def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
         house.board.set_state("lobby", "live")
         unread = FaceView(2, BOX_PX, None, {}, 0.0)
         unknown = FaceView(3, BOX_PX, "unknown", HAPPY, 0.0)
-        house.board.set_view("lobby", 1, 25.0, [happy_face(1), unread, unknown])
+        house.board.saw("lobby", 25.0, [happy_face(1), unread, unknown])
         page.open(house.web.url)
         page.wait_for("document.querySelectorAll('.face').length === 3")
         verdicts = page.evaluate("[...document.querySelectorAll('.verdict')].map(v => v.innerText)")
@@ -180,15 +180,15 @@ def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
         ]
         bars = page.evaluate("[...document.querySelectorAll('.face dl')].map(dl => !dl.hidden)")
         assert bars == [True, False, True]
-        house.board.set_view("lobby", 2, 25.0, [])
+        house.board.saw("lobby", 25.0, [])
         page.wait_for("document.querySelectorAll('.face').length === 0")
         assert "No face in view" in text(page, "lobby")
-        house.board.set_view("lobby", 2, 25.0, None)
+        house.board.saw("lobby", 25.0, None)
         page.wait_for(
             "document.querySelector('.nobody').textContent.startsWith('Faces are counted')"
         )
         many = [happy_face(track) for track in range(10, 20)]
-        house.board.set_view("lobby", 3, 25.0, many)
+        house.board.saw("lobby", 25.0, many)
         page.wait_for("document.querySelectorAll('.face').length === 6")
         assert "10 faces, 6 of them below" in text(page, "lobby")
     assert page.errors == []

@@ -1,4 +1,4 @@
-"""What a stream says of its faces and counts of them."""
+"""What the steps of a stream say of its faces, and count of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from daemon.frame import Frame, plane
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN
-from daemon.track import Smoother
+from daemon.track import Smoother, Tracker
 from detectors.base import Detection
-from tests.daemon.steps import lobby_board, made, settings, tracker, walk
+from tests.daemon.steps import lobby_board, settings, stepping, walk
 from tests.daemon.streams import WAIT_S, batching, free, sure_of, talking, value, yunet
 from tests.shared import needs_shared
 
@@ -51,8 +51,8 @@ def test_what_cannot_be_seen_well_is_unknown(
 ) -> None:
     """The net is sure, 0.94, that the face is happy; how well it is seen decides."""
     with batching(free(), metrics) as batcher:
-        stream = made(batcher, metrics, board, settings(expression=limits), keep_all=True)
-        output = walk(stream, talking(1))[0]
+        steps = stepping(batcher, metrics, board, settings(expression=limits), keep_all=True)
+        output = walk(steps, talking(1))[0]
     assert output.readings[0].label == output.faces[0].label == says
     counted = {"stream": "lobby", "expression": says}
     assert value(metrics.registry, "affectd_readings_total", **counted) == 1
@@ -63,7 +63,7 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
     """A machine without a clock of its own gets the time of day some while after its start."""
     frame, now_s, woken = talking(1)[0], [0.0], threading.Event()
     now_s[0] = frame.captured_s + 0.25
-    tracks, detector = tracker(), yunet().make()
+    tracks, detector = Tracker(max_missing_s=1.0, half_life_s=0.5), yunet().make()
     with batching(free(), metrics) as batcher:
         reader = Reader(
             "lobby",
@@ -90,7 +90,7 @@ def test_the_weights_say_what_is_too_little_where_the_settings_do_not(
 ) -> None:
     doubtful = free([sure_of("sad", 0.39)])
     with batching(doubtful, metrics) as batcher:
-        output = walk(made(batcher, metrics, board, keep_all=True), talking(1))[0]
+        output = walk(stepping(batcher, metrics, board, keep_all=True), talking(1))[0]
     assert output.readings[0].label == UNKNOWN
 
 
@@ -98,8 +98,8 @@ def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board)
     frames = talking(3)
     looks = [sure_of("happy"), sure_of("sad"), sure_of("sad")]
     with batching(free(looks), metrics) as batcher:
-        stream = made(batcher, metrics, board, keep_all=True)
-        readings = [output.readings[0] for output in walk(stream, frames)]
+        steps = stepping(batcher, metrics, board, keep_all=True)
+        readings = [output.readings[0] for output in walk(steps, frames)]
     smoother = Smoother(half_life_s=0.5)
     for frame, look, reading in zip(frames, looks, readings, strict=True):
         smooth = smoother.update(look, frame.pts_s)
@@ -114,11 +114,11 @@ def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) ->
     name = "affectd_expression_face_seconds_total"
     frames = talking(9)
     with batching(free(), metrics) as batcher:
-        stream, tracks = made(batcher, metrics, board, keep_all=True), tracker()
-        walk(stream, frames[:8], tracks)
+        steps = stepping(batcher, metrics, board, keep_all=True)
+        walk(steps, frames[:8])
         assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
         late = frames[8]
-        walk(stream, [Frame("lobby", 8, 600.0, late.captured_s, late.image)], tracks)
+        walk(steps, [Frame("lobby", 8, 600.0, late.captured_s, late.image)])
     assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
 
 
@@ -126,7 +126,7 @@ def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) ->
 def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: float) -> None:
     slow = [Frame("lobby", f.seq, f.seq / fps, f.captured_s, f.image) for f in talking(4)]
     with batching(free(), metrics) as batcher:
-        walk(made(batcher, metrics, board, keep_all=True), slow)
+        walk(stepping(batcher, metrics, board, keep_all=True), slow)
     counted = {"stream": "lobby", "expression": "happy"}
     seen_s = value(metrics.registry, "affectd_expression_face_seconds_total", **counted)
     # That frames come every two seconds is known from the second on, whose face is a new one.
@@ -135,7 +135,7 @@ def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: flo
 
 def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: Board) -> None:
     with batching(free(), metrics) as batcher:
-        made(batcher, metrics, board)
+        stepping(batcher, metrics, board)
     for label in (*LABELS, UNKNOWN):
         for name in ("affectd_readings_total", "affectd_expression_face_seconds_total"):
             sample = metrics.registry.get_sample_value(
@@ -171,9 +171,8 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, boar
         def close(self) -> None:
             real.close()
 
-    real, tracks = yunet().make(), tracker()
-    stream = made(None, metrics, board, chosen)
-    outputs = [stream.step(frame, Forgetful(), tracks) for frame in frames]
+    real = yunet().make()
+    outputs = walk(stepping(None, metrics, board, chosen, detector=Forgetful()), frames)
     assert looks == 30
     box_px = outputs[2].faces[0].box_px
     assert [len(output.faces) for output in outputs] == [1] * 3 + [0] * 27
@@ -185,7 +184,7 @@ def test_a_stream_that_only_counts_hands_out_no_reading(metrics: Metrics, board:
     with batching(free(), metrics) as batcher:
         chosen = settings({"aggregate_only": True})
         frames, bare = talking(3), talking(3)
-        outputs = walk(made(batcher, metrics, board, chosen, keep_all=True), frames)
+        outputs = walk(stepping(batcher, metrics, board, chosen, keep_all=True), frames)
     assert [(*output.readings, *output.faces) for output in outputs] == [()] * 3
     assert board.streams()[0].faces is None
     counted = {"stream": "lobby", "expression": "happy"}

@@ -1,0 +1,206 @@
+"""The way of a frame, from the detector to the drawn picture: the only place that knows the order
+of the steps."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from daemon.classify.batcher import Batcher
+from daemon.classify.reader import Reader
+from daemon.config.settings import Settings, StreamSettings
+from daemon.draw.cover import cover
+from daemon.draw.overlay import Overlay
+from daemon.frame import Frame, SmallLook
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board
+from daemon.reading import FaceView, Reading
+from daemon.sinks.base import Output
+from daemon.track import Track, Tracker
+from daemon.turns import Turn, Turns
+from detectors.base import Box, Detection, Detector
+
+_TURNS = Turns(2)  # among the short steps of live streams
+
+
+class Steps:
+    """Finds, tracks, has read, counts, covers and draws the faces of one stream's frames, one frame
+    after the other. Belongs to the stream's thread.
+
+    Live: drawing never waits for the classifier; it shows each track's last smoothed reading, and
+    `wake` is called when there are others. File (`keep_all`): every frame waits for its own
+    readings, so two runs agree.
+
+    With `privacy = "blur"` faces are covered before anything is drawn, and looked for on every
+    frame, however busy the machine is. With `aggregate_only` nothing that comes out of here tells
+    what a single face showed.
+    """
+
+    def __init__(
+        self,
+        stream: StreamSettings,
+        settings: Settings,
+        detector: Detector,
+        batcher: Batcher | None,
+        *,
+        keep_all: bool,
+        once: bool = False,
+        metrics: Metrics,
+        board: Board,
+        stop: threading.Event,
+        wake: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = stream.name
+        self._covers = stream.privacy == "blur"
+        self._only_counts = stream.aggregate_only
+        self._detector = detector
+        self._ladder = None if batcher is None or keep_all or self._covers else batcher.ladder
+        self._reader: Reader | None = None
+        if batcher is not None:
+            self._reader = Reader(
+                stream.name,
+                batcher,
+                metrics,
+                keep_all=keep_all,
+                once=once,
+                stop=stop,
+                wake=wake,
+                clock=clock,
+            )
+        # A file's stream waits for its readings there, and would keep others from their turn.
+        self._turn = Turn(None if keep_all else _TURNS)
+        self._metrics = metrics
+        self._board = board
+        self._every = 0
+        self._since_look = 0
+        self._fps = 0.0
+        self._last_pts_s: float | None = None
+        tracking = settings.tracking
+        self._tracker = Tracker(
+            max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s
+        )
+        self.follow(settings)
+
+    def follow(self, settings: Settings) -> None:
+        """Go by other settings; tracks stay."""
+        self.settings = settings
+        self._look = SmallLook(settings.detector.long_side_px)
+        self._overlay = Overlay(settings.overlay)
+        self._tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
+
+    def stop(self) -> None:
+        """Take back what waits to be classified; no face is in view any more."""
+        self.nobody()
+        if self._reader is not None:
+            self._reader.stop()
+
+    def nobody(self) -> None:
+        """The source is down."""
+        self._metrics.faces.labels(self.name).set(0)
+
+    def take(self, frame: Frame) -> Output:
+        """Take one frame all the way: find, track, read, count, cover and draw, in place."""
+        # Without a turn: a detector may take all cores for itself, and gives them away once.
+        found = self._find(frame) if self._is_due(frame) else None
+        with self._turn:
+            readings = self.arrived()
+            if found is None:
+                with self._timed("track"):
+                    tracks = self._tracker.carry(frame.pts_s)
+            else:
+                tracks, read = self._have_read(found, frame)
+                readings += read
+            faces = [] if self._only_counts else [_view(track, frame.pts_s) for track in tracks]
+            self._count(frame, tracks, faces)
+            with self._timed("overlay"):
+                if self._covers:
+                    places = self._tracker.whereabouts(frame.pts_s)
+                    cover(frame.image, places, self._turn.sliced)
+                self._overlay.draw(frame.image, faces, self._turn.sliced)
+        return Output(frame, readings, faces)
+
+    def arrived(self) -> list[Reading]:
+        """The readings of what was submitted with earlier frames."""
+        if self._reader is None:
+            return []
+        return self._told(self._reader.arrived(self._tracker, self.settings.expression))
+
+    def _told(self, readings: list[Reading]) -> list[Reading]:
+        """What of these, which are counted by now, leaves the stream."""
+        return [] if self._only_counts else readings
+
+    def _is_due(self, frame: Frame) -> bool:
+        """Whether faces are to be looked for: on every n-th frame, or after a gap."""
+        every = 1 if self._covers else self.settings.detector.every
+        if self._ladder is not None:
+            every *= self._ladder.rung.thinning
+        if every != self._every:
+            self._every = every
+            self._metrics.detect_every.labels(self.name).set(every)
+            self._board.set_every(self.name, every)
+        self._since_look += 1
+        return self._since_look >= every or not self._tracker.can_carry(frame.pts_s)
+
+    def _find(self, frame: Frame) -> list[Detection]:
+        """The faces in this frame, in its own pixels."""
+        self._since_look = 0
+        with self._timed("detect"):
+            image = self._look(frame.image)
+            fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
+            seen = [detection.scaled(fx, fy) for detection in self._detector.detect(image)]
+            return [detection for detection in seen if _has_area(detection)]
+
+    def _have_read(self, found: list[Detection], frame: Frame) -> tuple[list[Track], list[Reading]]:
+        """Track the faces and have them read: only those that were found in this very frame, so
+        that no reading is of a place where a face was merely expected."""
+        with self._timed("track"):
+            tracks = self._tracker.update(found, frame.pts_s)
+            jobs = (
+                []
+                if self._reader is None
+                else self._reader.jobs(frame, self._turn.sliced(tracks), self._detector.name)
+            )
+        if self._reader is None:
+            return tracks, []
+        return tracks, self._told(self._reader.ask(jobs, self._tracker, self.settings.expression))
+
+    def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
+        """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""
+        elapsed_s = 0.0 if self._last_pts_s is None else frame.pts_s - self._last_pts_s
+        self._last_pts_s = frame.pts_s
+        if elapsed_s > 0.0:
+            rate = 1.0 / elapsed_s
+            self._fps = rate if self._fps == 0.0 else 0.9 * self._fps + 0.1 * rate
+        self._metrics.faces.labels(self.name).set(len(tracks))
+        for track in tracks:
+            # Of the time since the frame before, and none for a face that is new.
+            shown_s = max(0.0, min(track.shown_s, elapsed_s))
+            if track.label is not None and shown_s > 0.0:
+                self._metrics.face_seconds.labels(self.name, track.label).inc(shown_s)
+        self._board.saw(self.name, self._fps, None if self._only_counts else faces)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started_s = time.perf_counter()
+        yield
+        elapsed_s = time.perf_counter() - started_s
+        self._metrics.stage_seconds.labels(self.name, stage).observe(elapsed_s)
+
+
+def _has_area(detection: Detection) -> bool:
+    box = detection.box
+    finite = all(map(math.isfinite, (box.x, box.y, box.width, box.height)))
+    return finite and box.width > 0.0 and box.height > 0.0
+
+
+def _whole(box: Box) -> tuple[int, int, int, int]:
+    return round(box.x), round(box.y), round(box.width), round(box.height)
+
+
+def _view(track: Track, now_s: float) -> FaceView:
+    age_s = 0.0 if track.label is None else max(0.0, now_s - track.read_s)
+    return FaceView(track.id, _whole(track.place.box), track.label, track.probabilities, age_s)

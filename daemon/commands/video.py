@@ -21,6 +21,7 @@ from daemon.sources.open import open_source
 from daemon.url import local_path
 
 POLL_S = 0.1
+OTHER_KINDS = (".avi", ".flv", ".gif", ".mkv", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 FINISH_S = 600.0  # what a sink may take to write the last frames of a file, however large
 
 
@@ -104,7 +105,9 @@ def annotate_video(
 
 
 def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:
-    """Raise ConfigError for a file that would be lost."""
+    """Raise ConfigError for a file that would be lost, or whose name would lie."""
+    if target.suffix.lower() in OTHER_KINDS:
+        raise ConfigError(f"{target}: what is written is MP4; accepted is a name that ends in .mp4")
     if events is not None and events.absolute() == target.absolute():
         raise ConfigError(f"{events}: is OUT already; accepted for --events is another file")
     read = local_path(source)

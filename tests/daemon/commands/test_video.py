@@ -42,6 +42,9 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     assert done.err == [f"affectd: {target}: is OUT already; accepted for --events is another file"]
     done = inside(capsys, "video", source, tmp_path, "--config", light, "--force")
     assert done.err == [f"affectd: {tmp_path}: exists and is no file; accepted is a new file"]
+    done = inside(capsys, "video", source, tmp_path / "out.MKV", "--config", light)
+    said = "what is written is MP4; accepted is a name that ends in .mp4"
+    assert done == (2, [], [f"affectd: {tmp_path}/out.MKV: {said}"])
     long = tmp_path / ("n" * 300)
     done = inside(capsys, "video", source, long, "--config", light)
     assert (done.code, len(done.err)) == (2, 1)

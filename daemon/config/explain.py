@@ -1,0 +1,203 @@
+"""What is wrong with a configuration, in words: pydantic's errors as lines for users."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic_core import ErrorDetails
+
+from daemon.config.settings import Settings
+from daemon.config.suggest import nearest
+
+Key = tuple[str | int, ...]
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+_KINDS = {
+    "string_type": "a string",
+    "path_type": "a string",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "dict_type": "a table",
+    "tuple_type": "a list of strings",
+}
+_LIMITS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+_PATTERNS = {
+    "^[a-z0-9_-]+$": "accepted are the characters a-z, 0-9, _ and -",
+    "^[A-Za-z0-9._-]+$": "accepted is a host's name without scheme and port, such as nvr.lan",
+    "^#[0-9a-fA-F]{6}$": "accepted is a colour such as #D55E00",
+}
+
+
+def explain(details: ErrorDetails, raw: object) -> tuple[Key, str]:
+    """The key that an error of pydantic is about, and what is wrong with it."""
+    kind, context = details["type"], details.get("ctx", {})
+    key, table = _resolve(details["loc"])
+    if kind.startswith("union_tag"):
+        key = (*key, "kind")
+    found = _found(key, raw)
+    match kind:
+        case "extra_forbidden":
+            return key, _unknown_key(str(key[-1]), table)
+        case "missing":
+            return key, f"missing, accepted is {_accepted(table, str(key[-1]))}"
+        case "union_tag_not_found":
+            return key, f"missing, accepted: {_tags(key)}"
+        case "union_tag_invalid":
+            return key, f"found {found}, accepted: {_tags(key)}"
+        case "literal_error":
+            return key, f"found {found}, accepted: {_unquoted(context['expected'])}"
+        case "json_invalid":
+            return key, "tables or lists are nested too deeply"
+        case "value_error":
+            return key, str(context["error"])
+        case "too_short":
+            return key, f"found an empty list, accepted is {_accepted(table, str(key[-1]))}"
+        case "string_pattern_mismatch":
+            pattern = context["pattern"]
+            return key, f"found {found}, {_PATTERNS.get(pattern, f'accepted is {pattern}')}"
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        return key, f"found {found}, accepted is {words} {context[name]:g}"
+    accepted = _KINDS.get(kind)
+    if accepted is None:
+        return key, f"found {found}: {details['msg']}"
+    if kind == "tuple_type" and next(_tables(table.model_fields[str(key[-1])].annotation), None):
+        accepted = f"a list of tables, each headed [[{'.'.join(map(str, _names(key)))}]]"
+    return key, f"found {found}, accepted is {accepted}"
+
+
+def _resolve(loc: Sequence[str | int]) -> tuple[Key, type[BaseModel]]:
+    """The key at pydantic's `loc`, which also holds the kind of each sink, and its table."""
+    tables: list[type[BaseModel]] = [Settings]
+    owner: type[BaseModel] = Settings
+    key: list[str | int] = []
+    for part in loc:
+        if isinstance(part, str) and len(tables) > 1:
+            tables = [table for table in tables if _tag(table) == part]
+            owner = tables[0]
+            continue
+        key.append(part)
+        if isinstance(part, int) or not tables:
+            continue
+        owner = tables[0]
+        known = owner.model_fields.get(part)
+        tables = list(_tables(known.annotation)) if known else []
+    return tuple(key), owner
+
+
+def _tables(annotation: object) -> Iterator[type[BaseModel]]:
+    """The tables that an annotation such as tuple[A | B, ...] is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _tables(inner)
+
+
+def _tag(table: type[BaseModel]) -> str:
+    return str(get_args(table.model_fields["kind"].annotation)[0])
+
+
+def _tags(key: Key) -> str:
+    """The kinds that the list of tables around `key` accepts."""
+    table: list[type[BaseModel]] = [Settings]
+    for name in _names(key[:-1]):
+        table = list(_tables(table[0].model_fields[name].annotation))
+    return ", ".join(map(_tag, table))
+
+
+def _names(key: Key) -> list[str]:
+    return [part for part in key if isinstance(part, str)]
+
+
+def _unknown_key(name: str, table: type[BaseModel]) -> str:
+    if near := nearest(name, table.model_fields):
+        return f"unknown key; did you mean {near}?"
+    for top, known in Settings.model_fields.items():
+        for other in _tables(known.annotation):
+            if name in other.model_fields:
+                return f"unknown key here; did you mean {top}.{name}?"
+    return f"unknown key; accepted: {', '.join(table.model_fields)}"
+
+
+def _accepted(table: type[BaseModel], name: str) -> str:
+    annotation = table.model_fields[name].annotation
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(str, get_args(annotation)))
+    if next(_tables(annotation), None):
+        return f"at least one table headed [[{name}]]"
+    return "a string" if annotation in (str, SecretStr, Path) else "a value"
+
+
+def _unquoted(expected: str) -> str:
+    return re.sub(r" or ", ", ", expected).replace("'", "")
+
+
+def is_secret(key: Key) -> bool:
+    """Whether what stands at `key` may be a secret, by the schema."""
+    tables: list[type[BaseModel]] = [Settings]
+    annotation: object = None
+    for name in _names(key):
+        known = [t.model_fields[name].annotation for t in tables if name in t.model_fields]
+        annotation = known[0] if known else None
+        tables = [inner for one in known for inner in _tables(one)]
+    return annotation is SecretStr
+
+
+def at(key: Key, raw: Any) -> Any:
+    """What stands at `key` in the file as it was written; None where nothing does."""
+    for part in key:
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return raw
+
+
+def _found(key: Key, raw: object) -> str:
+    """What stands at `key`, in words where it may be a secret."""
+    value = at(key, raw)
+    hidden = is_secret(key) and (isinstance(value, str) or key[-1] == "token")
+    if hidden or not isinstance(value, str | bool | int | float):
+        return _kind(value)
+    text = json.dumps(value, ensure_ascii=False)
+    if "://" in text:
+        return "a URL"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        bool: "true or false",
+        str: "a string",
+        int: "a whole number",
+        float: "a number",
+        list: "a list",
+        dict: "a table",
+    }
+    return names.get(type(value), "a date or time")
+
+
+def dotted(key: Key) -> str:
+    """`stream[2].url: `, or nothing for the whole file."""
+    text = ""
+    for part in key:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if _BARE_KEY.fullmatch(part) else f".{json.dumps(part)}"
+    return f"{text.removeprefix('.')}: " if text else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,7 +13,6 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import ErrorDetails
 
 from daemon.config.settings import Settings
-from daemon.config.suggest import nearest
 
 Key = tuple[str | int, ...]
 
@@ -125,8 +125,8 @@ def _names(key: Key) -> list[str]:
 
 
 def _unknown_key(name: str, table: type[BaseModel]) -> str:
-    if near := nearest(name, table.model_fields):
-        return f"unknown key; did you mean {near}?"
+    if near := get_close_matches(name.lower(), table.model_fields, 1):
+        return f"unknown key; did you mean {near[0]}?"
     for top, known in Settings.model_fields.items():
         for other in _tables(known.annotation):
             if name in other.model_fields:

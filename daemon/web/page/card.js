@@ -64,7 +64,7 @@ export class Card {
     this.updateFaces((isLive && stream.faces) || [], colours);
     const nobody = this.find(".nobody");
     nobody.hidden = !isLive || stream.faces?.length > 0;
-    setText(nobody, stream.faces ? "No face in view" : "Faces are counted, and shown to nobody");
+    setText(nobody, stream.faces ? "No face in view" : "What faces show is only counted");
     this.updateSinks(stream.sinks);
     this.links(stream);
   }

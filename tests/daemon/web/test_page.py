@@ -184,9 +184,7 @@ def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
         page.wait_for("document.querySelectorAll('.face').length === 0")
         assert "No face in view" in text(page, "lobby")
         house.board.saw("lobby", 25.0, None)
-        page.wait_for(
-            "document.querySelector('.nobody').textContent.startsWith('Faces are counted')"
-        )
+        page.wait_for("document.querySelector('.nobody').textContent.startsWith('What faces show')")
         many = [happy_face(track) for track in range(10, 20)]
         house.board.saw("lobby", 25.0, many)
         page.wait_for("document.querySelectorAll('.face').length === 6")

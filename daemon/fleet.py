@@ -131,7 +131,10 @@ class Fleet:
     def _playlist(self, stream: StreamSettings) -> Playlist | None:
         """The stream's playlist, the same after a reload: its numbers go on."""
         if any(isinstance(sink, HlsSink) for sink in stream.sink):
-            return self._playlists.setdefault(stream.name, Playlist())
+            playlist = self._playlists.setdefault(stream.name, Playlist())
+            if stream.privacy != "none" or stream.aggregate_only:
+                playlist.clear()  # What it holds may show more than is to be seen from now on.
+            return playlist
         self._playlists.pop(stream.name, None)
         return None
 

@@ -18,6 +18,7 @@ from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.version import affectd_version
 from detectors import select, store
+from detectors.errors import DetectorError
 
 BATCH_LIMIT_S = 120.0  # the first batch on a cold GPU is slow
 
@@ -52,7 +53,8 @@ def load(
 ) -> Models:
     """Find or pull the detector's model, load the classifier and start its batcher.
 
-    Raises DetectorError or ClassifierError. Call `batcher.stop()` at the end.
+    Raises DetectorError, also where faces are to be covered and nothing better than Haar could be
+    had, or ClassifierError. Call `batcher.stop()` at the end.
     """
     cv2.setNumThreads(1)  # streams are what runs in parallel, and OpenCV's threads spin
     detector = select.resolve(
@@ -63,6 +65,7 @@ def load(
         pull=settings.models.pull,
         log=say,
     )
+    _check_covers(settings, detector)
     batcher, engine = None, "none"
     expression = settings.expression
     if expression.enabled:
@@ -102,3 +105,14 @@ def load(
     del info["detector"]
     metrics.build_info.info(info)
     return models
+
+
+def _check_covers(settings: Settings, detector: select.Choice) -> None:
+    """Haar misses turned faces, which would stay bare: only where it was asked for by name."""
+    covered = [stream.name for stream in settings.stream if stream.privacy == "blur"]
+    if covered and detector.backend == "haar" and settings.detector.backend == "auto":
+        raise DetectorError(
+            f'stream {covered[0]}: privacy = "blur" wants a better detector than Haar\'s, which '
+            "misses turned faces, and no other could be had; accepted: bring one by "
+            '`affectd models pull`, or detector.backend = "haar"'
+        )

@@ -53,7 +53,8 @@ class Pipeline:
         keep_all = not is_live(stream)
         labels = sink_labels(stream.sink)
         # Half its time-out, so that a stall shows before it is acted upon.
-        board.add(stream.name, labels, math.inf if keep_all else stream.stall_timeout_s / 2)
+        quiet_s = math.inf if keep_all else stream.stall_timeout_s / 2
+        board.add(stream.name, labels, quiet_s, only_counts=stream.aggregate_only)
         metrics.add_stream(stream.name, labels)
         metrics.watch(stream.name, board)
         self.name = stream.name

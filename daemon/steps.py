@@ -34,9 +34,9 @@ class Steps:
     `wake` is called when there are others. File (`keep_all`): every frame waits for its own
     readings, so two runs agree.
 
-    With `privacy = "blur"` faces are covered before anything is drawn, and looked for on every
-    frame, however busy the machine is. With `aggregate_only` nothing that comes out of here tells
-    what a single face showed.
+    With `privacy = "blur"` faces are covered before anything is drawn; they are looked for on every
+    frame, however busy the machine is, and read on every n-th as ever. With `aggregate_only` no
+    reading comes out of here and no face is drawn.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Steps:
         self._covers = stream.privacy == "blur"
         self._only_counts = stream.aggregate_only
         self._detector = detector
-        self._ladder = None if batcher is None or keep_all or self._covers else batcher.ladder
+        self._ladder = None if batcher is None or keep_all else batcher.ladder
         self._reader: Reader | None = None
         if batcher is not None:
             self._reader = Reader(
@@ -75,6 +75,7 @@ class Steps:
         self._turn = Turn(None if keep_all else _TURNS)
         self._metrics = metrics
         self._board = board
+        self._stop = stop
         self._every = 0
         self._since_look = 0
         self._fps = 0.0
@@ -105,14 +106,15 @@ class Steps:
     def take(self, frame: Frame) -> Output:
         """Take one frame all the way: find, track, read, count, cover and draw, in place."""
         # Without a turn: a detector may take all cores for itself, and gives them away once.
-        found = self._find(frame) if self._is_due(frame) else None
+        due = self._is_due(frame)
+        found = self._find(frame) if due or self._covers else None
         with self._turn:
             readings = self.arrived()
             if found is None:
                 with self._timed("track"):
                     tracks = self._tracker.carry(frame.pts_s)
             else:
-                tracks, read = self._have_read(found, frame)
+                tracks, read = self._have_read(found, frame, due)
                 readings += read
             faces = [] if self._only_counts else [_view(track, frame.pts_s) for track in tracks]
             self._count(frame, tracks, faces)
@@ -134,8 +136,8 @@ class Steps:
         return [] if self._only_counts else readings
 
     def _is_due(self, frame: Frame) -> bool:
-        """Whether faces are to be looked for: on every n-th frame, or after a gap."""
-        every = 1 if self._covers else self.settings.detector.every
+        """Whether faces are to be looked for and read: on every n-th frame, or after a gap."""
+        every = self.settings.detector.every
         if self._ladder is not None:
             every *= self._ladder.rung.thinning
         if every != self._every:
@@ -143,29 +145,29 @@ class Steps:
             self._metrics.detect_every.labels(self.name).set(every)
             self._board.set_every(self.name, every)
         self._since_look += 1
-        return self._since_look >= every or not self._tracker.can_carry(frame.pts_s)
+        due = self._since_look >= every or not self._tracker.can_carry(frame.pts_s)
+        if due:
+            self._since_look = 0
+        return due
 
     def _find(self, frame: Frame) -> list[Detection]:
         """The faces in this frame, in its own pixels."""
-        self._since_look = 0
         with self._timed("detect"):
             image = self._look(frame.image)
             fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
             seen = [detection.scaled(fx, fy) for detection in self._detector.detect(image)]
             return [detection for detection in seen if _has_area(detection)]
 
-    def _have_read(self, found: list[Detection], frame: Frame) -> tuple[list[Track], list[Reading]]:
-        """Track the faces and have them read: only those that were found in this very frame, so
-        that no reading is of a place where a face was merely expected."""
+    def _have_read(
+        self, found: list[Detection], frame: Frame, due: bool
+    ) -> tuple[list[Track], list[Reading]]:
+        """Track the faces and, if that is due, have them read: only those that were found in this
+        very frame, so that no reading is of a place where a face was merely expected."""
         with self._timed("track"):
             tracks = self._tracker.update(found, frame.pts_s)
-            jobs = (
-                []
-                if self._reader is None
-                else self._reader.jobs(frame, self._turn.sliced(tracks), self._detector.name)
-            )
-        if self._reader is None:
-            return tracks, []
+            if self._reader is None or not due:
+                return tracks, []
+            jobs = self._reader.jobs(frame, self._turn.sliced(tracks), self._detector.name)
         return tracks, self._told(self._reader.ask(jobs, self._tracker, self.settings.expression))
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
@@ -181,7 +183,8 @@ class Steps:
             shown_s = max(0.0, min(track.shown_s, elapsed_s))
             if track.label is not None and shown_s > 0.0:
                 self._metrics.face_seconds.labels(self.name, track.label).inc(shown_s)
-        self._board.saw(self.name, self._fps, None if self._only_counts else faces)
+        if not self._stop.is_set():  # Else another may stand in its place.
+            self._board.saw(self.name, self._fps, faces)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

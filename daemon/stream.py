@@ -163,8 +163,7 @@ class Stream:
             writer.put(output)
         if self._slate is not None:
             self._slate.saw(frame)
-        for reading in output.readings:
-            self._publish(reading)
+        self._tell(output.readings)
 
     def _idle(self, steps: Steps) -> None:
         """No frame came: readings do not wait for one, and of a source that is down no face is in
@@ -176,9 +175,13 @@ class Stream:
             for writer in self._writers:
                 if writer.takes == "readings":
                     writer.put(output)
+            self._tell(readings)
+        self._stand_in()
+
+    def _tell(self, readings: Sequence[Reading]) -> None:
+        if not self._stop.is_set():  # Else another stream may stand in its place.
             for reading in readings:
                 self._publish(reading)
-        self._stand_in()
 
     def _stand_in(self) -> None:
         """Give the sinks a slate where one is due, that their readers stay."""

@@ -15,6 +15,8 @@ from detectors.base import Box, Detection
 REACH = 1.0  # face sizes that a face may move from where it was expected
 LEAST_P = 1e-6  # keeps one certain look from outweighing all others
 COAST_S = 0.3  # a missing face is expected to keep its speed for this long
+FARTHEST = 3.0  # its own sizes that a missing face may have gone
+STRAY = 0.3  # beyond so many sizes a find may be of another face than that of its track
 
 
 @dataclass(slots=True)
@@ -79,6 +81,13 @@ class Track:
         elapsed_s = min(COAST_S, now_s - self.seen_s)
         return self.detection.moved(self.speed[0] * elapsed_s, self.speed[1] * elapsed_s)
 
+    def whereabouts(self, now_s: float) -> Box:
+        """Where the face may be: all the way that it would have gone since it was found."""
+        box, way_s = self.detection.box, now_s - self.seen_s
+        x, y = self.speed[0] * way_s, self.speed[1] * way_s
+        share = min(1.0, FARTHEST * max(box.width, box.height) / max(1e-9, math.hypot(x, y)))
+        return _hull(box, self.detection.moved(share * x, share * y).box)
+
 
 class Tracker:
     """Assigns detections to tracks by expected place and size (Hungarian method).
@@ -93,6 +102,7 @@ class Tracker:
         self._half_life_s = half_life_s
         self._tracks: dict[int, Track] = {}
         self._next_id = 1
+        self._strays: list[tuple[float, Box]] = []
         self._last_s: float | None = None
         self._interval_s = 0.0
 
@@ -114,6 +124,8 @@ class Tracker:
             reached = np.minimum(cost, REACH)
             for row, column in zip(*linear_sum_assignment(reached), strict=True):
                 if cost[row, column] < REACH:
+                    if cost[row, column] > STRAY:
+                        self._strays.append((now_s, old[row].whereabouts(now_s)))
                     old[row].see(detections[column], now_s)
                     free.discard(int(column))
         for index in sorted(free):
@@ -136,11 +148,13 @@ class Tracker:
         return carried
 
     def whereabouts(self, now_s: float) -> list[Box]:
-        """Where faces may be: of every track that has not ended, found or missing, from where it
-        was found last to where it should be by now."""
-        return [
-            _hull(track.detection.box, track.expected(now_s).box) for track in self._tracks.values()
+        """Where faces may be: those of every track that has not ended, found or missing, and those
+        whose track may have gone to another face."""
+        self._strays = [
+            (left_s, box) for left_s, box in self._strays if now_s - left_s <= self._max_missing_s
         ]
+        tracks = [track.whereabouts(now_s) for track in self._tracks.values()]
+        return tracks + [box for _, box in self._strays]
 
     def follow(self, max_missing_s: float, half_life_s: float) -> None:
         """Go on with other limits; the tracks and their averages stay."""

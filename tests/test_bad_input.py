@@ -246,7 +246,7 @@ def test_a_port_that_is_taken(tmp_path: Path, capsys: Capsys) -> None:
 @pytest.mark.parametrize("which", ["mp4", "events", "image"])
 def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: Capsys, which: str) -> None:
     (tmp_path / "taken").touch()
-    inner = tmp_path / "taken" / "inner"
+    inner = tmp_path / "taken" / "inner.mp4"
     net = save_tiny(tmp_path / "small.safetensors")
     weights = f'[detector]\nbackend = "haar"\n[expression]\nweights = "{net}"\nengine = "torch"\n'
     clip = "demo://x?faces=1&size=320x240&fps=5&seconds=5"

@@ -283,3 +283,25 @@ def test_a_stream_that_hangs_holds_up_neither_reload_nor_stop(tmp_path: Path, st
             code, took_s = daemon.end()
     assert (code, took_s < END_S) == (0, True), daemon.log
     assert "Traceback" not in daemon.log
+
+
+def test_covered_from_the_reload_on_nothing_bare_is_served_any_more(tmp_path: Path) -> None:
+    """
+    1. A player reads a stream with bare faces. 2. A reload covers them.
+    3. The list begins anew with later numbers, and what it named before is gone.
+    """
+
+    def listed() -> list[int]:
+        answer = daemon.get("/streams/lobby/hls/index.m3u8")
+        lines = answer.text.splitlines() if answer.status_code == 200 else []
+        return [int(line.removesuffix(".m4s")) for line in lines if line.endswith(".m4s")]
+
+    bare = LIGHT + stream("lobby", "", sink("hls"))
+    with Daemon(tmp_path, bare) as daemon:
+        daemon.wait_for(lambda: len(listed()) >= 2, "two segments")
+        before = listed()
+        reload(daemon, LIGHT + stream("lobby", "", sink("hls"), more='privacy = "blur"'))
+        daemon.wait_for(lambda: len(listed()) > 0, "covered segments")
+        assert min(listed()) > max(before)
+        for number in before:
+            assert daemon.get(f"/streams/lobby/hls/{number}.m4s").status_code == 404

@@ -21,7 +21,7 @@ from daemon.sources.open import open_source
 from daemon.url import local_path
 
 POLL_S = 0.1
-OTHER_KINDS = (".avi", ".flv", ".gif", ".mkv", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+ENDINGS = (".mp4", ".m4v", ".mov")
 FINISH_S = 600.0  # what a sink may take to write the last frames of a file, however large
 
 
@@ -106,8 +106,6 @@ def annotate_video(
 
 def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:
     """Raise ConfigError for a file that would be lost, or whose name would lie."""
-    if target.suffix.lower() in OTHER_KINDS:
-        raise ConfigError(f"{target}: what is written is MP4; accepted is a name that ends in .mp4")
     if events is not None and events.absolute() == target.absolute():
         raise ConfigError(f"{events}: is OUT already; accepted for --events is another file")
     read = local_path(source)
@@ -120,6 +118,10 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
             raise ConfigError(f"{path}: is IN itself; accepted is another file")
         if not force:
             raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
+    if target.suffix.lower() not in ENDINGS:
+        raise ConfigError(
+            f"{target}: is written as MP4; accepted is a name in {', '.join(ENDINGS)}"
+        )
 
 
 def _replace(path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from daemon.config.fields import Table, check_host, check_transport
 from daemon.config.sink_settings import Mp4Sink, SinkSettings
+from daemon.config.table import Table, check_host, check_transport
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]

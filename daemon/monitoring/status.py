@@ -40,7 +40,7 @@ class StreamStatus:
     `stalled` was live and gives no pictures: it is opened again when its time-out has passed.
     `down` has a reason and will be tried again; `ended` is a file that was read to its end.
     `last_error` was noted at the Unix time `last_error_s`. Faces are looked for on one of
-    `detect_every` frames. `faces` is None for a stream that tells of no single face.
+    `detect_every` frames. One that `only_counts` tells of no single face.
     """
 
     name: str
@@ -53,7 +53,8 @@ class StreamStatus:
     frames: int = 0
     fps: float = 0.0
     detect_every: int = 1
-    faces: tuple[FaceView, ...] | None = ()
+    faces: tuple[FaceView, ...] = ()
+    only_counts: bool = False
     sinks: tuple[SinkStatus, ...] = ()
 
 
@@ -79,13 +80,22 @@ class Board:
         self._last_frame_s: dict[str, float] = {}
         self.ladder: Ladder | None = None  # of the batcher, once there is one
 
-    def add(self, name: str, sinks: Sequence[str], quiet_s: float = math.inf) -> None:
+    def add(
+        self,
+        name: str,
+        sinks: Sequence[str],
+        quiet_s: float = math.inf,
+        *,
+        only_counts: bool = False,
+    ) -> None:
         """Put a stream on the board, or begin anew with one that is there. While it is live and
         no frame came for `quiet_s` it shows as stalled."""
         with self._lock:
             now_s = self._clock()
             waiting = tuple(SinkStatus(sink, "waiting", now_s) for sink in sinks)
-            self._streams[name] = StreamStatus(name, "connecting", now_s, sinks=waiting)
+            self._streams[name] = StreamStatus(
+                name, "connecting", now_s, only_counts=only_counts, sinks=waiting
+            )
             for table in (self._faults, self._came_s, self._last_frame_s):
                 table.pop(name, None)
             self._quiet_s[name] = quiet_s
@@ -136,15 +146,17 @@ class Board:
                 self._came_s[name] = self._monotonic()
                 self._last_frame_s[name] = self._clock()
 
-    def saw(self, name: str, fps: float, faces: Sequence[FaceView] | None) -> None:
+    def saw(self, name: str, fps: float, faces: Sequence[FaceView]) -> None:
         """One more frame, and what it showed."""
         with self._lock:
             was = self._streams.get(name)
             if was is None:
                 return
-            shown = None if faces is None else tuple(faces)
             self._streams[name] = replace(
-                was, frames=was.frames + 1, fps=fps, faces=shown if was.state == "live" else ()
+                was,
+                frames=was.frames + 1,
+                fps=fps,
+                faces=tuple(faces) if was.state == "live" else (),
             )
 
     def set_every(self, name: str, detect_every: int) -> None:

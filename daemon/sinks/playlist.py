@@ -79,6 +79,11 @@ class Playlist:
             self._is_first = False
             self._added_s = self._monotonic()
 
+    def clear(self) -> None:
+        """Forget all segments; what is added from now on continues none of them."""
+        with self._lock:
+            self._segments.clear()
+
     def text(self, query: str = "") -> str | None:
         """The playlist, or None while there is nothing new. `query` is added to each address."""
         with self._lock:

@@ -156,7 +156,7 @@ class _Web:
             "frames": stream.frames,
             "fps": round(stream.fps, 2),
             "detect_every": stream.detect_every,
-            "faces": None if stream.faces is None else [_face(face) for face in stream.faces],
+            "faces": None if stream.only_counts else [_face(face) for face in stream.faces],
             "sinks": [_sink(sink, now_s) for sink in stream.sinks],
             "mjpeg": f"/streams/{stream.name}/mjpeg" if has_pictures else None,
             "hls": self.hls.path(stream.name),

@@ -18,6 +18,7 @@ from classifiers.expression import LABELS
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job
 from daemon.frame import Frame
+from daemon.ladder import Ladder
 from daemon.monitoring.metrics import Metrics
 from daemon.sources.video import VideoSource
 from detectors import select
@@ -85,8 +86,12 @@ def free(says: Sequence[NDArray[np.float32]] = ()) -> Known:
 
 
 @contextmanager
-def batching(classifier: Classifier, metrics: Metrics) -> Iterator[Batcher]:
-    batcher = Batcher(classifier, metrics, max_batch=8, max_wait_s=0.0, queue_crops=16)
+def batching(
+    classifier: Classifier, metrics: Metrics, ladder: Ladder | None = None
+) -> Iterator[Batcher]:
+    batcher = Batcher(
+        classifier, metrics, max_batch=8, max_wait_s=0.0, queue_crops=16, ladder=ladder
+    )
     batcher.start()
     try:
         yield batcher

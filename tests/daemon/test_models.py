@@ -104,3 +104,22 @@ def test_auto_falls_back_to_haar_and_says_so_loudly(
     found, said = load(chosen, metrics, health)
     assert found.detector.backend == "haar"
     assert any(line.startswith("WARNING") and "Haar" in line for line in said)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_faces_are_not_covered_by_what_haar_finds_unless_it_was_asked_for(
+    tmp_path: Path, metrics: Metrics, health: Health, named: bool
+) -> None:
+    """No model is there and none may be pulled, so `auto` would take Haar's cascade."""
+    tables: dict[str, object] = {
+        "models": {"dir": str(tmp_path), "pull": False},
+        "expression": {"enabled": False},
+        "detector": {"backend": "haar" if named else "auto"},
+        "stream": ({"name": "door", "url": "demo://a", "privacy": "blur"},),
+    }
+    chosen = Settings.model_validate(tables)
+    if named:
+        assert load(chosen, metrics, health)[0].detector.backend == "haar"
+    else:
+        with pytest.raises(DetectorError, match=r'stream door: privacy = "blur" wants a better'):
+            load(chosen, metrics, health)

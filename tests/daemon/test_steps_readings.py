@@ -12,13 +12,23 @@ from prometheus_client import CollectorRegistry
 from classifiers.expression import LABELS
 from daemon.classify.reader import Reader
 from daemon.frame import Frame, plane
+from daemon.ladder import Ladder, Rung
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN
 from daemon.track import Smoother, Tracker
 from detectors.base import Detection
 from tests.daemon.steps import lobby_board, settings, stepping, walk
-from tests.daemon.streams import WAIT_S, batching, free, sure_of, talking, value, yunet
+from tests.daemon.streams import (
+    WAIT_S,
+    batching,
+    free,
+    settle,
+    sure_of,
+    talking,
+    value,
+    yunet,
+)
 from tests.shared import needs_shared
 
 pytestmark = needs_shared
@@ -180,13 +190,45 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, boar
     assert [smeared(index) for index in range(30)] == [frame.pts_s <= gone_s for frame in frames]
 
 
+def test_a_busy_machine_looks_for_covered_faces_on_every_frame(
+    metrics: Metrics, board: Board
+) -> None:
+    """The ladder stands where faces are looked for on every third frame: covered ones are read so
+    often, and looked for on all."""
+    looks = 0
+
+    class Counted:
+        name = "yunet"
+
+        def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+            nonlocal looks
+            looks += 1
+            return real.detect(image)
+
+        def close(self) -> None:
+            real.close()
+
+    real, known = yunet().make(), free()
+    low = Ladder([Rung("none", 1, thinning=3)], max_age_s=60.0)
+    frames = talking(9)
+    with batching(known, metrics, low) as batcher:
+        chosen = settings({"privacy": "blur"})
+        steps = stepping(batcher, metrics, board, chosen, detector=Counted())
+        for frame in frames:
+            steps.take(frame)
+            settle(batcher)
+    assert looks == 9
+    assert value(metrics.registry, "affectd_detect_every_frames", stream="lobby") == 3
+    assert len(known.turns) - 9 == 3  # Without those of `settle`.
+
+
 def test_a_stream_that_only_counts_hands_out_no_reading(metrics: Metrics, board: Board) -> None:
     with batching(free(), metrics) as batcher:
         chosen = settings({"aggregate_only": True})
         frames, bare = talking(3), talking(3)
         outputs = walk(stepping(batcher, metrics, board, chosen, keep_all=True), frames)
     assert [(*output.readings, *output.faces) for output in outputs] == [()] * 3
-    assert board.streams()[0].faces is None
+    assert board.streams()[0].faces == ()
     counted = {"stream": "lobby", "expression": "happy"}
     assert value(metrics.registry, "affectd_readings_total", **counted) == 3
     assert value(metrics.registry, "affectd_expression_face_seconds_total", **counted) > 0

@@ -87,7 +87,7 @@ def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Bo
     try:
         mailbox.put(talking(1)[0], stop)
         until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 1)
-        until(lambda: len(board.streams()[0].faces or ()) == 1)
+        until(lambda: len(board.streams()[0].faces) == 1)
         board.set_state("lobby", "down")
         until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 0)
         until(lambda: board.streams()[0].faces == ())

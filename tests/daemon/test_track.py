@@ -156,3 +156,55 @@ def test_a_face_that_was_not_found_is_not_carried() -> None:
     tracks.update([face(10, 10)], 0.0)
     tracks.update([], 0.1)
     assert tracks.carry(0.2) == []
+
+
+def covered(tracks: Tracker, box: Box, now_s: float) -> bool:
+    """Whether one of the places where faces may be holds all of `box`."""
+    return any(
+        place.x <= box.x + 0.01
+        and place.y <= box.y + 0.01
+        and place.x + place.width >= box.x + box.width - 0.01
+        and place.y + place.height >= box.y + box.height - 0.01
+        for place in tracks.whereabouts(now_s)
+    )
+
+
+@pytest.mark.parametrize("speed", [0.0, 50.0, 200.0])
+def test_a_missing_face_may_be_all_the_way_that_it_would_have_gone(speed: float) -> None:
+    """In pixels a second, of a face of 100: as long as it may be missing, and not after that."""
+    tracks = tracker(max_missing_s=1.0)
+    for step in range(25):
+        tracks.update([face(speed * step / 25, 50)], step / 25)
+    for step in range(25, 49):
+        now_s = step / 25
+        tracks.update([], now_s)
+        assert covered(tracks, face(speed * now_s, 50).box, now_s)
+    tracks.update([], 3.0)
+    assert tracks.whereabouts(3.0) == []
+
+
+def test_a_missing_face_may_not_be_anywhere_however_fast_it_was() -> None:
+    """Two frames a thousandth of a second apart make any tremble a great speed."""
+    tracks = tracker()
+    tracks.update([face(500, 500)], 0.0)
+    tracks.update([face(520, 500)], 0.001)
+    (place,) = tracks.whereabouts(0.9)
+    assert place.width <= 100 + 3 * 100
+
+
+@pytest.mark.parametrize("apart", [60, 80, 95])
+def test_a_face_whose_track_goes_to_its_neighbour_may_still_be_there(apart: int) -> None:
+    """
+    1. A face stands still. 2. It is missed, and another is found beside it for the first time.
+    3. Both places count, the first as long as a face may be missing.
+    """
+    tracks = tracker(max_missing_s=1.0)
+    for step in range(5):
+        tracks.update([face(300, 300)], step / 25)
+    for step in range(5, 30):
+        (other,) = tracks.update([face(300 + apart, 300)], step / 25)
+        assert other.id == 1
+        assert covered(tracks, face(300, 300).box, step / 25)
+        assert covered(tracks, face(300 + apart, 300).box, step / 25)
+    tracks.update([face(300 + apart, 300)], 1.3)
+    assert not covered(tracks, face(300, 300).box, 1.3)

@@ -70,6 +70,6 @@ export function busy(load) {
   if (load.crops < load.crops_wanted) {
     parts.push(`each is read in ${load.crops} of ${load.crops_wanted} views`);
   }
-  if (load.thinning > 1) parts.push(`they are looked for ${load.thinning} times less often`);
+  if (load.thinning > 1) parts.push(`they are read ${load.thinning} times less often`);
   return `More faces than this machine can read in time: ${parts.join(", and ")}.`;
 }

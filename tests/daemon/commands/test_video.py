@@ -43,9 +43,9 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     done = inside(capsys, "video", source, tmp_path, "--config", light, "--force")
     assert done.err == [f"affectd: {tmp_path}: exists and is no file; accepted is a new file"]
     done = inside(capsys, "video", source, tmp_path / "out.MKV", "--config", light)
-    said = "what is written is MP4; accepted is a name that ends in .mp4"
+    said = "is written as MP4; accepted is a name in .mp4, .m4v, .mov"
     assert done == (2, [], [f"affectd: {tmp_path}/out.MKV: {said}"])
-    long = tmp_path / ("n" * 300)
+    long = tmp_path / f"{300 * 'n'}.mp4"
     done = inside(capsys, "video", source, long, "--config", light)
     assert (done.code, len(done.err)) == (2, 1)
     assert "cannot be written (File name too long)" in done.err[0]

@@ -57,7 +57,7 @@ def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
     board.saw("lobby", 25.0, [happy_face()])
     board.frame_came("lobby")
     (status,) = board.streams()
-    assert (status.state, status.reason, len(status.faces or ())) == ("live", None, 1)
+    assert (status.state, status.reason, len(status.faces)) == ("live", None, 1)
 
 
 def test_the_summary_counts_states(board: Board, clock: Clock) -> None:

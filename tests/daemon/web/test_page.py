@@ -183,8 +183,11 @@ def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
         house.board.saw("lobby", 25.0, [])
         page.wait_for("document.querySelectorAll('.face').length === 0")
         assert "No face in view" in text(page, "lobby")
-        house.board.saw("lobby", 25.0, None)
+        house.board.add("lobby", [], only_counts=True)
+        house.board.set_state("lobby", "live")
         page.wait_for("document.querySelector('.nobody').textContent.startsWith('What faces show')")
+        house.board.add("lobby", [])
+        house.board.set_state("lobby", "live")
         many = [happy_face(track) for track in range(10, 20)]
         house.board.saw("lobby", 25.0, many)
         page.wait_for("document.querySelectorAll('.face').length === 6")
@@ -256,9 +259,9 @@ def test_a_machine_that_is_too_slow_is_told_and_only_while_it_is(page: Page) -> 
         page.wait_for(f"{notice}.innerText.includes('2 of 10 views')")
         pass_a_window(2.0)
         pass_a_window(2.0)
-        page.wait_for(f"{notice}.innerText.includes('looked for 2 times less often')")
+        page.wait_for(f"{notice}.innerText.includes('read 2 times less often')")
         assert page.evaluate(f"{notice}.innerText").endswith(
-            "each is read in 1 of 10 views, and they are looked for 2 times less often."
+            "each is read in 1 of 10 views, and they are read 2 times less often."
         )
         for _ in range(6):
             pass_a_window(0.0)

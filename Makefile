@@ -182,6 +182,9 @@ bench: .venv/set-up/dev
 	  bench="$$(basename "$$bench" .py)"
 	  # No benchmark itself, or one that has to be told on what.
 	  case "$$bench" in sites | peer_* | ablation | fewer_crops | peers | temporal) continue ;; esac
+	  # Clips and faces that are not part of the project.
+	  case "$$bench" in carried | clips | copies | detectors | fit_crop)
+	    [ -d "$${AFFECTD_SHARED:-../shared}" ] || continue ;; esac
 	  $(say) "benchmark: $$bench"
 	  $(PY) -m "tests.bench.$$bench"
 	done

@@ -197,7 +197,7 @@ def events_to_parquet(
 
 @app.command(
     epilog="Example: affectd train expression --recipe config/train/vgg10-half.toml "
-    "--data fer2013 --out runs/vgg10"
+    "--data fer2013 --out runs/vgg10-half"
 )
 def train(
     family: Family,

@@ -1,7 +1,7 @@
 """Make a joint: how much each net's word counts, found on the holdout alone.
 
 Of all mixtures on a grid, the one with the least mean negative log-likelihood is taken. Not the
-most accurate one: among some 1,500 faces a handful decides which mixture that is, by luck, while
+most accurate one: among some 1,400 faces a handful decides which mixture that is, by luck, while
 the likelihood hears every face, has one minimum, and is what the daemon's probabilities are for.
 """
 

@@ -200,7 +200,7 @@ def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:
         )
     try:
         module = build(record.architecture, record.options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError) as error:
         raise CheckpointError(
             f"{path} and its record {checkpoint.record_path(path).name} do not fit: "
             f"{record.architecture} has no options {record.options}"

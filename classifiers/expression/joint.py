@@ -83,6 +83,10 @@ def read(path: Path) -> Joint:
         need_number(path, f"{where}.weight", member["weight"], 0.0, 1.0)
         if not isinstance(member["net"], str):
             raise CheckpointError(f"{path}: {where}.net is {member['net']!r}; accepted is a text")
+        if not isinstance(member["sha256"], str):
+            raise CheckpointError(
+                f"{path}: {where}.sha256 is {member['sha256']!r}; accepted is a text"
+            )
     total = sum(member["weight"] for member in members)
     if abs(total - 1.0) > SUM_TOLERANCE:
         raise CheckpointError(f"{path}: the members' weights sum to {total:.6g}; accepted is 1")

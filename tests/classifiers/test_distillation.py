@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from classifiers.expression.training.recipe import Distillation, Recipe, read
 from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
 from tests.classifiers.bars import write_bars
+from tests.nets import save_tiny
 
 PLAN = Recipe(
     architecture="vgg10",
@@ -105,11 +107,25 @@ def test_a_state_that_names_neither_data_nor_what_was_taught_is_gone_on_with(
     first.step = 3
     first.store(tmp_path / "last.pt")
     state = torch.load(tmp_path / "last.pt", weights_only=True)
-    del state["taught"], state["data_sha256"]
+    del state["taught"], state["data_sha256"], state["teacher"], state["sums"]
     torch.save(state, tmp_path / "last.pt")
     second = Run(plan, data.load(fer, "train"), "cpu", "f" * 64)
     second.restore(tmp_path / "last.pt")
     assert second.step == 3
+
+
+def test_a_run_does_not_go_on_with_another_teacher(
+    fer: Path, teacher: Path, tmp_path: Path
+) -> None:
+    """1. A run is stopped. 2. What its teacher is called by becomes another net."""
+    named = tmp_path / "teacher.safetensors"
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(teacher.with_suffix(suffix), named.with_suffix(suffix))
+    plan = replace(PLAN, distillation=Distillation(str(named)))
+    train(plan, fer, tmp_path / "out", max_minutes=0.0)
+    save_tiny(named)
+    with pytest.raises(CheckpointError, match="was taught by another net; resume with its own"):
+        train(plan, fer, tmp_path / "out", resume=True)
 
 
 def test_ctrl_c_ends_the_teachers_reading_and_leaves_nothing_half_read(

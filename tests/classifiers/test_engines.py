@@ -327,3 +327,26 @@ def test_calibrate_writes_what_evaluate_then_finds(
     assert done.code == 0, done.err
     assert done.out[0].endswith(", flip, openvino int8")
     assert any(f"{100 * share:.2f} %" in line for line in done.out)
+
+
+@needs_openvino
+def test_calibrate_leaves_a_net_of_other_data_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its figures would stand beside those of the data that it was trained on."""
+    bars = write_bars(tmp_path / "bars", train=30, public=4)
+    weights = save_tiny(tmp_path / "tiny.safetensors", data_sha256="a" * 64)
+    before = checkpoint.record_path(weights).read_bytes()
+    done = inside(capsys, "calibrate", "expression", "--data", bars, "--weights", weights)
+    assert done.code == 2
+    assert "its figures are of data whose fingerprint begins with aaaaaaa" in done.err[-1]
+    assert checkpoint.record_path(weights).read_bytes() == before
+
+
+def test_a_layer_that_is_always_fed_the_same_has_no_range() -> None:
+    """A record with an empty range could not be read again."""
+    net = tiny()
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(layer.bias, -100.0)  # Every ReLU after it is dead.
+    assert set(find_ranges(net, FACES, 44, "cpu")) == {"head.5"}

@@ -152,6 +152,7 @@ def other_labels(path: Path) -> None:
         (content(lambda found: found.pop("temperature")), r"missing or unknown: \['temperature'\]"),
         (content(lambda found: found.update(temperature=0)), r"temperature is 0; accepted: 0\.01"),
         (content(lambda found: found.update(unknown_below="x")), r"unknown_below is 'x'; accepted"),
+        (member(sha256=None), r"joint\.json: members\[1\]\.sha256 is None; accepted is a text"),
         (content(lambda found: found.update(members=[])), r"members is \[\]; accepted is a list"),
         (member(weight=0.6), r"joint\.json: the members' weights sum to 0\.9; accepted is 1"),
         (member(weight=-0.7), r"joint\.json: members\[1\]\.weight is -0\.7; accepted: 0 to 1"),

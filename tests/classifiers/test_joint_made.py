@@ -150,7 +150,7 @@ def test_only_the_holdout_is_looked_at(fer: Path, pair: Path, tmp_path: Path) ->
         ("members = []", r"members is \[\]; accepted is a list of nets"),
         ('members = "default"', "members is 'default'; accepted is a list"),
         ('members = ["best"]', "a member is 'best'; accepted: the name of a shipped net"),
-        ('members = ["default"]\nstpe = 0.1', "unknown key stpe; did you mean step"),
+        ('members = ["default"]\nstpe = 0.1', "stpe is unknown; did you mean step"),
         ('members = ["default"]\nstep = 0.3', "step is 0.3; accepted is 1 divided by"),
         ('members = ["default"]\nstep = 0', "step is 0.0; accepted is 1 divided by"),
         ('members = ["default"]\nstep = "x"', "step is 'x'; accepted is a float"),

@@ -54,7 +54,7 @@ class FER2013:
             return faces
         digests = faces.digests()
         mine = np.array([(d[0] < HOLDOUT_BYTES) == (split == "holdout") for d in digests])
-        blank = faces.images.max(axis=(1, 2)) == faces.images.min(axis=(1, 2))
+        blank = _blank(faces)
         keys = list(zip(digests, faces.labels.tolist(), strict=True))
         again = np.array([False] + [key == before for before, key in pairwise(keys)])
         kept = faces.keep(mine & ~blank & ~again)
@@ -72,13 +72,14 @@ class FER2013:
 
     def unseen(self, split: Split) -> NDArray[np.bool_]:
         """Which faces of a split stand nowhere in Training, bool [N]; of holdout, not in train."""
-        others: tuple[Split, ...] = ("train",) if split == "holdout" else ("train", "holdout")
-        seen = {digest for other in others for digest in self.split(other).digests()}
+        training = self.usages["Training"]
+        known = self.split("train") if split == "holdout" else training.keep(~_blank(training))
+        seen = set(known.digests())
         return np.array([digest not in seen for digest in self.split(split).digests()])
 
     def fingerprint(self) -> str:
         """SHA-256 over labels and pixels of Training: the same for every layout of one data set."""
-        faces = self._usage("Training")
+        faces = self.usages["Training"]
         total = hashlib.sha256(faces.labels.astype(np.uint8).tobytes())
         total.update(faces.images.tobytes())
         return total.hexdigest()
@@ -94,6 +95,12 @@ class FER2013:
                 "or a CSV with rows of them"
             )
         return faces
+
+
+def _blank(faces: Faces) -> NDArray[np.bool_]:
+    """Which images are of one grey, bool [N]."""
+    blank: NDArray[np.bool_] = faces.images.max(axis=(1, 2)) == faces.images.min(axis=(1, 2))
+    return blank
 
 
 def read(source: Path, strict: bool = False, usages: Collection[Usage] = USAGES) -> FER2013:

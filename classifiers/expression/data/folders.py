@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import tarfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -62,7 +63,7 @@ def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usag
         raise DataError(
             f"{source}: no such file; accepted is FER2013 as a folder, a tar archive or a .csv"
         ) from None
-    except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
+    except (OSError, tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{source}: not a folder or a tar archive of FER2013: {error}") from error
     return pile.faces()
 

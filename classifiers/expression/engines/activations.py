@@ -24,8 +24,8 @@ def find_ranges(
 
     images: uint8 faces [N, 48, 48], of which FACES are drawn by chance. The first layer is left
     out: a face standardised by its own deviation has no bound, a few white pixels on black are
-    40 of them, and with one channel that layer costs nothing in float32. Leaves `net` in eval
-    mode, on `device`.
+    40 of them, and with one channel that layer costs nothing in float32. So is one that is always
+    fed the same. Leaves `net` in eval mode, on `device`.
     """
     chosen = np.random.default_rng(seed).permutation(len(images))[:FACES]
     faces = torch.from_numpy(images[np.sort(chosen)]).to(device)
@@ -49,4 +49,5 @@ def find_ranges(
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: (round(low, 4), round(high, 4)) for name, (low, high) in found.items()}
+    rounded = {name: (round(low, 4), round(high, 4)) for name, (low, high) in found.items()}
+    return {name: span for name, span in rounded.items() if span[0] < span[1]}

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from classifiers import checkpoint
+from classifiers.errors import CheckpointError
 from classifiers.expression import data, joint
 from classifiers.expression.classifier import ExpressionClassifier, locate, locate_member
 from classifiers.expression.data import Faces
@@ -38,7 +39,8 @@ def calibrate(
     The activations are found on FER2013 Training at `source`, the scores on PublicTest. Of a
     joint, its nets come first. `report` gets the share that is done, 0..1, and what is being
     done; `note` is told what was read, and `strict` is that of `data.read`. Raises ExtraError
-    without OpenVINO, DataError, and CheckpointError for a net that cannot be loaded.
+    without OpenVINO, DataError, and CheckpointError for a net that cannot be loaded or was
+    trained on other data.
     """
     import_module("classifiers.expression.engines.openvino")  # whether it is there, before the rest
     path = locate(weights)
@@ -51,6 +53,7 @@ def calibrate(
         ExpressionClassifier.load(file, device="cpu")
     fer = data.read(source, strict, {"Training", "PublicTest"})
     train, public = fer.split("train"), fer.split("public")
+    _check_data(files, fer.fingerprint())
     note(train.summary("Training"))
     note(public.summary("PublicTest"))
     work = _Work(public, nets_of_all * sum(CROPS[tta] for tta in STILL), report)
@@ -70,6 +73,18 @@ def calibrate(
         checkpoint.write_record(file, record)
         done.append(Calibrated(record.name, checkpoint.record_path(file), record.scores))
     return done
+
+
+def _check_data(files: list[Path], data_sha256: str) -> None:
+    """Raise CheckpointError where a record's figures are of other data than those to come."""
+    for file in files:
+        own = joint.read(file) if file.suffix == ".json" else checkpoint.read_record(file)
+        if own.data_sha256 and own.data_sha256 != data_sha256:
+            raise CheckpointError(
+                f"{file}: its figures are of data whose fingerprint begins with "
+                f"{own.data_sha256[:7]}, that of --data begins with {data_sha256[:7]}; "
+                "accepted is the data that it was trained on"
+            )
 
 
 class _Work:

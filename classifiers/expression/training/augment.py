@@ -91,9 +91,10 @@ def mix(
     """Blend each face and its target with those of another (mixup, arXiv:1710.09412).
 
     x: [N, 1, S, S]; targets: [N, 7]. The share comes from a beta distribution with both
-    parameters `strength`, one draw a batch.
+    parameters `strength`, one draw a batch; the larger part is the face's own.
     """
     share = float(torch.distributions.Beta(strength, strength).sample())
+    share = max(share, 1.0 - share)
     other = torch.randperm(len(x), device=x.device)
     return torch.lerp(x[other], x, share), torch.lerp(targets[other], targets, share)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import tomllib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -22,6 +22,8 @@ RANGES = {
     "field_px": (32, 47),
     "out_px": (32, 47),
     "temperature": (0.05, 20.0),
+    "seed": (0, 2**40),
+    "scale": (0, 0.9),
     **dict.fromkeys(
         ("momentum", "label_smoothing", "ema_decay", "start", "share", "degrade", "erase"), (0, 1)
     ),
@@ -108,8 +110,9 @@ def read(path: Path) -> Recipe:
             raise RecipeError(
                 f"{path}: options.{option} is unknown; accepted: {', '.join(accepted)}"
             )
-    if not recipe.stages or recipe.stages[0].start != 0.0:
-        raise RecipeError(f"{path}: the first of stages must start at 0.0")
+    starts = [stage.start for stage in recipe.stages]
+    if starts[:1] != [0.0] or starts != sorted(starts):
+        raise RecipeError(f"{path}: stages start at {starts}; accepted are rising ones from 0.0 on")
     try:
         with torch.device("meta"), torch.inference_mode():  # shapes without memory
             net = ARCHITECTURES[recipe.architecture](**recipe.options).eval()
@@ -132,7 +135,7 @@ def fill(kind: Any, content: dict[str, Any], where: str) -> Any:
         if key not in hints:
             near = get_close_matches(key, names, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; accepted: {', '.join(names)}"
-            raise RecipeError(f"{where}unknown key {key}{hint}")
+            raise RecipeError(f"{where}{key} is unknown{hint}")
         wanted = hints[key]
         if type(None) in get_args(wanted):  # `X | None`: absent means None
             wanted = get_args(wanted)[0]
@@ -158,7 +161,7 @@ def fill(kind: Any, content: dict[str, Any], where: str) -> Any:
                 accepted = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
                 raise RecipeError(f"{where}{key} is {value!r}; accepted: {accepted}")
         values[key] = value
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise RecipeError(f"{where}{str(error).rpartition('missing ')[2]}") from error
+    for one in fields(kind):
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in values:
+            raise RecipeError(f"{where}{one.name} is missing")
+    return kind(**values)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import math
+from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.classifier import locate
@@ -43,7 +45,8 @@ class Run:
     """All that a step changes, and the data it is fed from.
 
     The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
-    `data_sha256` is the fingerprint of the data set that `faces` are of.
+    `data_sha256` is the fingerprint of the data set that `faces` are of. `sums` are the loss and
+    the right guesses of this epoch's steps until now, float32 [2] on the device.
     """
 
     def __init__(self, recipe: Recipe, faces: Faces, device: str, data_sha256: str = "") -> None:
@@ -57,13 +60,12 @@ class Run:
         if recipe.start:
             begin_with(net, locate(recipe.start), recipe.architecture, recipe.options)
         self.net = net.to(device).to(memory_format=torch.channels_last)
-        self.ema = AveragedModel(
-            self.net,
-            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]
-            use_buffers=True,
-        )
+        self.ema = deepcopy(self.net)
+        self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
+        self._averaged = _floats(self.ema), _floats(self.net)
         self.optimizers = optimizers.make(self.net, recipe)
         self.step = 0
+        self.sums = torch.zeros(2, device=device)
         self.per_epoch = len(self.images) // recipe.batch
         if not self.per_epoch:
             raise DataError(
@@ -82,8 +84,8 @@ class Run:
         done = (self.step - warmup) / max(1.0, self.steps - warmup)
         return self.recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
-    def one_step(self, order: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step; returns loss and number of right guesses, scalars on the device."""
+    def one_step(self, order: torch.Tensor) -> None:
+        """Take one step, and add its loss and number of right guesses to `sums`."""
         recipe = self.recipe
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
         at = self.step % self.per_epoch * recipe.batch
@@ -109,9 +111,15 @@ class Run:
         loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in self.optimizers:
             optimizer.step()
-        self.ema.update_parameters(self.net)
+        with torch.no_grad():
+            if self.step == 0:  # What it began with says nothing.
+                for mean, now in zip(*self._averaged, strict=True):
+                    mean.copy_(now)
+            else:
+                self._average(*self._averaged, None)
+            hits = (logits.argmax(1) == labels).sum()
+            self.sums += torch.stack([loss.detach(), hits])
         self.step += 1
-        return loss.detach(), (logits.argmax(1) == labels).sum()
 
     def order(self) -> torch.Tensor:
         """This epoch's order of the images, the same in every run of one seed."""
@@ -128,6 +136,8 @@ class Run:
             "net": self.net.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "sums": self.sums,
+            "teacher": self.teacher and self.teacher.sha256,
             "taught": self.teacher and self.teacher.said,
         }
         content = io.BytesIO()
@@ -140,7 +150,7 @@ class Run:
     def restore(self, path: Path) -> None:
         """Go on from a stored state; one that names no data set is taken at its word.
 
-        Raises CheckpointError for none, or one of another recipe or data set.
+        Raises CheckpointError for none, or one of another recipe, data set or teacher.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
@@ -156,13 +166,21 @@ class Run:
                 f"{path}: belongs to a data set whose fingerprint begins with {trained_on[:7]}, "
                 f"this one's begins with {self.data_sha256[:7]}; resume with its own"
             )
+        if self.teacher and state.get("teacher", self.teacher.sha256) != self.teacher.sha256:
+            raise CheckpointError(f"{path}: was taught by another net; resume with its own")
         try:
             self.step = int(state["step"])
             self.net.load_state_dict(state["net"])
             self.ema.load_state_dict(state["ema"])
             for optimizer, its_own in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(its_own)
+            self.sums = state.get("sums", self.sums)
             if self.teacher:
                 self.teacher.said = state.get("taught")
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error
+
+
+def _floats(net: nn.Module) -> list[torch.Tensor]:
+    """What of a net can be averaged: parameters, and means and variances of normalisations."""
+    return [t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()]

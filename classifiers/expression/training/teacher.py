@@ -33,6 +33,11 @@ class Teacher:
         )
         self.said: torch.Tensor | None = None
 
+    @property
+    def sha256(self) -> str:
+        """Of the weights, or of the joint, that teach."""
+        return self._classifier.record.sha256
+
     def read(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Read all faces, if they are to be and are not yet; nothing at all once `stop` says so."""
         if self._plan.views != "ten_crop" or self.said is not None:

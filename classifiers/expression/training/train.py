@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, TrainingError
@@ -53,10 +52,10 @@ def train(
     two steps: its state is then in `out`, for `resume`. A second Ctrl-C raises KeyboardInterrupt
     and leaves the state of the last epoch. `strict` is that of `data.read`; `note` is told what
     was read. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
-    TrainingError when the loss is not a number or `out` cannot be written.
+    TrainingError when the loss is not a number, the device is full or `out` cannot be written.
     """
     need_extra()
-    if not resume and (out / STATE).exists():
+    if not resume and any((out / name).exists() for name in (STATE, WEIGHTS)):
         raise CheckpointError(f"{out} holds a run already; accepted: --resume, or another --out")
     out.mkdir(parents=True, exist_ok=True)
     end_s = math.inf if max_minutes is None else clock() + 60.0 * max_minutes
@@ -115,36 +114,39 @@ def _epoch(
     run.net.train()
     order = run.order()
     epoch = run.step // run.per_epoch
-    loss_sum = torch.zeros((), device=run.device)
-    right = torch.zeros((), device=run.device)
+    if run.step % run.per_epoch == 0:
+        run.sums.zero_()
     started_s, first = clock(), run.step
 
     def progress(holdout: float | None = None) -> Progress:
-        steps = run.step - first
-        loss = loss_sum.item() / steps
+        steps = run.step - epoch * run.per_epoch
+        loss, right = (total / steps for total in run.sums.tolist())
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} in epoch {epoch + 1}, step {run.step}: "
                 "lower learning_rate in the recipe; the last state was kept"
             )
-        seen = steps * run.recipe.batch
         return Progress(
             epoch=epoch,
             step=run.step,
             steps=run.steps,
             loss=loss,
-            accuracy=right.item() / seen,
+            accuracy=right / run.recipe.batch,
             learning_rate=run.learning_rate(),
-            images_per_s=seen / max(1e-9, clock() - started_s),
+            images_per_s=(run.step - first) * run.recipe.batch / max(1e-9, clock() - started_s),
             holdout=holdout,
         )
 
     while run.step < (epoch + 1) * run.per_epoch:
         if stop():
             return None
-        loss, hits = run.one_step(order)
-        loss_sum += loss
-        right += hits
+        try:
+            run.one_step(order)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the memory of {run.device} is full: lower batch in the recipe; "
+                "the last state was kept"
+            ) from error
         if run.step % 20 == 0:
             report(progress())
     guessed = probabilities(run.ema, held, run.recipe.field_px, "flip", run.device)
@@ -158,8 +160,7 @@ def _finish(
 ) -> Path:
     """Calibrate on the holdout, score, and write weights with their record."""
     held = splits["holdout"]
-    net = run.ema.module
-    assert isinstance(net, nn.Module)
+    net = run.ema.half().float()  # as it is stored
     recipe = run.recipe
     temperature = fit_temperature(
         probabilities(net, held, recipe.field_px, "ten_crop", run.device), held

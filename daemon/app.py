@@ -29,6 +29,8 @@ from daemon.sinks.playlist import Playlist
 from daemon.version import affectd_version
 from daemon.web.app import make_app
 from daemon.web.server import WebServer
+from detectors.errors import DetectorError
+from detectors.select import Choice
 
 log = logging.getLogger("affectd")
 
@@ -116,7 +118,7 @@ class _Daemon:
             watchdog.start()
             log.info("the page is at %s (Ctrl-C ends affectd)", self._web.url)
             while (number := signals.wait()) is signals.RELOAD:
-                self._reload(fleet)
+                self._reload(fleet, loaded.detector)
             log.info("%s: finishing what is open", number.name)
         finally:
             self._stop.set()
@@ -129,7 +131,7 @@ class _Daemon:
             watchdog.join(1.0)
             sweeper.join(1.0)
 
-    def _reload(self, fleet: Fleet) -> None:
+    def _reload(self, fleet: Fleet, detector: Choice) -> None:
         """Read the configuration again and do what it changes; one that does not validate
         changes nothing."""
         self._notifier.reloading()
@@ -137,7 +139,8 @@ class _Daemon:
         try:
             loaded = load(self._config, os.environ)
             usable.check(self._config, loaded.settings)
-        except ConfigError as error:
+            models.check_covers(in_effect(self._started, self._settings, loaded.settings), detector)
+        except (ConfigError, DetectorError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
             log.error("the configuration stays as it was")

@@ -124,7 +124,10 @@ class Fleet:
     def _feed(self, stream: StreamSettings) -> JpegFeed:
         """The feed of the stream's pictures, the same after a reload: its readers stay."""
         if any(isinstance(sink, MjpegSink) for sink in stream.sink):
-            return self._jpegs.setdefault(stream.name, JpegFeed())
+            feed = self._jpegs.setdefault(stream.name, JpegFeed())
+            if _shows_less(stream):
+                feed.clear()
+            return feed
         self._drop_feed(stream.name)
         return JpegFeed()
 
@@ -132,8 +135,8 @@ class Fleet:
         """The stream's playlist, the same after a reload: its numbers go on."""
         if any(isinstance(sink, HlsSink) for sink in stream.sink):
             playlist = self._playlists.setdefault(stream.name, Playlist())
-            if stream.privacy != "none" or stream.aggregate_only:
-                playlist.clear()  # What it holds may show more than is to be seen from now on.
+            if _shows_less(stream):
+                playlist.clear()
             return playlist
         self._playlists.pop(stream.name, None)
         return None
@@ -159,6 +162,11 @@ class Fleet:
                 return
             for sink in set(gone.sinks).difference(self._wanted[gone.name]):
                 self._metrics.remove_sink(gone.name, sink)
+
+
+def _shows_less(stream: StreamSettings) -> bool:
+    """Whether pictures of before may show more than is to be seen from now on."""
+    return stream.privacy != "none" or stream.aggregate_only
 
 
 class _Leaving:

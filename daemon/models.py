@@ -65,7 +65,7 @@ def load(
         pull=settings.models.pull,
         log=say,
     )
-    _check_covers(settings, detector)
+    check_covers(settings, detector)
     batcher, engine = None, "none"
     expression = settings.expression
     if expression.enabled:
@@ -107,8 +107,9 @@ def load(
     return models
 
 
-def _check_covers(settings: Settings, detector: select.Choice) -> None:
-    """Haar misses turned faces, which would stay bare: only where it was asked for by name."""
+def check_covers(settings: Settings, detector: select.Choice) -> None:
+    """Raise DetectorError where faces would be covered by what Haar finds, which misses turned
+    ones, though it was not asked for by name."""
     covered = [stream.name for stream in settings.stream if stream.privacy == "blur"]
     if covered and detector.backend == "haar" and settings.detector.backend == "auto":
         raise DetectorError(

@@ -78,7 +78,8 @@ class Steps:
         self._stop = stop
         self._every = 0
         self._since_look = 0
-        self._fps = 0.0
+        self._interval_s = 0.0
+        self._size_px: tuple[int, int] | None = None
         self._last_pts_s: float | None = None
         tracking = settings.tracking
         self._tracker = Tracker(
@@ -106,6 +107,7 @@ class Steps:
     def take(self, frame: Frame) -> Output:
         """Take one frame all the way: find, track, read, count, cover and draw, in place."""
         # Without a turn: a detector may take all cores for itself, and gives them away once.
+        self._fit(frame)
         due = self._is_due(frame)
         found = self._find(frame) if due or self._covers else None
         with self._turn:
@@ -124,6 +126,13 @@ class Steps:
                     cover(frame.image, places, self._turn.sliced)
                 self._overlay.draw(frame.image, faces, self._turn.sliced)
         return Output(frame, readings, faces)
+
+    def _fit(self, frame: Frame) -> None:
+        """Let the tracks follow a change of the picture's size."""
+        size_px = frame.image.width, frame.image.height
+        if self._size_px is not None and size_px != self._size_px:
+            self._tracker.scale(size_px[0] / self._size_px[0], size_px[1] / self._size_px[1])
+        self._size_px = size_px
 
     def arrived(self) -> list[Reading]:
         """The readings of what was submitted with earlier frames."""
@@ -175,8 +184,9 @@ class Steps:
         elapsed_s = 0.0 if self._last_pts_s is None else frame.pts_s - self._last_pts_s
         self._last_pts_s = frame.pts_s
         if elapsed_s > 0.0:
-            rate = 1.0 / elapsed_s
-            self._fps = rate if self._fps == 0.0 else 0.9 * self._fps + 0.1 * rate
+            # Not of rates: two pictures that come at once would count for hundreds.
+            before_s = self._interval_s or elapsed_s
+            self._interval_s = 0.9 * before_s + 0.1 * elapsed_s
         self._metrics.faces.labels(self.name).set(len(tracks))
         for track in tracks:
             # Of the time since the frame before, and none for a face that is new.
@@ -184,7 +194,8 @@ class Steps:
             if track.label is not None and shown_s > 0.0:
                 self._metrics.face_seconds.labels(self.name, track.label).inc(shown_s)
         if not self._stop.is_set():  # Else another may stand in its place.
-            self._board.saw(self.name, self._fps, faces)
+            fps = 1.0 / self._interval_s if self._interval_s else 0.0
+            self._board.saw(self.name, fps, faces)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

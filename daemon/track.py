@@ -156,6 +156,16 @@ class Tracker:
         tracks = [track.whereabouts(now_s) for track in self._tracks.values()]
         return tracks + [box for _, box in self._strays]
 
+    def scale(self, fx: float, fy: float) -> None:
+        """The picture has another size: every place and speed is `fx` and `fy` of what it was."""
+        for track in self._tracks.values():
+            track.detection, track.place = (
+                track.detection.scaled(fx, fy),
+                track.place.scaled(fx, fy),
+            )
+            track.speed = track.speed[0] * fx, track.speed[1] * fy
+        self._strays = [(left_s, box.scaled(fx, fy)) for left_s, box in self._strays]
+
     def follow(self, max_missing_s: float, half_life_s: float) -> None:
         """Go on with other limits; the tracks and their averages stay."""
         self._max_missing_s = max_missing_s

@@ -305,3 +305,16 @@ def test_covered_from_the_reload_on_nothing_bare_is_served_any_more(tmp_path: Pa
         assert min(listed()) > max(before)
         for number in before:
             assert daemon.get(f"/streams/lobby/hls/{number}.m4s").status_code == 404
+
+
+def test_a_reload_covers_no_faces_by_what_haar_finds(tmp_path: Path) -> None:
+    """1. No model could be had, so the daemon runs with Haar. 2. A reload would cover faces."""
+    plain = (
+        f'[detector]\nbackend = "auto"\n[models]\ndir = "{tmp_path}"\npull = false\n'
+        "[expression]\nenabled = false\n"
+    )
+    with Daemon(tmp_path, plain + stream("lobby")) as daemon:
+        daemon.wait_for(lambda: is_live(daemon, "lobby"), "lobby")
+        said = reload(daemon, plain + stream("lobby", more='privacy = "blur"'))
+        assert 'stream lobby: privacy = "blur" wants a better detector than Haar' in said
+        assert "the configuration stays as it was" in said

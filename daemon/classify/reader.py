@@ -76,8 +76,11 @@ class Reader:
             metrics.face_seconds.labels(stream, label)
 
     def stop(self) -> None:
-        """Take back what waits to be classified."""
+        """Take back what waits to be classified, and count what nobody will take any more."""
         self._batcher.forget(self._stream)
+        lost = self._metrics.dropped.labels(self._stream, "classify", "stream_gone")
+        lost.inc(len(self._inbox))
+        self._inbox.clear()
 
     def jobs(self, frame: Frame, tracks: Iterable[Track], detector: str) -> list[Job]:
         """The crop of each face, and how well it can be seen."""

@@ -57,6 +57,13 @@ class Feed(Generic[T]):
             with self._lock:
                 self._subscriptions.remove(subscription)
 
+    def clear(self) -> None:
+        """Take back what nobody has read yet."""
+        with self._lock:
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription._clear()
+
     def close(self) -> None:
         """End every subscription once its items are read; later ones end at once."""
         with self._lock:
@@ -109,6 +116,10 @@ class Subscription(Generic[T]):
                 self.dropped += 1
             self._items.append(item)
             self._wake_reader()
+
+    def _clear(self) -> None:
+        with self._lock:
+            self._items.clear()
 
     def _close(self) -> None:
         with self._lock:

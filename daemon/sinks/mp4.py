@@ -15,14 +15,17 @@ from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sinks.recording import PieceFile, create_numbered, sink_error
 from daemon.sinks.segments import Segments
 
+MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes one of 2^31 ticks of TIME_BASE for a mistake
+
 
 class Mp4File:
     """Writes the pictures of a stream. `path` is the file in use, None before the first.
 
     The time of a file starts at its first picture and keeps every distance between two. Another
-    encoder (a new size or pixel format) finishes the file and opens the next; so do `segment_s`
-    and `segment_mb`, at the next key picture. A slate is no record of anything: it is not
-    written, and what came before it is finished if there are segments.
+    encoder (a new size or pixel format) finishes the file and opens the next; so does a pause of
+    `MOST_PAUSE_S`, and so do `segment_s` and `segment_mb`, at the next key picture. A slate is no
+    record of anything: it is not written, and what came before it is finished if there are
+    segments.
     """
 
     kind = "mp4"
@@ -84,7 +87,7 @@ class _Recording:
     def write(self, packet: Packet) -> bool:
         """Write `packet`, or return False if it must begin a file of its own."""
         is_new = packet.encoder is not self._first.encoder
-        if self._broken or is_new or (packet.key and self._is_full(packet)):
+        if self._broken or is_new or (packet.key and self._is_over(packet)):
             return False
         self._put(packet)
         return True
@@ -101,15 +104,17 @@ class _Recording:
         self._finish()
 
     def _put(self, packet: Packet) -> None:
+        self._last_pts = packet.pts
         try:
             piece = self._fragments.write(packet)
         except av.FFmpegError as error:
             raise self._not_muxed(error) from error
         self._append(piece)
 
-    def _is_full(self, packet: Packet) -> bool:
+    def _is_over(self, packet: Packet) -> bool:
+        has_paused = (packet.pts - self._last_pts) * TIME_BASE > MOST_PAUSE_S
         is_long = 0 < self._most_ticks <= packet.pts - self._first.pts
-        return is_long or 0 < self._most_bytes <= self._file.size
+        return has_paused or is_long or 0 < self._most_bytes <= self._file.size
 
     def _append(self, piece: bytes) -> None:
         try:

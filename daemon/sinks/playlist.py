@@ -58,6 +58,11 @@ class Playlist:
         """Whether somebody asked for the playlist lately; if not, nothing need be encoded."""
         return self._monotonic() - self._asked_s < WANTED_S
 
+    @property
+    def target_s(self) -> int:
+        """How long a segment is at most, as far as is known."""
+        return self._target_s
+
     def begin(self, header: bytes, target_s: int) -> None:
         """What is added from now on has this header, and does not continue what came before; no
         segment of it is longer, once rounded, than `target_s`."""

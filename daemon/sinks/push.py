@@ -22,6 +22,7 @@ from daemon.sources.network import tls_options
 from daemon.url import split_url
 
 _LEAVE_S = 3.0
+_RTMP_LASTS_S = 20 * 86400.0  # its times have 31 bits of milliseconds: 24.8 days
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "srt": "mpegts"}
 _CLOSED = "the server closed the connection"
 _MEANING = {
@@ -118,7 +119,9 @@ class _Publication:
         self._accepted = True
 
     def continues(self, packet: Packet) -> bool:
-        return packet.encoder is self._first.encoder
+        lasted_s = (packet.pts - self._first.pts) * publisher.TIME_BASE
+        is_over = self._config.kind == "rtmp" and packet.key and lasted_s > _RTMP_LASTS_S
+        return packet.encoder is self._first.encoder and not is_over
 
     def write(self, packet: Packet) -> None:
         """Send a packet. Waits while the process is busy, which its alarm clock bounds."""

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
@@ -35,6 +35,8 @@ DEFAULT_FPS = 25.0
 # These write their length at the beginning, so that a cut file can be told from a short one.
 _HONEST_LENGTH = ("mov", "matroska", "avi", "flv")
 _CUT_TOLERANCE_S = 0.5
+# Their tracks are the same pictures in several sizes.
+_QUALITIES = ("hls", "dash")
 
 
 class VideoSource:
@@ -269,6 +271,11 @@ class VideoSource:
                 Reason.NO_VIDEO, f"{self._shown}: has no video track (it has {', '.join(kinds)})"
             )
         video = moving[0]
+        if container.format.name.startswith(_QUALITIES):
+            video = max(moving, key=lambda one: one.width * one.height)
+        for other in moving:
+            if other is not video:
+                other.discard = Discard.all  # Else it is fetched too.
         if video.codec_context is None:
             raise SourceError(Reason.UNSUPPORTED, f"{self._shown}: libav has no decoder for it")
         if video.width and video.height:
@@ -302,7 +309,7 @@ class VideoSource:
     def _lies_ready(self) -> bool:
         """Whether pictures can be had before their time: of a file, here or on a web server, and
         of HLS and DASH, whose segments come at once."""
-        if self._is_file or self._container.format.name.startswith(("hls", "dash")):
+        if self._is_file or self._container.format.name.startswith(_QUALITIES):
             return True
         return self._target.lower().startswith("http") and bool(self._container.duration)
 

@@ -18,7 +18,7 @@ PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 MEDIA_TYPE = "video/mp4"
 # Players stay three segments behind the last; Chromium's own gives up where it finds fewer.
 START_SEGMENTS = 3
-START_S = 10.0  # how long a reader waits for them: they are encoded only once it asks
+START_S = 7.0  # that a reader waits for them beside their length: they are encoded once it asks
 _POLL_S = 0.1
 
 
@@ -45,9 +45,11 @@ class Hls:
         # address has no other way to show it.
         token = request.query_params.get("token")
         query = f"?token={quote(token, safe='')}" if token else ""
-        end_s = asyncio.get_running_loop().time() + START_S
+        began_s = asyncio.get_running_loop().time()
         while (text := playlist.text(query) or "").count("#EXTINF:") < START_SEGMENTS:
-            if self._closing.is_set() or asyncio.get_running_loop().time() > end_s:
+            most_s = START_S + START_SEGMENTS * playlist.target_s
+            waited_s = asyncio.get_running_loop().time() - began_s
+            if self._closing.is_set() or waited_s > most_s:
                 name = request.path_params["name"]
                 detail = f"stream {name!r} has no pictures to show yet; try again"
                 raise HTTPException(503, detail, {"Retry-After": "2"})

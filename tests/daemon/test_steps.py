@@ -243,3 +243,21 @@ def test_faces_are_looked_for_on_every_nth_frame_and_carried_between(
     assert shown_s == pytest.approx(7 / 25, abs=0.001)
     count = {"stream": "lobby", "stage": "detect"}
     assert value(metrics.registry, "affectd_stage_seconds_count", **count) == 4
+
+
+def test_the_frame_rate_is_that_of_pictures_that_come_in_pairs(
+    metrics: Metrics, board: Board
+) -> None:
+    """As motion JPEG over Wi-Fi does: two at once, 80 ms apart."""
+    frames = [
+        replace(f, pts_s=0.08 * (n // 2) + 0.001 * (n % 2)) for n, f in enumerate(talking(40))
+    ]
+    walk(stepping(None, metrics, board), frames)
+    assert board.streams()[0].fps == pytest.approx(25.0, rel=0.1)
+
+
+def test_another_size_in_mid_stream_keeps_the_track(metrics: Metrics, board: Board) -> None:
+    frames = talking(4)
+    half = [replace(f, image=f.image.reformat(width=180, height=144)) for f in frames[2:]]
+    outputs = walk(stepping(None, metrics, board), [*frames[:2], *half])
+    assert [[face.track for face in output.faces] for output in outputs] == [[1]] * 4

@@ -190,6 +190,17 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, boar
     assert [smeared(index) for index in range(30)] == [frame.pts_s <= gone_s for frame in frames]
 
 
+def test_readings_that_nobody_will_take_are_counted(metrics: Metrics, board: Board) -> None:
+    with batching(free(), metrics) as batcher:
+        steps = stepping(batcher, metrics, board)
+        steps.take(talking(1)[0])
+        settle(batcher)
+        steps.stop()
+        assert steps.arrived() == []
+    lost = {"stream": "lobby", "stage": "classify", "reason": "stream_gone"}
+    assert value(metrics.registry, "affectd_frames_dropped_total", **lost) == 1
+
+
 def test_a_busy_machine_looks_for_covered_faces_on_every_frame(
     metrics: Metrics, board: Board
 ) -> None:

@@ -208,3 +208,15 @@ def test_a_face_whose_track_goes_to_its_neighbour_may_still_be_there(apart: int)
         assert covered(tracks, face(300 + apart, 300).box, step / 25)
     tracks.update([face(300 + apart, 300)], 1.3)
     assert not covered(tracks, face(300, 300).box, 1.3)
+
+
+def test_tracks_follow_a_change_of_the_pictures_size() -> None:
+    """1. Two faces move. 2. The camera sends pictures twice as wide and high. 3. One is missed."""
+    tracks = tracker()
+    for step in range(5):
+        tracks.update([face(300 + 4 * step, 200), face(600, 400)], step / 25)
+    tracks.scale(2.0, 2.0)
+    seen = tracks.update([face(2 * (300 + 4 * 5), 400, size=200)], 5 / 25)
+    assert [track.id for track in seen] == [1]
+    assert seen[0].speed[0] == pytest.approx(200.0, rel=0.05)
+    assert covered(tracks, face(1200, 800, size=200).box, 5 / 25)

@@ -11,6 +11,7 @@ from daemon.sinks.base import Packet
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sinks.encode.reference import TIME_BASE
 
+_SECOND = TIME_BASE.denominator
 TimesFrom = Literal["zero", "pts"]
 
 
@@ -32,12 +33,14 @@ class Fragments:
         self.header = self._pipe.take()
 
     def write(self, packet: Packet) -> bytes:
+        duration = packet.duration
         if self._start is None:
             self._start = packet.pts
+            duration = min(duration, _SECOND)  # What came long before belongs to no file.
         own = av.Packet(packet.data)
         own.stream, own.time_base = self._stream, TIME_BASE
         own.pts, own.dts = packet.pts - self._start, packet.dts - self._start
-        own.duration = packet.duration  # Counts for the last picture alone.
+        own.duration = duration  # Counts for the last picture alone.
         own.is_keyframe = packet.key
         self._container.mux(own)
         return self._pipe.take()

@@ -46,6 +46,18 @@ def test_a_slow_reader_gets_the_newest_and_the_rest_is_counted() -> None:
     asyncio.run(main())
 
 
+def test_what_was_taken_back_reaches_no_reader() -> None:
+    async def main() -> None:
+        feed = JpegFeed()
+        async with feed.subscribe() as reader:
+            feed.publish(b"bare")
+            feed.clear()
+            feed.publish(b"covered")
+            assert await asyncio.wait_for(reader.next(), 60.0) == b"covered"
+
+    asyncio.run(main())
+
+
 def test_a_waiting_reader_wakes_when_the_feed_closes() -> None:
     async def main() -> None:
         feed = JpegFeed()

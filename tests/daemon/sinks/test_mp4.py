@@ -180,3 +180,18 @@ def test_a_kill_loses_at_most_the_last_second(tmp_path: Path) -> None:
     assert [int(np.median(plane(frame, 0))) for frame in frames] == pytest.approx(
         [luma_of(seq) for seq in range(100)], abs=2
     )
+
+
+def test_after_a_pause_that_the_container_cannot_hold_a_new_file_begins(tmp_path: Path) -> None:
+    """A camera was off for six hours, which is still one film, and later for seven."""
+    sink = make(tmp_path / "lobby.mp4")
+    begins = (0.0, 5.9 * 3600.0, 13.0 * 3600.0)
+    for begin, number in zip(begins, range(0, 150, 50), strict=True):
+        for seq in range(number, number + 50):
+            sink.write(output(seq, pts_s=begin + (seq - number) / 25))
+    sink.close()
+    first, second = decode(tmp_path / "lobby.mp4"), decode(tmp_path / "lobby-2.mp4")
+    assert times(first) == pytest.approx(
+        [begin + n / 25 for begin in begins[:2] for n in range(50)], abs=1e-4
+    )
+    assert times(second) == pytest.approx([n / 25 for n in range(50)], abs=1e-4)

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from daemon.config.sink_settings import RtmpSink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from daemon.sinks.push import Push
+from daemon.sinks.push import Push, _Publication
 from tests.daemon.outputs import Encoded, luma_of, output
 from tests.rtmp import RtmpServer, needs_rtmp
 from tests.tls import certificate, needs_openssl, tls_before
@@ -108,3 +108,26 @@ def test_a_silent_server_and_none() -> None:
         assert fault(f"rtmp://127.0.0.1:{port}/live/secret-key", 1.0).reason is Reason.TIMEOUT
         assert time.monotonic() - began_s >= 1.0
     assert fault(f"rtmp://127.0.0.1:{port}/live/secret-key").reason is Reason.CONNECT_REFUSED
+
+
+@needs_rtmp
+def test_a_publication_ends_before_its_times_overflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RTMP counts milliseconds in 31 bits; here a publication lasts a second instead of 20 days."""
+    monkeypatch.setattr("daemon.sinks.push._RTMP_LASTS_S", 1.0)
+    begun: list[int] = []
+    begin = _Publication.begin
+
+    def noted(self: _Publication) -> None:
+        begun.append(self._first.pts)
+        begin(self)
+
+    monkeypatch.setattr(_Publication, "begin", noted)
+    with RtmpServer(tmp_path) as server:
+        sink = push(server.url())
+        for seq in range(100):
+            sink.write(output(seq))
+        sink.close()
+    assert len(begun) == 2
+    assert begun[1] - begun[0] > 90_000

@@ -153,10 +153,12 @@ class WebCamera:
     def __init__(self, folder: Path) -> None:
         self.is_on = True
         self.over = threading.Event()
+        self.asked: list[str] = []
         camera = self
 
         class Answer(SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
+                camera.asked.append(self.path)
                 if self.path != "/video":
                     super().do_GET()
                     return
@@ -274,6 +276,29 @@ def test_hls_that_grows(tmp_path: Path) -> None:
     assert len(seen) >= 100
     steps = {round(b.pts_s - a.pts_s, 3) for a, b in itertools.pairwise(seen)}
     assert steps == {0.04}
+
+
+def test_of_several_qualities_the_largest_is_read_and_no_other_fetched(tmp_path: Path) -> None:
+    sizes = {"small": (64, 48), "large": (256, 192), "middle": (128, 96)}
+    lines = ["#EXTM3U"]
+    for name, (width, height) in sizes.items():
+        clip = write_clip(tmp_path / f"{name}.mp4", width=width, height=height, frames=75)
+        with av.open(str(clip)) as given, av.open(str(tmp_path / f"{name}.m3u8"), "w") as out:
+            stream = out.add_stream_from_template(given.streams.video[0])
+            for packet in given.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+        lines += [f"#EXT-X-STREAM-INF:BANDWIDTH={width * height}", f"{name}.m3u8"]
+    (tmp_path / "all.m3u8").write_text("\n".join([*lines, ""]))
+    with WebCamera(tmp_path) as camera:
+        url = camera.url("/all.m3u8")
+        frames = list(VideoSource("s", url, live=False, stop=threading.Event()).frames())
+        segments = [path for path in camera.asked if path.endswith(".ts")]
+    assert {(frame.image.width, frame.image.height) for frame in frames} == {(256, 192)}
+    assert len(frames) == 75
+    # Of each the first is looked at to know what it holds.
+    assert [path for path in segments if "large" not in path] == ["/small0.ts", "/middle0.ts"]
 
 
 @pytest.mark.parametrize("name", ["clip.m3u8", "clip.mp4"])

@@ -38,7 +38,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (RECIPE.replace("batch", "bach"), "unknown key bach; did you mean batch?"),
+        (RECIPE.replace("batch", "bach"), "bach is unknown; did you mean batch?"),
         (
             RECIPE.replace("vgg10", "vgg11"),
             "architecture is 'vgg11'; accepted: vgg10, resnet17, resnet25, resnet18, joint",

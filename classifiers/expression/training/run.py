@@ -64,6 +64,7 @@ class Run:
         self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         self._averaged = _floats(self.ema), _floats(self.net)
         self.optimizers = optimizers.make(self.net, recipe)
+        self._is_low = computes_bfloat16(device)
         self.step = 0
         self.sums = torch.zeros(2, device=device)
         self.per_epoch = len(self.images) // recipe.batch
@@ -102,7 +103,7 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self._is_low):
             if self.teacher:
                 targets = self.teacher.of_views(targets, x)
             logits = self.net(x)
@@ -179,6 +180,15 @@ class Run:
                 self.teacher.said = state.get("taught")
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Whether a step is to compute in bfloat16: on a graphics card that has it, and on a
+    processor with tiles for it (AMX). What emulates it is slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 does not tell
+    return bool(abilities.get("amx_bf16"))
 
 
 def _floats(net: nn.Module) -> list[torch.Tensor]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.base import Classifier
+from classifiers.expression.crop import FACE_PX
 from daemon.classify.crop_queue import CropQueue, Queued
 from daemon.classify.jobs import Deliver, Job, Result
 from daemon.ladder import Ladder, Rung, Wait
@@ -21,6 +22,7 @@ from daemon.monitoring.metrics import Metrics
 log = logging.getLogger("affectd.batcher")
 
 IDLE_S = 0.5  # how often an idle batcher says that it is alive
+_BLANK = np.zeros((FACE_PX, FACE_PX), np.uint8)
 
 
 @dataclass(slots=True)
@@ -45,8 +47,9 @@ class Batcher:
     depend on who else is there. Where both wait they take turns.
 
     A batch that fails is dropped and counted, and the next one is tried; each kind of fault is
-    logged once with its trace. `beat` is called when a batch was classified or none waits, so a
-    model that fails for good stops the beat.
+    logged once with its trace. `beat` is called when a batch was classified or none waits. After
+    one that failed an idle batcher tries the model on a blank crop, and beats only if that works:
+    a model that fails for good stops the beat, however few the crops.
 
     `clock` and `wait` (seconds until a batch closes, given to be waited for or less) are the real
     ones but in tests.
@@ -81,6 +84,7 @@ class Batcher:
         self._wait = wait or self._changed.wait
         self._stopping = False
         self._kept_had_turn = False
+        self._failing = False  # the model, when it was asked last
         self._faults: set[type[Exception]] = set()
         model = classifier.name
         self._waited = metrics.batch_wait_seconds.labels(model)
@@ -136,14 +140,15 @@ class Batcher:
             if self._stopping:
                 return False
             kept, live = self._next_batch()
-        good = True
         if kept is not None:
-            good = self._classify_kept(kept)
+            self._classify_kept(kept)
         elif live:
-            good = self._classify_live(live)
+            self._classify_live(live)
+        elif self._failing:
+            self._predict([_BLANK], [0])
         if self.ladder is not None:
             self.ladder.turn()
-        if good:
+        if not self._failing:
             self._beat()
         return True
 
@@ -175,53 +180,57 @@ class Batcher:
             return 0.0
         return self._live.first_s() + self._max_wait_s - self._clock()
 
-    def _classify_kept(self, kept: _Kept) -> bool:
+    def _classify_kept(self, kept: _Kept) -> None:
         """Classify the next of a file's crops, and wake their owner after the last."""
         jobs, kept.jobs = kept.jobs[: self._max_batch], kept.jobs[self._max_batch :]
         if self.ladder is not None:
             self._use(self.ladder.top)
-        rows = self._predict(jobs)
+        rows = self._read(jobs)
         crops = self.classifier.crops
         kept.results += [Result(job.token, row, crops) for job, row in zip(jobs, rows, strict=True)]
         if not kept.jobs:
             with self._changed:
                 self._kept.remove(kept)
             kept.done.set()
-        return rows[0] is not None
 
-    def _classify_live(self, live: list[Queued]) -> bool:
+    def _classify_live(self, live: list[Queued]) -> None:
         if self.ladder is not None:
             self._use(self.ladder.rung)
         began_s = self._clock()
-        rows = self._predict([queued.job for queued in live])
+        rows = self._read([queued.job for queued in live])
         crops, done_s = self.classifier.crops, self._clock()
-        good = rows[0] is not None
-        if good and self.ladder is not None:
+        if not self._failing and self.ladder is not None:
             self.ladder.saw([_wait(queued, done_s) for queued in live], done_s - began_s)
         results: dict[Deliver, list[Result]] = {}
         for queued, row in zip(live, rows, strict=True):
             results.setdefault(queued.deliver, []).append(Result(queued.job.token, row, crops))
         for deliver, its_own in results.items():
             deliver(its_own)
-        return good
 
-    def _predict(self, jobs: Sequence[Job]) -> Sequence[NDArray[np.float32] | None]:
+    def _read(self, jobs: Sequence[Job]) -> Sequence[NDArray[np.float32] | None]:
         """A row for each job, or None for each if the model failed, which is counted."""
         began_s = self._clock()
         for job in jobs:
             self._waited.observe(max(0.0, began_s - job.submitted_s))
-        rows: Sequence[NDArray[np.float32] | None]
-        try:
-            images = np.stack([job.image for job in jobs])
-            turns = np.array([job.turn for job in jobs], np.int64)
-            rows = list(self.classifier.predict(images, turns))
-        except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug
-            self._report(error, len(jobs))
+        rows = self._predict([job.image for job in jobs], [job.turn for job in jobs])
+        if self._failing:
             for job in jobs:
                 self._drop(job.stream, "error")
-            rows = [None] * len(jobs)
         self._took.observe(self._clock() - began_s)
         self._crops.observe(len(jobs))
+        return rows
+
+    def _predict(
+        self, images: Sequence[NDArray[np.uint8]], turns: Sequence[int]
+    ) -> Sequence[NDArray[np.float32] | None]:
+        """A row for each crop, or None for each if the model failed."""
+        try:
+            rows = list(self.classifier.predict(np.stack(images), np.array(turns, np.int64)))
+        except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug
+            self._failing = True
+            self._report(error, len(images))
+            return [None] * len(images)
+        self._failing = False
         return rows
 
     def _report(self, error: Exception, crops: int) -> None:

@@ -21,6 +21,7 @@ from daemon.redact import redact_text
 from daemon.sources.base import Report, Source
 from daemon.sources.frozen import Stillness
 from daemon.sources.open import is_live, open_source
+from daemon.traces import Traces
 
 log = logging.getLogger("affectd.capture")
 
@@ -105,7 +106,7 @@ class Capture:
         self._pts_s = 0.0
         self._last_frame_s: float | None = None
         self._stillness = Stillness(settings.frozen_timeout_s if self._live else 0.0)
-        self._faults: set[str] = set()
+        self._traces = Traces(monotonic)
         self._last_log = ""
         # libav reads end only by their time-out; the process must not wait for one to exit.
         self._thread = threading.Thread(target=self.run, name=f"capture {self.name}", daemon=True)
@@ -240,9 +241,7 @@ class Capture:
         self._board.set_state(self.name, state, reason, text)
         again = text == self._last_log
         self._last_log = text
-        trace = reason is Reason.INTERNAL and text not in self._faults
-        if trace:
-            self._faults.add(text)
+        trace = reason is Reason.INTERNAL and self._traces.is_due(error)
         log.log(
             logging.DEBUG if again else logging.WARNING,
             "stream %s: %s (%s): %s",

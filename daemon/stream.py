@@ -20,6 +20,7 @@ from daemon.reading import Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Outlet
 from daemon.steps import Steps
+from daemon.traces import Traces
 from detectors.base import Detector
 
 log = logging.getLogger("affectd.stream")
@@ -31,8 +32,8 @@ class Stream:
     """Takes each frame through its steps and hands it out; one thread.
 
     A fault loses the frame at hand, counts it, and starts the stream anew after 1, 2, 4 .. 60 s;
-    each kind of fault is logged once with its trace. With `once` the first one ends the stream,
-    closes the mailbox and is kept in `error`.
+    `Traces` says which are logged. With `once` the first one ends the stream, closes the mailbox
+    and is kept in `error`.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Stream:
         self._beat = beat
         self._ended = ended
         self._publish = publish
-        self._faults: set[str] = set()
+        self._traces = Traces()
         self._backoff = Backoff()
         self._failing = False
         self._slate = None if keep_all else Slate(self.name, clock=clock)
@@ -192,21 +193,15 @@ class Stream:
                 writer.put(output)
 
     def _failed(self, error: Exception) -> None:
-        """Say and count that the stream starts anew; the trace once for each place that fails."""
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-        kind = f"{type(error).__name__} {where}"
+        """Say and count that the stream starts anew."""
         text = redact_text(f"{type(error).__name__}: {error}")
-        known = kind in self._faults
-        self._faults.add(kind)
+        due = self._traces.is_due(error)
         log.log(
-            logging.DEBUG if known else logging.ERROR,
+            logging.ERROR if due else logging.DEBUG,
             "stream %s: %s; it starts anew",
             self.name,
             text,
-            exc_info=None if known else error,
+            exc_info=error if due else None,
         )
         self._failing = True
         self._board.set_fault(self.name, text)

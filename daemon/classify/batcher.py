@@ -18,6 +18,7 @@ from daemon.classify.crop_queue import CropQueue, Queued
 from daemon.classify.jobs import Deliver, Job, Result
 from daemon.ladder import Ladder, Rung, Wait
 from daemon.monitoring.metrics import Metrics
+from daemon.traces import Traces
 
 log = logging.getLogger("affectd.batcher")
 
@@ -46,10 +47,10 @@ class Batcher:
     caller until they are done, and they share no batch with others, so that their results do not
     depend on who else is there. Where both wait they take turns.
 
-    A batch that fails is dropped and counted, and the next one is tried; each kind of fault is
-    logged once with its trace. `beat` is called when a batch was classified or none waits. After
-    one that failed an idle batcher tries the model on a blank crop, and beats only if that works:
-    a model that fails for good stops the beat, however few the crops.
+    A batch that fails is dropped and counted, and the next one is tried; `Traces` says which faults
+    are logged. `beat` is called when a batch was classified or none waits. After one that failed an
+    idle batcher tries the model on a blank crop, and beats only if that works: a model that fails
+    for good stops the beat, however few the crops.
 
     `clock` and `wait` (seconds until a batch closes, given to be waited for or less) are the real
     ones but in tests.
@@ -85,7 +86,7 @@ class Batcher:
         self._stopping = False
         self._kept_had_turn = False
         self._failing = False  # the model, when it was asked last
-        self._faults: set[type[Exception]] = set()
+        self._traces = Traces(clock)
         model = classifier.name
         self._waited = metrics.batch_wait_seconds.labels(model)
         self._took = metrics.classify_seconds.labels(model)
@@ -234,14 +235,13 @@ class Batcher:
         return rows
 
     def _report(self, error: Exception, crops: int) -> None:
-        known = type(error) in self._faults
-        self._faults.add(type(error))
+        due = self._traces.is_due(error)
         log.log(
-            logging.DEBUG if known else logging.ERROR,
+            logging.ERROR if due else logging.DEBUG,
             "a batch of %d crops failed and is dropped; others like it are only counted: %s",
             crops,
             error,
-            exc_info=None if known else error,
+            exc_info=error if due else None,
         )
 
     def _give_up(self, queued: Queued, reason: str) -> None:

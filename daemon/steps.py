@@ -23,6 +23,7 @@ from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
 from detectors.base import Box, Detection, Detector
 
+LONGEST_GAP_S = 1.0  # what a gap counts for in the frame rate at most, or twice the usual one
 _TURNS = Turns(2)  # among the short steps of live streams
 
 
@@ -186,7 +187,9 @@ class Steps:
         if elapsed_s > 0.0:
             # Not of rates: two pictures that come at once would count for hundreds.
             before_s = self._interval_s or elapsed_s
-            self._interval_s = 0.9 * before_s + 0.1 * elapsed_s
+            # An outage is no measure of it.
+            gap_s = min(elapsed_s, max(LONGEST_GAP_S, 2.0 * before_s))
+            self._interval_s = 0.9 * before_s + 0.1 * gap_s
         self._metrics.faces.labels(self.name).set(len(tracks))
         for track in tracks:
             # Of the time since the frame before, and none for a face that is new.

@@ -256,6 +256,14 @@ def test_the_frame_rate_is_that_of_pictures_that_come_in_pairs(
     assert board.streams()[0].fps == pytest.approx(25.0, rel=0.1)
 
 
+def test_the_frame_rate_is_back_a_second_after_an_outage(metrics: Metrics, board: Board) -> None:
+    """Media time counts the ten minutes that the camera was away."""
+    frames = talking(30)
+    after = [replace(frame, pts_s=frame.pts_s + 600.0) for frame in frames[5:]]
+    walk(stepping(None, metrics, board), [*frames[:5], *after])
+    assert board.streams()[0].fps == pytest.approx(25.0, rel=0.2)
+
+
 def test_another_size_in_mid_stream_keeps_the_track(metrics: Metrics, board: Board) -> None:
     frames = talking(4)
     half = [replace(f, image=f.image.reformat(width=180, height=144)) for f in frames[2:]]

@@ -17,13 +17,14 @@ from daemon.draw.overlay import Overlay
 from daemon.frame import Frame, SmallLook
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
-from daemon.reading import FaceView, Reading
+from daemon.reading import UNKNOWN, FaceView, Reading
 from daemon.sinks.base import Output
 from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
 from detectors.base import Box, Detection, Detector
 
 LONGEST_GAP_S = 1.0  # what a gap counts for in the frame rate at most, or twice the usual one
+UNREAD_S = 10.0  # a label counts for so long, and as the settings let the next reading take
 _TURNS = Turns(2)  # among the short steps of live streams
 
 
@@ -94,6 +95,9 @@ class Steps:
         self._look = SmallLook(settings.detector.long_side_px)
         self._overlay = Overlay(settings.overlay)
         self._tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
+        # Between two looks for faces, and until a look is read.
+        next_s = settings.tracking.max_missing_s + settings.expression.max_age_ms / 1000.0
+        self._unread_s = UNREAD_S + next_s
 
     def stop(self) -> None:
         """Take back what waits to be classified; no face is in view any more."""
@@ -195,7 +199,10 @@ class Steps:
             # Of the time since the frame before, and none for a face that is new.
             shown_s = max(0.0, min(track.shown_s, elapsed_s))
             if track.label is not None and shown_s > 0.0:
-                self._metrics.face_seconds.labels(self.name, track.label).inc(shown_s)
+                # At the frame before: no newer one of a slow camera can have been read.
+                age_s = frame.pts_s - shown_s - track.read_s
+                label = track.label if age_s <= self._unread_s else UNKNOWN
+                self._metrics.face_seconds.labels(self.name, label).inc(shown_s)
         if not self._stop.is_set():  # Else another may stand in its place.
             fps = 1.0 / self._interval_s if self._interval_s else 0.0
             self._board.saw(self.name, fps, faces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,6 +142,25 @@ def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: flo
     seen_s = value(metrics.registry, "affectd_expression_face_seconds_total", **counted)
     # That frames come every two seconds is known from the second on, whose face is a new one.
     assert seen_s == pytest.approx(3.0 if fps == 1.0 else 4.0)
+
+
+def test_a_face_that_nobody_reads_any_more_is_unknown(metrics: Metrics, board: Board) -> None:
+    """1. A face in one frame a second is read once; then the classifier fails. 2. Its label counts
+    in the frames that follow within 12 s, up to the next; later seconds are of no expression."""
+    slow = [replace(frame, pts_s=float(frame.seq)) for frame in talking(17)]
+    known = free()
+    with batching(known, metrics) as batcher:
+        steps = stepping(batcher, metrics, board, keep_all=True)
+        walk(steps, slow[:1])
+        known.fails = RuntimeError("the device went away")
+        outputs = walk(steps, slow[1:])
+    assert {face.track for output in outputs for face in output.faces} == {1}
+    name = "affectd_expression_face_seconds_total"
+    seconds = [
+        value(metrics.registry, name, stream="lobby", expression=label)
+        for label in ("happy", UNKNOWN)
+    ]
+    assert seconds == pytest.approx([13.0, 3.0])
 
 
 def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: Board) -> None:

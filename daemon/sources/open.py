@@ -10,23 +10,16 @@ from collections.abc import Callable
 from daemon.config.settings import StreamSettings
 from daemon.sources.base import Report, Source
 
-_VIDEO_FILE = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|m2ts|wmv|flv|ogv|3gp)$")
-
 
 def is_live(settings: StreamSettings) -> bool:
     """Whether the newest frame wins, or every frame is kept.
 
-    `policy` decides; `auto` means file for a path, for file:// and for an http(s) address whose
-    path ends like a video file, and live for everything else.
+    `policy` decides; `auto` means file for a path and for file://, and live for everything else:
+    what ends like a file on a web server may be a camera (go2rtc's /api/stream.mp4).
     """
     if settings.policy != "auto":
         return settings.policy == "live"
-    url = settings.url.get_secret_value()
-    scheme = _scheme(url)
-    if scheme in ("http", "https"):
-        path = re.split(r"[?#]", url, maxsplit=1)[0]
-        return _VIDEO_FILE.search(path.lower()) is None
-    return scheme not in ("", "file")
+    return _scheme(settings.url.get_secret_value()) not in ("", "file")
 
 
 def open_source(

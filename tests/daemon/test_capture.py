@@ -357,7 +357,8 @@ def test_a_reader_that_gave_up_ends_the_capture(tmp_path: Path) -> None:
     [
         ("clip.mp4", "auto", False),
         ("file:///srv/clip.mkv", "auto", False),
-        ("http://nas/clip.MP4?x=1", "auto", False),
+        ("http://nvr:1984/api/stream.mp4?src=door", "auto", True),
+        ("https://nas/clip.mp4", "file", False),
         ("http://cam/video.mjpg", "auto", True),
         ("rtsp://cam/x.mp4", "auto", True),
         ("rtsps://cam/x", "auto", True),

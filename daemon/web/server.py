@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
+import sys
 import threading
 
 import uvicorn
@@ -15,11 +17,15 @@ from daemon.errors import AffectdError
 from daemon.monitoring.health import Loop
 from daemon.web.connection import Connection
 
+log = logging.getLogger("affectd.web")
+
 READER_TIMEOUT_S = 30.0
 _TURN_LIMIT_S = 30.0
 # The kernel would grow it to megabytes, and a slow reader would see pictures that are seconds old.
 _SEND_BUFFER_BYTES = 256 * 1024
 _STALLED_READERS_S = 0.5
+_IP_FREEBIND = 15  # <linux/in.h>, for IPv6 too; Python has no name for it.
+_NOT_OURS = "no interface of this machine has this address"
 
 
 class WebServer:
@@ -58,8 +64,9 @@ class WebServer:
     def start(self) -> None:
         """Bind, then serve from a thread; returns when requests are answered.
 
-        Raises AffectdError, naming the address, when it cannot be listened on: as it may be later,
-        when a network or a name is there, this is no fault of the configuration.
+        An address that the machine does not have is served as soon as it has it, and the log
+        says so (Linux). Raises AffectdError, naming the address, when it cannot be listened on: as
+        it may be later, when a name or a port is there, this is no fault of the configuration.
         """
         listener = _listen(self._host, self._port, self._reader_timeout_s)
         self._port = listener.getsockname()[1]
@@ -159,7 +166,15 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout_ms = round(reader_timeout_s * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
-        listener.bind(address)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or sys.platform != "linux":
+                raise
+            # After a power cut, the network may take longer than we do.
+            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            listener.bind(address)
+            log.warning("%s: %s yet; it is served once one has", where, _NOT_OURS)
         listener.listen(128)
         listener.setblocking(False)
     except OSError as error:
@@ -173,7 +188,7 @@ def _why_not(error: OSError) -> str:
         case errno.EADDRINUSE:
             return "the address is in use by another program; stop it, or choose another port"
         case errno.EADDRNOTAVAIL:
-            return "no interface of this machine has this address"
+            return _NOT_OURS
         case errno.EACCES:
             return "not permitted; ports below 1024 want root or CAP_NET_BIND_SERVICE"
         case _:

@@ -30,10 +30,15 @@ log = logging.getLogger("affectd.sink")
 
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
 CLOSE_S = 5.0  # what the sinks of a stream may take to finish their files, together
+FINISH_S = 600.0  # what each may take at the end of a file, when nothing else is to stop
 
 
 class Pipeline:
-    """From source to sinks for one `[[stream]]`. With `once`, the first fault ends it."""
+    """From source to sinks for one `[[stream]]`.
+
+    At the end of a file the sinks finish theirs by themselves. With `once` the first fault ends
+    the stream, and whoever made it calls `finish`.
+    """
 
     def __init__(
         self,
@@ -60,13 +65,20 @@ class Pipeline:
         self.name = stream.name
         self.sinks = labels
         self.stop = stop
-        self._loops = turns, opens = (
-            health.loop(f"stream {stream.name}", STREAM_LIMIT_S),
-            health.loop(f"capture {stream.name}", longest_turn_s(stream)),
-        )
+        self._once = once
+        self._board = board
+        self._turns = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
+        self._opens = health.loop(f"capture {stream.name}", longest_turn_s(stream))
         self.mailbox = mailbox_for(stream, metrics)
         self.capture = Capture(
-            stream, self.mailbox, metrics, board, stop=stop, once=once, beat=opens, ended=opens.end
+            stream,
+            self.mailbox,
+            metrics,
+            board,
+            stop=stop,
+            once=once,
+            beat=self._opens,
+            ended=self._opens.end,
         )
         self.writers: list[Writer[Any]] = [
             Writer(
@@ -77,7 +89,7 @@ class Pipeline:
                 metrics=metrics,
                 stop=stop,
                 retry=not once,
-                note=self._noting(label, board),
+                note=self._noting(label),
             )
             for sink, label in zip(stream.sink, labels, strict=True)
         ]
@@ -89,7 +101,7 @@ class Pipeline:
                 live=not keep_all,
                 metrics=metrics,
                 stop=stop,
-                told=self._naming([labels[at] for at in group], board),
+                told=self._naming([labels[at] for at in group]),
             )
             for group in that_agree(stream.sink)
         ]
@@ -106,30 +118,28 @@ class Pipeline:
             metrics=metrics,
             board=board,
             stop=stop,
-            beat=turns,
-            ended=turns.end,
+            beat=self._turns,
+            ended=self._at_end,
             publish=publish,
         )
 
-    def _noting(
-        self, label: str, board: Board
-    ) -> Callable[[bool, Reason | None, str | None], None]:
+    def _noting(self, label: str) -> Callable[[bool, Reason | None, str | None], None]:
         """Puts a sink's state on the board, where nobody else has taken its place."""
 
         def note(up: bool, reason: Reason | None, error: str | None) -> None:
             if not self.stop.is_set():
-                board.set_sink(self.name, label, up, reason, error)
+                self._board.set_sink(self.name, label, up, reason, error)
 
         return note
 
-    def _naming(self, labels: Sequence[str], board: Board) -> Callable[[str], None]:
+    def _naming(self, labels: Sequence[str]) -> Callable[[str], None]:
         """Says which encoder sinks have got."""
 
         def name(encoder: str) -> None:
             if not self.stop.is_set():
                 log.info("%s: %s encoded with %s", self.name, " + ".join(labels), encoder)
                 for label in labels:
-                    board.set_encoder(self.name, label, encoder)
+                    self._board.set_encoder(self.name, label, encoder)
 
         return name
 
@@ -149,6 +159,21 @@ class Pipeline:
         """Whether frames may still come out of the stream."""
         return self.stream.running
 
+    def _at_end(self) -> None:
+        """The stream's thread ends; where nobody stops it, the source has."""
+        self._turns.end()
+        if not (self._once or self.stop.is_set()):
+            # A daemon thread: the process does not wait for what hangs.
+            threading.Thread(target=self.finish, name=f"finish {self.name}", daemon=True).start()
+
+    def finish(self) -> None:
+        """Let every sink write what it was given and finish its file; the source has ended."""
+        for encoder in self.encoders:
+            encoder.close(FINISH_S)
+        for writer in self.writers:
+            if writer.close(FINISH_S) and not self.stop.is_set():
+                self._board.end_sink(self.name, writer.label)
+
     def close(self) -> None:
         """Join every thread and finish every sink; `stop` was set, or the source has ended."""
         end_s = time.monotonic() + CLOSE_S
@@ -157,7 +182,7 @@ class Pipeline:
         self.stream.join(2.0)
         for part in self.sink_threads:
             part.close(max(0.5, end_s - time.monotonic()))
-        for loop in self._loops:
+        for loop in (self._turns, self._opens):
             loop.end()  # What hangs on is no longer of interest.
 
     def join(self) -> None:

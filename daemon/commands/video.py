@@ -22,7 +22,6 @@ from daemon.url import local_path
 
 POLL_S = 0.1
 ENDINGS = (".mp4", ".m4v", ".mov")
-FINISH_S = 600.0  # what a sink may take to write the last frames of a file, however large
 
 
 def annotate_video(
@@ -82,8 +81,7 @@ def annotate_video(
                 while pipeline.running:
                     bar.update(task, completed=around.board.streams()[0].frames)
                     stop.wait(POLL_S)
-            for part in pipeline.sink_threads:
-                part.close(FINISH_S)
+            pipeline.finish()
         except KeyboardInterrupt:
             stop.set()
             console.print(f"Interrupted; {target} holds the frames until here")

@@ -16,14 +16,15 @@ from daemon.reading import FaceView
 from daemon.redact import redact_text
 
 State = Literal["connecting", "live", "stalled", "down", "ended"]
-SinkState = Literal["waiting", "up", "down"]
+SinkState = Literal["waiting", "up", "down", "ended"]
 STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
 class SinkStatus:
     """State of one sink. `waiting` has been given nothing yet; `down` has a reason and will be
-    tried again. `encoder` is None until one is chosen, and where nothing is encoded."""
+    tried again, unless its stream has ended; `ended` has finished with its stream. `encoder` is
+    None until one is chosen, and where nothing is encoded."""
 
     name: str
     state: SinkState
@@ -201,6 +202,18 @@ class Board:
                     for was in stream.sinks
                 ),
             )
+
+    def end_sink(self, name: str, sink: str) -> None:
+        """One of the stream's sinks has written all that there was; one that failed stays down."""
+        with self._lock:
+            if (stream := self._streams.get(name)) is not None:
+                sinks = tuple(
+                    replace(was, state="ended", since_s=self._clock())
+                    if was.name == sink and was.state != "down"
+                    else was
+                    for was in stream.sinks
+                )
+                self._streams[name] = replace(stream, sinks=sinks)
 
     def set_encoder(self, name: str, sink: str, encoder: str) -> None:
         """One of the stream's sinks has chosen an encoder."""

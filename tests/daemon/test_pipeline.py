@@ -344,6 +344,21 @@ def test_a_file_of_a_daemon_goes_on_after_a_fault(tmp_path: Path) -> None:
     assert pictures_in(film) == 74
 
 
+def test_at_the_end_of_a_file_its_sinks_finish_before_the_daemon_stops(tmp_path: Path) -> None:
+    """1. A daemon's stream reads a file to its end. 2. Its recording is whole, its sinks have
+    ended, and no thread of it is left. 3. A stop after that is as any other."""
+    around = Around()
+    film = tmp_path / "film.mp4"
+    pipeline = around.pipeline(None, "film", str(TALKING), mp4(film), events(tmp_path / "e.jsonl"))
+    with running(around, pipeline):
+        until(lambda: {sink.state for sink in around.state("film").sinks} == {"ended"})
+        assert around.state("film").state == "ended"
+        assert around.value("affectd_sink_up", stream="film", sink="mp4") == 0
+        until(lambda: not [one for one in threading.enumerate() if "film" in one.name])
+        assert pictures_in(film) == 75
+    assert around.state("film").sinks[0].state == "ended"
+
+
 def test_a_pipe_that_nobody_reads_holds_up_no_file(tmp_path: Path) -> None:
     """1. A file's readings go to a pipe without a reader, its pictures to a recording. 2. The
     sink says so, and the stream ends as any other. 3. Its pictures are all there."""

@@ -59,7 +59,11 @@ class Mp4File:
     def close(self) -> None:
         recording, self._recording = self._recording, None
         if recording is not None:
-            recording.close()
+            try:
+                recording.close()
+            finally:
+                if self._segments is not None:
+                    self._segments.add(recording.path)
 
 
 class _Recording:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -119,6 +120,41 @@ def test_the_one_being_written_stays_however_large(tmp_path: Path) -> None:
         assert names(tmp_path) == [recording.path.name]
     sink.close()
     assert len(lumas(tmp_path / names(tmp_path)[0])) == 10
+
+
+def test_the_folder_is_listed_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1. Segments of 5 s of which three fit. 2. What is found at the start, and each new one, goes
+    in its turn. 3. What others put there is seen within the hour."""
+    listings: list[Path] = []
+    iterdir = Path.iterdir
+
+    def listed(folder: Path) -> Iterator[Path]:
+        listings.append(folder)
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    segment(tmp_path, "x-20261120T120000Z.mp4", size=100)
+    config = Mp4Sink(
+        kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_s=1, keep_gb=40_000e-9
+    )
+    recording = Mp4File(config)
+    sink = Encoded(config, recording)
+    noise, image = np.random.default_rng(0), picture()
+    for seq in range(400):
+        plane(image, 0)[:] = noise.integers(16, 235, (48, 64))
+        sink.write(output(seq, pts_s=seq * 0.2, image=image, captured_s=NOON_S + seq))
+        if seq == 200:
+            segment(tmp_path, "x-20261120T130000Z.mp4", size=100)
+    assert listings == [tmp_path]
+    assert recording.path is not None
+    found = sorted(path.name for path in os.scandir(tmp_path))
+    assert found[0] == "x-20261120T130000Z.mp4"
+    assert found[-1] == recording.path.name
+    assert 2 <= len(found) <= 5
+    sink.write(output(400, pts_s=81, image=image, captured_s=NOON_S + 3600))
+    sink.close()
+    assert listings == [tmp_path] * 2
+    assert not (tmp_path / "x-20261120T130000Z.mp4").exists()
 
 
 def test_what_cannot_be_deleted_is_said_once_and_recording_goes_on(

@@ -11,6 +11,7 @@ from daemon.config.sink_settings import (
     HlsSink,
     MjpegSink,
     Mp4Sink,
+    PushSink,
     RtmpSink,
     RtspSink,
     SinkSettings,
@@ -24,6 +25,9 @@ from daemon.sinks.mjpeg import MjpegPictures
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.push import Push
+from daemon.sinks.writer import HUNG_S
+
+_GRACE_S = 5.0  # For the publication before, whose end may be waited for.
 
 
 def make_sink(
@@ -42,6 +46,14 @@ def make_sink(
             return EventsFile(config)
         case RtspSink() | RtmpSink() | SrtSink():
             return Push(config)
+
+
+def hung_s(config: SinkSettings, *, live: bool) -> float:
+    """How many seconds a write may take before its sink counts as failed. A push's own time-out
+    comes first, and says more; but a file's stream waits for its sinks, and is not to stand."""
+    if live and isinstance(config, PushSink):
+        return max(HUNG_S, config.timeout_s + _GRACE_S)
+    return HUNG_S
 
 
 def that_agree(

@@ -30,7 +30,7 @@ class Writer(Generic[Item]):
     A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s; it is reported
     once until it has held for `GOOD_AFTER_S`. Meanwhile the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
-    One that has not come back from a write for `HUNG_S` (a network disk that does not answer)
+    One that has not come back from a write for `hung_s` (a network disk that does not answer)
     counts as failed too, and works again when it comes back: no stream waits for it for ever.
 
     `label` is the sink's name in metrics and logs (`make.sink_labels`). `note` hears whenever the

@@ -10,17 +10,18 @@ from pathlib import Path
 import av
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
-from daemon.config.sink_settings import EventsSink, MjpegSink, Mp4Sink
+from daemon.config.sink_settings import EventsSink, MjpegSink, Mp4Sink, RtspSink
 from daemon.errors import Reason, SinkError
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS
 from daemon.sinks.base import Output, Sink, Takes
 from daemon.sinks.events import EventsFile
 from daemon.sinks.feed import JpegFeed
-from daemon.sinks.make import make_sink, sink_labels
+from daemon.sinks.make import hung_s, make_sink, sink_labels
 from daemon.sinks.playlist import Playlist
-from daemon.sinks.writer import Writer
+from daemon.sinks.writer import HUNG_S, Writer
 from tests.daemon.outputs import mp4, output, picture, reading, wait_until
 
 WAIT_S = 60.0
@@ -355,6 +356,15 @@ def test_who_asked_hears_when_the_sink_goes_up_and_down(bench: Bench, tmp_path: 
         (False, Reason.DISK_FULL, "no room"),
         (False, Reason.INTERNAL, "ValueError: a bug"),
     ]
+
+
+def test_a_pushs_own_time_out_comes_before_the_writers(tmp_path: Path) -> None:
+    url = SecretStr("rtsp://h/x")
+    patient = RtspSink(kind="rtsp", url=url, timeout_s=60.0)
+    assert hung_s(patient, live=True) == 65.0
+    assert hung_s(patient, live=False) == HUNG_S
+    assert hung_s(RtspSink(kind="rtsp", url=url), live=True) == HUNG_S
+    assert hung_s(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"), live=True) == HUNG_S
 
 
 def test_sinks_of_one_kind_are_numbered(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES
 from daemon.sinks.base import Output, Packet, Takes
 from daemon.sinks.encode.coder import Coder
-from daemon.sinks.writer import Writer
+from daemon.sinks.writer import HUNG_S, Writer
 
 log = logging.getLogger("affectd.sink")
 
@@ -32,7 +32,9 @@ class SharedEncoder:
     Nothing is encoded while no writer wants it: a sink that is down, or that nobody watches.
 
     A fault is each writer's fault: they tell it, and while they wait to try again nothing is
-    encoded. `told` hears the name of an encoder that is taken.
+    encoded. So is an encoder of a live stream that has not come back for `HUNG_S`, since its
+    driver fails; a file's stream stands still then, which its loop tells. `told` hears the name of
+    an encoder that is taken.
     """
 
     takes: Takes = "pictures"
@@ -56,6 +58,8 @@ class SharedEncoder:
         )
         self._name: str | None = None
         self._pictures = Mailbox[Output](keep_all=not live, on_drop=self._missed, room=QUEUE_FRAMES)
+        self._live = live
+        self._busy_s: float | None = None  # Since when the encoder has been at work.
         self._encoding_s = metrics.stage_seconds.labels(stream, "encode")
         self._title = f"encoder {stream} {' '.join(writer.label for writer in writers)}"
         self._thread = threading.Thread(target=self._run, name=self._title, daemon=True)
@@ -65,6 +69,7 @@ class SharedEncoder:
 
     def put(self, output: Output) -> None:
         """Queue one picture; as Writer.put, whose errors it raises."""
+        self._look_for_hang()
         if not self._pictures.put(output, self._stop):
             for writer in self._writers:
                 writer.missed("stopping")
@@ -97,6 +102,7 @@ class SharedEncoder:
 
     def _hand_on(self, output: Output | None) -> None:
         """Encode a picture, or finish, and put what comes of it."""
+        self._busy_s = time.monotonic()
         try:
             packets = self._coder.finish() if output is None else self._encode(output)
         except Exception as error:  # noqa: BLE001  # The writers say it, wait, and try again.
@@ -104,6 +110,8 @@ class SharedEncoder:
             for writer in self._writers:
                 writer.fail(_fault(writer.label, error))
             return
+        finally:
+            self._busy_s = None
         for packet in packets:
             for writer in self._writers:
                 writer.offer(packet)
@@ -118,6 +126,13 @@ class SharedEncoder:
             self._name = encoder.name
             self._told(encoder.name)
         return packets
+
+    def _look_for_hang(self) -> None:
+        since_s = self._busy_s
+        if self._live and since_s is not None and time.monotonic() - since_s > HUNG_S:
+            for writer in self._writers:
+                what = f"its encoder has not come back for {HUNG_S:g} s: a driver that fails?"
+                writer.fail(SinkError(Reason.TIMEOUT, f"{writer.label} sink: {what}"))
 
     def _missed(self) -> None:
         for writer in self._writers:

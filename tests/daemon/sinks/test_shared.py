@@ -18,7 +18,8 @@ from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks import backlog, shared
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_PACKETS
-from daemon.sinks.base import Output
+from daemon.sinks.base import Output, Packet
+from daemon.sinks.encode.coder import Coder
 from daemon.sinks.make import that_agree
 from daemon.sinks.playlist import Playlist
 from tests.daemon.outputs import output, picture, wait_until
@@ -317,6 +318,31 @@ def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None
     assert hung.written[1].key
     assert hung.written[-1].pts >= QUEUE_PACKETS * 3 * 3600
     assert made.lost("gated") == QUEUE_PACKETS * 4 - len(hung.written)
+
+
+def test_an_encoder_that_does_not_come_back_is_an_error_of_each_sink(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A live stream's encoder hangs: its sinks are down, the stream is not held up. 2. It comes
+    back: so do they, by themselves."""
+    go = threading.Event()
+    encode = Coder.encode
+
+    def held(coder: Coder, output: Output) -> list[Packet]:
+        assert go.wait(WAIT_S)
+        return encode(coder, output)
+
+    # A fake in that, since no encoder here hangs at a test's command.
+    monkeypatch.setattr(Coder, "encode", held)
+    monkeypatch.setattr(shared, "HUNG_S", 0.2)
+    with sharing([mp4(tmp_path / "x.mp4"), mp4(tmp_path / "y.mp4")]) as made, fed(made, noisy):
+        for label in ("mp4", "mp4-2"):
+            errors = partial(made.value, "sink_errors_total", sink=label, reason="timeout")
+            wait_until(lambda errors=errors: errors() >= 1, WAIT_S)  # type: ignore[misc]
+            assert not made.is_up(label)
+        go.set()
+        wait_until(lambda: made.is_up("mp4") and made.is_up("mp4-2"), WAIT_S)
+    assert len(decoded(tmp_path / "x.mp4")) > 0
 
 
 def test_a_silent_server_holds_up_no_file(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
         if match[1] is None:
             raise RefError("${ is never closed by }; a plain ${ is written $${")
         value = _look_up(match[1], env)
+        if not value:  # An empty token would ask nobody for one.
+            raise RefError(f"{match[0]} is empty")
         values.add(value)
         if ":" in match[1]:
             hidden.add(value)

@@ -203,8 +203,10 @@ def test_two_streams_of_one_name(tmp_path: Path) -> None:
 
 def test_a_fault_is_told_whatever_secrets_are_empty_or_short(tmp_path: Path) -> None:
     text = "daemon.token = '${T}'\ndetector.backnd = 'haar'\n" + STREAM
-    (line,) = faults(tmp_path, text, {"T": ""})
-    assert line == "detector.backnd: unknown key; did you mean backend?"
+    assert faults(tmp_path, text, {"T": ""}) == [
+        "daemon.token: ${T} is empty",
+        "detector.backnd: unknown key; did you mean backend?",
+    ]
     stream = "[[stream]]\nname = '${N}'\nurl = 'x'\n"
     (line,) = faults(tmp_path, stream + stream, {"N": "a"})
     assert line == "two streams are named '${N}'; every name must be its own"

@@ -51,12 +51,23 @@ def test_a_value_is_not_expanded_again() -> None:
         ("${}", "found ${}, accepted: ${NAME}"),
         ("${OPEN", "${ is never closed by }"),
         ("${BYTES}", "the environment variable BYTES is not UTF-8 text"),
+        ("rtsp://u:${NONE}@cam/x", "${NONE} is empty"),
     ],
 )
 def test_a_reference_that_leads_nowhere(text: str, message: str) -> None:
     with pytest.raises(RefError) as caught:
-        expand(text, {"BYTES": "\udcff"})
+        expand(text, {"BYTES": "\udcff", "NONE": ""})
     assert message in str(caught.value)
+
+
+def test_an_empty_file_does_not_switch_the_token_off(tmp_path: Path) -> None:
+    """Nobody has written to it yet, or somebody is about to."""
+    for text in ("", "\n"):
+        (tmp_path / "token").write_text(text)
+        ref = f"${{file:{tmp_path}/token}}"
+        with pytest.raises(ConfigError) as caught:
+            stream(tmp_path, "x", {}, f"daemon.token = '{ref}'")
+        assert str(caught.value).endswith(f": daemon.token: {ref} is empty")
 
 
 def test_a_file_that_may_never_answer_is_refused(tmp_path: Path) -> None:
@@ -95,8 +106,8 @@ def test_a_password_from_a_file_is_encoded_too(tmp_path: Path) -> None:
 def test_secrets_are_returned_and_not_shown(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("hidden")
     head = f"daemon.token = '${{T}}'\n[models]\ndir = '${{HOME}}/${{file:{tmp_path}/model}}'"
-    env = {"T": "t0ken", "HOME": "/home/me", "PW": NASTY, "E": ""}
-    loaded = stream(tmp_path, "rtsp://u:${PW}@h/${E}", env, head)
+    env = {"T": "t0ken", "HOME": "/home/me", "PW": NASTY}
+    loaded = stream(tmp_path, "rtsp://u:${PW}@h/x", env, head)
     assert loaded.secrets == {"t0ken", NASTY, "hidden"}
     assert loaded.settings.models.dir == "/home/me/hidden"
     for secret in ("t0ken", "ss:/w"):

@@ -24,7 +24,7 @@ _NEXT_URL = re.compile(
 # As a parameter, or, as some cameras have it, as a part of the path: /user=a_password=b_channel=1.
 _SECRET_QUERY = re.compile(
     r"(?i)((?:[?&;/_]|%26)[\w.-]{0,40}?"
-    r"(?:pass(?:word|wd|phrase)?|pwd|pw|token|auth|secret|key|sig(?:nature)?|credentials?|streamid)"
+    r"(?:pass?(?:word|wd|phrase|code)?|pswd?|pwd|pw|token|auth|secret|key|sig(?:nature)?|credentials?|streamid)"
     r"=)(?!\*{3})[^&;#\s'\"]*"
 )
 # What follows the application is the key that lets anybody publish.

@@ -173,6 +173,13 @@ def test_a_longer_secret_is_masked_before_one_that_it_holds() -> None:
             "https://cam/x?access_token=***&y=1 refused",
         ),
         ("rtsp://cam/user=a_password=b_channel=1", "rtsp://cam/user=a_password=***"),
+        (
+            "http://cam/cgi?loginuse=a&loginpas=abc refused",
+            "http://cam/cgi?loginuse=a&loginpas=*** refused",
+        ),
+        ("rtsp://cam/x?psw=abc refused", "rtsp://cam/x?psw=*** refused"),
+        ("rtsp://cam/x?passcode=abc refused", "rtsp://cam/x?passcode=*** refused"),
+        ("rtsp://cam/x?pswd=a&paswd=b", "rtsp://cam/x?pswd=***&paswd=***"),
         ("srt://nas:8890?streamid=publish:a:u:p", "srt://nas:8890?streamid=***"),
         ("to rtmp://a.example/live2/ab-cd: refused", "to rtmp://a.example/live2/***: refused"),
         ("rtmp://127.0.0.1:1935/cam", "rtmp://127.0.0.1:1935/cam"),

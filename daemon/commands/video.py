@@ -16,6 +16,7 @@ from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.pipeline import Pipeline
+from daemon.redact import redact_url
 from daemon.sinks.feed import JpegFeed
 from daemon.sources.open import open_source
 from daemon.url import local_path
@@ -97,7 +98,8 @@ def annotate_video(
         {"stream": stream.name, "stage": "decode", "reason": "damaged"},
     )
     if lost:
-        console.print(f"affectd: warning: {source}: {lost:g} damaged packets gave no frame")
+        shown = redact_url(source)
+        console.print(f"affectd: warning: {shown}: {lost:g} damaged packets gave no frame")
     if pipeline.capture.cut is not None:
         raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
 

@@ -74,8 +74,11 @@ def test_a_configuration_may_lack_streams_and_their_secrets(
 
 
 def test_damage_is_told(tmp_path: Path, capsys: Capsys, light: Path) -> None:
-    """Of a transport stream some packets are marked as faulty."""
-    source, target = write_clip(tmp_path / "in.ts", frames=50), tmp_path / "out.mp4"
+    """Of a transport stream some packets are marked as faulty. What looks like a password in
+    its name is not shown."""
+    folder = tmp_path / "password=geheim"
+    folder.mkdir()
+    source, target = write_clip(folder / "in.ts", frames=50), tmp_path / "out.mp4"
     content = bytearray(source.read_bytes())
     middle = len(content) // 376 * 188
     for at in range(middle, middle + 5 * 188, 188):
@@ -86,7 +89,7 @@ def test_damage_is_told(tmp_path: Path, capsys: Capsys, light: Path) -> None:
     assert 0 < written < 50
     said, warned = done.err
     assert said == f"{written} frames written to {target}"
-    assert warned.startswith(f"affectd: warning: {source}: ")
+    assert warned.startswith(f"affectd: warning: {tmp_path}/password=***: ")
     assert warned.endswith(" damaged packets gave no frame")
 
 

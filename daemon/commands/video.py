@@ -55,6 +55,7 @@ def annotate_video(
     except ValidationError as error:
         fault = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"IN: {fault}") from error
+    _check_source(source)
     _make_way(source, target, events, force)
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
@@ -102,6 +103,14 @@ def annotate_video(
         console.print(f"affectd: warning: {shown}: {lost:g} damaged packets gave no frame")
     if pipeline.capture.cut is not None:
         raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
+
+
+def _check_source(source: str) -> None:
+    """Raise ConfigError for what cannot be read to its end."""
+    read = local_path(source)
+    if read is not None and is_there(Path(read)) and Path(read).is_fifo():
+        # What one reader takes of it, the next misses.
+        raise ConfigError("IN: is a pipe; accepted is a file, which is opened more than once")
 
 
 def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     assert inside(capsys, "video", *both, "--force").code == 0
     assert frames_in(target) == 3
     assert events.read_text() == ""  # There was no face to read.
+
+
+def test_a_pipe_is_refused(tmp_path: Path, capsys: Capsys) -> None:
+    """One with a name, and a shell's, which would give each reader a part."""
+    os.mkfifo(tmp_path / "fifo")
+    end, other = os.pipe()
+    for pipe in (tmp_path / "fifo", f"file://{tmp_path}/fifo", f"/dev/fd/{end}"):
+        done = inside(capsys, "video", pipe, tmp_path / "out.mp4")
+        said = "IN: is a pipe; accepted is a file, which is opened more than once"
+        assert done == (2, [], [f"affectd: {said}"])
+    os.close(end)
+    os.close(other)
 
 
 @pytest.mark.parametrize(

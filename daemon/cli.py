@@ -100,7 +100,9 @@ def check(config: ConfigFile) -> None:
 
 @app.command(epilog="Example: affectd video party.mp4 read.mp4 --events readings.jsonl")
 def video(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A video file, or demo://…")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A video file, or demo://NAME?seconds=10.")
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The annotated MP4.")],
     events: Annotated[Path | None, typer.Option(help="Write the readings here, as JSONL.")] = None,
     config: OtherConfig = None,

@@ -18,6 +18,7 @@ from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.pipeline import Pipeline
 from daemon.redact import redact_url
 from daemon.sinks.feed import JpegFeed
+from daemon.sources.demo.source import parse
 from daemon.sources.open import open_source
 from daemon.url import local_path
 
@@ -106,11 +107,13 @@ def annotate_video(
 
 
 def _check_source(source: str) -> None:
-    """Raise ConfigError for what cannot be read to its end."""
+    """Raise ConfigError for what cannot be read to its end, SourceError for a wrong scene."""
     read = local_path(source)
     if read is not None and is_there(Path(read)) and Path(read).is_fifo():
         # What one reader takes of it, the next misses.
         raise ConfigError("IN: is a pipe; accepted is a file, which is opened more than once")
+    if source.lower().startswith("demo://") and parse(source).seconds is None:
+        raise ConfigError("IN: demo:// without an end; accepted is demo://NAME?seconds=10")
 
 
 def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:

@@ -70,6 +70,12 @@ def test_a_pipe_is_refused(tmp_path: Path, capsys: Capsys) -> None:
     os.close(other)
 
 
+def test_a_scene_without_an_end_is_refused(tmp_path: Path, capsys: Capsys) -> None:
+    done = inside(capsys, "video", "demo://lobby?faces=1", tmp_path / "out.mp4")
+    said = "IN: demo:// without an end; accepted is demo://NAME?seconds=10"
+    assert done == (2, [], [f"affectd: {said}"])
+
+
 @pytest.mark.parametrize(
     "streams", ["", '[daemon]\ntoken = "${NO_SUCH}"\n[[stream]]\nname = 3\nurl = "${NO_SUCH}"\n']
 )

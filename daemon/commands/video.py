@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from daemon.commands.offline import is_there, offline
 from daemon.commands.progress import progress_bar
 from daemon.config.settings import Privacy, StreamSettings
-from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
+from daemon.config.sink_settings import MP4_ENDINGS, EventsSink, Mp4Sink, SinkSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.pipeline import Pipeline
 from daemon.redact import redact_url
@@ -23,7 +23,6 @@ from daemon.sources.open import open_source
 from daemon.url import local_path
 
 POLL_S = 0.1
-ENDINGS = (".mp4", ".m4v", ".mov")
 
 
 def annotate_video(
@@ -42,6 +41,8 @@ def annotate_video(
     thing that goes wrong; what was written until then stays whole. KeyboardInterrupt passes, after
     the files were finished.
     """
+    _check_source(source)
+    _make_way(source, target, events, force)
     sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
     if events is not None:
         sinks.append(EventsSink(kind="events", path=events))
@@ -56,8 +57,6 @@ def annotate_video(
     except ValidationError as error:
         fault = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"IN: {fault}") from error
-    _check_source(source)
-    _make_way(source, target, events, force)
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
     stop = threading.Event()
@@ -130,9 +129,9 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
             raise ConfigError(f"{path}: is IN itself; accepted is another file")
         if not force:
             raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
-    if target.suffix.lower() not in ENDINGS:
+    if target.suffix.lower() not in MP4_ENDINGS:
         raise ConfigError(
-            f"{target}: is written as MP4; accepted is a name in {', '.join(ENDINGS)}"
+            f"{target}: is written as MP4; accepted is a name in {', '.join(MP4_ENDINGS)}"
         )
 
 

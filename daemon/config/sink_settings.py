@@ -23,6 +23,7 @@ def _of_a_file(path: object) -> object:
 
 
 FilePath = Annotated[Path, BeforeValidator(_of_a_file)]
+MP4_ENDINGS = (".mp4", ".m4v", ".mov")
 
 # Best first.
 ENCODERS = ("h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264")
@@ -61,6 +62,15 @@ class Mp4Sink(EncodedSink):
     segment_mb: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
     keep_days: Annotated[float, Field(ge=0.0)] = 0.0
     keep_gb: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @field_validator("path")
+    @classmethod
+    def _named_as_mp4(cls, value: Path) -> Path:
+        if value.suffix.lower() not in MP4_ENDINGS:
+            raise ValueError(
+                f"found {str(value)!r}, accepted is the path of a file in {', '.join(MP4_ENDINGS)}"
+            )
+        return value
 
     @property
     def key_s(self) -> float:

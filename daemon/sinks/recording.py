@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 from io import FileIO
 from pathlib import Path
 
@@ -39,9 +40,11 @@ def make_folder(folder: Path) -> None:
 def create_numbered(path: Path) -> tuple[Path, FileIO]:
     """Create `path`, or the first of `path-2`, `path-3`, … that is not there yet.
 
-    Makes missing parent folders. Raises OSError.
+    Makes missing parent folders. Raises OSError, also where `path` is a folder.
     """
     make_folder(path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     for number in itertools.count(1):
         candidate = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         try:

@@ -142,15 +142,15 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
             "stream[1].sink[1].path: found 3, accepted is a string",
         ),
         (
-            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\nmp4 = 3",
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x.mp4'\nmp4 = 3",
             "stream[1].sink[0].mp4: unknown key; accepted: encoder, crf, preset, kind, path",
         ),
         (
-            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\ncrf = 99",
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x.mp4'\ncrf = 99",
             "stream[1].sink[0].crf: found 99, accepted is at most 51",
         ),
         (
-            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x'\nsegment_s = inf",
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x.mp4'\nsegment_s = inf",
             "stream[1].sink[0].segment_s: found Infinity, accepted is at most 1e+09",
         ),
         (
@@ -184,6 +184,14 @@ def test_a_path_that_is_of_no_file(tmp_path: Path, kind: str, path: str) -> None
     (line,) = faults(tmp_path, STREAM + text)
     assert line.startswith(f"stream[0].sink[0].path: found '{path.replace('u0000', 'x00')}', ")
     assert "accepted is the path of a file, without ~" in line
+
+
+@pytest.mark.parametrize("path", ["/home/me/recordings", "lobby.mkv", ".mp4"])
+def test_a_recording_that_is_not_named_as_mp4(tmp_path: Path, path: str) -> None:
+    text = f'[[stream.sink]]\nkind = "mp4"\npath = "{path}"\n'
+    (line,) = faults(tmp_path, STREAM + text)
+    accepted = "accepted is the path of a file in .mp4, .m4v, .mov"
+    assert line == f"stream[0].sink[0].path: found '{path}', {accepted}"
 
 
 def test_every_fault_is_listed_and_none_twice(tmp_path: Path) -> None:

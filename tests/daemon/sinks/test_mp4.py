@@ -130,6 +130,13 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     assert hit.value.reason is Reason.NOT_WRITABLE
 
 
+def test_nothing_is_recorded_beside_a_folder_of_that_name(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").mkdir()
+    with pytest.raises(SinkError, match=r"/x\.mp4 cannot be written \(Is a directory\)"):
+        make(tmp_path / "x.mp4").write(output(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
 _FULL_DISK = """
 import resource, sys
 from pathlib import Path

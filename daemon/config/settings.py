@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from daemon.config.sink_settings import Mp4Sink, SinkSettings
 from daemon.config.table import Table, check_host, check_transport
@@ -14,6 +15,19 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _from_home(path: str) -> str:
+    """`path` with a ~ at its start replaced."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"found {path!r}, and nobody of that name has a home here") from None
+
+
+HomePath = Annotated[str, AfterValidator(_from_home)]
 
 Privacy = Literal["none", "blur"]
 
@@ -69,7 +83,7 @@ class DaemonSettings(Table):
 class ModelsSettings(Table):
     """[models]"""
 
-    dir: str = ""
+    dir: HomePath = ""
     pull: bool = True
 
 
@@ -94,7 +108,7 @@ class ExpressionSettings(Table):
     """[expression]"""
 
     enabled: bool = True
-    weights: str = "default"
+    weights: HomePath = "default"
     tta: Literal["none", "flip", "four_crop", "ten_crop", "temporal"] = "ten_crop"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"

@@ -194,6 +194,18 @@ def test_a_recording_that_is_not_named_as_mp4(tmp_path: Path, path: str) -> None
     assert line == f"stream[0].sink[0].path: found '{path}', {accepted}"
 
 
+def test_a_path_may_begin_at_a_home_that_is_there(tmp_path: Path) -> None:
+    text = "models.dir = '~{0}/models'\nexpression.weights = '~{0}/net.safetensors'\n" + STREAM
+    settings = read(tmp_path, text.format("")).settings
+    assert settings.models.dir == str(Path.home() / "models")
+    assert settings.expression.weights == str(Path.home() / "net.safetensors")
+    said = "and nobody of that name has a home here"
+    assert faults(tmp_path, text.format("nosuchuser")) == [
+        f"models.dir: found '~nosuchuser/models', {said}",
+        f"expression.weights: found '~nosuchuser/net.safetensors', {said}",
+    ]
+
+
 def test_every_fault_is_listed_and_none_twice(tmp_path: Path) -> None:
     text = "[detector]\nbacknd = 1\nrange = 4\n[[stream]]\nname = 'Lobby'\nurl = '${PW}'\n"
     assert faults(tmp_path, text) == [

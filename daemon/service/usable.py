@@ -11,12 +11,13 @@ from daemon.errors import ConfigError, SourceError
 
 
 def check(path: Path, settings: Settings) -> None:
-    """Raise ConfigError with one line for each engine, device, net, decoder, encoder or protocol
-    that does not work here, and each scene that cannot be drawn.
+    """Raise ConfigError with one line for each detector's model, engine, device, net, decoder,
+    encoder or protocol that does not work here, and each scene that cannot be drawn.
 
     What is named is tried; "auto" asks for nothing. `path` is the configuration's.
     """
-    lines = [f"{path}: expression.{fault}" for fault in _expression_faults(settings.expression)]
+    lines = [f"{path}: {fault}" for fault in _detector_faults(settings)]
+    lines += [f"{path}: expression.{fault}" for fault in _expression_faults(settings.expression)]
     lines += [
         f"{path}: stream[{at}].{fault}"
         for at, stream in enumerate(settings.stream)
@@ -27,6 +28,20 @@ def check(path: Path, settings: Settings) -> None:
 
 
 # The rest is imported where it is needed: most configurations ask for nothing special.
+
+
+def _detector_faults(settings: Settings) -> Iterator[str]:
+    from detectors import select, store
+    from detectors.errors import DetectorError
+
+    model = select.model_of(settings.detector.backend, settings.detector.range)
+    folder = Path(settings.models.dir)
+    # Of a service's own folder nothing is known elsewhere.
+    if model and folder.is_absolute() and not settings.models.pull:
+        try:
+            store.load(model, folder)
+        except DetectorError as error:
+            yield f"detector.backend: {error}, and models.pull = false"
 
 
 def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
@@ -51,7 +66,7 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
 
         try:
             path = locate(expression.weights)
-            # Of a path from a service's folder nothing is known elsewhere.
+            # Nor is it of a path from there.
             if path.is_absolute() or path.exists():
                 ExpressionClassifier.load(path, device="cpu")
         except CheckpointError as error:

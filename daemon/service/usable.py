@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,8 +67,8 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
 
         try:
             path = locate(expression.weights)
-            # Nor is it of a path from there.
-            if path.is_absolute() or path.exists():
+            # Of a path from there nothing is known either; this folder may be out of reach.
+            if path.is_absolute() or os.access(path, os.F_OK):
                 ExpressionClassifier.load(path, device="cpu")
         except CheckpointError as error:
             yield f"weights: {error}"

@@ -50,3 +50,11 @@ def test_a_model_that_may_not_be_pulled_has_to_be_there(tmp_path: Path) -> None:
         (ModelsSettings(pull=False), yunet),
     ):
         usable.check(config, settings(models=models, detector=detector))
+
+
+def test_weights_that_cannot_be_looked_for_from_here_are_left_to_the_service(
+    tmp_path: Path,
+) -> None:
+    """As where the working directory is a home that nobody else may enter."""
+    weights = f"{'n' * 300}.safetensors"  # stands in for it: root may enter any
+    usable.check(tmp_path, settings(expression=ExpressionSettings(weights=weights)))

@@ -279,7 +279,7 @@ def bench(
     sinks: Annotated[
         str, typer.Option(metavar="KINDS", help="What each camera feeds: mp4, events, none.")
     ] = "mp4",
-    seconds: Annotated[float, typer.Option(help="Time for all of it.", min=10.0)] = 110.0,
+    seconds: Annotated[float, typer.Option(help="Time for measuring.", min=10.0)] = 110.0,
     config: OtherConfig = None,
     target: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")

@@ -39,6 +39,10 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
+    def begin(self) -> None:
+        """Let the time begin anew."""
+        self._began_s = time.monotonic()
+
     def left_s(self) -> float:
         """Seconds of the time that are left; below 0 when it is over."""
         return self.seconds - (time.monotonic() - self._began_s)

@@ -42,7 +42,8 @@ def bench(
     out: Console,
     err: Console,
 ) -> Record:
-    """Measure for about `seconds`, print a table, keep the record where `check` looks for it.
+    """Load models, measure for about `seconds`, print a table, keep the record where `check` looks
+    for it.
 
     Everything but the streams comes from `config`. `target` gets the record too. Raises
     ConfigError for arguments that cannot be meant, SinkError when a record cannot be written.
@@ -55,12 +56,13 @@ def bench(
         bar.say("loading models")
         metrics = Metrics(CollectorRegistry())
         loaded = models.load(_unshed(settings), metrics, Health(time.monotonic), err.print)
+        bar.begin()  # Models that had to be fetched take nothing from the measurement.
         try:
             asked = _asked(settings, loaded, fps, faces, kinds)
             with tempfile.TemporaryDirectory(prefix="affectd-bench-") as folder:
                 site = Site(settings, loaded, metrics, fps, faces, kinds, Path(folder))
                 with site:
-                    cameras = list(_sizes(site, asked, Path(folder), bar))
+                    cameras = list(sizes(site, asked, Path(folder), bar))
         finally:
             if loaded.batcher is not None:
                 loaded.batcher.stop()
@@ -124,11 +126,12 @@ def _asked(
     )
 
 
-def _sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]:
+def sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]:
     """The most cameras of each size, in an equal share of the time that is left; the larger sizes
-    not at all where the machine is so slow, or so busy, that none is left."""
+    not at all where the machine is so slow, or so busy, that none is left. The smallest is always
+    tried: what was not measured says nothing of the machine."""
     for index, (width_px, height_px) in enumerate(SIZES):
-        if bar.left_s() < NETS_SHARE * bar.seconds:
+        if index and bar.left_s() < NETS_SHARE * bar.seconds:
             return
         bar.say(f"{height_px}p: encoding a clip")
         clip = folder / f"{height_px}p.mp4"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import torch
 from rich.console import Console
 
 from classifiers.expression.engines import installed
-from daemon.commands.bench import machine, nets, record, table
-from daemon.commands.bench.cameras import MOST, carries, most
+from daemon.commands.bench import machine, nets, record, run, table
+from daemon.commands.bench.bar import Bar
+from daemon.commands.bench.cameras import MOST, Site, carries, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.enough import warning
 from daemon.commands.bench.power import Meter
@@ -157,6 +159,37 @@ def test_the_sentence_names_the_usual_size_where_it_can() -> None:
     many = a_record(9, 9, 9)
     many = replace(many, cameras=tuple(replace(size, failed=None) for size in many.cameras))
     assert "at least 9 cameras" in table.sentence(many)
+
+
+def test_what_was_fetched_before_takes_no_time_of_the_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("daemon.commands.bench.bar.time.monotonic", lambda: now_s)
+    bar = Bar(10.0, Console(file=io.StringIO()))
+    now_s = 300.0
+    bar.begin()
+    now_s = 301.0
+    assert bar.left_s() == pytest.approx(9.0)
+
+
+def test_the_smallest_size_is_measured_though_no_time_is_left(tmp_path: Path) -> None:
+    class Busy(Site):
+        """Stands in for cameras, which take seconds."""
+
+        def __init__(self) -> None:
+            pass
+
+        def show(self, clip: Path, cameras: int) -> None:
+            pass
+
+        def watch(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Load:
+            return a_load(1)
+
+    asked = replace(a_record(1, 1, 1).asked, fps=1, faces=1)
+    bar = Bar(0.0, Console(file=io.StringIO()))
+    (found,) = run.sizes(Busy(), asked, tmp_path, bar)
+    assert (found.height_px, found.most, found.failed) == (480, 1, None)
 
 
 def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(

@@ -21,7 +21,7 @@ from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
 from daemon.config.file import load
 from daemon.config.settings import Settings, StreamSettings
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, SinkError
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.service import logs
@@ -46,7 +46,7 @@ def bench(
     for it.
 
     Everything but the streams comes from `config`. `target` gets the record too. Raises
-    ConfigError for arguments that cannot be meant, SinkError when a record cannot be written.
+    ConfigError for arguments that cannot be meant, SinkError when `target` cannot be written.
     """
     kinds = _kinds(sinks)
     settings, secrets = _settings(config)
@@ -80,10 +80,20 @@ def bench(
         faces=tuple(rates),
     )
     table.show(found, out)
-    record.save(found, record.kept_path())
+    keep(found, target, err)
+    return found
+
+
+def keep(found: Record, target: Path | None, err: Console) -> None:
+    """Write the record to `target`, and to where `check` looks for it, if that can be written.
+    Raises SinkError for `target`."""
     if target is not None:
         record.save(found, target)
-    return found
+    try:
+        record.save(found, record.kept_path())
+    except SinkError as error:
+        text = f"affectd: warning: {error}; so `affectd check` does not go by these figures"
+        err.print(text, style="yellow")
 
 
 def _kinds(sinks: str) -> tuple[str, ...]:

@@ -128,6 +128,19 @@ def test_a_record_that_cannot_be_written_says_where(tmp_path: Path) -> None:
         record.save(a_record(1, 1, 1), tmp_path / "file" / "bench.json")
 
 
+def test_figures_that_were_asked_for_are_not_lost_with_the_kept_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "file"))
+    err = io.StringIO()
+    run.keep(a_record(3, 2, 1), tmp_path / "figures.json", Console(file=err, soft_wrap=True))
+    assert record.load(tmp_path / "figures.json") == a_record(3, 2, 1)
+    assert err.getvalue().startswith(f"affectd: warning: {tmp_path}/file/bench.json: cannot be ")
+    with pytest.raises(SinkError, match=r"file/figures\.json"):
+        run.keep(a_record(3, 2, 1), tmp_path / "file" / "figures.json", Console(file=err))
+
+
 @pytest.mark.parametrize("most_of", [(3, 2, 1), (12, 8, 0), (0, 0, 0)])
 def test_the_table_fits_80_columns(
     most_of: tuple[int, int, int], capsys: pytest.CaptureFixture[str]

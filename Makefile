@@ -219,6 +219,8 @@ format: .venv/set-up/dev
 	done
 	mkdir -p $(@D)
 	touch $@
+	# What `sudo make install` leaves here is the user's to remove.
+	if [ "$$(id -u)" = 0 ] && [ -n "$${SUDO_UID:-}" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" $(@D); fi
 
 .venv/set-up/run: pyproject.toml | .venv/set-up/venv .setup/libraries
 	$(pip)

@@ -276,7 +276,8 @@ install:
 	[ -z "$(DESTDIR)" ] || exit 0
 	$(MAKE) --no-print-directory install-venv install-user
 	$(say) "installed. Next: edit $(SYSCONFDIR)/affectd/affectd.toml, try it with" \
-	  "affectd check $(SYSCONFDIR)/affectd/affectd.toml, then: systemctl enable --now affectd"
+	  "sudo -u affectd affectd check $(SYSCONFDIR)/affectd/affectd.toml," \
+	  "then: systemctl enable --now affectd"
 
 # The service's user cannot reach a Python in somebody's home, so only the system's own will do.
 .PHONY: install-venv

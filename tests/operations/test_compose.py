@@ -70,6 +70,10 @@ def test_nothing_is_open_to_the_network() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
+def test_mediamtx_offers_no_transport_whose_ports_are_not_handed_on() -> None:
+    assert SERVICES["mediamtx"]["environment"] == {"MTX_RTSPTRANSPORTS": "tcp"}
+
+
 def test_affectd_finds_its_configuration_and_the_others_find_each_other() -> None:
     config = re.findall(r'"(/etc/affectd/\S+)"', DOCKERFILE)[-1]
     settings = load(lies_at("affectd", config), {}).settings

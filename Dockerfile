@@ -29,7 +29,8 @@ USER affectd
 WORKDIR /var/lib/affectd
 VOLUME /var/lib/affectd
 EXPOSE 9464
-# Loading the models takes a while; a loop that hangs is found by /livez.
+# Loading the models takes a while; a loop that hangs is found by /livez. Docker itself does not
+# restart what is unhealthy: docs/deploy.md.
 HEALTHCHECK --start-period=5m --interval=30s --timeout=5s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9464/livez', timeout=4)"]
 ENTRYPOINT ["affectd"]

@@ -92,6 +92,7 @@ class _Daemon:
             self._notifier, self._health, self._stop, interval_s, self._board.summary
         )
         sweeper = Sweeper(self._stop)
+        self._note_reload(True)  # Before anybody asks: loading may take minutes.
         self._web.start()
         batcher = fleet = None
         try:
@@ -113,7 +114,6 @@ class _Daemon:
                 publish=self._readings.publish,
             )
             fleet.start(self._settings.stream, self._settings)
-            self._note_reload(True)
             self._notifier.ready()
             watchdog.start()
             log.info("the page is at %s (Ctrl-C ends affectd)", self._web.url)

@@ -71,7 +71,7 @@ class Metrics:
         )
         self.reconnects = Counter(
             "affectd_stream_reconnects_total",
-            "Times a source was opened again.",
+            "Times a source was opened again, or with internal the stream begun anew.",
             ["stream", "reason"],
             registry=registry,
         )

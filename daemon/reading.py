@@ -35,6 +35,7 @@ class Reading:
     media_time_s: float
     captured_s: float | None
     track: int
+    tracked_since_s: float | None
     box_px: tuple[int, int, int, int]
     frame_px: tuple[int, int]
     label: str
@@ -46,18 +47,15 @@ class Reading:
 
     def to_event(self) -> dict[str, Any]:
         """The reading as schema 1 describes it, ready for JSON."""
-        captured_at = None
-        if self.captured_s is not None:
-            moment = datetime.fromtimestamp(self.captured_s, UTC)
-            captured_at = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
         quality = self.quality
         return {
             "schema": SCHEMA,
             "stream": self.stream,
             "seq": self.seq,
             "media_time_s": round(self.media_time_s, 6),
-            "captured_at": captured_at,
+            "captured_at": _utc(self.captured_s),
             "track": self.track,
+            "tracked_since": _utc(self.tracked_since_s),
             "box_px": list(self.box_px),
             "frame_px": list(self.frame_px),
             "label": self.label,
@@ -75,6 +73,14 @@ class Reading:
     def to_json(self) -> str:
         """One line of JSON, without the line's end."""
         return json.dumps(self.to_event(), separators=(", ", ": "))
+
+
+def _utc(moment_s: float | None) -> str | None:
+    """A Unix time as ISO 8601 with microseconds."""
+    if moment_s is None:
+        return None
+    moment = datetime.fromtimestamp(moment_s, UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,20 @@ def picture(number: int, noise: int = 0) -> bytes:
 def reading(stream: str, seq: int) -> Reading:
     quality = Quality(80, 0.1, None)
     return Reading(
-        stream, seq, seq / 25, 1.7e9, 1, BOX_PX, FRAME_PX, "happy", HAPPY, quality, 10, "test", 9.0
+        stream=stream,
+        seq=seq,
+        media_time_s=seq / 25,
+        captured_s=1.7e9,
+        track=1,
+        tracked_since_s=1.7e9,
+        box_px=BOX_PX,
+        frame_px=FRAME_PX,
+        label="happy",
+        probabilities=HAPPY,
+        quality=quality,
+        crops=10,
+        weights="test",
+        age_ms=9.0,
     )
 
 

@@ -42,7 +42,7 @@ class _Look:
 
 class Reader:
     """Cuts the faces of one stream out, has them classified, and smooths the results into their
-    tracks. Belongs to the stream's thread.
+    tracks. Belongs to the stream's thread, and is made together with the stream's Tracker.
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
     `arrived` has the reading. File (`keep_all`): they come at once; if the classifier fails, with
@@ -69,6 +69,7 @@ class Reader:
         self._stop = stop
         self._wake = wake
         self._clock = clock
+        self._since_s = None if keep_all else clock()  # the tracker is as old
         self._inbox: deque[Result] = deque(maxlen=INBOX)
         # From zero on, so that a rate over them is right at once.
         for label in (*batcher.classifier.labels, UNKNOWN):
@@ -173,6 +174,7 @@ class Reader:
             media_time_s=look.pts_s,
             captured_s=look.captured_s if live else None,
             track=look.track,
+            tracked_since_s=self._since_s,
             box_px=(round(box.x), round(box.y), round(box.width), round(box.height)),
             frame_px=look.frame_px,
             label=label,

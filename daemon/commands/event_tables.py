@@ -23,7 +23,8 @@ OnBroken = Callable[[str], None]
 
 
 class Column(NamedTuple):
-    """A column of the table, and the way to its value in the event."""
+    """A column of the table, and the way to its value in the event. An optional one may be null, or
+    missing from lines that are older than the field."""
 
     name: str
     way: tuple[str | int, ...]
@@ -37,6 +38,7 @@ COLUMNS = (
     Column("media_time_s", ("media_time_s",), float),
     Column("captured_at", ("captured_at",), datetime, optional=True),
     Column("track", ("track",), int),
+    Column("tracked_since", ("tracked_since",), datetime, optional=True),
     Column("x_px", ("box_px", 0), int),
     Column("y_px", ("box_px", 1), int),
     Column("width_px", ("box_px", 2), int),
@@ -76,7 +78,7 @@ def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> 
 
 
 def to_parquet(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> int:
-    """As to_csv, to Parquet with types; `captured_at` becomes a timestamp in UTC."""
+    """As to_csv, to Parquet with types; moments become timestamps in UTC."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -97,12 +99,13 @@ def to_parquet(source: Path, target: Path, *, on_broken: OnBroken | None = None)
         ]
         fields += [pa.field(name, pa.float64()) for name in probabilities]
         schema = pa.schema(fields)
+        moments = [column.name for column in lines.columns if column.kind is datetime]
         rows = lines.rows()
         with parquet.ParquetWriter(part, schema, compression="zstd") as table:
             while batch := list(islice(rows, _BATCH_ROWS)):
                 for row in batch:
-                    if row["captured_at"] is not None:
-                        row["captured_at"] = datetime.fromisoformat(row["captured_at"])
+                    for name in moments:
+                        row[name] = row[name] and datetime.fromisoformat(row[name])
                 table.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
     return lines.readings
 
@@ -170,13 +173,24 @@ def flatten(event: Row) -> Row:
     """A reading of docs/events.md as a row of plain values."""
     row: Row = {FILE.name: event[FILE.name]} if FILE.name in event else {}
     for column in COLUMNS:
-        value: Any = event
-        for step in column.way:
-            value = value[step]
-        row[column.name] = value
+        row[column.name] = _value(event, column)
     for name, value in event["probabilities"].items():
         row[f"p_{name}"] = value
     return row
+
+
+def _value(event: Row, column: Column) -> Any:
+    """What the event says of the column. Raises KeyError, IndexError or TypeError where it says
+    nothing, and should."""
+    value: Any = event
+    try:
+        for step in column.way:
+            value = value[step]
+    except KeyError:
+        if not column.optional:
+            raise
+        return None
+    return value
 
 
 def _events(line: Row) -> list[Row]:
@@ -207,10 +221,8 @@ def _checked_event(event: Row) -> Row:
     for column in (FILE, *COLUMNS) if FILE.name in event else COLUMNS:
         steps = column.way[:1] if isinstance(column.way[-1], int) else column.way
         where = ".".join(map(str, steps))
-        value: Any = event
         try:
-            for step in column.way:
-                value = value[step]
+            value = _value(event, column)
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"has no {where}") from error
         if not (value is None and column.optional) and not _is(value, column.kind):

@@ -55,6 +55,7 @@ def reading(seq: int, *, live: bool = True, yaw_deg: float | None = 4.0) -> Read
         media_time_s=seq * 0.04,
         captured_s=1_770_000_000.25 + seq if live else None,
         track=3,
+        tracked_since_s=1_770_000_000.0 if live else None,
         box_px=(10, 20, 30, 40),
         frame_px=(640, 480),
         label="happy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+import time
 
 import numpy as np
 import pytest
@@ -94,6 +95,27 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
         (reading,) = reader.arrived(tracks, settings().expression)
     assert reading.age_ms is not None
     assert 250.0 <= reading.age_ms < 1000.0 * WAIT_S
+
+
+def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, board: Board) -> None:
+    """A stream that begins anew counts from 1 again, which nobody may take for the same face."""
+    seen = []
+    with batching(free(), metrics) as batcher:
+        for _ in range(2):
+            began_s = time.time()
+            steps = stepping(batcher, metrics, board)
+            made_s = time.time()
+            steps.take(talking(1)[0])
+            settle(batcher)
+            (reading,) = steps.arrived()
+            assert reading.tracked_since_s is not None
+            assert began_s <= reading.tracked_since_s <= made_s
+            seen.append((reading.track, reading.tracked_since_s))
+        file = stepping(batcher, metrics, board, keep_all=True)
+        assert walk(file, talking(1))[0].readings[0].tracked_since_s is None
+    (first, _), (again, _) = seen
+    assert first == again == 1
+    assert len(set(seen)) == 2
 
 
 def test_the_weights_say_what_is_too_little_where_the_settings_do_not(

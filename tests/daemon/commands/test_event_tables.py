@@ -38,6 +38,7 @@ def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
         "media_time_s": "0.04",
         "captured_at": "2026-02-02T02:40:01.250000Z",
         "track": "3",
+        "tracked_since": "2026-02-02T02:40:00.000000Z",
         "x_px": "10",
         "y_px": "20",
         "width_px": "30",
@@ -53,7 +54,8 @@ def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
         "age_ms": "41.0",
         **{f"p_{label}": "0.94" if label == "happy" else "0.01" for label in LABELS},
     }
-    assert (second["captured_at"], second["yaw_deg"], second["age_ms"]) == ("", "", "")
+    null = [name for name, value in second.items() if not value]
+    assert null == ["captured_at", "tracked_since", "yaw_deg", "age_ms"]
 
 
 def test_parquet_has_types_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +68,8 @@ def test_parquet_has_types_and_batches(tmp_path: Path, monkeypatch: pytest.Monke
     rows = table.to_pylist()
     assert [row["seq"] for row in rows] == list(range(100))
     assert rows[2]["captured_at"] == datetime(2026, 2, 2, 2, 40, 2, 250000, UTC)
-    assert rows[3]["captured_at"] is None
+    assert rows[2]["tracked_since"] == datetime(2026, 2, 2, 2, 40, tzinfo=UTC)
+    assert rows[3]["captured_at"] is rows[3]["tracked_since"] is None
     assert (rows[2]["x_px"], rows[2]["p_happy"], rows[2]["label"]) == (10, 0.94, "happy")
     assert pq.ParquetFile(tmp_path / "r.parquet").num_row_groups == 2
 
@@ -106,6 +109,21 @@ def test_readings_of_images_have_their_file(tmp_path: Path, convert: Convert) ->
         rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
     assert list(rows[0]) == ["file", *NAMES]
     assert [row["file"] or None for row in rows] == ["two.jpg", "two.jpg", None]
+
+
+@pytest.mark.parametrize("convert", [to_csv, to_parquet])
+def test_a_line_that_is_older_than_a_field_converts(tmp_path: Path, convert: Convert) -> None:
+    event, target = reading(1).to_event(), tmp_path / "out"
+    del event["tracked_since"]
+    source = tmp_path / "r.jsonl"
+    source.write_text(f"{json.dumps(event)}\n{GOOD}\n")
+    assert convert(source, target) == 2
+    if convert is to_csv:
+        with target.open(newline="") as file:
+            rows: list[dict[str, object]] = list(csv.DictReader(file))
+    else:
+        rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
+    assert [bool(row["tracked_since"]) for row in rows] == [False, True]
 
 
 GOOD = reading(1).to_json()

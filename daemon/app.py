@@ -25,6 +25,7 @@ from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
 from daemon.service.reload import Changes, compare, in_effect
 from daemon.service.sweeper import Sweeper
 from daemon.sinks.feed import Feed, JpegFeed
+from daemon.sinks.make import sink_labels
 from daemon.sinks.playlist import Playlist
 from daemon.version import affectd_version
 from daemon.web.app import make_app
@@ -66,6 +67,11 @@ class _Daemon:
         self._stop = threading.Event()
         self._notifier = Notifier.from_env(os.environ)
         self._board = Board(time.time, redact=redactor.redact)
+        # Readers come before the models are loaded, and are not to be told that there is no such
+        # stream.
+        for stream in loaded.settings.stream:
+            labels = sink_labels(stream.sink)
+            self._board.add(stream.name, labels, only_counts=stream.aggregate_only)
         self._health = Health(time.monotonic)
         self._metrics = Metrics(CollectorRegistry())
         self._readings: Feed[Reading] = Feed(READINGS_WAITING)

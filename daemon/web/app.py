@@ -29,6 +29,7 @@ from daemon.sinks.playlist import Playlist
 from daemon.web.access import Access, Guard
 from daemon.web.hls import Hls
 from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
+from daemon.web.missing import missing
 
 PAGE = Path(__file__).parent / "page"
 MAX_READERS = 32
@@ -69,7 +70,7 @@ def make_app(
         metrics=metrics,
         health=health,
         jpeg_feeds=jpeg_feeds,
-        hls=Hls({} if playlists is None else playlists, closing),
+        hls=Hls({} if playlists is None else playlists, board, closing),
         readings=readings,
         version=version,
         colours=colours,
@@ -169,9 +170,7 @@ class _Web:
         name = request.path_params["name"]
         feed = self.jpeg_feeds.get(name)
         if feed is None:
-            known = ", ".join(sorted(self.jpeg_feeds)) or "none"
-            what = "has no mjpeg sink" if name in self._names() else "is not configured"
-            raise HTTPException(404, f"stream {name!r} {what}; streams with pictures: {known}")
+            raise missing(self.board, name, "mjpeg", self.jpeg_feeds)
         response = self.picture_readers.response(MJPEG_TYPE, mjpeg(feed))
         # A browser that shows it alone puts it in a page of its own making, with a style.
         response.headers["Content-Security-Policy"] = _PICTURE_POLICY
@@ -179,14 +178,11 @@ class _Web:
 
     async def events(self, request: Request) -> Response:
         name = request.query_params.get("stream")
-        names = self._names()
+        names = [stream.name for stream in self.board.streams()]
         if name is not None and name not in names:
             known = ", ".join(names)
             raise HTTPException(404, f"stream {name!r} is not configured; known are: {known}")
         return self.event_readers.response(EVENTS_TYPE, events(self.readings, name))
-
-    def _names(self) -> list[str]:
-        return [stream.name for stream in self.board.streams()]
 
 
 def build_info(metrics: Metrics) -> dict[str, str]:

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from daemon.monitoring.status import Board
 from daemon.sinks.playlist import KEPT, Playlist
+from daemon.web.missing import missing
 
 PLAYLIST = "index.m3u8"
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -25,8 +27,11 @@ _POLL_S = 0.1
 class Hls:
     """The answers below /streams/NAME/hls/. `playlists` is read at every request."""
 
-    def __init__(self, playlists: Mapping[str, Playlist], closing: asyncio.Event) -> None:
+    def __init__(
+        self, playlists: Mapping[str, Playlist], board: Board, closing: asyncio.Event
+    ) -> None:
         self._playlists = playlists
+        self._board = board
         self._closing = closing
 
     def routes(self) -> list[Route]:
@@ -68,6 +73,5 @@ class Hls:
         name = request.path_params["name"]
         playlist = self._playlists.get(name)
         if playlist is None:
-            known = ", ".join(sorted(self._playlists)) or "none"
-            raise HTTPException(404, f"stream {name!r} has no hls sink; streams with one: {known}")
+            raise missing(self._board, name, "hls", self._playlists)
         return playlist

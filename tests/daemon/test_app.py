@@ -1,31 +1,58 @@
+"""`affectd run` within this process: what is answered before the streams run."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
-from daemon.app import _Daemon
+from daemon import app, models
 from daemon.config.file import load
+from daemon.errors import AffectdError
 from daemon.monitoring.metrics import Metrics
 from daemon.redact import Redactor
-from detectors.errors import DetectorError
+
+CONFIG = """
+[daemon]
+listen = "127.0.0.1:0"
+[[stream]]
+name = "lobby"
+url = "demo://lobby"
+[[stream.sink]]
+kind = "mjpeg"
+[[stream]]
+name = "door"
+url = "demo://door"
+[[stream.sink]]
+kind = "hls"
+"""
 
 
-def test_the_configuration_counts_as_taken_while_models_load(
+def test_while_models_load_the_streams_are_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Readers that come back too early after a restart wait; a browser gives up at a 404.
+    The models are fake: their loading is when to ask, and ends the run."""
     config = tmp_path / "affectd.toml"
-    config.write_text(
-        '[daemon]\nlisten = "127.0.0.1:0"\n[[stream]]\nname = "lobby"\nurl = "demo://demo"\n'
-    )
-    said = []
+    config.write_text(CONFIG)
+    daemon = app._Daemon(load(config, {}), config, Redactor())
 
-    # In place of a download that takes minutes, for which no test can wait.
-    def slow(settings: object, metrics: Metrics, *_: object) -> None:
-        said.append(metrics.registry.get_sample_value("affectd_config_last_reload_successful"))
-        raise DetectorError("enough")
+    def ask(settings: object, metrics: Metrics, *_: object) -> None:
+        taken = metrics.registry.get_sample_value("affectd_config_last_reload_successful")
+        assert taken == 1.0  # a download may take longer than the alert waits
+        with httpx.Client(base_url=daemon._web.url, timeout=60, trust_env=False) as client:
+            names = [stream["name"] for stream in client.get("/api/streams").json()["streams"]]
+            assert names == ["lobby", "door"]
+            assert client.head("/events?stream=lobby").status_code == 200
+            assert client.head("/events?stream=attic").status_code == 404
+            for path in ("/streams/lobby/mjpeg", "/streams/door/hls/index.m3u8"):
+                answer = client.get(path)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+                assert "has not started yet" in answer.json()["error"]
+            assert client.get("/streams/door/mjpeg").status_code == 404
+        raise AffectdError("asked")
 
-    monkeypatch.setattr("daemon.models.load", slow)
-    with pytest.raises(DetectorError, match="enough"):
-        _Daemon(load(config, {}), config, Redactor()).run()
-    assert said == [1.0]
+    monkeypatch.setattr(models, "load", ask)
+    with pytest.raises(AffectdError, match="asked"):
+        daemon.run()

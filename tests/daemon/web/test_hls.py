@@ -134,7 +134,7 @@ def test_no_path_leads_out() -> None:
             answer = raw(house, f"/streams/{stream}/hls/index.m3u8")
             assert answer.startswith(b"HTTP/1.1 404"), (stream, answer[:200])
         error = client.get("/streams/door/hls/index.m3u8").json()["error"]
-        assert error == "stream 'door' has no hls sink; streams with one: lobby"
+        assert error == "stream 'door' has no hls sink; streams with hls: lobby"
 
 
 def test_the_token_is_wanted_and_goes_on_from_the_address_to_the_segments() -> None:

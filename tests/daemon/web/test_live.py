@@ -68,12 +68,13 @@ def test_pictures_arrive_as_published(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("attic", "is not configured; streams with pictures: lobby"), ("door", "has no mjpeg sink")],
+    [("attic", "is not configured; streams with mjpeg: lobby"), ("door", "has no mjpeg sink")],
 )
 def test_a_stream_without_pictures_is_404_and_says_which_have(
     house: House, name: str, words: str
 ) -> None:
     del house.feeds["door"]
+    house.board.add("door", ["events"])
     with house.client() as client:
         answer = client.get(f"/streams/{name}/mjpeg")
     assert answer.status_code == 404

@@ -61,7 +61,7 @@ def make_app(
 
     `jpeg_feeds` holds the streams that have an mjpeg sink, `playlists` those with an hls sink; they
     are read at every request, so a reload may change them. At most `max_readers` read pictures at
-    once, and as many events.
+    once, as many events, and as many wait for the first segments of a playlist.
     """
     closing = asyncio.Event()
     guard = Guard(settings)
@@ -70,7 +70,7 @@ def make_app(
         metrics=metrics,
         health=health,
         jpeg_feeds=jpeg_feeds,
-        hls=Hls({} if playlists is None else playlists, board, closing),
+        hls=Hls({} if playlists is None else playlists, board, Readers(max_readers, closing)),
         readings=readings,
         version=version,
         colours=colours,

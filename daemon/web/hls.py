@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from daemon.monitoring.status import Board
 from daemon.sinks.playlist import KEPT, Playlist
+from daemon.web.live import Readers
 from daemon.web.missing import missing
 
 PLAYLIST = "index.m3u8"
@@ -25,14 +26,13 @@ _POLL_S = 0.1
 
 
 class Hls:
-    """The answers below /streams/NAME/hls/. `playlists` is read at every request."""
+    """The answers below /streams/NAME/hls/. `playlists` is read at every request; `waiting` are
+    those who asked for one that has not begun."""
 
-    def __init__(
-        self, playlists: Mapping[str, Playlist], board: Board, closing: asyncio.Event
-    ) -> None:
+    def __init__(self, playlists: Mapping[str, Playlist], board: Board, waiting: Readers) -> None:
         self._playlists = playlists
         self._board = board
-        self._closing = closing
+        self._waiting = waiting
 
     def routes(self) -> list[Route]:
         return [
@@ -50,16 +50,34 @@ class Hls:
         # address has no other way to show it.
         token = request.query_params.get("token")
         query = f"?token={quote(token, safe='')}" if token else ""
-        began_s = asyncio.get_running_loop().time()
-        while (text := playlist.text(query) or "").count("#EXTINF:") < START_SEGMENTS:
-            most_s = START_S + START_SEGMENTS * playlist.target_s
-            waited_s = asyncio.get_running_loop().time() - began_s
-            if self._closing.is_set() or waited_s > most_s:
-                name = request.path_params["name"]
-                detail = f"stream {name!r} has no pictures to show yet; try again"
-                raise HTTPException(503, detail, {"Retry-After": "2"})
-            await asyncio.sleep(_POLL_S)
+        text = _begun(playlist, query)
+        if text is None and request.query_params.get("wait") == "0":
+            # The page's players ask again by themselves. A browser opens six connections to a
+            # host: were as many held here, none would be left for the states.
+            return Response(status_code=204, headers={"Cache-Control": "no-store"})
+        text = text or await self._wait(playlist, query)
+        if text is None:
+            name = request.path_params["name"]
+            detail = f"stream {name!r} has no pictures to show yet; try again"
+            raise HTTPException(503, detail, {"Retry-After": "2"})
         return Response(text, media_type=PLAYLIST_TYPE, headers={"Cache-Control": "no-store"})
+
+    async def _wait(self, playlist: Playlist, query: str) -> str | None:
+        """The playlist once it has begun; None if that takes too long, or too many wait."""
+        if self._waiting.count >= self._waiting.limit:
+            return None
+        self._waiting.count += 1
+        try:
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            while (text := _begun(playlist, query)) is None:
+                most_s = START_S + START_SEGMENTS * playlist.target_s
+                if self._waiting.closing.is_set() or loop.time() - began_s > most_s:
+                    break
+                await asyncio.sleep(_POLL_S)
+            return text
+        finally:
+            self._waiting.count -= 1
 
     async def media(self, request: Request) -> Response:
         content = self._of(request).file(request.path_params["file"])
@@ -75,3 +93,9 @@ class Hls:
         if playlist is None:
             raise missing(self._board, name, "hls", self._playlists)
         return playlist
+
+
+def _begun(playlist: Playlist, query: str) -> str | None:
+    """The playlist if players can start with it."""
+    text = playlist.text(query) or ""
+    return text if text.count("#EXTINF:") >= START_SEGMENTS else None

@@ -75,7 +75,8 @@ export class Video {
     let map = null;
     let last = null;
     for (;;) {
-      const all = parse(await text(this.url, signal), new URL(this.url, location));
+      // `?wait=0`: an empty answer while there is nothing yet, and no connection held for it.
+      const all = parse(await text(`${this.url}?wait=0`, signal), new URL(this.url, location));
       const news = last === null ? all.slice(-START_SEGMENTS) : all.filter((s) => s.number > last);
       // The server began anew with smaller numbers.
       if (all.length && last > all.at(-1).number) throw new Error("the playlist went back");

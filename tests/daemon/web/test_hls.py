@@ -172,6 +172,40 @@ def test_a_stream_without_pictures_says_so_and_holds_up_nobody(
         assert not waiting.is_alive()
 
 
+def test_only_so_many_wait_for_the_first_segments_and_who_will_not_is_answered_at_once() -> None:
+    with serving("lobby", "door", max_readers=1) as house, house.client() as client:
+        lobby, door = Playlist(), Playlist()
+        house.playlists |= {"lobby": lobby, "door": door}
+        answer = client.get(INDEX, params={"wait": "0"})
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert lobby.wanted
+        waiting = threading.Thread(target=client.get, args=("/streams/door/hls/index.m3u8",))
+        waiting.start()
+        wait_until(lambda: door.wanted)
+        assert client.get(INDEX).status_code == 503
+        assert client.get(INDEX, params={"wait": "0"}).status_code == 204
+        house.web.stop(50)
+        waiting.join(60)
+
+
+@needs_chromium
+def test_streams_without_any_picture_leave_the_page_its_connections(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """More of them than the six connections that a browser opens to one host."""
+    names = [f"cam{number}" for number in range(8)]
+    profile = tmp_path_factory.mktemp("chromium")
+    with serving(*names) as house, open_browser(profile) as browser, browser.page() as page:
+        house.feeds.clear()
+        house.playlists |= {name: Playlist() for name in names}
+        page.open(house.web.url)
+        page.wait_for("document.querySelectorAll('.card').length === 8")
+        wait_until(lambda: all(playlist.wanted for playlist in house.playlists.values()))
+        house.board.set_state(names[-1], "live")
+        page.wait_for("document.getElementById('summary').innerText === '1 of 8 streams live'", 20)
+        assert page.errors == []
+
+
 @needs_chromium
 def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
     tmp_path_factory: pytest.TempPathFactory,

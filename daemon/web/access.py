@@ -17,6 +17,7 @@ from daemon.config.settings import DaemonSettings
 
 COOKIE = "affectd"
 OPEN_PATHS = ("/livez", "/readyz")
+_RENEWING = ("/", "/api/streams")  # What an open page asks for: it stays signed in.
 _MONTH_S = 30 * 24 * 3600
 
 _HEADERS = {
@@ -38,7 +39,8 @@ class Guard:
     own names are therefore accepted as Host, and those of `allowed_hosts`.
 
     Token: every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the
-    cookie that opening `/?token=…` sets. The cookie holds a digest of the token, not the token.
+    cookie that opening `/?token=…` sets, and each look at the page renews. The cookie holds a
+    digest of the token, not the token.
     """
 
     def __init__(self, settings: DaemonSettings) -> None:
@@ -60,10 +62,12 @@ class Guard:
             headers={**_HEADERS, "Cross-Origin-Resource-Policy": policy},
         )
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every answer carries."""
-        return self._rules.headers
+    def headers(self, request: Request) -> dict[str, str]:
+        """What the answer carries, beside its own."""
+        rules = self._rules
+        if rules.token and request.scope["path"] in _RENEWING and _has_cookie(request, rules):
+            return {**rules.headers, "Set-Cookie": _cookie(request, rules)}
+        return rules.headers
 
     def answer(self, request: Request) -> Response | None:
         """The response that settles the request here, or None to let it pass."""
@@ -116,14 +120,16 @@ class Access:
             await self._app(scope, receive, send)
             return
 
+        request = Request(scope)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in self._guard.headers.items():
+                for name, value in self._guard.headers(request).items():
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = self._guard.answer(Request(scope))
+        answer = self._guard.answer(request)
         await (answer or self._app)(scope, receive, send_with_headers)
 
 
@@ -143,7 +149,12 @@ def _has_cookie(request: Request, rules: _Rules) -> bool:
 
 def _sign_in(request: Request, rules: _Rules) -> Response:
     """Keep the token out of the address bar and the history from here on."""
-    response = RedirectResponse("/", 303)
+    return RedirectResponse("/", 303, {"Set-Cookie": _cookie(request, rules)})
+
+
+def _cookie(request: Request, rules: _Rules) -> str:
+    """The header that keeps a browser signed in for a month from here on."""
+    response = Response()
     response.set_cookie(
         COOKIE,
         rules.cookie.decode(),
@@ -152,7 +163,7 @@ def _sign_in(request: Request, rules: _Rules) -> Response:
         samesite="lax",
         secure=request.scope["scheme"] == "https",
     )
-    return response
+    return response.headers["set-cookie"]
 
 
 def is_loopback(host: str) -> bool:

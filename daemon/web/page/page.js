@@ -79,7 +79,7 @@ async function poll() {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     const response = await fetch("/api/streams", { signal, cache: "no-store" });
     if (response.status === 401) {
-      showSilence("The token is no longer accepted. Open /?token=… with the new one.");
+      showSilence("This browser is not signed in (any more). Open /?token=… with the token.");
     } else if (!response.ok) {
       throw new Error(String(response.status));
     } else {

@@ -80,6 +80,19 @@ def test_the_token_is_taken_as_header_query_or_cookie(guarded: House) -> None:
         assert client.get("/metrics").status_code == 200
 
 
+def test_an_open_page_stays_signed_in(guarded: House) -> None:
+    with guarded.client() as client:
+        signed_in = client.get("/", params={"token": "s3cret pässword"}).headers["set-cookie"]
+        assert "Max-Age=2592000" in signed_in
+        for path in ("/", "/api/streams"):
+            assert client.get(path).headers.get_list("set-cookie") == [signed_in]
+        assert "set-cookie" not in client.get("/metrics").headers
+        client.cookies.clear()
+        bearer = {b"Authorization": "Bearer s3cret pässword".encode()}
+        assert "set-cookie" not in client.get("/api/streams", headers=bearer).headers
+        assert "set-cookie" not in client.get("/api/streams").headers
+
+
 def test_own_names_are_accepted(house: House) -> None:
     with house.client() as client:
         for host in ["localhost", "localhost:9464", "127.0.0.1", "127.9.9.9:1", "[::1]:80"]:

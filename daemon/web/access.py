@@ -161,7 +161,8 @@ def _cookie(request: Request, rules: _Rules) -> str:
         max_age=_MONTH_S,
         httponly=True,
         samesite="lax",
-        secure=request.scope["scheme"] == "https",
+        # As a web server in front says. Who makes it up harms nobody else.
+        secure=request.headers.get("x-forwarded-proto") == "https",
     )
     return response.headers["set-cookie"]
 

@@ -93,6 +93,14 @@ def test_an_open_page_stays_signed_in(guarded: House) -> None:
         assert "set-cookie" not in client.get("/api/streams").headers
 
 
+def test_behind_https_the_cookie_goes_by_nothing_else(guarded: House) -> None:
+    token = {"token": "s3cret pässword"}
+    with guarded.client() as client:
+        assert "Secure" not in client.get("/", params=token).headers["set-cookie"]
+        headers = {"X-Forwarded-Proto": "https"}
+        assert "Secure" in client.get("/", params=token, headers=headers).headers["set-cookie"]
+
+
 def test_own_names_are_accepted(house: House) -> None:
     with house.client() as client:
         for host in ["localhost", "localhost:9464", "127.0.0.1", "127.9.9.9:1", "[::1]:80"]:

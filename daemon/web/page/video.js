@@ -16,14 +16,17 @@ export class Video {
     this.url = url;
     this.work = null;
     this.shownAt = 0;
-    element.addEventListener("timeupdate", () => (this.shownAt = performance.now()));
-    document.addEventListener("visibilitychange", () => this.reopen());
+    this.life = new AbortController();
+    const { signal } = this.life;
+    element.addEventListener("timeupdate", () => (this.shownAt = performance.now()), { signal });
+    document.addEventListener("visibilitychange", () => this.reopen(), { signal });
     this.reopen();
   }
 
   // Ends for good.
   close() {
     this.url = null;
+    this.life.abort();
     this.reopen();
   }
 
@@ -152,11 +155,18 @@ async function append(buffer, data) {
   await happened(buffer, "updateend");
 }
 
-function happened(target, name) {
-  return new Promise((done, failed) => {
-    target.addEventListener(name, done, { once: true });
-    target.addEventListener("error", () => failed(new Error("not playable")), { once: true });
-  });
+// Waits for an event, or fails at an error; what it listens to keeps nothing of it.
+async function happened(target, name) {
+  const over = new AbortController();
+  const { signal } = over;
+  try {
+    await new Promise((done, failed) => {
+      target.addEventListener(name, done, { signal });
+      target.addEventListener("error", () => failed(new Error("not playable")), { signal });
+    });
+  } finally {
+    over.abort();
+  }
 }
 
 async function get(url, signal) {

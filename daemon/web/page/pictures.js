@@ -90,7 +90,7 @@ export class Screen {
     this.image = image;
     this.next = null;
     this.isBusy = false;
-    this.shownAt = 0;
+    this.shownAt = -Infinity;
     image.addEventListener("load", () => this.done(true));
     image.addEventListener("error", () => this.done(false));
   }

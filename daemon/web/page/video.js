@@ -15,7 +15,7 @@ export class Video {
     this.element = element;
     this.url = url;
     this.work = null;
-    this.shownAt = 0;
+    this.shownAt = -Infinity;
     this.life = new AbortController();
     const { signal } = this.life;
     element.addEventListener("timeupdate", () => (this.shownAt = performance.now()), { signal });

@@ -153,6 +153,17 @@ def test_the_daemon_may_go_and_come_back(page: Page) -> None:
         page.wait_for("document.getElementById('alert').hidden")
 
 
+def test_until_the_first_picture_the_page_says_that_it_waits(page: Page) -> None:
+    """From its first second on, at which the clock stands here."""
+    page.call("Page.addScriptToEvaluateOnNewDocument", source="performance.now = () => 1000")
+    with serving("lobby") as house:
+        house.board.set_state("lobby", "live")
+        page.open(house.web.url)
+        page.wait_for(f"{card('lobby')}.dataset.state === 'live'")
+        assert "Waiting for a picture" in text(page, "lobby")
+    assert page.errors == []
+
+
 def test_text_is_never_markup(page: Page) -> None:
     with serving("lobby") as house:
         error = "<img src=x onerror=alert(1)> & <b>bold</b>"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
 from socket import gethostname
+from urllib.parse import urlencode
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -17,7 +18,8 @@ from daemon.config.settings import DaemonSettings
 
 COOKIE = "affectd"
 OPEN_PATHS = ("/livez", "/readyz")
-_RENEWING = ("/", "/api/streams")  # What an open page asks for: it stays signed in.
+# How the paths end that an open page asks for: it stays signed in.
+_RENEWING = ("/", ".html", "/api/streams", ".m3u8")
 _MONTH_S = 30 * 24 * 3600
 
 _HEADERS = {
@@ -39,8 +41,8 @@ class Guard:
     own names are therefore accepted as Host, and those of `allowed_hosts`.
 
     Token: every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the
-    cookie that opening `/?token=…` sets, and each look at the page renews. The cookie holds a
-    digest of the token, not the token.
+    cookie that opening a page with `?token=…` sets, and each look at it renews. The cookie holds
+    a digest of the token, not the token.
     """
 
     def __init__(self, settings: DaemonSettings) -> None:
@@ -65,7 +67,11 @@ class Guard:
     def headers(self, request: Request) -> dict[str, str]:
         """What the answer carries, beside its own."""
         rules = self._rules
-        if rules.token and request.scope["path"] in _RENEWING and _has_cookie(request, rules):
+        if (
+            rules.token
+            and request.scope["path"].endswith(_RENEWING)
+            and _has_cookie(request, rules)
+        ):
             return {**rules.headers, "Set-Cookie": _cookie(request, rules)}
         return rules.headers
 
@@ -81,7 +87,8 @@ class Guard:
         if not rules.token or path in OPEN_PATHS:
             return None
         if _has_query_token(request, rules):
-            return _sign_in(request, rules) if path == "/" else None
+            is_page = path == "/" or (path.startswith("/page/") and path.endswith(".html"))
+            return _sign_in(request, rules) if is_page else None
         if _has_bearer(request, rules) or _has_cookie(request, rules):
             return None
         reason = "a token is needed: Authorization: Bearer TOKEN, or open /?token=TOKEN"
@@ -149,7 +156,9 @@ def _has_cookie(request: Request, rules: _Rules) -> bool:
 
 def _sign_in(request: Request, rules: _Rules) -> Response:
     """Keep the token out of the address bar and the history from here on."""
-    return RedirectResponse("/", 303, {"Set-Cookie": _cookie(request, rules)})
+    rest = urlencode([item for item in request.query_params.multi_items() if item[0] != "token"])
+    address = request.scope["path"] + (f"?{rest}" if rest else "")
+    return RedirectResponse(address, 303, {"Set-Cookie": _cookie(request, rules)})
 
 
 def _cookie(request: Request, rules: _Rules) -> str:

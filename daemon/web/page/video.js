@@ -11,16 +11,23 @@ const LEAP_TO_S = 1.5;
 const KEEP_S = 10;
 
 export class Video {
-  constructor(element, url) {
+  // `tell(text)` gets why nothing comes, and "" whenever something does.
+  constructor(element, url, tell = () => {}) {
     this.element = element;
     this.url = url;
+    this.tell = tell;
     this.work = null;
     this.shownAt = -Infinity;
     this.life = new AbortController();
     const { signal } = this.life;
-    element.addEventListener("timeupdate", () => (this.shownAt = performance.now()), { signal });
+    element.addEventListener("timeupdate", () => this.goesOn(), { signal });
     document.addEventListener("visibilitychange", () => this.reopen(), { signal });
     this.reopen();
+  }
+
+  goesOn() {
+    this.shownAt = performance.now();
+    this.tell("");
   }
 
   // Ends for good.
@@ -58,6 +65,7 @@ export class Video {
 
   async playOnce(signal) {
     if (!globalThis.MediaSource) {
+      await this.segments(signal); // Its own player does not say what is wrong.
       // After an error it never asks again for the address that it has.
       if (this.element.error || !this.element.hasAttribute("src")) this.element.src = this.url;
       await this.element.play();
@@ -78,8 +86,7 @@ export class Video {
     let map = null;
     let last = null;
     for (;;) {
-      // `?wait=0`: an empty answer while there is nothing yet, and no connection held for it.
-      const all = parse(await text(`${this.url}?wait=0`, signal), new URL(this.url, location));
+      const all = await this.segments(signal);
       const news = last === null ? all.slice(-START_SEGMENTS) : all.filter((s) => s.number > last);
       // The server began anew with smaller numbers.
       if (all.length && last > all.at(-1).number) throw new Error("the playlist went back");
@@ -100,6 +107,18 @@ export class Video {
       }
       await pause(POLL_MS);
       signal.throwIfAborted();
+    }
+  }
+
+  // What the playlist names; nothing while it has not begun: `?wait=0` holds no connection for it.
+  async segments(signal) {
+    try {
+      const all = parse(await text(`${this.url}?wait=0`, signal), new URL(this.url, location));
+      if (!all.length) this.tell("Waiting for a picture");
+      return all;
+    } catch (error) {
+      if (!signal.aborted) this.tell(error.message);
+      throw error;
     }
   }
 
@@ -170,9 +189,10 @@ async function happened(target, name) {
 }
 
 async function get(url, signal) {
-  const response = await fetch(url, { signal });
-  if (!response.ok) throw new Error(String(response.status));
-  return response;
+  const response = await fetch(url, { signal }).catch(() => null);
+  if (response?.ok) return response;
+  const answer = await response?.json().catch(() => null);
+  throw new Error(answer?.error ?? "affectd does not answer");
 }
 
 async function text(url, signal) {

@@ -80,11 +80,22 @@ def test_the_token_is_taken_as_header_query_or_cookie(guarded: House) -> None:
         assert client.get("/metrics").status_code == 200
 
 
+def test_each_page_takes_the_token_and_goes_on_without_it(guarded: House) -> None:
+    query = {"stream": "a&b", "token": "s3cret pässword"}
+    with guarded.client() as client:
+        answer = client.get("/page/watch.html", params=query)
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/page/watch.html?stream=a%26b"
+        assert client.get(answer.headers["location"]).status_code == 200
+        assert client.get("/page/watch.js").status_code == 200
+
+
 def test_an_open_page_stays_signed_in(guarded: House) -> None:
     with guarded.client() as client:
         signed_in = client.get("/", params={"token": "s3cret pässword"}).headers["set-cookie"]
         assert "Max-Age=2592000" in signed_in
-        for path in ("/", "/api/streams"):
+        playlist = "/streams/lobby/hls/index.m3u8"
+        for path in ("/", "/page/watch.html", "/api/streams", playlist):
             assert client.get(path).headers.get_list("set-cookie") == [signed_in]
         assert "set-cookie" not in client.get("/metrics").headers
         client.cookies.clear()

@@ -229,6 +229,23 @@ def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
 
 
 @needs_chromium
+def test_the_video_alone_says_why_there_is_none(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """1. No such stream. 2. No picture yet. 3. It plays. 4. Nobody answers."""
+    veil = "document.querySelector('.veil')"
+    profile = tmp_path_factory.mktemp("chromium")
+    with watched() as house, open_browser(profile) as browser, browser.page() as page:
+        page.open(f"{house.web.url}page/watch.html?stream=attic")
+        page.wait_for(f"{veil}.innerText.includes(\"'attic' is not configured\")")
+        filled, house.playlists["lobby"] = house.playlists["lobby"], Playlist()
+        page.open(f"{house.web.url}page/watch.html?stream=lobby")
+        page.wait_for(f"{veil}.innerText === 'Waiting for a picture'")
+        house.playlists["lobby"] = filled
+        page.wait_for(f"{veil}.hidden && document.querySelector('video').currentTime > 0.5")
+        house.web.stop(50)
+        page.wait_for(f"{veil}.innerText === 'affectd does not answer'")
+
+
+@needs_chromium
 def test_a_browser_that_plays_by_itself_is_helped_over_its_failures(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,7 +89,10 @@ def test_no_detector_finds_a_face_in_what_was_written(
     assert seen > 15
 
 
-def test_images_are_covered_too(hunters: list[Detector], tmp_path: Path, capsys: Capsys) -> None:
+def test_images_are_covered_too(
+    hunters: list[Detector], tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTD_MODELS", str(MODELS))
     picture = next(pictures(VIDEO / "sbia1a.mpg"))
     av.VideoFrame.from_ndarray(picture, format="rgb24").save(str(tmp_path / "face.png"))
     out = tmp_path / "out"

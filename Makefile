@@ -185,6 +185,10 @@ bench: .venv/set-up/dev
 	  # Clips and faces that are not part of the project.
 	  case "$$bench" in carried | clips | copies | detectors | fit_crop)
 	    [ -d "$${AFFECTD_SHARED:-../shared}" ] || continue ;; esac
+	  if [ "$$bench" = hls_latency ] && ! command -v chromium chromium-browser >/dev/null; then
+	    $(say) "benchmark: $$bench is left out, for there is no Chromium"
+	    continue
+	  fi
 	  $(say) "benchmark: $$bench"
 	  $(PY) -m "tests.bench.$$bench"
 	done

@@ -35,7 +35,7 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
-from classifiers.expression.tta import CROPS, STILL
+from classifiers.expression.tta import CROPS, STILL, Still, mean_probabilities, reader
 
 Device = Literal["cpu", "cuda"]
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
@@ -200,7 +200,7 @@ class Ablation:
                 augmentation,
                 crops,
                 parameters,
-                sum(_flops(record, crops) for record in records),
+                sum(_flops(record, tta) for record in records),
                 ms_per_face,
                 float(right.mean()),
                 float(right[self.unseen].mean()),
@@ -237,11 +237,12 @@ def _parameters(record: Record) -> int:
 
 
 @torch.inference_mode()
-def _flops(record: Record, crops: int) -> int:
+def _flops(record: Record, tta: Still) -> int:
     """Floating point operations for one face; a multiplication with its addition counts two."""
     net = build(record.architecture, record.options).eval()
+    read, face = reader(net, record.crop_px, tta), torch.zeros(1, record.input_px, record.input_px)
     with FlopCounterMode(display=False) as counter:
-        net(torch.zeros(crops, 1, record.crop_px, record.crop_px))
+        mean_probabilities(read, face, record.crop_px, tta)
     return int(counter.get_total_flops())
 
 

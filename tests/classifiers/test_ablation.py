@@ -64,8 +64,9 @@ def test_every_row_is_there_and_none_is_made_twice(
         assert 0.0 <= row["accuracy"] <= 1.0
         assert row["unseen"] == row["accuracy"]  # no picture stands twice here
         assert row["minutes"] > 0.0
-    one, _, _, ten = kept[:4]
+    one, two, four, ten = kept[:4]
     assert ten["flops"] == 10 * one["flops"]
+    assert two["flops"] < four["flops"] < 4 * one["flops"]  # first layers are shared
     net = build("vgg10", {"widths": WIDTHS["vgg10"]})
     assert one["parameters"] == sum(p.numel() for p in net.parameters())
     assert "--seed 3" in out.read_text()

@@ -207,8 +207,8 @@ def annotate(
     began_s = time.process_time()
     pipeline.start()
     pipeline.stream.join()
-    for writer in pipeline.writers:
-        writer.close(60.0)
+    for part in pipeline.sink_threads:
+        part.close(60.0)
     seconds = time.process_time() - began_s
     pipeline.close()
     loaded.batcher.stop()

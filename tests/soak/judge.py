@@ -51,7 +51,9 @@ def trend(samples: Sequence[Sample], of: Callable[[Sample], float]) -> Trend:
     return Trend(early, late, 3600.0 * median(slopes))
 
 
-def judge(course: Course, age_bound_s: float = AGE_BOUND_S) -> list[Verdict]:
+def judge(
+    course: Course, age_bound_s: float = AGE_BOUND_S, exit_bound_s: float = EXIT_S
+) -> list[Verdict]:
     """Every rule. Those on slopes are left out of a soak shorter than `SHORTEST_S`."""
     verdicts = [
         _faults(course.injections),
@@ -65,8 +67,8 @@ def judge(course: Course, age_bound_s: float = AGE_BOUND_S) -> list[Verdict]:
             str(course.sink_failures or "none"),
         ),
         Verdict(
-            f"SIGTERM ends it with 0 within {EXIT_S:g} s",
-            course.exit_code == 0 and course.exit_s < EXIT_S,
+            f"SIGTERM ends it with 0 within {exit_bound_s:g} s",
+            course.exit_code == 0 and course.exit_s < exit_bound_s,
             f"{course.exit_code} after {course.exit_s:.1f} s",
         ),
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.affectd import END_S
 from tests.rtsp import needs_gstreamer
 from tests.shared import needs_shared
 from tests.soak.harm import KINDS, Injection
@@ -16,7 +17,7 @@ from tests.soak.soak import Course, Plan, soak
 from tests.soak.viewer import Seen
 from tests.soak.watch import Sample
 
-BOUND_S = 10.0  # of a reading's age, on a machine that may be loaded
+AGE_S = 10.0  # of a reading, on a machine that may be loaded
 
 
 @needs_shared
@@ -24,7 +25,7 @@ BOUND_S = 10.0  # of a reading's age, on a machine that may be loaded
 def test_some_seconds_of_bad_weather(tmp_path: Path) -> None:
     plan = Plan(seconds=8.0, streams=2, gap_s=2.0, kinds=("cut", "restarted", "resized"))
     course = soak(plan, tmp_path)
-    broken = [verdict for verdict in judge(course, BOUND_S) if not verdict.holds]
+    broken = [verdict for verdict in judge(course, AGE_S, END_S) if not verdict.holds]
     assert broken == [], course.injections
 
 
@@ -34,7 +35,7 @@ def test_some_seconds_of_bad_weather(tmp_path: Path) -> None:
 @needs_gstreamer
 def test_ten_minutes_of_bad_weather(tmp_path: Path) -> None:
     course = soak(Plan(seconds=600.0), tmp_path)
-    broken = [verdict for verdict in judge(course, BOUND_S) if not verdict.holds]
+    broken = [verdict for verdict in judge(course, AGE_S, END_S) if not verdict.holds]
     assert broken == []
     assert {one.kind.name for one in course.injections} == {kind.name for kind in KINDS}
 

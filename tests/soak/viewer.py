@@ -79,7 +79,7 @@ class HlsViewer(Viewer):
         last = 0
         while not self._stop.wait(POLL_S):
             answer = client.get(f"{self._url}/index.m3u8")
-            if answer.status_code == httpx.codes.NOT_FOUND and not last:
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and not last:
                 continue  # Nothing is encoded before somebody asks.
             answer.raise_for_status()
             header = ""

@@ -39,7 +39,11 @@ CUT: dict[str, tuple[int, ...]] = {
     "eight corners": (0, 1, 2, 3, 5, 6, 7, 8),
     "ten_crop": VIEWS["ten_crop"],
 }
-SHARED: dict[str, tuple[int, ...]] = {"VGG10": (7, 14, 20), "DarknetResNet": (7, 11)}
+SHARED: dict[str, tuple[int, ...]] = {
+    "VGG10": (7, 14, 20),
+    "DarknetResNet": (7, 11),
+    "ResNet18": (7,),
+}
 
 Read = dict[str, torch.Tensor]
 

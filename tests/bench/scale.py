@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import resource
 import statistics
 import tempfile
 import threading
@@ -69,7 +70,7 @@ def measure(streams: int, faces: int, fps: float, seconds: float, size_px: tuple
 def resident_mb() -> float:
     """Memory of this process, as Linux counts it."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    return pages * resource.getpagesize() / 1e6
 
 
 def line(rounds: Sequence[Measured]) -> str:

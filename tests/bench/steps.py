@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -115,7 +116,7 @@ def main() -> None:
 
         def decode_anew() -> None:
             """Fresh frames, which nobody has drawn on or made writable yet."""
-            frames[:] = [frame for frame, _ in zip(frames_of(clip), range(60), strict=False)]
+            frames[:] = islice(frames_of(clip), options.frames)
             tracker = Tracker(max_missing_s=1.0, half_life_s=0.5)
             small = SmallLook(1920)(frames[0].image)
             tracks[:] = [tracker.update(found.detect(small), frame.pts_s) for frame in frames]

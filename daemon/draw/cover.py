@@ -11,7 +11,7 @@ from daemon.draw.paint import Canvas, Rect
 from detectors.base import Box
 
 CELLS = 2  # across a face: of more, detectors still make out where eyes and mouth are
-LEAST_PX = 4.0
+LEAST_PX = 4.0  # of a cell: a face of a pixel or two would be scaled up, not smeared
 MARGIN = 0.3  # of a face on each side: hair, ears, and what a box lags behind
 
 

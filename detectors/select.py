@@ -33,7 +33,6 @@ class Choice:
     """
 
     backend: Backend
-    model_name: str | None
     min_score: float
     _model: bytes = field(repr=False, default=b"")
     _nets: Nets | None = field(repr=False, compare=False, default=None)
@@ -76,7 +75,6 @@ def resolve(
     pull: bool,
     log: Log,
     origins: Mapping[str, Sequence[Origin]] | None = None,
-    progress: store.Progress | None = None,
 ) -> Choice:
     """Decide on a backend, pulling its model into `models` where that is allowed and needed.
 
@@ -84,7 +82,7 @@ def resolve(
     does besides the first is told to `log`. A named backend is that or a DetectorError. Network
     and disk are asked here only, so that no stream repeats a pull that failed.
     """
-    ways = _Ways(range, min_score, models, log, origins or {}, progress)
+    ways = _Ways(range, min_score, models, log, origins or {})
     if backend == "haar":
         return ways.trial("haar")
     if backend != "auto":
@@ -134,14 +132,13 @@ class _Ways:
     models: Path
     log: Log
     origins: Mapping[str, Sequence[Origin]]
-    progress: store.Progress | None
 
     def trial(self, backend: Backend) -> Choice:
         """A choice that was seen to work: its detector could be built. Raises DetectorError."""
         name = model_of(backend, self.range)
         model = store.load(name, self.models) if name else b""
         nets = _openvino(model, self.log) if backend == "yunet" else None
-        choice = Choice(backend, name, self.min_score, model, nets)
+        choice = Choice(backend, self.min_score, model, nets)
         choice.make().close()
         return choice
 
@@ -149,7 +146,7 @@ class _Ways:
         """Bring the backend's model. Raises PullError."""
         if name := model_of(backend, self.range):
             self.log(f"detector {backend}: pulling its model {name} into {self.models}")
-            store.pull(name, self.models, origins=self.origins.get(name), progress=self.progress)
+            store.pull(name, self.models, origins=self.origins.get(name))
 
 
 def _named(ways: _Ways, backend: Backend, pull: bool) -> Choice:

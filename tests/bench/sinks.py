@@ -53,7 +53,7 @@ def ms_a_frame(clip: Path, folder: Path, crfs: list[int]) -> float:
     pipeline = Pipeline(
         stream,
         Settings(stream=(stream,)),
-        Models(_Drawn("yunet", None, 0.5), None),
+        Models(_Drawn("yunet", 0.5), None),
         metrics=Metrics(CollectorRegistry()),
         board=board,
         health=Health(time.monotonic),

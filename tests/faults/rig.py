@@ -104,7 +104,7 @@ class Rig:
 
     def __init__(self, folder: Path, *, steady: str, cam: str, stall_s: float) -> None:
         self.folder = folder
-        detector = _Breakable("haar", None, 0.5)
+        detector = _Breakable("haar", 0.5)
         self.broken = detector.broken
         streams = tuple(
             StreamSettings(

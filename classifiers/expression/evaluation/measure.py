@@ -17,6 +17,7 @@ from classifiers.expression.data import Faces
 from classifiers.expression.tta import TTA, mean_probabilities, reader
 from classifiers.extras import extra
 
+BATCH = 64  # faces; the parts have up to twice as many
 UNKNOWN_PERCENT = range(30, 61)  # the thresholds that `unknown_threshold` chooses from
 
 
@@ -28,13 +29,12 @@ def probabilities(
     tta: TTA,
     device: str,
     temperature: float = 1.0,
-    batch: int = 64,
 ) -> NDArray[np.float32]:
     """Class probabilities of every face, float32 [N, 7]. Leaves the net in eval mode."""
     read = reader(net.eval(), crop_px, tta)
     parts = [
         mean_probabilities(read, torch.from_numpy(part).to(device), crop_px, tta, temperature).cpu()
-        for part in np.array_split(faces.images, max(1, len(faces.images) // batch))
+        for part in np.array_split(faces.images, max(1, len(faces.images) // BATCH))
     ]
     return torch.cat(parts).numpy().astype(np.float32)
 
@@ -42,7 +42,6 @@ def probabilities(
 def classify(
     classifier: Classifier,
     faces: Faces,
-    batch: int = 64,
     done: Callable[[int], None] = lambda number: None,
 ) -> NDArray[np.float32]:
     """What a classifier that reads faces makes of a split, float32 [N, 7].
@@ -50,7 +49,7 @@ def classify(
     `done` gets the number of faces of each batch as soon as it is read.
     """
     guessed = []
-    for part in np.array_split(faces.images, max(1, len(faces.images) // batch)):
+    for part in np.array_split(faces.images, max(1, len(faces.images) // BATCH)):
         guessed.append(classifier.predict(part))
         done(len(part))
     return np.concatenate(guessed)

@@ -85,8 +85,8 @@ def mirrored(points: Points) -> Points:
     return points * np.array([-1, 1], np.float32)
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, n: int = 40) -> Points:
-    t = np.linspace(0, 2 * np.pi, n, endpoint=False, dtype=np.float32)
+def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
+    t = np.linspace(0, 2 * np.pi, 40, endpoint=False, dtype=np.float32)
     return np.stack([x + rx * np.cos(t), y + ry * np.sin(t)], 1).astype(np.float32)
 
 

@@ -33,17 +33,16 @@ needs_gstreamer = pytest.mark.skipif(
 
 
 class RtspServer:
-    """A server on 127.0.0.1, running within the `with` block. `port` 0 takes a free one."""
+    """A server on a free port of 127.0.0.1, which it keeps, running within the `with` block."""
 
     def __init__(
         self,
         *options: str,
         user: str | None = None,
         password: str = "",
-        port: int = 0,
     ) -> None:
         self.user, self.password = user, password
-        self.port = port
+        self.port = 0
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,12 +75,12 @@ class RtspServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def wait_for_teardown(self, timeout_s: float = 60.0) -> None:
+    def wait_for_teardown(self) -> None:
         """Until one more client has taken leave."""
         assert self._process is not None
         assert self._process.stdout is not None
         # Unbuffered, so that what select does not see has not come.
-        assert select.select([self._process.stdout], [], [], timeout_s)[0], "no TEARDOWN came"
+        assert select.select([self._process.stdout], [], [], 60.0)[0], "no TEARDOWN came"
         assert self._process.stdout.readline() == b"TEARDOWN\n"
 
     def url(

@@ -37,7 +37,6 @@ def made(
     batcher: Batcher | None,
     metrics: Metrics,
     board: Board,
-    chosen: Settings | None = None,
     *,
     keep_all: bool = False,
     once: bool = False,
@@ -47,7 +46,7 @@ def made(
     publish: Callable[[Reading], None] = lambda reading: None,
     ended: Callable[[], None] = lambda: None,
 ) -> Stream:
-    chosen = chosen or settings()
+    chosen = settings()
     return Stream(
         chosen.stream[0],
         chosen,

@@ -207,12 +207,12 @@ class Rig:
         return (self.frames(name) - before) / (time.monotonic() - began_s)
 
 
-def recordings(folder: Path, name: str = "cam") -> list[tuple[int, int, int]]:
-    """Width, height and pictures of each recording of a stream, decoded to its end."""
+def recordings(folder: Path) -> list[tuple[int, int, int]]:
+    """Width, height and pictures of each recording of the camera, decoded to its end."""
     found = []
-    for path in sorted(folder.glob(f"{name}*.mp4")):
+    for path in sorted(folder.glob("cam*.mp4")):
         stop = threading.Event()
-        source = VideoSource(name, str(path), live=False, stop=stop)
+        source = VideoSource("cam", str(path), live=False, stop=stop)
         images = [frame.image for frame in source.frames()]
         assert source.damaged == 0, path
         found.append((images[0].width, images[0].height, len(images)))

@@ -112,14 +112,13 @@ class House:
         max_batch: int = 16,
         queue_crops: int = 256,
         max_age_s: float = 1.0,
-        tta: str = "ten_crop",
     ) -> None:
         self.world = World()
         self.metrics = Metrics(CollectorRegistry())
-        self.model = Slow(self.world, crop_s, batch_s, tta)
+        self.model = Slow(self.world, crop_s, batch_s)
         self.steps: list[tuple[float, Rung, bool]] = []
         self.ladder = Ladder(
-            rungs(tta, VIEWS),
+            rungs(self.model.tta, VIEWS),
             max_age_s,
             clock=self.world.clock,
             told=lambda rung, down: self.steps.append((self.world.now_s, rung, down)),

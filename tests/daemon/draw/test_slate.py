@@ -132,7 +132,6 @@ class MjpegReader:
         self.lumas: deque[float] = deque(maxlen=10_000)
         self.newest = b""
         self.stop = threading.Event()
-        self.error: Exception | None = None
         self.thread = threading.Thread(target=self._run, args=(url,), name="mjpeg reader")
         self.thread.start()
 

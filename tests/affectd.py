@@ -22,6 +22,9 @@ _PAGE = re.compile(r"the page is at (\S+?)/? .*\n")  # once the line is whole
 START_S = 180.0
 END_S = 40.0  # affectd ends within ten seconds, on a machine that is not busy
 
+# The head of a configuration that loads no model.
+LIGHT = '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
+
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a run: models from the shared folder, no network for others."""

@@ -14,11 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from daemon import cli
-
-LIGHT = (
-    '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
-    '[[stream]]\nname = "unused"\nurl = "unused.mp4"\n'
-)
+from tests.affectd import LIGHT
 
 
 @contextmanager
@@ -66,7 +62,7 @@ def inside(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Done:
 def write_light(folder: Path) -> Path:
     """Write a configuration that loads no model; returns its path."""
     path = folder / "light.toml"
-    path.write_text(LIGHT)
+    path.write_text(LIGHT + '[[stream]]\nname = "unused"\nurl = "unused.mp4"\n')
     return path
 
 

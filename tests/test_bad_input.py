@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from classifiers import checkpoint
-from tests.affectd import Daemon
+from tests.affectd import LIGHT, Daemon
 from tests.inside import inside
 from tests.media import write_clip
 from tests.nets import OPTIONS, save_tiny
 
-LIGHT = '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
 STREAM = '[[stream]]\nname = "lobby"\nurl = "demo://lobby?size=160x120&fps=5&seconds=1"\n'
 
 Capsys = pytest.CaptureFixture[str]

@@ -10,12 +10,11 @@ import av
 import httpx
 import pytest
 
-from tests.affectd import END_S, Daemon, affectd
+from tests.affectd import END_S, LIGHT, Daemon, affectd
 from tests.nets import save_tiny
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.shared import needs_shared
 
-LIGHT = '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
 PASSWORD = "ge@heim/ü #1"
 
 

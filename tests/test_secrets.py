@@ -14,12 +14,11 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
-from tests.affectd import ROOT, Daemon
+from tests.affectd import LIGHT, ROOT, Daemon
 from tests.inside import inside
 from tests.rtsp import RtspServer, needs_gstreamer
 
 ODD = "@/:#?%&ü =+"
-LIGHT = '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
 NOWHERE = "no-such-host.invalid"
 LONG_S = 300.0  # forty streams on a machine that is busy otherwise
 

@@ -13,11 +13,11 @@ from daemon.errors import Reason, SourceError
 from daemon.sources import video
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
-from tests.affectd import END_S, Daemon
+from tests.affectd import END_S, LIGHT, Daemon
 from tests.daemon.sources.videos import WAIT_S, playing
 from tests.faults.proxy import Harm, Proxy
 from tests.rtsp import RtspServer, needs_gstreamer
-from tests.test_reload import LIGHT, is_live, reload, sink, stream
+from tests.test_reload import is_live, reload, sink, stream
 
 pytestmark = needs_gstreamer
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from classifiers.errors import CheckpointError
 from daemon import models
@@ -28,11 +27,6 @@ def settings(**tables: dict[str, object]) -> Settings:
 def load(chosen: Settings, metrics: Metrics, health: Health) -> tuple[models.Models, list[str]]:
     said: list[str] = []
     return models.load(chosen, metrics, health, said.append), said
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(CollectorRegistry())
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.frame import Frame, plane
@@ -32,11 +31,6 @@ from tests.nets import save_tiny
 from tests.shared import needs_shared
 
 pytestmark = needs_shared
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(CollectorRegistry())
 
 
 @pytest.fixture

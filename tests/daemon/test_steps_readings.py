@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 
 from classifiers.expression import LABELS
 from daemon.classify.reader import Reader
@@ -34,11 +33,6 @@ from tests.daemon.streams import (
 from tests.shared import needs_shared
 
 pytestmark = needs_shared
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(CollectorRegistry())
 
 
 @pytest.fixture

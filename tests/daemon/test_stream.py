@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from daemon.config.sink_settings import EventsSink
 from daemon.frame import Frame
@@ -30,11 +29,6 @@ from tests.daemon.streams import (
 from tests.shared import needs_shared
 
 pytestmark = needs_shared
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(CollectorRegistry())
 
 
 @pytest.fixture

@@ -76,11 +76,6 @@ def job(track: int, value: int = 0, stream: str = "lobby") -> Job:
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(CollectorRegistry())
-
-
-@pytest.fixture
 def echo() -> Echo:
     return Echo()
 

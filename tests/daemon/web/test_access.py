@@ -17,12 +17,6 @@ from tests.serving import (
 )
 
 
-@pytest.fixture
-def house() -> Iterator[House]:
-    with serving("lobby", "door") as house:
-        yield house
-
-
 def secret(token: str) -> DaemonSettings:
     return DaemonSettings(token=SecretStr(token))
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from daemon.config.settings import COLOURS
 from daemon.errors import Reason
 from daemon.web.app import PAGE
@@ -13,14 +9,7 @@ from tests.serving import (
     HAPPY,
     House,
     happy_face,
-    serving,
 )
-
-
-@pytest.fixture
-def house() -> Iterator[House]:
-    with serving("lobby", "door") as house:
-        yield house
 
 
 def test_livez_names_the_loop_that_hangs(house: House) -> None:

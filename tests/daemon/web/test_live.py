@@ -23,12 +23,6 @@ from tests.serving import (
 )
 
 
-@pytest.fixture
-def house() -> Iterator[House]:
-    with serving("lobby", "door") as house:
-        yield house
-
-
 def jpegs(response: httpx.Response) -> Iterator[bytes]:
     """The parts of a multipart/x-mixed-replace response."""
     boundary = response.headers["content-type"].partition("boundary=")[2].encode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -14,12 +13,6 @@ from daemon.errors import AffectdError
 from daemon.web import server
 from daemon.web.server import READER_TIMEOUT_S, WebServer
 from tests.serving import House, serving, stalled_reader, wait_until
-
-
-@pytest.fixture
-def house() -> Iterator[House]:
-    with serving("lobby", "door") as house:
-        yield house
 
 
 def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:

@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The same examples in every run, and as much time for each as a busy machine takes.
@@ -11,3 +12,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("steady")
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera's server on a busy machine may take long to begin."""
+    monkeypatch.setattr("daemon.sources.video.OPEN_TIMEOUT_S", 60.0)

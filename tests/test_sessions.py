@@ -10,7 +10,6 @@ from typing import Literal
 import pytest
 
 from daemon.errors import Reason, SourceError
-from daemon.sources import video
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
 from tests.affectd import END_S, LIGHT, Daemon
@@ -19,13 +18,7 @@ from tests.faults.proxy import Harm, Proxy
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.test_reload import is_live, reload, sink, stream
 
-pytestmark = needs_gstreamer
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server on a busy machine may take long to begin."""
-    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", WAIT_S)
+pytestmark = [needs_gstreamer, pytest.mark.usefixtures("patient")]
 
 
 def source(url: str, stop: Event, network: Network = BY_TCP) -> VideoSource:

@@ -29,15 +29,11 @@ from tests.media import write_clip
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.tls import certificate, needs_openssl, tls_before
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 FPS = 10
 ABSENT = [name for name in decoder.DEVICES if not decoder.works(name)]
 needs_an_absent_one = pytest.mark.skipif(not ABSENT, reason="every decoder works here")
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server on a busy machine may take long to begin."""
-    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", WAIT_S)
 
 
 def source(url: str, network: Network = BY_TCP, *, stall_timeout_s: float = WAIT_S) -> VideoSource:

@@ -19,12 +19,11 @@ from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
-from daemon.sources import video
 from daemon.sources.video import VideoSource
 from tests.daemon.sources.videos import WAIT_S, playing
 from tests.rtsp import RtspServer, needs_gstreamer
 
-pytestmark = needs_gstreamer
+pytestmark = [needs_gstreamer, pytest.mark.usefixtures("patient")]
 
 USER = "view@er"
 PASSWORD = "p@ss:w/rd#1?%&ü x"
@@ -35,12 +34,6 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[RtspServer]:
     options = ["--digest"] if request.param == "digest" else []
     with RtspServer(*options, user=USER, password=PASSWORD) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server on a busy machine may take long to begin."""
-    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", WAIT_S)
 
 
 def _some(url: str, count: int = 5) -> list[Frame]:

@@ -1,4 +1,4 @@
-"""A made data set, quick to learn: faces that are bars at seven angles."""
+"""A made data set, quick to learn: faces that are bars at seven angles, and a plan to learn it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.expression import LABELS
+from classifiers.expression.training.augment import Augmentation
+from classifiers.expression.training.recipe import Recipe
+
+PLAN = Recipe(
+    architecture="vgg10",
+    epochs=8,
+    options={"widths": [8, 8, 16, 16], "hidden": 32, "dropout": 0.0},
+    batch=16,
+    learning_rate=0.05,
+    ema_decay=0.9,
+    augmentation=Augmentation(rotate_deg=3, shift=0.02, scale=0.02, erase=0.0),
+)
 
 
 def bar(index: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -19,27 +19,11 @@ from classifiers.expression import LABELS, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.joint import Joint, Member, save
-from classifiers.expression.training.augment import Augmentation
-from classifiers.expression.training.recipe import Distillation, Recipe, read
+from classifiers.expression.training.recipe import Distillation, read
 from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
-from tests.classifiers.bars import write_bars
+from tests.classifiers.bars import PLAN
 from tests.nets import save_tiny
-
-PLAN = Recipe(
-    architecture="vgg10",
-    epochs=8,
-    options={"widths": [8, 8, 16, 16], "hidden": 32, "dropout": 0.0},
-    batch=16,
-    learning_rate=0.05,
-    ema_decay=0.9,
-    augmentation=Augmentation(rotate_deg=3, shift=0.02, scale=0.02, erase=0.0),
-)
-
-
-@pytest.fixture(scope="module")
-def fer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bars(tmp_path_factory.mktemp("fer"))
 
 
 @pytest.fixture(scope="module")

@@ -24,28 +24,11 @@ from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.loss import LOSSES
-from classifiers.expression.training.recipe import Distillation, Recipe, read
+from classifiers.expression.training.recipe import Distillation, read
 from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
 from classifiers.expression.tta import standardise
-from tests.classifiers.bars import write_bars
-
-
-@pytest.fixture(scope="module")
-def fer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FER2013's folder layout with 60 faces a class to train on and 12 to test on."""
-    return write_bars(tmp_path_factory.mktemp("fer"))
-
-
-PLAN = Recipe(
-    architecture="vgg10",
-    epochs=8,
-    options={"widths": [8, 8, 16, 16], "hidden": 32, "dropout": 0.0},
-    batch=16,
-    learning_rate=0.05,
-    ema_decay=0.9,
-    augmentation=Augmentation(rotate_deg=3, shift=0.02, scale=0.02, erase=0.0),
-)
+from tests.classifiers.bars import PLAN, write_bars
 
 
 def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(

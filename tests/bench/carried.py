@@ -29,10 +29,10 @@ from daemon.sources.video import VideoSource
 from daemon.track import Track, Tracker
 from detectors import select
 from detectors.base import Box, Detection, Detector
+from tests.bench.clips import clips_in
 from tests.shared import MODELS, VIDEO
 
 EVERY = (2, 3, 5, 10)
-CLIPS = (".mp4", ".mpg", ".mkv", ".avi", ".mov", ".webm")
 SAME = 0.3  # IoU from which two boxes are of one face
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     reader = Reader(options.tta, detector.name)
     fits: dict[tuple[int, str], list[float]] = {}
     same: dict[tuple[int, str], list[bool]] = {}
-    for clip in sorted(path for path in options.clips.glob("*") if path.suffix in CLIPS):
+    for clip in clips_in(options.clips):
         frames = frames_of(clip)
         found = find_all(frames, detector)
         measure = walk(frames, found, 1, reader, True)

@@ -24,6 +24,11 @@ SHOWN = (*LABELS, "unknown")
 CLIPS = (".mp4", ".mpg", ".mkv", ".avi", ".mov", ".webm")
 
 
+def clips_in(folder: Path) -> list[Path]:
+    """The clips of a folder, by name."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIPS)
+
+
 def read(clip: Path, config: Path, folder: Path) -> Counter[str]:
     """How often each label is shown in a clip; leaves the annotated clip in `folder`."""
     events = folder / f"{clip.stem}.jsonl"
@@ -50,7 +55,7 @@ def main() -> None:
     parser.add_argument("--backend", default="auto", help="of the detector")
     parser.add_argument("--keep", type=Path, help="leave annotated clips and readings here")
     options = parser.parse_args()
-    clips = sorted(path for path in options.clips.glob("*") if path.suffix.lower() in CLIPS)
+    clips = clips_in(options.clips)
     if not clips:
         parser.error(f"{options.clips}: no clip in it; accepted: {', '.join(CLIPS)}")
     with tempfile.TemporaryDirectory() as temporary:

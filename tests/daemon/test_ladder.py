@@ -18,7 +18,7 @@ def waits(age_s: float, count: int = 10) -> list[Wait]:
     return [Wait(age_s, age_s)] * count
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ages=st.lists(st.floats(0.0, 3.0), max_size=300), tta=st.sampled_from(["ten_crop", "none"]))
 def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta: str) -> None:
     """Down only where readings were late; up only where they were not for the whole hold, so at
@@ -52,7 +52,7 @@ def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta
     assert all(b - a >= HOLD_S for a, b in itertools.pairwise(ups))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     faces=st.integers(1, 400),
     crop_s=st.floats(0.0001, 0.02),

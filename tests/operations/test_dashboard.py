@@ -65,13 +65,7 @@ def test_every_panel_is_whole() -> None:
         refs = [target["refId"] for target in panel["targets"]]
         assert len(set(refs)) == len(refs), panel["title"]
         if panel["type"] in ("stat", "timeseries"):
-            assert panel["fieldConfig"]["defaults"]["unit"] in (
-                "s",
-                "short",
-                "cps",
-                "cpm",
-                "percentunit",
-            )
+            assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
 
 
 def data_sources(part: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ from daemon.classify.jobs import Job
 from tests.daemon.classify.simulated import FACE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     puts=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5)), min_size=1, max_size=60),
     room=st.integers(1, 30),

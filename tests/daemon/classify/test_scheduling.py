@@ -25,7 +25,7 @@ CAMERAS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     cameras=CAMERAS,
     crop_s=st.floats(0.0, 0.02),
@@ -79,7 +79,7 @@ def test_nothing_is_lost_uncounted_read_too_old_or_kept_without_bound(
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(crowd=st.integers(2, 120), others=st.integers(1, 4), max_batch=st.integers(1, 24))
 def test_a_crowd_does_not_starve_a_single_face(crowd: int, others: int, max_batch: int) -> None:
     """Under any load a face alone in its stream waits for the batch at hand and one crop of each
@@ -99,7 +99,7 @@ def test_a_crowd_does_not_starve_a_single_face(crowd: int, others: int, max_batc
         assert len(came) > 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(faces=st.integers(1, 40), room=st.integers(1, 40), max_batch=st.integers(1, 16))
 def test_no_face_of_a_stream_is_read_half_as_often_as_another(
     faces: int, room: int, max_batch: int

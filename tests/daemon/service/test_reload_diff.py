@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -126,7 +125,3 @@ def test_the_guide_tells_of_every_key_what_a_reload_makes_of_it(table: str) -> N
             if f"[{table}] {when}" in rows
         }
         assert [when for when, there in cells.items() if there] == [expected], key
-
-
-def test_the_guide_exists() -> None:
-    assert Path(GUIDE).is_file()

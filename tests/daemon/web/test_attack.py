@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -266,13 +266,7 @@ def houses() -> Iterator[list[House]]:
         yield [plain, guarded]
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@settings(max_examples=100)
 @given(method=METHODS, path=PATHS, query=QUERIES, headers=HEADERS, body=BYTES)
 def test_no_request_makes_a_500_or_ends_the_server(
     houses: list[House],

@@ -207,6 +207,8 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, boar
         return bool(now.std() < 0.5 * before.std())
 
     class Forgetful:
+        """A fake, since no real one loses a face that is still there, and when it is told to."""
+
         name = "yunet"
 
         def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
@@ -245,6 +247,8 @@ def test_a_busy_machine_looks_for_covered_faces_on_every_frame(
     looks = 0
 
     class Counted:
+        """The real one; a fake only in that it counts, which no real one does."""
+
         name = "yunet"
 
         def detect(self, image: NDArray[np.uint8]) -> list[Detection]:

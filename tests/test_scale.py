@@ -20,7 +20,7 @@ from daemon.track import Tracker
 from detectors.base import Detection
 from tests.bench.scale import resident_mb
 from tests.bench.sites import Knowing, pictures, site
-from tests.daemon.streams import until
+from tests.waiting import wait_until
 
 STREAMS = 12
 THREADS_A_STREAM = 3  # capture, stream, and one a sink
@@ -31,7 +31,7 @@ def test_each_stream_has_its_threads_and_little_memory(tmp_path: Path) -> None:
     """1. One site warms what is made once. 2. Twelve streams run until each was read.
     3. All their threads end."""
     with site(1, 2, 10.0, tmp_path) as warm:
-        until(lambda: len(warm.readings) >= 2)
+        wait_until(lambda: len(warm.readings) >= 2)
     before, mb = set(threading.enumerate()), resident_mb()
 
     def threads() -> set[threading.Thread]:
@@ -39,18 +39,18 @@ def test_each_stream_has_its_threads_and_little_memory(tmp_path: Path) -> None:
 
     with site(STREAMS, 2, 10.0, tmp_path) as running:
         streams = running.board.streams
-        until(lambda: all(status.frames >= 3 for status in streams()))
-        until(lambda: len({reading.stream for reading in running.readings}) == STREAMS)
+        wait_until(lambda: all(status.frames >= 3 for status in streams()))
+        wait_until(lambda: len({reading.stream for reading in running.readings}) == STREAMS)
         assert len(threads()) == STREAMS * THREADS_A_STREAM + 1  # the batcher
         assert resident_mb() - mb < STREAMS * MB_A_STREAM
-    until(lambda: not threads())
+    wait_until(lambda: not threads())
 
 
 def test_series_grow_with_streams_and_not_with_their_faces(tmp_path: Path) -> None:
     def series(streams: int, faces: int) -> int:
         with site(streams, faces, 20.0, tmp_path) as running:
             wanted = streams * faces
-            until(lambda: len({(r.stream, r.track) for r in running.readings}) == wanted)
+            wait_until(lambda: len({(r.stream, r.track) for r in running.readings}) == wanted)
             registry: CollectorRegistry = running.metrics.registry
             return sum(len(family.samples) for family in registry.collect())
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -150,12 +149,3 @@ def record_and_kill(path: Path, pictures: int, segment_s: float = 0.0) -> None:
             recorder.stdin.write("\n")
             recorder.stdin.flush()
         recorder.kill()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """Return as soon as `condition` holds; fail when it does not in time."""
-    end_s = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end_s, "it did not happen in time"
-        pause.wait(0.005)

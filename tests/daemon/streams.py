@@ -109,13 +109,3 @@ def settle(batcher: Batcher) -> None:
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
     """A sample, 0 where there is none."""
     return registry.get_sample_value(name, labels) or 0.0
-
-
-def until(is_so: object, timeout_s: float = WAIT_S) -> None:
-    """Return as soon as `is_so()`; fail when it does not happen in time."""
-    assert callable(is_so)
-    end_s = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < end_s, "it did not happen in time"
-        pause.wait(0.005)

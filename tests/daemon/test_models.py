@@ -14,9 +14,9 @@ from daemon.config.settings import Settings
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from detectors.errors import DetectorError
-from tests.daemon.streams import until
 from tests.nets import save_tiny
 from tests.shared import MODELS, needs_shared
+from tests.waiting import wait_until
 
 
 def settings(**tables: dict[str, object]) -> Settings:
@@ -59,14 +59,14 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
         assert metrics.registry.get_sample_value("affectd_tta_crops", model) == 2.0
     finally:
         found.batcher.stop()
-    until(lambda: batchers() == [])
+    wait_until(lambda: batchers() == [])
 
 
 @needs_shared
 def test_without_expressions_there_is_no_batcher(metrics: Metrics, health: Health) -> None:
     found, _ = load(settings(expression={"enabled": False}), metrics, health)
     assert found.batcher is None
-    until(lambda: batchers() == [])
+    wait_until(lambda: batchers() == [])
     told = {key: text for key, text in found.description.items() if key != "detector"}
     assert (told["device"], told["engine"], told["weights"]) == ("none", "none", "none")
     assert metrics.registry.get_sample_value("affectd_build_info", told) == 1.0
@@ -88,7 +88,7 @@ def test_weights_that_are_not_there_are_named_and_leave_no_thread(
     chosen = settings(detector={"backend": "haar"}, expression={"weights": str(missing)})
     with pytest.raises(CheckpointError, match=r"none\.safetensors"):
         load(chosen, metrics, health)
-    until(lambda: batchers() == [])
+    wait_until(lambda: batchers() == [])
 
 
 def test_auto_falls_back_to_haar_and_says_so_loudly(

@@ -39,7 +39,6 @@ from tests.daemon.streams import (
     Known,
     batching,
     free,
-    until,
     value,
     yunet,
 )
@@ -47,6 +46,7 @@ from tests.media import write_clip
 from tests.nets import save_tiny
 from tests.serving import serving
 from tests.shared import needs_shared
+from tests.waiting import wait_until
 
 pytestmark = needs_shared
 
@@ -111,7 +111,7 @@ def running(around: Around, *pipelines: Pipeline) -> Iterator[None]:
         around.stop.set()
         for pipeline in pipelines:
             pipeline.close()
-            until(lambda pipeline=pipeline: not pipeline.stream.running)
+            wait_until(lambda pipeline=pipeline: not pipeline.stream.running)  # type: ignore[misc]
 
 
 def mp4(path: Path) -> dict[str, object]:
@@ -143,7 +143,7 @@ def test_a_file_gives_one_reading_for_each_face_of_each_frame(tmp_path: Path) ->
             batcher, "film", str(TALKING), mp4(film), events(read), once=True
         )
         pipeline.start()
-        until(lambda: not pipeline.running, 60.0)
+        wait_until(lambda: not pipeline.running, 60.0)
         pipeline.close()
     assert pipeline.error is None
     assert around.state("film").state == "ended"
@@ -253,7 +253,7 @@ def test_a_fault_restarts_its_stream_and_no_other(caplog: pytest.LogCaptureFixtu
         )
         good = around.pipeline(batcher, "good", DEMO.format(name="c"), publish=other.append)
         with running(around, bad, good):
-            until(lambda: around.state("bad").state == "down")
+            wait_until(lambda: around.state("bad").state == "down")
             state = around.state("bad")
             assert (state.reason, state.last_error) == (
                 Reason.INTERNAL,
@@ -261,14 +261,14 @@ def test_a_fault_restarts_its_stream_and_no_other(caplog: pytest.LogCaptureFixtu
             )
             assert around.value("affectd_stream_up", stream="bad") == 0
             before = len(other)
-            until(lambda: len(other) >= before + 10)
-            until(lambda: around.value("affectd_stream_up", stream="good") == 1)
+            wait_until(lambda: len(other) >= before + 10)
+            wait_until(lambda: around.value("affectd_stream_up", stream="good") == 1)
             assert around.state("bad").state == "down"
             seen = len(read)
             detector.may_go_on.set()
-            until(lambda: len(read) >= seen + 3)
-            until(lambda: around.state("bad").state == "live")
-            until(lambda: around.value("affectd_stream_up", stream="bad") == 1)
+            wait_until(lambda: len(read) >= seen + 3)
+            wait_until(lambda: around.state("bad").state == "live")
+            wait_until(lambda: around.value("affectd_stream_up", stream="bad") == 1)
     counted = {"stream": "bad", "reason": "internal"}
     assert around.value("affectd_stream_reconnects_total", **counted) == 2
     lost = {"stream": "bad", "stage": "stream", "reason": "error"}
@@ -286,7 +286,7 @@ def test_stopping_in_mid_work_ends_in_time_and_finishes_the_film(tmp_path: Path)
     with batching(known, around.metrics) as batcher:
         pipeline = around.pipeline(batcher, "film", str(TALKING), mp4(film))
         pipeline.start()
-        until(lambda: around.state("film").frames >= 5)
+        wait_until(lambda: around.state("film").frames >= 5)
         known.entered.clear()
         known.go.clear()
         assert known.entered.wait(WAIT_S)
@@ -303,10 +303,10 @@ def test_all_threads_end_and_no_loop_is_watched_any_more(tmp_path: Path) -> None
     around = Around()
     pipeline = around.pipeline(None, "lobby", DEMO.format(name="d"), events(tmp_path / "e.jsonl"))
     with running(around, pipeline):
-        until(lambda: around.state("lobby").frames >= 2)
+        wait_until(lambda: around.state("lobby").frames >= 2)
         assert around.health.is_alive() == (True, "loops that turn: 2")
-    until(lambda: around.health.is_alive() == (True, "loops that turn: 0"))
-    until(lambda: not [thread for thread in threading.enumerate() if "lobby" in thread.name])
+    wait_until(lambda: around.health.is_alive() == (True, "loops that turn: 0"))
+    wait_until(lambda: not [thread for thread in threading.enumerate() if "lobby" in thread.name])
 
 
 def test_once_ends_with_the_first_fault_of_a_sink(tmp_path: Path) -> None:
@@ -316,10 +316,10 @@ def test_once_ends_with_the_first_fault_of_a_sink(tmp_path: Path) -> None:
         None, "film", str(TALKING), mp4(tmp_path / "file" / "film.mp4"), once=True
     )
     with running(around, pipeline):
-        until(lambda: not pipeline.running)
+        wait_until(lambda: not pipeline.running)
     assert isinstance(pipeline.error, SinkError)
     assert str(tmp_path / "file") in str(pipeline.error)
-    until(lambda: not pipeline.capture.running)
+    wait_until(lambda: not pipeline.capture.running)
 
 
 def test_once_ends_with_the_first_fault_of_a_detector() -> None:
@@ -327,7 +327,7 @@ def test_once_ends_with_the_first_fault_of_a_detector() -> None:
     faulty: Choice = Faulty(range(3, 4))  # type: ignore[assignment]
     pipeline = around.pipeline(None, "film", str(TALKING), detector=faulty, once=True)
     with running(around, pipeline):
-        until(lambda: not pipeline.running)
+        wait_until(lambda: not pipeline.running)
     assert str(pipeline.error) == "look 3 went wrong"
 
 
@@ -338,7 +338,7 @@ def test_a_file_of_a_daemon_goes_on_after_a_fault(tmp_path: Path) -> None:
     faulty: Choice = Faulty(range(10, 11))  # type: ignore[assignment]
     pipeline = around.pipeline(None, "film", str(TALKING), mp4(film), detector=faulty)
     with running(around, pipeline):
-        until(lambda: not pipeline.running, 60.0)
+        wait_until(lambda: not pipeline.running, 60.0)
     lost = {"stream": "film", "stage": "stream", "reason": "error"}
     assert around.value("affectd_frames_dropped_total", **lost) == 1
     assert pictures_in(film) == 74
@@ -368,8 +368,8 @@ def test_a_pipe_that_nobody_reads_holds_up_no_file(tmp_path: Path) -> None:
     with batching(free(), around.metrics) as batcher:
         pipeline = around.pipeline(batcher, "film", str(TALKING), mp4(film), events(pipe))
         with running(around, pipeline):
-            until(lambda: not pipeline.running, 60.0)
-            until(lambda: around.state("film").sinks[1].state == "down")
+            wait_until(lambda: not pipeline.running, 60.0)
+            wait_until(lambda: around.state("film").sinks[1].state == "down")
             sink = around.state("film").sinks[1]
             assert sink.name == "events"
             assert str(sink.last_error).endswith("/pipe: nobody reads from this pipe")
@@ -384,7 +384,7 @@ def test_clips_of_any_size_pass(tmp_path: Path, width: int, height: int) -> None
     film = tmp_path / "out.mp4"
     pipeline = around.pipeline(None, "film", str(clip), mp4(film), once=True)
     with running(around, pipeline):
-        until(lambda: not pipeline.running, 60.0)
+        wait_until(lambda: not pipeline.running, 60.0)
         for part in pipeline.sink_threads:
             assert part.close(WAIT_S)
     assert pipeline.error is None

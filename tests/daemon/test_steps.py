@@ -24,11 +24,11 @@ from tests.daemon.streams import (
     settle,
     sure_of,
     talking,
-    until,
     value,
 )
 from tests.nets import save_tiny
 from tests.shared import needs_shared
+from tests.waiting import wait_until
 
 pytestmark = needs_shared
 
@@ -53,7 +53,9 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Bo
         assert [face.label for output in held for face in output.faces] == [None] * 6
         assert not any(output.readings for output in held)
         known.go.set()
-        until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        wait_until(
+            lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2
+        )
         settle(batcher)
         last = walk(steps, frames[6:])[0]
     first, newest = last.readings
@@ -117,7 +119,9 @@ def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
         steps = stepping(batcher, metrics, board)
         before = walk(steps, frames[1:2])[0]
         known.go.set()
-        until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        wait_until(
+            lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2
+        )
         settle(batcher)
         after = walk(steps, frames[2:3])[0]
     assert before.faces[0].track == after.faces[0].track == 1
@@ -142,7 +146,9 @@ def test_a_result_for_a_face_that_left_is_dropped_and_counted(
         assert known.entered.wait(WAIT_S)
         walk(steps, later[:1])
         known.go.set()
-        until(lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2)
+        wait_until(
+            lambda: value(metrics.registry, "affectd_batch_crops_count", model=known.name) == 2
+        )
         settle(batcher)
         output = walk(steps, later[1:])[0]
     assert [(reading.track, reading.seq) for reading in output.readings] == [(2, 1)]

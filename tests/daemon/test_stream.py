@@ -23,10 +23,10 @@ from tests.daemon.streams import (
     batching,
     free,
     talking,
-    until,
     value,
 )
 from tests.shared import needs_shared
+from tests.waiting import wait_until
 
 pytestmark = needs_shared
 
@@ -62,8 +62,8 @@ def test_a_reading_waits_for_no_other_frame(
             mailbox.put(talking(1)[0], stop)
             assert known.entered.wait(WAIT_S)
             known.go.set()
-            until(lambda: published)
-            until(lambda: path.exists() and path.read_text().endswith("\n"))
+            wait_until(lambda: published)
+            wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
         finally:
             stop.set()
             mailbox.close()
@@ -80,11 +80,11 @@ def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Bo
     stream.start()
     try:
         mailbox.put(talking(1)[0], stop)
-        until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 1)
-        until(lambda: len(board.streams()[0].faces) == 1)
+        wait_until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 1)
+        wait_until(lambda: len(board.streams()[0].faces) == 1)
         board.set_state("lobby", "down")
-        until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 0)
-        until(lambda: board.streams()[0].faces == ())
+        wait_until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 0)
+        wait_until(lambda: board.streams()[0].faces == ())
     finally:
         stop.set()
         mailbox.close()

@@ -24,9 +24,10 @@ from daemon.service.notify import Notifier, Watchdog
 from daemon.sinks.feed import JpegFeed
 from detectors.base import Detection, Detector
 from tests.affectd import Daemon
-from tests.daemon.streams import WAIT_S, until
+from tests.daemon.streams import WAIT_S
 from tests.shared import needs_shared
 from tests.systemd.manager import Systemd
+from tests.waiting import wait_until
 
 pytestmark = needs_shared
 
@@ -105,7 +106,7 @@ def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path)
             assert re.search(r"stream lobby has not turned for \d\d\.", last)
             frames = metrics.frames.labels("lobby")
             seen = frames._value.get()
-            until(lambda: frames._value.get() > seen + 2)  # the camera goes on
+            wait_until(lambda: frames._value.get() > seen + 2)  # the camera goes on
             assert health.is_alive()[1].startswith("stream lobby has not turned")
             assert_no_food(systemd, 0.5)
             detector.let_go.set()

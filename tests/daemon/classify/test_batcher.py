@@ -16,7 +16,7 @@ from classifiers.base import Reads
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.monitoring.metrics import Metrics
-from tests.daemon.streams import until
+from tests.waiting import wait_until
 
 WAIT_S = 60.0
 
@@ -170,7 +170,7 @@ def test_kept_crops_are_all_classified_in_batches_of_their_own(
         target=lambda: kept.extend(batcher.classify([job(t, t, "film") for t in range(9)]))
     )
     caller.start()
-    until(lambda: batcher._kept)
+    wait_until(lambda: batcher._kept)
     time.sleep(0.05)  # The live crop is due, too.
     echo.go.set()
     caller.join(WAIT_S)

@@ -25,9 +25,10 @@ from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.reading import Reading
 from daemon.sinks.feed import JpegFeed
-from tests.daemon.streams import sure_of, until, value, yunet
+from tests.daemon.streams import sure_of, value, yunet
 from tests.serving import serving
 from tests.shared import needs_shared
+from tests.waiting import wait_until
 
 pytestmark = needs_shared
 
@@ -107,20 +108,20 @@ def test_crops_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
     batcher.start()
     pipeline.start()
     try:
-        until(lambda: sample("affectd_load_steps_total", direction="down") == 4, 120.0)
+        wait_until(lambda: sample("affectd_load_steps_total", direction="down") == 4, 120.0)
         assert sample("affectd_tta_crops", model=slow.name) == 1
-        until(lambda: sample("affectd_detect_every_frames", stream="crowd") == 4)
+        wait_until(lambda: sample("affectd_detect_every_frames", stream="crowd") == 4)
         with serving("other") as house:
             house.board.ladder = batcher.ladder
             with house.client() as client:
                 load = client.get("/api/streams").json()["load"]
         assert load == {"crops": 1, "crops_wanted": 10, "thinning": 4}
-        until(lambda: bool(readings) and readings[-1].crops == 1, 60.0)
+        wait_until(lambda: bool(readings) and readings[-1].crops == 1, 60.0)
         slow.view_s = 0.0
-        until(lambda: sample("affectd_load_steps_total", direction="up") == 4, 120.0)
-        until(lambda: sample("affectd_detect_every_frames", stream="crowd") == 1)
+        wait_until(lambda: sample("affectd_load_steps_total", direction="up") == 4, 120.0)
+        wait_until(lambda: sample("affectd_detect_every_frames", stream="crowd") == 1)
         assert sample("affectd_tta_crops", model=slow.name) == 10
-        until(lambda: readings[-1].crops == 10)
+        wait_until(lambda: readings[-1].crops == 10)
     finally:
         slow.stop.set()
         pipeline.stop.set()

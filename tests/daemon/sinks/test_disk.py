@@ -23,7 +23,8 @@ from daemon.monitoring.metrics import Metrics
 from daemon.config.sink_settings import EventsSink, Mp4Sink
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
-from tests.daemon.outputs import mp4, output, picture, reading, wait_until
+from tests.daemon.outputs import mp4, output, picture, reading
+from tests.waiting import wait_until
 
 disk, kept = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=True)

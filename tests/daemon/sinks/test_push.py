@@ -21,9 +21,10 @@ from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output
 from daemon.sinks.push import Push
 from daemon.sinks.writer import Writer
-from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture, wait_until
+from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.tls import certificate, needs_openssl
+from tests.waiting import wait_until
 
 USER, PASSWORD = "view@er", "p@ss:w/rd#1?%&ü x"
 TICK_S = 0.02

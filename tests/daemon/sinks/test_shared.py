@@ -22,9 +22,10 @@ from daemon.sinks.base import Output, Packet
 from daemon.sinks.encode.coder import Coder
 from daemon.sinks.make import that_agree
 from daemon.sinks.playlist import Playlist
-from tests.daemon.outputs import output, picture, wait_until
+from tests.daemon.outputs import output, picture
 from tests.daemon.sinks.sharing import Gated, decoded, fed, pixels, sharing
 from tests.rtsp import RtspServer, needs_gstreamer
+from tests.waiting import wait_until
 
 WAIT_S = 60.0
 NOISE = np.random.default_rng(0).integers(16, 235, (16, 48, 64), np.uint8)

@@ -22,7 +22,8 @@ from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import hung_s, make_sink, sink_labels
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import HUNG_S, Writer
-from tests.daemon.outputs import mp4, output, picture, reading, wait_until
+from tests.daemon.outputs import mp4, output, picture, reading
+from tests.waiting import wait_until
 
 WAIT_S = 60.0
 

@@ -6,7 +6,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -22,6 +22,7 @@ from daemon.monitoring.status import Board
 from daemon.sources.video import VideoSource
 from tests.daemon.sources.videos import WAIT_S, playing
 from tests.rtsp import RtspServer, needs_gstreamer
+from tests.waiting import wait_until
 
 pytestmark = [needs_gstreamer, pytest.mark.usefixtures("patient")]
 
@@ -141,14 +142,6 @@ class _Stream:
         assert not self.capture.running
 
 
-def _until(true: Callable[[], bool], limit_s: float = WAIT_S) -> None:
-    waiting = threading.Event()
-    end_s = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < end_s, "did not happen in time"
-        waiting.wait(0.02)
-
-
 def test_a_server_that_dies_and_returns_is_found_again_while_others_go_on() -> None:
     """1. Two streams deliver. 2. One server dies: that stream is down, with its reason.
     3. The other one goes on. 4. The server is back on its port: the stream delivers again, and
@@ -170,17 +163,17 @@ def test_a_server_that_dies_and_returns_is_found_again_while_others_go_on() -> N
             return value == 1.0
 
         try:
-            _until(lambda: frames("one") > 5 and frames("two") > 5)
+            wait_until(lambda: frames("one") > 5 and frames("two") > 5)
             mortal.stop()
-            _until(lambda: not up("one"))
+            wait_until(lambda: not up("one"))
             status = board.streams()[0]
             assert status.reason in (Reason.END_OF_STREAM, Reason.CONNECT_REFUSED)
             before, before_two = frames("one"), frames("two")
-            _until(lambda: frames("two") > before_two + 5)
+            wait_until(lambda: frames("two") > before_two + 5)
             assert frames("one") == before
-            _until(lambda: up("two"))
+            wait_until(lambda: up("two"))
             mortal.start()
-            _until(lambda: up("one") and frames("one") > before + 5)
+            wait_until(lambda: up("one") and frames("one") > before + 5)
             assert board.streams()[0].state == "live"
             counted = sum(
                 sample.value

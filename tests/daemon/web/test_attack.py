@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from daemon.config.settings import DaemonSettings
 from daemon.web.connection import Connection
 from daemon.web.server import WebServer
-from tests.serving import House, serving, stalled_reader, wait_until
+from tests.serving import House, serving, stalled_reader
+from tests.waiting import wait_until
 
 TOKEN = "s3cret"
 

@@ -21,7 +21,8 @@ from daemon.sinks.playlist import Playlist
 from daemon.web import hls
 from tests.browser import needs_chromium, open_browser
 from tests.daemon.outputs import Encoded, output, picture
-from tests.serving import House, serving, wait_until
+from tests.serving import House, serving
+from tests.waiting import wait_until
 
 INDEX = "/streams/lobby/hls/index.m3u8"
 

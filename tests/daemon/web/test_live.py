@@ -19,8 +19,8 @@ from tests.serving import (
     reading,
     serving,
     stalled_reader,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 
 def jpegs(response: httpx.Response) -> Iterator[bytes]:

@@ -12,7 +12,8 @@ import pytest
 from daemon.errors import AffectdError
 from daemon.web import server
 from daemon.web.server import READER_TIMEOUT_S, WebServer
-from tests.serving import House, serving, stalled_reader, wait_until
+from tests.serving import House, serving, stalled_reader
+from tests.waiting import wait_until
 
 
 def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:

@@ -351,10 +351,10 @@ def test_at_the_end_of_a_file_its_sinks_finish_before_the_daemon_stops(tmp_path:
     film = tmp_path / "film.mp4"
     pipeline = around.pipeline(None, "film", str(TALKING), mp4(film), events(tmp_path / "e.jsonl"))
     with running(around, pipeline):
-        until(lambda: {sink.state for sink in around.state("film").sinks} == {"ended"})
+        wait_until(lambda: {sink.state for sink in around.state("film").sinks} == {"ended"}, 60.0)
         assert around.state("film").state == "ended"
         assert around.value("affectd_sink_up", stream="film", sink="mp4") == 0
-        until(lambda: not [one for one in threading.enumerate() if "film" in one.name])
+        wait_until(lambda: not [t for t in threading.enumerate() if "film" in t.name], 60.0)
         assert pictures_in(film) == 75
     assert around.state("film").sinks[0].state == "ended"
 

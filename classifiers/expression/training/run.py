@@ -186,9 +186,10 @@ def computes_bfloat16(device: str) -> bool:
     """Whether a step is to compute in bfloat16: on a graphics card that has it, and on a
     processor with tiles for it (AMX). What emulates it is slower than float32."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 does not tell
-    return bool(abilities.get("amx_bf16"))
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 does not tell
+        return False
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _floats(net: nn.Module) -> list[torch.Tensor]:

@@ -38,3 +38,8 @@ class RecipeError(ClassifierError):
 
 class TrainingError(ClassifierError):
     """Training cannot go on."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line."""
+    return (str(error).strip() or repr(error)).splitlines()[0]

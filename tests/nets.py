@@ -14,6 +14,13 @@ from classifiers.expression.joint import Joint, Member
 from classifiers.expression.models import build
 
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
+SMALL: dict[str, dict[str, Any]] = {
+    "vgg10": {"widths": [4, 8, 8, 16], "hidden": 16},
+    "resnet17": {"widths": [4, 4, 8, 8, 16, 16]},
+    "resnet25": {"widths": [4, 4, 8, 8, 16, 16]},
+    "resnet18": {"widths": [4, 8, 8, 16]},
+}
+"""Options of a small net of each architecture."""
 
 
 def record(**changes: Any) -> Record:

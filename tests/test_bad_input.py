@@ -329,7 +329,9 @@ def test_what_this_machine_lacks_for_expressions(
     done = inside(capsys, command, path)
     assert done.code == 2
     lines = [line.removeprefix(f"affectd: {path}: expression.") for line in done.err]
-    assert lines[0] == "device: cuda does not work here; accepted: auto, cpu"
+    assert lines[0] == (
+        "device: found cuda, but torch finds no CUDA device here; accepted: auto, cpu"
+    )
     assert lines[1].startswith("weights: 'defualt' is no net; accepted: default, joint, ")
     assert len(lines) == 2
 

@@ -19,6 +19,7 @@ from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS, engines, joint
+from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import CROPS, TTA, calibrate, mean_probabilities
@@ -87,10 +88,10 @@ class ExpressionClassifier:
     ) -> ExpressionClassifier:
         """Load shipped weights by name, or by path a net's .safetensors or a joint's .json.
 
-        A device `auto` takes CUDA where there is one and the engine can; `engines.start` says
+        A device `auto` takes CUDA where that works and the engine can; `engines.start` says
         what `engine` and `log` are. Raises CheckpointError when a file or its record is missing,
-        cut, or does not fit, and when CUDA is asked for and absent; EngineError or ExtraError for
-        an engine that cannot run here.
+        cut, or does not fit, and when CUDA is asked for and does not work; EngineError or
+        ExtraError for an engine that cannot run here.
         """
         path = locate(weights)
         record: Record | Joint
@@ -100,10 +101,15 @@ class ExpressionClassifier:
         else:
             record = checkpoint.read_record(path)
             nets = [load_net(path, record)]
-        if device == "cuda" and not torch.cuda.is_available():
-            raise CheckpointError("expression.device is cuda, but torch finds no CUDA device here")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() and engine != "openvino" else "cpu"
+        if device == "auto" and engine == "openvino":
+            device = "cpu"
+        if device != "cpu":
+            fault = cuda_fault()
+            if fault and device == "cuda":
+                raise CheckpointError(f"expression.device is cuda, but {fault}")
+            if fault not in ("", NO_CARD):
+                log(f"WARNING: {fault}; expressions are read on the processor")
+            device = "cpu" if fault else "cuda"
         return cls(nets, record, device=device, tta=tta, engine=engine, log=log)
 
     @property

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from classifiers.errors import RecipeError
+from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.training.joint import JointRecipe
 from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
@@ -34,8 +34,8 @@ def train_expression(
 
     Raises RecipeError for arguments that cannot be used, and what `train` raises.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("--device is cuda, but torch finds no CUDA device here; accepted: cpu")
+    if device == "cuda" and (fault := cuda_fault()):
+        raise RecipeError(f"--device is cuda, but {fault}; accepted: cpu")
     joint = read_joint(recipe)
     if joint and (resume or max_minutes is not None):
         raise RecipeError(f"{recipe}: a joint is made in one go, without --resume, --max-minutes")

@@ -57,10 +57,10 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
                 "accepted without: auto, torch"
             )
     if expression.enabled and expression.device == "cuda":
-        import torch
+        from classifiers.expression.engines.cuda import cuda_fault
 
-        if not torch.cuda.is_available():
-            yield "device: cuda does not work here; accepted: auto, cpu"
+        if fault := cuda_fault():
+            yield f"device: found cuda, but {fault}; accepted: auto, cpu"
     if expression.enabled and expression.weights != "default":
         from classifiers.errors import CheckpointError
         from classifiers.expression.classifier import ExpressionClassifier, locate

@@ -22,22 +22,16 @@ from classifiers.expression.classifier import ExpressionClassifier, fuse, shippe
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.models import build
-from classifiers.expression.tta import STILL, mean_probabilities
+from classifiers.expression.tta import STILL
 from tests.affectd import ROOT
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
-from tests.nets import record, save_tiny, tiny
+from tests.nets import SMALL, record, save_tiny, tiny
 from tests.shared import SHARED, needs_shared
 
 needs_openvino = pytest.mark.skipif(
     "openvino" not in engines.installed(), reason="the extra `cpu` is not installed"
 )
-SMALL: dict[str, dict[str, Any]] = {
-    "vgg10": {"widths": [4, 8, 8, 16], "hidden": 16},
-    "resnet17": {"widths": [4, 4, 8, 8, 16, 16]},
-    "resnet25": {"widths": [4, 4, 8, 8, 16, 16]},
-    "resnet18": {"widths": [4, 8, 8, 16]},
-}
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
 
 
@@ -128,52 +122,6 @@ def test_int8_is_as_accurate_on_real_faces() -> None:
     assert "ten_crop" in measured
     for tta in measured:
         assert abs(scores[f"public_{tta}"] - scores[f"public_{tta}_int8"]) <= 0.003
-
-
-@pytest.fixture
-def card_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is none here; a processor computes in bfloat16 too, slowly, so only this is made up."""
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-
-
-@pytest.mark.parametrize("architecture", SMALL)
-@torch.inference_mode()
-def test_a_card_reads_in_bfloat16_nearly_the_same(
-    card_with_bfloat16: None, architecture: str
-) -> None:
-    torch.manual_seed(1)
-    net = fuse(build(architecture, SMALL[architecture]).eval())
-    low = engines.start(net, {}, 44, wanted="auto", device="cuda")
-    plain = engines.start(net, {}, 44, wanted="torch", device="cuda")
-    assert (low.precision, plain.precision) == ("bfloat16", "float32")
-    faces = torch.from_numpy(FACES)
-    for tta in STILL:
-        first, second = (
-            mean_probabilities(
-                run.four_crop(net, 44) if tta == "four_crop" else run.logits, faces, 44, tta
-            )
-            for run in (low, plain)
-        )
-        assert first.dtype == torch.float32
-        assert 0.0 < float((first - second).abs().max()) < 0.01, tta
-
-
-def test_float32_on_a_card_is_not_tensorfloat32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    running = engines.start(tiny().eval(), {}, 44, wanted="torch", device="cuda")
-    assert running.precision == "float32"
-    assert not torch.backends.cudnn.allow_tf32
-
-
-def test_where_bfloat16_is_too_coarse_a_card_reads_in_float32(
-    card_with_bfloat16: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engines, "MOST_DIFFERENCE", 1e-9)
-    said: list[str] = []
-    running = engines.start(tiny().eval(), {}, 44, wanted="auto", device="cuda", log=said.append)
-    assert running.precision == "float32"
-    assert said[0].startswith("WARNING: probabilities by torch bfloat16 are ")
-    assert said[0].endswith("read by torch float32")
 
 
 @needs_openvino

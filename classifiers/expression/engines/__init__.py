@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from classifiers.errors import EngineError, ExtraError
+from classifiers.errors import EngineError, ExtraError, first_line
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import standardise
@@ -108,7 +108,13 @@ def start(
         found = _openvino(net, ranges, crop_px, asked, log)
     if found is None:
         return plain
-    apart = difference(net, found.logits, crop_px)
+    try:
+        apart = difference(net, found.logits, crop_px)
+    except RuntimeError as error:
+        if asked:
+            raise
+        log(f"WARNING: {found} fails here, so expressions are read by {plain}: {first_line(error)}")
+        return plain
     if apart <= MOST_DIFFERENCE:
         return found
     taken = found if asked else plain
@@ -172,7 +178,7 @@ def _openvino(
         log(f"expressions are read by torch; openvino is about twice as fast, and {error}")
         return None
     except (ImportError, RuntimeError, EngineError) as error:
-        why = (str(error).strip() or repr(error)).splitlines()[0]
+        why = first_line(error)
         if asked:
             raise EngineError(f"expression.engine is openvino, which fails here: {why}") from error
         log(f"WARNING: openvino fails here, so expressions are read by torch: {why}")

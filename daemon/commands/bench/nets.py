@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines import Wanted, installed
+from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.tta import CROPS, TTA
 from daemon.commands.bench.record import Faces
 from daemon.config.settings import ExpressionSettings
@@ -49,7 +49,7 @@ def ways(expression: ExpressionSettings) -> list[Way]:
     """Every mode on every engine that works here."""
     device: Device = "cpu"
     engines: tuple[Wanted, ...] = installed()
-    if expression.device != "cpu" and torch.cuda.is_available():
+    if expression.device != "cpu" and not cuda_fault():
         # By `auto` a card computes in bfloat16, where it has that.
         device, engines = "cuda", ("auto", "torch")
     return [Way(expression, engine, device, tta) for tta in CROPS for engine in engines]

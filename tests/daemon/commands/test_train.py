@@ -55,6 +55,15 @@ def test_training_by_a_wrong_recipe(
     assert done == (2, [], [f"affectd: {recipe}: {said}"])
 
 
+def test_training_on_a_card_that_fails(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.commands.train.cuda_fault", lambda: "its memory is full")
+    where: list[str | Path] = ["--recipe", "recipe.toml", "--data", "faces", "--out", tmp_path]
+    done = inside(capsys, "train", "expression", *where, "--device", "cuda")
+    assert done == (2, [], ["affectd: --device is cuda, but its memory is full; accepted: cpu"])
+
+
 def test_training_on_data_or_into_a_folder_that_cannot_be_used(
     tmp_path: Path, capsys: Capsys, faces: Path
 ) -> None:

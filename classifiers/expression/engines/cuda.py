@@ -1,0 +1,26 @@
+"""Whether nets run on the graphics card here."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import conv2d
+
+from classifiers.errors import first_line
+
+NO_CARD = "torch finds no CUDA device here"
+
+
+def cuda_fault() -> str:
+    """Why no net runs on a graphics card here, in a line; empty where one does.
+
+    NO_CARD where there is none. One that is there is tried: torch may have no kernels for it, or
+    its memory may be full.
+    """
+    if not torch.cuda.is_available():
+        return NO_CARD
+    try:
+        faces = torch.zeros(1, 8, 16, 16, device="cuda")
+        conv2d(faces, torch.zeros(8, 8, 3, 3, device="cuda")).cpu()  # waits for the card
+    except RuntimeError as error:
+        return f"torch fails on the CUDA device here: {first_line(error)}"
+    return ""

@@ -1,0 +1,135 @@
+"""Nets on a graphics card, and on one that torch counts and no net runs on. There is none here:
+torch is made to fail as it does there, and what a card can do is made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from classifiers.errors import CheckpointError
+from classifiers.expression import engines
+from classifiers.expression.classifier import ExpressionClassifier, fuse
+from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
+from classifiers.expression.models import build
+from classifiers.expression.tta import STILL, mean_probabilities
+from tests.nets import SMALL, save_tiny, tiny
+
+FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
+SAID = "CUDA error: no kernel image is available for execution on the device"
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A card without kernels; holds what was to be done on it."""
+    done: list[str] = []
+    plain = torch.zeros
+
+    def zeros(*shape: int, **how: Any) -> torch.Tensor:
+        if how.get("device") != "cuda":
+            return plain(*shape, **how)
+        done.append("zeros")
+        raise RuntimeError(f"{SAID}\nCUDA kernel errors might be reported later")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", zeros)
+    return done
+
+
+def test_no_card_is_told_apart_from_one_that_fails(
+    tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cuda_fault() == f"torch fails on the CUDA device here: {SAID}"
+    assert tried == ["zeros"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cuda_fault() == NO_CARD
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+def test_a_card_has_no_fault() -> None:
+    assert cuda_fault() == ""
+
+
+def test_where_a_card_fails_auto_takes_the_processor_and_says_so(
+    tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, said = save_tiny(tmp_path / "a.safetensors"), list[str]()
+    net = ExpressionClassifier.load(weights, log=said.append)
+    assert net.device == "cpu"
+    assert said == [
+        f"WARNING: torch fails on the CUDA device here: {SAID}; expressions are read on the "
+        "processor"
+    ]
+    with pytest.raises(CheckpointError, match=f"device is cuda, but torch fails on .*: {SAID}$"):
+        ExpressionClassifier.load(weights, device="cuda")
+    tried.clear()
+    ExpressionClassifier.load(weights, device="cpu", log=said.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert ExpressionClassifier.load(weights, log=said.append).device == "cpu"
+    assert not tried
+    assert len(said) == 1
+
+
+@pytest.fixture
+def card_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none here; a processor computes in bfloat16 too, slowly, so only this is made up."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+@torch.inference_mode()
+def test_a_card_reads_in_bfloat16_nearly_the_same(
+    card_with_bfloat16: None, architecture: str
+) -> None:
+    torch.manual_seed(1)
+    net = fuse(build(architecture, SMALL[architecture]).eval())
+    low = engines.start(net, {}, 44, wanted="auto", device="cuda")
+    plain = engines.start(net, {}, 44, wanted="torch", device="cuda")
+    assert (low.precision, plain.precision) == ("bfloat16", "float32")
+    faces = torch.from_numpy(FACES)
+    for tta in STILL:
+        first, second = (
+            mean_probabilities(
+                run.four_crop(net, 44) if tta == "four_crop" else run.logits, faces, 44, tta
+            )
+            for run in (low, plain)
+        )
+        assert first.dtype == torch.float32
+        assert 0.0 < float((first - second).abs().max()) < 0.01, tta
+
+
+def test_float32_on_a_card_is_not_tensorfloat32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    running = engines.start(tiny().eval(), {}, 44, wanted="torch", device="cuda")
+    assert running.precision == "float32"
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_where_bfloat16_is_too_coarse_a_card_reads_in_float32(
+    card_with_bfloat16: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "MOST_DIFFERENCE", 1e-9)
+    said: list[str] = []
+    running = engines.start(tiny().eval(), {}, 44, wanted="auto", device="cuda", log=said.append)
+    assert running.precision == "float32"
+    assert said[0].startswith("WARNING: probabilities by torch bfloat16 are ")
+    assert said[0].endswith("read by torch float32")
+
+
+def test_where_bfloat16_fails_a_card_reads_in_float32(
+    card_with_bfloat16: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED\nand more")
+
+    monkeypatch.setattr(engines, "_bfloat16", lambda layers: fail)
+    said: list[str] = []
+    running = engines.start(tiny().eval(), {}, 44, wanted="auto", device="cuda", log=said.append)
+    assert running.precision == "float32"
+    assert said == [
+        "WARNING: torch bfloat16 fails here, so expressions are read by torch float32: "
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"
+    ]

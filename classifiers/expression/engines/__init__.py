@@ -13,6 +13,7 @@ from torch import nn
 
 from classifiers.errors import EngineError, ExtraError, first_line
 from classifiers.expression.crop import FACE_PX
+from classifiers.expression.engines.cuda import whole_float32
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import standardise
 
@@ -99,9 +100,8 @@ def start(
             "expression.engine is openvino, which computes on the processor, but "
             f"expression.device is {device}; accepted with openvino: auto, cpu"
         )
+    whole_float32(device)
     found = None
-    if device == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # float32 is to mean that, not ten bits of it
     if wanted == "auto" and device == "cuda":
         found = _on_a_card(net)
     elif asked or (wanted == "auto" and _is_x86()):

@@ -1,4 +1,4 @@
-"""Whether nets run on the graphics card here."""
+"""Whether nets run on the graphics card here, and how precisely."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def cuda_fault() -> str:
     except RuntimeError as error:
         return f"torch fails on the CUDA device here: {first_line(error)}"
     return ""
+
+
+def whole_float32(device: str) -> None:
+    """Let float32 mean that on a graphics card, and not ten bits of it (TF32)."""
+    if device == "cuda":
+        torch.backends.cudnn.allow_tf32 = False

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
+from classifiers.expression.engines.cuda import whole_float32
 from classifiers.expression.models import build
 from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
@@ -51,6 +52,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, faces: Faces, device: str, data_sha256: str = "") -> None:
         torch.manual_seed(recipe.seed)
+        whole_float32(device)  # what is scored is the net as it is
         self.recipe = recipe
         self.data_sha256 = data_sha256
         self.device = device

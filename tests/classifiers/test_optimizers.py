@@ -68,3 +68,13 @@ def test_every_parameter_has_one_optimizer_and_muon_has_the_kernels(architecture
     for group in sgd.param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.01 if parameter.ndim == 2 else 0.0)
+
+
+def test_without_momentum_a_step_is_the_gradient() -> None:
+    net = nn.Linear(3, 2)
+    recipe = Recipe("vgg10", epochs=1, momentum=0.0, learning_rate=0.1, weight_decay=0.0)
+    (sgd,) = optimizers.make(net, recipe)
+    before = net.bias.detach().clone()
+    net(torch.ones(1, 3)).sum().backward()
+    sgd.step()
+    torch.testing.assert_close(net.bias.detach(), before - 0.1)

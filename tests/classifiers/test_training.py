@@ -349,6 +349,10 @@ def test_temperature_is_found_where_it_is_known() -> None:
             r"stages start at \[0.0, 0.6, 0.3\]; accepted are rising ones from 0.0 on",
         ),
         (
+            'architecture = "vgg10"\nepochs = 2\nema_decay = 1.0',
+            "ema_decay is 1.0; accepted: 0 to 0.9999",
+        ),
+        (
             'architecture = "vgg10"\nepochs = 2\n[augmentation]\nscale = 1.0',
             "augmentation.scale is 1.0; accepted: 0 to 0.9",
         ),

@@ -25,7 +25,8 @@ def make(net: nn.Module, recipe: Recipe) -> list[Optimizer]:
         {"params": some, "weight_decay": recipe.weight_decay if dimensions > 1 else 0.0}
         for dimensions, some in by_dimensions.items()
     ]
-    sgd = SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
+    momentum = recipe.momentum
+    sgd = SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=momentum > 0.0)
     return [sgd, Muon(kernels, lr=recipe.learning_rate)] if kernels else [sgd]
 
 

@@ -24,9 +24,8 @@ RANGES = {
     "temperature": (0.05, 20.0),
     "seed": (0, 2**40),
     "scale": (0, 0.9),
-    **dict.fromkeys(
-        ("momentum", "label_smoothing", "ema_decay", "start", "share", "degrade", "erase"), (0, 1)
-    ),
+    "ema_decay": (0, 0.9999),  # at 1 the average would be the first step for ever
+    **dict.fromkeys(("momentum", "label_smoothing", "start", "share", "degrade", "erase"), (0, 1)),
 }
 """Least and greatest of each number by its key; of those not named, any that is not negative."""
 

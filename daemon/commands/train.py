@@ -90,15 +90,16 @@ def train_expression(
 
 
 def _commit() -> str:
-    """The commit that the code stands at, for the record; empty outside a checkout."""
+    """The commit that the code stands at, for the record; empty outside its own checkout."""
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here.parent), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
     try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        git("ls-files", "--error-unmatch", here.name)  # fails in a checkout of something else
+        return git("describe", "--always", "--dirty")
     except (OSError, subprocess.SubprocessError):
         return ""
-    return found.stdout.strip()

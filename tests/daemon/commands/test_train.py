@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from classifiers.expression import LABELS
+from daemon.commands import train
 from tests.daemon.commands.interrupted import interrupt, started
 from tests.inside import inside
 
@@ -108,6 +110,28 @@ def test_a_bad_image_is_left_out_of_training_and_named_or_refused(
     assert done.err[-1] == (
         f"affectd: {data}: train/sad/Training_x.jpg is no image; accepted are 48x48 images"
     )
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_that_of_this_code_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Installed into a checkout of something else, which ignores it. 2. Part of that one."""
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+        command = ["git", "-C", str(tmp_path), *who, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "something else")
+    code = tmp_path / "train.py"
+    code.write_text("")
+    monkeypatch.setattr(train, "__file__", str(code))
+    assert train._commit() == ""
+    git("add", "train.py")
+    git("commit", "-q", "-m", "it")
+    assert train._commit() == git("rev-parse", "--short", "HEAD")
 
 
 def test_ctrl_c_leaves_a_training_that_goes_on(tmp_path: Path, faces: Path) -> None:

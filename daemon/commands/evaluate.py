@@ -76,11 +76,10 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
         if task.predictions is not None:
             with _written(task.predictions):
                 predictions.write(task.predictions, faces, guessed)
-        against = (
-            scores.compare(guessed, read(other, faces.images), faces.labels, other.name)
-            if other is not None
-            else None
-        )
+        against = None
+        if other is not None:
+            name = f"{other.name}, {other.engine}"  # the same weights may be read by two engines
+            against = scores.compare(guessed, read(other, faces.images), faces.labels, name)
         report = _report(task, classifier, faces, unseen, guessed, against, read)
     _print(report, out)
     if task.report is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     markdown = (folder / "report.md").read_text()
     assert len(names) == 13
     assert all(f"| {name} |" in markdown for name in names)
-    assert report["against"]["other"].startswith("tiny-")
+    assert re.fullmatch("tiny-.{7}, torch float32", report["against"]["other"])
 
 
 def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: Capsys) -> None:

@@ -32,8 +32,8 @@ RELIABILITY = "reliability.png"
 class Subject:
     """What was measured, and how to measure it again.
 
-    seed: of the bootstrap and of the jitter. in_training: images whose pixels Training holds; None
-    where the data holds no Training.
+    seed: of the bootstrap and of the jitter. in_training: images whose pixels Training holds, less
+    its holdout where that is the split; None where the data holds no Training.
     """
 
     weights: str
@@ -143,14 +143,8 @@ def _markdown(report: Report) -> Iterator[str]:
         ("", "all", "not in training"),
         [(name, text, unseen.get(name, "–")) for name, text in plain.items()],
     )
-    learnt = (
-        "The data holds no Training, so that what the net learnt from is not left out."
-        if subject.in_training is None
-        else f"{subject.in_training:,} of these images stand in FER2013's Training too, pixel by "
-        "pixel; the second column leaves them out."
-    )
     yield (
-        f"{learnt} The interval is that of {RESAMPLES} bootstrap "
+        f"{_learnt(subject)} The interval is that of {RESAMPLES} bootstrap "
         "resamples of the images. Hamming distance is the share of wrong labels. ECE: mean "
         f"distance between accuracy and top probability over {BINS} bins of equal width, "
         f"by images. Answered are images whose top probability is at least "
@@ -221,6 +215,18 @@ def _markdown(report: Report) -> Iterator[str]:
             ],
         )
         yield verdict(report.plain, report.against)
+
+
+def _learnt(subject: Subject) -> str:
+    """Which of the images the net may have learnt from, in a sentence."""
+    if subject.in_training is None:
+        return "The data holds no Training, so that what the net learnt from is not left out."
+    if subject.split == "holdout":
+        return "The holdout is the part of FER2013's Training that no net is trained on."
+    return (
+        f"{subject.in_training:,} of these images stand in FER2013's Training too, pixel by pixel; "
+        "the second column leaves them out."
+    )
 
 
 def class_rows(classes: Sequence[ClassScores]) -> list[tuple[str, ...]]:

@@ -74,6 +74,9 @@ def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: C
         report = json.loads((folder / "report.json").read_text())
         assert (report["not_in_training"] == report["plain"]) is column
         assert (report["not_in_training"] is None) is not column
+        markdown = (folder / "report.md").read_text()
+        assert ("part of FER2013's Training that no net is trained on" in markdown) is column
+        assert ("of these images stand in FER2013's Training too" in markdown) is not column
 
 
 def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Capsys) -> None:

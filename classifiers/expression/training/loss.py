@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,14 @@ def adaptive(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> t
     for a mixed target the mean of its classes' by their shares.
     """
     ce = F.cross_entropy(logits, smooth(targets, smoothing), reduction="none")  # [N]
-    alpha = targets @ targets.new_tensor([ALPHA[label] for label in LABELS])  # [N]
+    alpha = targets @ _alphas(targets.device)  # [N]
     return (alpha * (1.0 - torch.exp(-ce)).pow(GAMMA) * ce).mean()
+
+
+@cache  # A copy to a graphics card would make each step wait for it.
+def _alphas(device: torch.device) -> torch.Tensor:
+    """ALPHA in the order of LABELS, float32 [7]."""
+    return torch.tensor([ALPHA[label] for label in LABELS], device=device)
 
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]] = {

@@ -1,0 +1,55 @@
+"""Single steps of a training: how precisely they compute, and what they wait for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from classifiers.expression import data
+from classifiers.expression.training.recipe import Distillation, Recipe
+from classifiers.expression.training.run import Run
+from tests.nets import OPTIONS, save_tiny
+
+FACES = data.Faces(
+    np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8),
+    np.arange(64) % 7,
+    ("",) * 64,
+)
+PLAN = Recipe("vgg10", epochs=1, options=OPTIONS, batch=16)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss": "adaptive"},
+        {"optimizer": "muon"},
+        {"mixup": 0.2},
+        {"distillation": Distillation("tiny.safetensors", views="same")},
+        {"distillation": Distillation("tiny.safetensors", views="ten_crop")},
+    ],
+    ids=str,
+)
+def test_no_step_waits_for_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """But the first, which makes what the others use."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "tiny.safetensors")
+    run = Run(replace(PLAN, **changes), FACES, "cuda")
+    if run.teacher:
+        run.teacher.read()
+    order = run.order()
+    run.one_step(order)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run.one_step(order)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert not torch.backends.cudnn.allow_tf32

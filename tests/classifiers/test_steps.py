@@ -1,7 +1,8 @@
-"""Single steps of a training: how precisely they compute, and what they wait for."""
+"""Single steps of a training: how precisely they compute, how fast, and what they wait for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 import torch
 
 from classifiers.expression import data
+from classifiers.expression.evaluation import measure
+from classifiers.expression.training import train
+from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.recipe import Distillation, Recipe
 from classifiers.expression.training.run import Run
 from tests.nets import OPTIONS, save_tiny
@@ -21,6 +25,28 @@ FACES = data.Faces(
     ("",) * 64,
 )
 PLAN = Recipe("vgg10", epochs=1, options=OPTIONS, batch=16)
+
+
+def test_images_per_s_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes a second here, the holdout a thousand."""
+    now_s = 0.0
+
+    def takes(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any) -> Any:
+            nonlocal now_s
+            now_s += seconds
+            return work(*given)
+
+        return timed
+
+    monkeypatch.setattr(Run, "one_step", takes(1.0, Run.one_step))
+    monkeypatch.setattr(train, "probabilities", takes(1000.0, measure.probabilities))
+    run = Run(PLAN, FACES, "cpu")
+    seen: list[Progress] = []
+    done = train._epoch(run, FACES, lambda: False, seen.append, lambda: now_s)
+    assert seen == [done]
+    assert seen[0].images_per_s == PLAN.batch
+    assert seen[0].holdout is not None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -119,7 +119,7 @@ def _epoch(
         run.sums.zero_()
     started_s, first = clock(), run.step
 
-    def progress(holdout: float | None = None) -> Progress:
+    def progress() -> Progress:
         steps = run.step - epoch * run.per_epoch
         loss, right = (total / steps for total in run.sums.tolist())
         if not math.isfinite(loss):
@@ -135,7 +135,6 @@ def _epoch(
             accuracy=right / run.recipe.batch,
             learning_rate=run.learning_rate(),
             images_per_s=(run.step - first) * run.recipe.batch / max(1e-9, clock() - started_s),
-            holdout=holdout,
         )
 
     while run.step < (epoch + 1) * run.per_epoch:
@@ -150,8 +149,9 @@ def _epoch(
             ) from error
         if run.step % 20 == 0:
             report(progress())
+    done = progress()  # before the holdout is read, which takes time too
     guessed = probabilities(run.ema, held, run.recipe.field_px, "flip", run.device)
-    done = progress(accuracy(guessed, held))
+    done = replace(done, holdout=accuracy(guessed, held))
     report(done)
     return done
 

@@ -23,7 +23,7 @@ from classifiers.expression.training.recipe import Distillation, read
 from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
 from tests.classifiers.bars import PLAN
-from tests.nets import save_tiny
+from tests.nets import OPTIONS, save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,18 @@ def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:
     checkpoint.load_into(teacher, fresh.net, checkpoint.read_record(teacher))
     for name, value in fresh.net.state_dict().items():
         assert torch.equal(value, expected[name]), name
+
+
+def test_what_a_run_started_from_may_be_gone_when_it_goes_on(fer: Path, tmp_path: Path) -> None:
+    start, out = save_tiny(tmp_path / "start.safetensors"), tmp_path / "out"
+    plan = replace(PLAN, options=OPTIONS, start=str(start))
+    assert train(plan, fer, out, max_minutes=0.0) is None
+    begun = torch.load(out / "last.pt", weights_only=True)["net"]
+    start.unlink()
+    start.with_suffix(".json").unlink()
+    assert train(plan, fer, out, max_minutes=0.0, resume=True) is None
+    for name, value in torch.load(out / "last.pt", weights_only=True)["net"].items():
+        assert torch.equal(value, begun[name]), name
 
 
 def test_weights_that_do_not_fit_or_are_no_weights_are_named(fer: Path, teacher: Path) -> None:

@@ -46,11 +46,19 @@ class Run:
     """All that a step changes, and the data it is fed from.
 
     The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
-    `data_sha256` is the fingerprint of the data set that `faces` are of. `sums` are the loss and
-    the right guesses of this epoch's steps until now, float32 [2] on the device.
+    `data_sha256` is the fingerprint of the data set that `faces` are of. With `resume` the recipe's
+    `start` is not read, since `restore` is to follow. `sums` are the loss and the right guesses of
+    this epoch's steps until now, float32 [2] on the device.
     """
 
-    def __init__(self, recipe: Recipe, faces: Faces, device: str, data_sha256: str = "") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        faces: Faces,
+        device: str,
+        data_sha256: str = "",
+        resume: bool = False,
+    ) -> None:
         torch.manual_seed(recipe.seed)
         whole_float32(device)  # what is scored is the net as it is
         self.recipe = recipe
@@ -59,7 +67,7 @@ class Run:
         self.images = torch.from_numpy(faces.images).to(device)
         self.labels = torch.from_numpy(faces.labels).to(device)
         net = build(recipe.architecture, recipe.options)
-        if recipe.start:
+        if recipe.start and not resume:
             begin_with(net, locate(recipe.start), recipe.architecture, recipe.options)
         self.net = net.to(device).to(memory_format=torch.channels_last)
         self.ema = deepcopy(self.net)

@@ -66,13 +66,13 @@ def train(
     note(faces.summary("Training"))
     note(held.summary("Holdout"))
     fingerprint = fer.fingerprint()
-    for weights in _learnt_from(recipe):
+    for weights in _learnt_from(recipe, resume):
         if other := provenance.warning(weights, fingerprint):
             note(other)
     if recipe.distillation:
         note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
     note(f"Computes on {device} in {'bfloat16' if computes_bfloat16(device) else 'float32'}")
-    run = Run(recipe, faces, device, fingerprint)
+    run = Run(recipe, faces, device, fingerprint, resume)
     if resume:
         run.restore(out / STATE)
     finished = run.step >= run.steps
@@ -98,10 +98,10 @@ def train(
     return None
 
 
-def _learnt_from(recipe: Recipe) -> list[str]:
-    """The weights that a run begins with or is taught by."""
-    teacher = [recipe.distillation.teacher] if recipe.distillation else []
-    return [recipe.start] * bool(recipe.start) + teacher
+def _learnt_from(recipe: Recipe, resume: bool) -> list[str]:
+    """The weights that a run begins with, unless it is to `resume`, or is taught by."""
+    start = [recipe.start] if recipe.start and not resume else []
+    return start + ([recipe.distillation.teacher] if recipe.distillation else [])
 
 
 def _epoch(

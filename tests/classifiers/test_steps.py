@@ -24,7 +24,31 @@ FACES = data.Faces(
     np.arange(64) % 7,
     ("",) * 64,
 )
-PLAN = Recipe("vgg10", epochs=1, options=OPTIONS, batch=16)
+PLAN = Recipe("vgg10", epochs=1, options=OPTIONS, batch=16, learning_rate=0.01)
+
+
+@pytest.mark.parametrize(
+    ("abilities", "low"),
+    [({"amx_bf16": True}, True), ({"amx_bf16": False, "avx512_bf16": True}, False), ({}, False)],
+)
+def test_a_processor_with_amx_computes_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, abilities: dict[str, bool], low: bool
+) -> None:
+    """Near float32 and not the same; without AMX the same as where torch does not tell."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    got = loss_of_three_steps()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    plain = loss_of_three_steps()
+    assert (got != plain) is low
+    assert got == pytest.approx(plain, rel=0.02)
+
+
+def loss_of_three_steps() -> float:
+    run = Run(PLAN, FACES, "cpu")
+    order = run.order()
+    for _ in range(3):
+        run.one_step(order)
+    return run.sums[0].item() / 3
 
 
 def test_images_per_s_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:

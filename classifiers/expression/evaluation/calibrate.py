@@ -9,7 +9,7 @@ from pathlib import Path
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError
-from classifiers.expression import data, joint
+from classifiers.expression import data, joint, provenance
 from classifiers.expression.classifier import ExpressionClassifier, locate, locate_member
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.activations import find_ranges
@@ -77,14 +77,12 @@ def calibrate(
 
 def _check_data(files: list[Path], data_sha256: str) -> None:
     """Raise CheckpointError where a record's figures are of other data than those to come."""
-    for file in files:
-        own = joint.read(file) if file.suffix == ".json" else checkpoint.read_record(file)
-        if own.data_sha256 and own.data_sha256 != data_sha256:
-            raise CheckpointError(
-                f"{file}: its figures are of data whose fingerprint begins with "
-                f"{own.data_sha256[:7]}, that of --data begins with {data_sha256[:7]}; "
-                "accepted is the data that it was trained on"
-            )
+    if other := provenance.of_other_data(files, data_sha256):
+        file, known = other
+        raise CheckpointError(
+            f"{file}: its figures are of data whose fingerprint begins with {known[:7]}, that of "
+            f"--data begins with {data_sha256[:7]}; accepted is the data that it was trained on"
+        )
 
 
 class _Work:

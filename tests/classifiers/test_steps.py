@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from classifiers.expression import data
 from classifiers.expression.evaluation import measure
 from classifiers.expression.training import train
+from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.journal import Progress
-from classifiers.expression.training.recipe import Distillation, Recipe
+from classifiers.expression.training.recipe import Distillation, Recipe, Stage
 from classifiers.expression.training.run import Run
 from tests.nets import OPTIONS, save_tiny
 
@@ -43,12 +44,20 @@ def test_a_processor_with_amx_computes_in_bfloat16(
     assert got == pytest.approx(plain, rel=0.02)
 
 
-def loss_of_three_steps() -> float:
-    run = Run(PLAN, FACES, "cpu")
+def loss_of_three_steps(**changed: Any) -> float:
+    run = Run(replace(PLAN, **changed), FACES, "cpu")
     order = run.order()
     for _ in range(3):
         run.one_step(order)
     return run.sums[0].item() / 3
+
+
+def test_faces_are_changed_less_in_a_stage_of_less_strength() -> None:
+    """At half strength as by half of every change, and so at none."""
+    halved = Augmentation(*(value / 2 for value in astuple(Augmentation())))
+    weaker = (Stage(0.0, 44, strength=0.5),)
+    assert loss_of_three_steps(stages=weaker) == loss_of_three_steps(augmentation=halved)
+    assert loss_of_three_steps(stages=weaker) != loss_of_three_steps()
 
 
 def test_images_per_s_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:

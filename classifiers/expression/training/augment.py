@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,10 @@ class Augmentation:
     clip: float = 0.15
     degrade: float = 0.25
     erase: float = 0.25
+
+    def weakened(self, strength: float) -> Augmentation:
+        """All of it times `strength`, 0 to 1."""
+        return Augmentation(*(strength * value for value in astuple(self)))
 
 
 def augment(faces: torch.Tensor, field_px: int, out_px: int, how: Augmentation) -> torch.Tensor:

@@ -25,17 +25,22 @@ RANGES = {
     "seed": (0, 2**40),
     "scale": (0, 0.9),
     "ema_decay": (0, 0.9999),  # at 1 the average would be the first step for ever
-    **dict.fromkeys(("momentum", "label_smoothing", "start", "share", "degrade", "erase"), (0, 1)),
+    **dict.fromkeys(
+        ("momentum", "label_smoothing", "start", "strength", "share", "degrade", "erase"), (0, 1)
+    ),
 }
 """Least and greatest of each number by its key; of those not named, any that is not negative."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """From this fraction of all epochs on, faces are drawn with this many pixels."""
+    """From this fraction of all epochs on, faces are drawn with this many pixels, and changed by
+    this share of `augmentation`: at last by less, since plain faces are what is read in the end.
+    """
 
     start: float
     out_px: int
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,10 @@ class Recipe:
     start: str = ""
     distillation: Distillation | None = None
 
-    def out_px(self, epoch: int) -> int:
-        """Size of the faces in `epoch` (Howard's progressive resizing)."""
+    def stage(self, epoch: int) -> Stage:
+        """What `epoch` is drawn by (Howard's progressive resizing)."""
         done = epoch / self.epochs
-        return [stage.out_px for stage in self.stages if stage.start <= done][-1]
+        return [stage for stage in self.stages if stage.start <= done][-1]
 
 
 def read(path: Path) -> Recipe:

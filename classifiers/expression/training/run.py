@@ -101,8 +101,9 @@ class Run:
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
         at = self.step % self.per_epoch * recipe.batch
         chosen = order[at : at + recipe.batch]
-        out_px = recipe.out_px(self.step // self.per_epoch)
-        x = augment(self.images[chosen], recipe.field_px, out_px, recipe.augmentation)
+        stage = recipe.stage(self.step // self.per_epoch)
+        how = recipe.augmentation.weakened(stage.strength)
+        x = augment(self.images[chosen], recipe.field_px, stage.out_px, how)
         labels = self.labels[chosen]
         targets = one_hot(labels)  # [N, 7]
         if self.teacher:

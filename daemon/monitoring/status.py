@@ -182,47 +182,37 @@ class Board:
         self, name: str, sink: str, up: bool, reason: Reason | None = None, error: str | None = None
     ) -> None:
         """One of the stream's sinks takes what it is given, or failed. The last error stays."""
-        with self._lock:
-            stream = self._streams.get(name)
-            if stream is None:
-                return
-            state: SinkState = "up" if up else "down"
-            self._streams[name] = replace(
-                stream,
-                sinks=tuple(
-                    replace(
-                        was,
-                        state=state,
-                        since_s=was.since_s if was.state == state else self._clock(),
-                        reason=reason,
-                        last_error=self._redact(error) if error else was.last_error,
-                    )
-                    if was.name == sink
-                    else was
-                    for was in stream.sinks
-                ),
+        state: SinkState = "up" if up else "down"
+
+        def after(was: SinkStatus) -> SinkStatus:
+            return replace(
+                was,
+                state=state,
+                since_s=was.since_s if was.state == state else self._clock(),
+                reason=reason,
+                last_error=self._redact(error) if error else was.last_error,
             )
+
+        self._change_sink(name, sink, after)
 
     def end_sink(self, name: str, sink: str) -> None:
         """One of the stream's sinks has written all that there was; one that failed stays down."""
-        with self._lock:
-            if (stream := self._streams.get(name)) is not None:
-                sinks = tuple(
-                    replace(was, state="ended", since_s=self._clock())
-                    if was.name == sink and was.state != "down"
-                    else was
-                    for was in stream.sinks
-                )
-                self._streams[name] = replace(stream, sinks=sinks)
+
+        def after(was: SinkStatus) -> SinkStatus:
+            if was.state == "down":
+                return was
+            return replace(was, state="ended", since_s=self._clock())
+
+        self._change_sink(name, sink, after)
 
     def set_encoder(self, name: str, sink: str, encoder: str) -> None:
         """One of the stream's sinks has chosen an encoder."""
+        self._change_sink(name, sink, lambda was: replace(was, encoder=encoder))
+
+    def _change_sink(self, name: str, sink: str, after: Callable[[SinkStatus], SinkStatus]) -> None:
         with self._lock:
             if (stream := self._streams.get(name)) is not None:
-                sinks = tuple(
-                    replace(was, encoder=encoder) if was.name == sink else was
-                    for was in stream.sinks
-                )
+                sinks = tuple(after(was) if was.name == sink else was for was in stream.sinks)
                 self._streams[name] = replace(stream, sinks=sinks)
 
     def is_live(self, name: str) -> bool:

@@ -64,20 +64,17 @@ class Hls:
 
     async def _wait(self, playlist: Playlist, query: str) -> str | None:
         """The playlist once it has begun; None if that takes too long, or too many wait."""
-        if self._waiting.count >= self._waiting.limit:
-            return None
-        self._waiting.count += 1
-        try:
-            loop = asyncio.get_running_loop()
-            began_s = loop.time()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        with self._waiting.place() as free:
+            if not free:
+                return None
             while (text := _begun(playlist, query)) is None:
                 most_s = START_S + START_SEGMENTS * playlist.target_s
                 if self._waiting.closing.is_set() or loop.time() - began_s > most_s:
-                    break
+                    return None
                 await asyncio.sleep(_POLL_S)
             return text
-        finally:
-            self._waiting.count -= 1
 
     async def media(self, request: Request) -> Response:
         content = self._of(request).file(request.path_params["file"])

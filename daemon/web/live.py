@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -31,7 +32,19 @@ class Readers:
         self.limit = limit
         self.closing = closing
         self.leaving = asyncio.Event()
-        self.count = 0
+        self._count = 0
+
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """Counts one more reader; False where no place is left."""
+        if self._count >= self.limit:
+            yield False
+            return
+        self._count += 1
+        try:
+            yield True
+        finally:
+            self._count -= 1
 
     def send_away(self) -> None:
         """End those that read now; they may come again, and are asked for the token then."""
@@ -59,16 +72,14 @@ class LiveResponse(Response):
         if scope["method"] == "HEAD":
             await self._start(send)
             await send({"type": "http.response.body"})
-        elif self._readers.count >= self._readers.limit:
-            reason = f"{self._readers.limit} readers are connected, which is the limit"
-            refusal = JSONResponse({"error": reason}, 503, {"Retry-After": "5"})
-            await refusal(scope, receive, send)
-        else:
-            self._readers.count += 1
-            try:
+            return
+        with self._readers.place() as free:
+            if free:
                 await self._stream(receive, send)
-            finally:
-                self._readers.count -= 1
+                return
+        reason = f"{self._readers.limit} readers are connected, which is the limit"
+        refusal = JSONResponse({"error": reason}, 503, {"Retry-After": "5"})
+        await refusal(scope, receive, send)
 
     async def _start(self, send: Send) -> None:
         await send(

@@ -13,7 +13,7 @@ from torch import nn
 
 from classifiers.errors import EngineError, ExtraError, first_line
 from classifiers.expression.crop import FACE_PX
-from classifiers.expression.engines.cuda import whole_float32
+from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import standardise
 
@@ -151,7 +151,7 @@ def _bfloat16(layers: nn.Module) -> Logits:
 
 def _on_a_card(net: nn.Module) -> Running | None:
     """The net in bfloat16, or None where the card lacks it."""
-    if not torch.cuda.is_bf16_supported(including_emulation=False):
+    if not has_bfloat16():
         return None
     return Running("torch", "bfloat16", _bfloat16(net), lambda part, shape: _bfloat16(part))
 

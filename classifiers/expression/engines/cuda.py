@@ -30,3 +30,8 @@ def whole_float32(device: str) -> None:
     """Let float32 mean that on a graphics card, and not ten bits of it (TF32)."""
     if device == "cuda":
         torch.backends.cudnn.allow_tf32 = False
+
+
+def has_bfloat16() -> bool:
+    """Whether the card computes in bfloat16 itself: what emulates it is slower than float32."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
-from classifiers.expression.engines.cuda import whole_float32
+from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.models import build
 from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
@@ -48,7 +48,7 @@ class Run:
     The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
     `data_sha256` is the fingerprint of the data set that `faces` are of. With `resume` the recipe's
     `start` is not read, since `restore` is to follow. `sums` are the loss and the right guesses of
-    this epoch's steps until now, float32 [2] on the device.
+    this epoch's steps until now, float32 [2] on the device. `dtype` is what steps compute in.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Run:
         self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         self._averaged = _floats(self.ema), _floats(self.net)
         self.optimizers = optimizers.make(self.net, recipe)
-        self._is_low = computes_bfloat16(device)
+        self.dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
         self.step = 0
         self.sums = torch.zeros(2, device=device)
         self.per_epoch = len(self.images) // recipe.batch
@@ -114,7 +114,7 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self._is_low):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             if self.teacher:
                 targets = self.teacher.of_views(targets, x)
             logits = self.net(x)
@@ -193,11 +193,11 @@ class Run:
             raise CheckpointError(f"{path}: not a state of training") from error
 
 
-def computes_bfloat16(device: str) -> bool:
-    """Whether a step is to compute in bfloat16: on a graphics card that has it, and on a
-    processor with tiles for it (AMX). What emulates it is slower than float32."""
+def _has_bfloat16(device: str) -> bool:
+    """On a graphics card that has it, and on a processor with tiles for it (AMX): what emulates
+    bfloat16 is slower than float32."""
     if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return has_bfloat16()
     if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 does not tell
         return False
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))

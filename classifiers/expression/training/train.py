@@ -25,7 +25,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe
-from classifiers.expression.training.run import Run, computes_bfloat16
+from classifiers.expression.training.run import Run
 from classifiers.expression.tta import STILL
 
 STATE = "last.pt"
@@ -71,8 +71,8 @@ def train(
             note(other)
     if recipe.distillation:
         note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
-    note(f"Computes on {device} in {'bfloat16' if computes_bfloat16(device) else 'float32'}")
     run = Run(recipe, faces, device, fingerprint, resume)
+    note(f"Computes on {device} in {str(run.dtype).removeprefix('torch.')}")
     if resume:
         run.restore(out / STATE)
     finished = run.step >= run.steps

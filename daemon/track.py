@@ -115,6 +115,9 @@ class Tracker:
         for track in list(self._tracks.values()):
             if now_s - track.seen_s > limit_s:
                 del self._tracks[track.id]
+        self._strays = [
+            (left_s, box) for left_s, box in self._strays if now_s - left_s <= self._max_missing_s
+        ]
         old = list(self._tracks.values())
         free = set(range(len(detections)))
         if old and detections:
@@ -148,11 +151,8 @@ class Tracker:
         return carried
 
     def whereabouts(self, now_s: float) -> list[Box]:
-        """Where faces may be: those of every track that has not ended, found or missing, and those
-        whose track may have gone to another face."""
-        self._strays = [
-            (left_s, box) for left_s, box in self._strays if now_s - left_s <= self._max_missing_s
-        ]
+        """Where faces may be in the frame of the last `update`: those of every track that has not
+        ended, found or missing, and those whose track may have gone to another face."""
         tracks = [track.whereabouts(now_s) for track in self._tracks.values()]
         return tracks + [box for _, box in self._strays]
 

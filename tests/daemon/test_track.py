@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -208,6 +210,25 @@ def test_a_face_whose_track_goes_to_its_neighbour_may_still_be_there(apart: int)
         assert covered(tracks, face(300 + apart, 300).box, step / 25)
     tracks.update([face(300 + apart, 300)], 1.3)
     assert not covered(tracks, face(300, 300).box, 1.3)
+
+
+def test_a_face_that_jumps_for_long_leaves_nothing_behind() -> None:
+    """Half its size between two frames, so that its old place counts for a while, and nobody asks
+    for such places."""
+    tracks = tracker(max_missing_s=1.0)
+
+    def jump(first: int, last: int) -> int:
+        for step in range(first, last):
+            (track,) = tracks.update([face(300 + 50 * (step % 2), 300)], step / 10)
+            assert track.id == 1
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = jump(0, 100)
+        assert jump(100, 2000) - before < 10_000  # bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_tracks_follow_a_change_of_the_pictures_size() -> None:

@@ -16,7 +16,7 @@ from av.stream import Discard, Disposition
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
-from daemon.redact import redact_url
+from daemon.redact import shown
 from daemon.sources.base import Report
 from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import open_fault, read_fault, silence
@@ -284,13 +284,13 @@ class VideoSource:
         return video
 
     def _look_for_cut(self, end_s: float) -> None:
-        container = self._container
-        promised_us = container.duration
-        if not self._is_file or not promised_us:
+        container, video = self._container, self._video
+        if not self._is_file or not container.format.name.startswith(_HONEST_LENGTH):
             return
-        if not container.format.name.startswith(_HONEST_LENGTH):
-            return
-        promised_s = promised_us / av.time_base
+        promised_s = (container.duration or 0) / av.time_base
+        if any(other.discard == Discard.all for other in container.streams.video):
+            # The container's length is that of the longest, which may be one of those.
+            promised_s = float((video.duration or 0) * (video.time_base or 0))
         read_s = end_s - (container.start_time or 0) / av.time_base
         if self.cut is None and read_s < promised_s - _CUT_TOLERANCE_S:
             self.cut = f"{self._shown}: is cut: it ends at {read_s:.1f} s of {promised_s:.1f} s"
@@ -317,12 +317,12 @@ class VideoSource:
 def _target(url: str) -> tuple[str, str, bool]:
     """How a source is shown to people, what libav opens, and whether that is a local file."""
     if (path := local_path(url)) is not None:
-        return path, path, True
+        return shown(url), path, True
     try:
-        return redact_url(url), split_url(url).encoded(), False
+        return shown(url), split_url(url).encoded(), False
     except ValueError:
         raise SourceError(
-            Reason.UNSUPPORTED, f"{redact_url(url)}: names no host; accepted is rtsp://HOST/PATH"
+            Reason.UNSUPPORTED, f"{shown(url)}: names no host; accepted is rtsp://HOST/PATH"
         ) from None
 
 

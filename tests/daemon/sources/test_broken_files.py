@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 
 from daemon.errors import Reason
@@ -82,6 +84,29 @@ def test_a_cut_file_gives_what_is_left_and_says_so(
     assert source.cut is not None
     assert "of 4.0 s" in source.cut
     assert source.cut in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_a_file_is_not_cut_because_a_video_that_is_not_read_is_longer(
+    tmp_path: Path, kind: str
+) -> None:
+    """Two cameras in one file, of 1 s and of 3 s."""
+    both = tmp_path / f"both.{kind}"
+    with av.open(both, "w") as container:
+        short, long = (container.add_stream("libx264", rate=25) for _ in range(2))
+        for video in (short, long):
+            video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        for index in range(75):
+            for video in (short, long):
+                if index < 25 or video is long:
+                    image = av.VideoFrame(160, 120, "yuv420p")
+                    image.pts, image.time_base = index, Fraction(1, 25)
+                    container.mux(video.encode(image))
+        for video in (short, long):
+            container.mux(video.encode(None))
+    source = open_video(both)
+    assert len(list(source.frames())) == 25
+    assert source.cut is None
 
 
 def test_a_file_without_its_index_cannot_be_opened(tmp_path: Path) -> None:

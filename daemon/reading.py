@@ -44,6 +44,7 @@ class Reading:
     crops: int
     weights: str
     age_ms: float | None
+    file: str | None = None
 
     def to_event(self) -> dict[str, Any]:
         """The reading as schema 1 describes it, ready for JSON."""
@@ -51,6 +52,7 @@ class Reading:
         return {
             "schema": SCHEMA,
             "stream": self.stream,
+            **({} if self.file is None else {"file": self.file}),
             "seq": self.seq,
             "media_time_s": round(self.media_time_s, 6),
             "captured_at": _utc(self.captured_s),

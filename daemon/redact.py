@@ -9,7 +9,7 @@ import traceback
 from functools import cache
 from urllib.parse import unquote
 
-from daemon.url import split_url
+from daemon.url import local_path, split_url
 
 MASK = "***"
 LEAST_PIECE = 4
@@ -38,6 +38,12 @@ _MISTYPED = re.compile(
 # A request's header, in what a library tells of it; its value may be the password in Base64.
 _HEADER = re.compile(r"(?i)((?:authorization|cookie)['\"]?\s*[:=]\s*)[^\r\n]*")
 _CLOSING = {"'": "'", '"': '"', "`": "`", "<": ">", "(": ")", "[": "]"}
+
+
+def shown(url: str) -> str:
+    """A source as people may see it: the path of a file, any other URL without its secrets."""
+    path = local_path(url)
+    return redact_url(url) if path is None else path
 
 
 def redact_url(url: str) -> str:

@@ -18,6 +18,7 @@ from daemon.frame import Frame, SmallLook
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN, FaceView, Reading
+from daemon.redact import shown
 from daemon.sinks.base import Output
 from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
@@ -69,6 +70,7 @@ class Steps:
                 metrics,
                 keep_all=keep_all,
                 once=once,
+                file=shown(stream.url.get_secret_value()) if keep_all else None,
                 stop=stop,
                 wake=wake,
                 clock=clock,

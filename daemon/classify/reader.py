@@ -45,8 +45,8 @@ class Reader:
     tracks. Belongs to the stream's thread, and is made together with the stream's Tracker.
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
-    `arrived` has the reading. File (`keep_all`): they come at once; if the classifier fails, with
-    `once` that raises ClassifierError.
+    `arrived` has the reading. File (`keep_all`): they come at once, each with the name of `file`;
+    if the classifier fails, with `once` that raises ClassifierError.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Reader:
         *,
         keep_all: bool,
         once: bool,
+        file: str | None,
         stop: threading.Event,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.time,
@@ -66,6 +67,7 @@ class Reader:
         self._metrics = metrics
         self._keep_all = keep_all
         self._once = once
+        self._file = file
         self._stop = stop
         self._wake = wake
         self._clock = clock
@@ -183,4 +185,5 @@ class Reader:
             crops=crops,
             weights=classifier.name,
             age_ms=1000.0 * age_s if live else None,
+            file=self._file,
         )

@@ -171,7 +171,9 @@ class _Lines:
 
 def flatten(event: Row) -> Row:
     """A reading of docs/events.md as a row of plain values."""
-    row: Row = {FILE.name: event[FILE.name]} if FILE.name in event else {}
+    row: Row = {}
+    if FILE.name in event:  # A name on disk need not be text.
+        row[FILE.name] = event[FILE.name].encode(errors="backslashreplace").decode()
     for column in COLUMNS:
         row[column.name] = _value(event, column)
     for name, value in event["probabilities"].items():

@@ -59,7 +59,7 @@ def annotate_images(
                 try:
                     frame = _read_image(path)
                     steps = Steps(
-                        stream,
+                        stream.model_copy(update={"url": SecretStr(str(path))}),
                         around.settings,
                         detector,
                         around.models.batcher,

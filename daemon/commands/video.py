@@ -99,8 +99,9 @@ def annotate_video(
         {"stream": stream.name, "stage": "decode", "reason": "damaged"},
     )
     if lost:
-        shown = redact_url(source)
-        console.print(f"affectd: warning: {shown}: {lost:g} damaged packets gave no frame")
+        console.print(
+            f"affectd: warning: {redact_url(source)}: {lost:g} damaged packets gave no frame"
+        )
     if pipeline.capture.cut is not None:
         raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
 

@@ -77,6 +77,7 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
             metrics,
             keep_all=False,
             once=False,
+            file=None,
             stop=threading.Event(),
             wake=woken.set,
             clock=lambda: now_s[0],

@@ -92,23 +92,25 @@ def test_other_labels_get_columns_of_their_own(tmp_path: Path, convert: Convert)
 
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])
 def test_readings_of_images_have_their_file(tmp_path: Path, convert: Convert) -> None:
-    """As `affectd image --json` writes them: two faces, none, and an image that is none."""
+    """As `affectd image --json` writes them: two faces, none, and an image that is none. One has a
+    name that is no UTF-8."""
     event, target = reading(1, live=False).to_event(), tmp_path / "out"
     lines = [
         {"file": "none.jpg", "readings": []},
         {"file": "two.jpg", "readings": [event, event]},
+        {"file": os.fsdecode(b"M\xfcller.jpg"), "readings": [event]},
         {"file": "bad.jpg", "error": "bad.jpg: holds no picture that can be decoded"},
     ]
     source = tmp_path / "images.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in [*lines, event]))
-    assert convert(source, target) == 3
+    assert convert(source, target) == 4
     if convert is to_csv:
         with target.open(newline="") as file:
             rows: list[dict[str, object]] = list(csv.DictReader(file))
     else:
         rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
     assert list(rows[0]) == ["file", *NAMES]
-    assert [row["file"] or None for row in rows] == ["two.jpg", "two.jpg", None]
+    assert [row["file"] or None for row in rows] == ["two.jpg", "two.jpg", r"M\udcfcller.jpg", None]
 
 
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -121,7 +122,9 @@ def test_video_of_a_face_with_its_readings(
     done = inside(capsys, "video", source, target, "--events", events)
     assert done == (0, [], [f"75 frames written to {target}"])
     assert frames_in(target) == 75
-    assert len(events.read_text().splitlines()) >= 70
+    lines = events.read_text().splitlines()
+    assert len(lines) >= 70
+    assert {json.loads(line)["file"] for line in lines} == {str(source)}
 
 
 def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path, light: Path) -> None:

@@ -70,6 +70,7 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))
     unseen = _unseen(task, fer, err)
+    warning = "" if unseen is None else _warning(task, fer, err)
     passes = 1 + (other is not None) + (corruptions.passes() if task.corruptions else 0)
     with _reading(faces, passes, err) as read:
         guessed = read(classifier, faces.images)
@@ -80,7 +81,7 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
         if other is not None:
             name = f"{other.name}, {other.engine}"  # the same weights may be read by two engines
             against = scores.compare(guessed, read(other, faces.images), faces.labels, name)
-        report = _report(task, classifier, faces, unseen, guessed, against, read)
+        report = _report(task, classifier, faces, unseen, warning, guessed, against, read)
     _print(report, out)
     if task.report is not None:
         with _written(task.report):
@@ -94,6 +95,7 @@ def _report(
     classifier: ExpressionClassifier,
     faces: data.Faces,
     unseen: NDArray[np.bool_] | None,
+    warning: str,
     guessed: NDArray[np.float32],
     against: scores.Comparison | None,
     read: Read,
@@ -120,6 +122,7 @@ def _report(
             seed=SEED,
             command=task.command,
             in_training=None if unseen is None else int((~unseen).sum()),
+            warning=warning,
         ),
         plain=plain,
         not_in_training=None
@@ -135,16 +138,22 @@ def _report(
 
 
 def _unseen(task: Task, fer: data.FER2013, err: Console) -> NDArray[np.bool_] | None:
-    """Which faces stand nowhere in Training, bool [N]; None where there is none. Says so where
-    a net learnt from other images than these."""
+    """Which faces stand nowhere in Training, bool [N]; None where there is none."""
     if not fer.usages["Training"].files:
         err.print(f"{task.source} holds no Training: what the net learnt from is not left out")
         return None
-    fingerprint = fer.fingerprint()
-    for weights in filter(None, (task.weights, task.against)):
-        if warning := provenance.warning(weights, fingerprint):
-            err.print(f"{warning}; what is called not in training it may have learnt too")
     return fer.unseen(task.split)
+
+
+def _warning(task: Task, fer: data.FER2013, err: Console) -> str:
+    """That the net learnt from other images than these, or nothing. Says so of both nets."""
+    fingerprint = fer.fingerprint()
+    found = ""
+    for weights in filter(None, (task.against, task.weights)):
+        if found := provenance.warning(weights, fingerprint):
+            found += "; what is called not in training it may have learnt too"
+            err.print(found)
+    return found
 
 
 @contextmanager

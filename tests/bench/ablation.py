@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import shlex
 import statistics
 import sys
@@ -143,8 +144,9 @@ class Ablation:
         folder = self.work / plan.folder
         say(f"{plan.net}, {plan.loss}, augmentation {plan.augmentation}")
         resume = self.cache.minutes(key) > 0.0 and (folder / STATE).exists()
-        if not resume:  # a state whose minutes were not counted, or of other data
-            (folder / STATE).unlink(missing_ok=True)
+        if not resume:  # a run whose minutes were not counted, or of other data
+            for name in (STATE, WEIGHTS):
+                (folder / name).unlink(missing_ok=True)
         weights = train(
             plan.recipe,
             self.source,
@@ -158,9 +160,10 @@ class Ablation:
         )
         minutes = self.cache.minutes(key) + (self.clock() - began_s) / 60
         rows = None
+        self.cache.put(key, minutes, rows)
         if weights is not None:
             rows = list(self._rows(weights, plan.net, plan.loss, plan.augmentation, minutes))
-        self.cache.put(key, minutes, rows)
+            self.cache.put(key, minutes, rows)
         return rows
 
     def joint(self, chosen: list[Plan], minutes: float, say: Callable[[str], None]) -> list[Row]:
@@ -286,8 +289,8 @@ def page(rows: list[Row], missing: list[str], ablation: Ablation, seed: int, com
 Seed {seed}, trained and timed on {machine}. PublicTest has {faces:,} faces; *unseen* are the \
 {unseen:,} of which Training holds no copy. One standard error of an accuracy is \
 {100 * (0.65 * 0.35 / faces) ** 0.5:.1f} points, and one seed was trained of each: smaller \
-differences mean nothing. *Cross entropy* is plain, without label smoothing. Without augmentation \
-a face is only mirrored. Times are of batches of {BATCH} faces, FLOPs count a multiplication with \
+differences mean nothing. *Cross entropy* is plain, without label smoothing, *adaptive* has the \
+recipe's. Without augmentation a face is only mirrored. Times are of batches of {BATCH} faces, FLOPs count a multiplication with \
 its addition as two. The joint's minutes are those of all its nets; it leaves out nets that got \
 no weight.
 
@@ -318,6 +321,7 @@ def main(arguments: list[str] | None = None) -> None:
     for plan in plans(chosen.recipe, chosen.epochs, chosen.seed):
         found = ablation.net(plan, end_s, say)
         if found is None:
+            end_s = -math.inf  # whoever stopped this one stopped all
             missing.append(f"{plan.net}, {plan.loss}, augmentation {plan.augmentation}")
             continue
         rows += found

@@ -33,7 +33,8 @@ class Subject:
     """What was measured, and how to measure it again.
 
     seed: of the bootstrap and of the jitter. in_training: images whose pixels Training holds, less
-    its holdout where that is the split; None where the data holds no Training.
+    its holdout where that is the split; None where the data holds no Training. warning: why what
+    is called not in training may have been learnt all the same; empty where that is not so.
     """
 
     weights: str
@@ -48,6 +49,7 @@ class Subject:
     seed: int
     command: str
     in_training: int | None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,8 @@ def _learnt(subject: Subject) -> str:
     """Which of the images the net may have learnt from, in a sentence."""
     if subject.in_training is None:
         return "The data holds no Training, so that what the net learnt from is not left out."
+    if subject.warning:
+        return f"**{subject.warning}.**"
     if subject.split == "holdout":
         return "The holdout is the part of FER2013's Training that no net is trained on."
     return (

@@ -89,6 +89,12 @@ def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Caps
     (warning,) = [line for line in done.err if line.startswith("WARNING")]
     assert warning.startswith(f"WARNING: {other} was trained on data")
     assert warning.endswith("; what is called not in training it may have learnt too")
+    what = ("--weights", other, "--split", "holdout", "--tta", "none", "--report", tmp_path / "r")
+    assert inside(capsys, "evaluate", "expression", "--data", bars, *what).code == 0
+    assert json.loads((tmp_path / "r" / "report.json").read_text())["subject"]["warning"] == warning
+    markdown = (tmp_path / "r" / "report.md").read_text()
+    assert f"**{warning}.**" in markdown
+    assert "no net is trained on" not in markdown
 
 
 def test_data_may_be_without_training(bars: Path, tmp_path: Path, capsys: Capsys) -> None:

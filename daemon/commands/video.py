@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def annotate_video(
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
     stop = threading.Event()
+    others = _numbered(target)
     with offline(config, stream, console) as around:
         for path in (target, events):
             if path is not None and is_there(path):
@@ -93,7 +95,9 @@ def annotate_video(
     if pipeline.error is not None:
         raise pipeline.error
     frames = around.board.streams()[0].frames
-    console.print(f"{frames} frames written to {target}")
+    parts = ", ".join(str(path) for path in (target, *_numbered(target)) if path not in others)
+    changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
+    console.print(f"{frames} frames written to {parts}{changes}")
     lost = around.metrics.registry.get_sample_value(
         "affectd_frames_dropped_total",
         {"stream": stream.name, "stage": "decode", "reason": "damaged"},
@@ -134,6 +138,17 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
         raise ConfigError(
             f"{target}: is written as MP4; accepted is a name in {', '.join(MP4_ENDINGS)}"
         )
+
+
+def _numbered(target: Path) -> list[Path]:
+    """The files beside `target` that the mp4 sink would go on with, in their order."""
+    number = re.compile(re.escape(target.stem) + r"-(\d+)")
+    found = [
+        (int(match[1]), path)
+        for path in (target.parent.iterdir() if is_there(target.parent) else ())
+        if path.suffix == target.suffix and (match := number.fullmatch(path.stem))
+    ]
+    return [path for _, path in sorted(found)]
 
 
 def _replace(path: Path) -> None:

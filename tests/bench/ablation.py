@@ -290,9 +290,9 @@ Seed {seed}, trained and timed on {machine}. PublicTest has {faces:,} faces; *un
 {unseen:,} of which Training holds no copy. One standard error of an accuracy is \
 {100 * (0.65 * 0.35 / faces) ** 0.5:.1f} points, and one seed was trained of each: smaller \
 differences mean nothing. *Cross entropy* is plain, without label smoothing, *adaptive* has the \
-recipe's. Without augmentation a face is only mirrored. Times are of batches of {BATCH} faces, FLOPs count a multiplication with \
-its addition as two. The joint's minutes are those of all its nets; it leaves out nets that got \
-no weight.
+recipe's. Without augmentation a face is only mirrored. Times are of batches of \
+{BATCH} faces, FLOPs count a multiplication with its addition as two. The joint's minutes are \
+those of all its nets; it leaves out nets that got no weight.
 
 {table(rows)}{late}
 """

@@ -113,6 +113,22 @@ def test_damage_is_told(tmp_path: Path, capsys: Capsys, light: Path) -> None:
     assert warned.endswith(" damaged packets gave no frame")
 
 
+def test_every_file_that_a_video_became_is_named(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    """Its pictures grow on the way, and one of the names is taken."""
+    source, target = tmp_path / "in.ts", tmp_path / "out.mp4"
+    parts = [write_clip(tmp_path / f"{w}.ts", width=w, frames=20) for w in (160, 320)]
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    (tmp_path / "out-2.mp4").write_text("of somebody else")
+    done = inside(capsys, "video", source, target, "--config", light)
+    more = tmp_path / "out-3.mp4"
+    said = f"{target}, {more}: IN's pictures change their size or kind"
+    assert done.err[0] == f"{frames_in(target) + frames_in(more)} frames written to {said}"
+    assert frames_in(target) == 20
+    assert (tmp_path / "out-2.mp4").read_text() == "of somebody else"
+
+
 @needs_shared
 def test_video_of_a_face_with_its_readings(
     tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch

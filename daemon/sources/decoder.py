@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 from fractions import Fraction
-from functools import lru_cache
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.video.codeccontext import VideoCodecContext
+
+from daemon.trials import Trials
 
 log = logging.getLogger("affectd.source")
 
 DEVICES = ("cuda", "vaapi")
 _TRIAL_PX = 256
 _TRIAL_FRAMES = 4
-_trying = threading.Lock()
 
 
 def accelerator(decoder: str) -> HWAccel | None:
@@ -39,18 +38,15 @@ def working() -> list[str]:
 
 
 def works(device: str) -> bool:
-    """Whether `device` decodes H.264 here; each is tried once, and again after `doubt`."""
-    with _trying:
-        return _passes_trial(device)
+    """Whether `device` decodes H.264 here; as `Trials` remember it, or anew after `doubt`."""
+    return _trials(device)
 
 
 def doubt() -> None:
     """Something failed that may be a device's fault: try each once more before it is used."""
-    with _trying:
-        _passes_trial.cache_clear()
+    _trials.forget()
 
 
-@lru_cache
 def _passes_trial(device: str) -> bool:
     if device not in hwdevices_available():
         return False
@@ -65,6 +61,9 @@ def _passes_trial(device: str) -> bool:
         log.debug("decoder %s does not work here: %s", device, type(error).__name__)
         return False
     return len(images) == _TRIAL_FRAMES
+
+
+_trials = Trials(_passes_trial)
 
 
 def _clip() -> list[av.Packet]:

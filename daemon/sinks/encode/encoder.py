@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from fractions import Fraction
-from functools import lru_cache
 
 import av
 from av.container import OutputContainer
@@ -15,6 +13,7 @@ from av.video.stream import VideoStream
 from daemon.config.sink_settings import ENCODERS, EncodedSink
 from daemon.frame import is_full_range
 from daemon.sinks.encode.reference import TIME_BASE, Referencer
+from daemon.trials import Trials
 
 log = logging.getLogger("affectd.encoder")
 
@@ -79,15 +78,10 @@ def working(width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> list[str]:
 
 
 def works(name: str, width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> bool:
-    """Whether `name` passes a trial on pictures of this size; each is tried once in a process."""
-    with _trying:
-        return _passes_trial(name, width, height)
+    """Whether `name` passes a trial on pictures of this size, as `Trials` remember it."""
+    return _trials(name, width, height)
 
 
-_trying = threading.Lock()
-
-
-@lru_cache(maxsize=256)
 def _passes_trial(name: str, width: int, height: int) -> bool:
     settings = EncodedSink(encoder="auto")
     image = av.VideoFrame(width, height, "yuv420p")
@@ -105,6 +99,9 @@ def _passes_trial(name: str, width: int, height: int) -> bool:
         log.debug("encoder %s does not work here at %dx%d: %s", name, width, height, why)
         return False
     return packets >= _TRIAL_FRAMES
+
+
+_trials = Trials(_passes_trial)
 
 
 def _open_first(image: av.VideoFrame, settings: EncodedSink, live: bool) -> tuple[str, _Opened]:

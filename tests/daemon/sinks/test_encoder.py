@@ -13,7 +13,6 @@ from daemon.config.sink_settings import ENCODERS, EncodedSink
 from daemon.errors import ConfigError
 from daemon.service import usable
 from daemon.sinks import push
-from daemon.sinks.encode import encoder
 from daemon.sinks.encode.encoder import Encoder, working, works
 from tests.daemon.outputs import picture
 from tests.inside import inside
@@ -70,15 +69,6 @@ def test_what_a_muxer_needs_outlives_the_codec(tmp_path: Path) -> None:
         frames = list(container.decode(video=0))
     assert [frame.pts for frame in frames] == [n * 3600 for n in range(5)]
     assert frames[0].colorspace == picture().colorspace
-
-
-def test_each_is_tried_once_for_a_size() -> None:
-    encoder._passes_trial.cache_clear()
-    for _ in range(3):
-        works("libx264", 128, 96)
-        works("libx264", 64, 48)
-    tried = encoder._passes_trial.cache_info()
-    assert (tried.misses, tried.hits) == (2, 4)
 
 
 @needs_an_absent_one

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from daemon.frame import Frame, plane
 from daemon.sources import decoder, video
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.video import VideoSource
+from daemon.trials import Trials
 from tests.daemon.sources.videos import WAIT_S, playing
 from tests.faults.proxy import Proxy
 from tests.inside import inside
@@ -375,9 +376,9 @@ def test_a_graphics_card_that_goes_away_leaves_it_to_the_processor(
     works. 1. Opening fails, which puts the trial in doubt. 2. The next time the processor decodes.
     """
     clip = write_clip(tmp_path / "x.mp4", frames=3)
-    tried, trial = [True], decoder._passes_trial.__wrapped__
-    answers = lru_cache(lambda device: tried.pop() if tried else trial(device))
-    monkeypatch.setattr(decoder, "_passes_trial", answers)
+    tried, trial = [True], decoder._passes_trial
+    answers = Trials(lambda device: tried.pop() if tried else trial(device))
+    monkeypatch.setattr(decoder, "_trials", answers)
 
     def film() -> VideoSource:
         return VideoSource("s", str(clip), live=False, stop=threading.Event(), decoder="cuda")

@@ -19,6 +19,13 @@ State = Literal["connecting", "live", "stalled", "down", "ended"]
 SinkState = Literal["waiting", "up", "down", "ended"]
 STATES: tuple[State, ...] = get_args(State)
 
+_CLOCK_SET_S = 1.0  # Below that, the clocks were only read at different moments.
+
+
+def _uptime_s() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
 
 @dataclass(frozen=True, slots=True)
 class SinkStatus:
@@ -61,17 +68,21 @@ class StreamStatus:
 
 class Board:
     """The newest status of every stream. Thread-safe; what is said of a stream that is not on the
-    board (any more) is ignored. `clock` gives Unix time; `redact` sees every error text."""
+    board (any more) is ignored. `clock` gives Unix time; `redact` sees every error text.
+
+    The board notes times by `monotonic` and shows them as Unix times, so that those from before
+    `clock` was set are as long ago as they were."""
 
     def __init__(
         self,
         clock: Callable[[], float],
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = _uptime_s,
         redact: Callable[[str], str] = redact_text,
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
+        self._began_s = clock() - monotonic()  # when `monotonic` was 0, as Unix time
         self._redact = redact
         self._lock = threading.Lock()
         self._streams: dict[str, StreamStatus] = {}
@@ -92,7 +103,7 @@ class Board:
         """Put a stream on the board, or begin anew with one that is there. While it is live and
         no frame came for `quiet_s` it shows as stalled."""
         with self._lock:
-            now_s = self._clock()
+            now_s = self._monotonic()
             waiting = tuple(SinkStatus(sink, "waiting", now_s) for sink in sinks)
             self._streams[name] = StreamStatus(
                 name, "connecting", now_s, only_counts=only_counts, sinks=waiting
@@ -123,11 +134,11 @@ class Board:
             was = self._streams.get(name)
             if was is None:
                 return
-            now_s = since_s = self._clock()
+            now_s = since_s = self._monotonic()
             if was.state == state:
                 since_s = was.since_s
-            elif state == "stalled" and name in self._came_s:
-                since_s -= self._monotonic() - self._came_s[name]
+            elif state == "stalled":
+                since_s = self._came_s.get(name, now_s)
             self._streams[name] = replace(
                 was,
                 state=state,
@@ -138,14 +149,13 @@ class Board:
                 faces=was.faces if state == "live" else (),
                 fps=was.fps if state == "live" else 0.0,
             )
-            self._came_s[name] = self._monotonic()
+            self._came_s[name] = now_s
 
     def frame_came(self, name: str) -> None:
         """The source gave a frame."""
         with self._lock:
             if name in self._streams:
-                self._came_s[name] = self._monotonic()
-                self._last_frame_s[name] = self._clock()
+                self._came_s[name] = self._last_frame_s[name] = self._monotonic()
 
     def saw(self, name: str, fps: float, faces: Sequence[FaceView]) -> None:
         """One more frame, and what it showed."""
@@ -173,7 +183,7 @@ class Board:
             if fault is None or was is None:
                 self._faults.pop(name, None)
                 return
-            now_s, text = self._clock(), self._redact(fault)
+            now_s, text = self._monotonic(), self._redact(fault)
             since_s = self._faults[name][1] if name in self._faults else now_s
             self._faults[name] = text, since_s
             self._streams[name] = replace(was, last_error=text, last_error_s=now_s)
@@ -188,7 +198,7 @@ class Board:
             return replace(
                 was,
                 state=state,
-                since_s=was.since_s if was.state == state else self._clock(),
+                since_s=was.since_s if was.state == state else self._monotonic(),
                 reason=reason,
                 last_error=self._redact(error) if error else was.last_error,
             )
@@ -201,7 +211,7 @@ class Board:
         def after(was: SinkStatus) -> SinkStatus:
             if was.state == "down":
                 return was
-            return replace(was, state="ended", since_s=self._clock())
+            return replace(was, state="ended", since_s=self._monotonic())
 
         self._change_sink(name, sink, after)
 
@@ -219,18 +229,18 @@ class Board:
         """Whether the stream's source delivers, whatever the stream makes of it."""
         with self._lock:
             stream = self._streams.get(name)
-            return stream is not None and stream.state == "live" and not self._quiet_for_s(name)
+            return stream is not None and stream.state == "live" and not self._is_quiet(name)
 
     def stream(self, name: str) -> StreamStatus | None:
         """What is shown of one stream."""
         with self._lock:
             stream = self._streams.get(name)
-            return None if stream is None else self._shown(stream)
+            return None if stream is None else self._by_clock(self._shown(stream))
 
     def streams(self) -> list[StreamStatus]:
         """A snapshot, in the order of the configuration."""
         with self._lock:
-            return [self._shown(stream) for stream in self._streams.values()]
+            return [self._by_clock(self._shown(stream)) for stream in self._streams.values()]
 
     def summary(self) -> str:
         """How many streams are in which state, in one line."""
@@ -242,11 +252,11 @@ class Board:
         stream = replace(stream, last_frame_s=self._last_frame_s.get(stream.name))
         if stream.state != "live":
             return stream
-        if quiet_s := self._quiet_for_s(stream.name):
+        if self._is_quiet(stream.name):
             return replace(
                 stream,
                 state="stalled",
-                since_s=self._clock() - quiet_s,
+                since_s=self._came_s[stream.name],
                 reason=Reason.STALLED,
                 faces=(),
                 fps=0.0,
@@ -258,7 +268,21 @@ class Board:
             )
         return stream
 
-    def _quiet_for_s(self, name: str) -> float:
-        """Seconds since the last frame where that is too long, else 0."""
+    def _is_quiet(self, name: str) -> bool:
+        """Whether the last frame is too long ago."""
         quiet_s = self._monotonic() - self._came_s.get(name, math.inf)
-        return quiet_s if quiet_s > self._quiet_s.get(name, math.inf) else 0.0
+        return quiet_s > self._quiet_s.get(name, math.inf)
+
+    def _by_clock(self, stream: StreamStatus) -> StreamStatus:
+        """`stream` with Unix times in place of the board's own."""
+        began_s = self._clock() - self._monotonic()
+        if abs(began_s - self._began_s) > _CLOCK_SET_S:
+            self._began_s = began_s
+        began_s, noted_s, frame_s = self._began_s, stream.last_error_s, stream.last_frame_s
+        return replace(
+            stream,
+            since_s=began_s + stream.since_s,
+            last_error_s=None if noted_s is None else began_s + noted_s,
+            last_frame_s=None if frame_s is None else began_s + frame_s,
+            sinks=tuple(replace(sink, since_s=began_s + sink.since_s) for sink in stream.sinks),
+        )

@@ -12,13 +12,14 @@ from tests.serving import happy_face
 
 
 class Clock:
-    """Unix time that starts at 1000 and monotonic time that starts at 0, moved by hand."""
+    """Unix time that starts at 1000 and monotonic time that starts at 0, moved by hand; `set_by_s`
+    is what somebody set the Unix time on by."""
 
     def __init__(self) -> None:
-        self.passed_s = 0.0
+        self.passed_s = self.set_by_s = 0.0
 
     def unix_s(self) -> float:
-        return 1000.0 + self.passed_s
+        return 1000.0 + self.passed_s + self.set_by_s
 
     def monotonic_s(self) -> float:
         return self.passed_s
@@ -99,6 +100,23 @@ def test_the_last_error_keeps_its_time_and_passes_the_redactor(board: Board, clo
     assert (status.state, status.last_error_s) == ("live", 1004.0)
 
 
+def test_a_clock_that_is_set_moves_what_was_noted_before(board: Board, clock: Clock) -> None:
+    """A machine without a clock of its own gets the time of day some while after its start."""
+    board.add("lobby", ["mjpeg"])
+    board.frame_came("lobby")
+    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
+    board.add("door", [])
+    board.set_state("door", "live")
+    board.set_fault("door", "a fault")
+    clock.passed_s, clock.set_by_s = 3.0, 5000.0
+    board.set_sink("lobby", "mjpeg", True)
+    lobby, door = board.streams()
+    assert (lobby.since_s, lobby.last_error_s, lobby.last_frame_s) == (6000.0, 6000.0, 6000.0)
+    assert (lobby.sinks[0].since_s, door.since_s, door.last_error_s) == (6003.0, 6000.0, 6000.0)
+    clock.set_by_s += 0.4
+    assert board.streams() == [lobby, door]
+
+
 def test_what_is_said_of_a_stream_that_is_gone_is_ignored(board: Board) -> None:
     board.add("lobby", [])
     board.remove("lobby")
@@ -153,28 +171,27 @@ def test_metrics_say_what_the_board_says(board: Board, clock: Clock) -> None:
     assert value("affectd_stream_state", state="live") is None
 
 
-def test_a_sink_is_waiting_then_up_then_down_with_its_reason() -> None:
-    now = [100.0]
-    board = Board(lambda: now[0])
+def test_a_sink_is_waiting_then_up_then_down_with_its_reason(clock: Clock) -> None:
+    board = Board(clock.unix_s, monotonic=clock.monotonic_s)
     board.add("lobby", ["mp4", "hls"])
-    now[0] = 101.0
+    clock.passed_s = 1.0
     board.set_sink("lobby", "mp4", True)
-    now[0] = 102.0
+    clock.passed_s = 2.0
     board.set_sink("lobby", "hls", False, Reason.ENCODE_ERROR, "rtsp://a:secret@b/ is broken")
-    now[0] = 103.0
+    clock.passed_s = 3.0
     board.set_sink("lobby", "hls", False, Reason.ENCODE_ERROR)
     board.set_sink("lobby", "gone", False)
     board.set_sink("gone", "mp4", False)
     (status,) = board.streams()
     mp4, hls = status.sinks
-    assert (mp4.name, mp4.state, mp4.since_s, mp4.reason) == ("mp4", "up", 101.0, None)
-    assert (hls.name, hls.state, hls.since_s) == ("hls", "down", 102.0)
+    assert (mp4.name, mp4.state, mp4.since_s, mp4.reason) == ("mp4", "up", 1001.0, None)
+    assert (hls.name, hls.state, hls.since_s) == ("hls", "down", 1002.0)
     assert hls.reason is Reason.ENCODE_ERROR
     assert hls.last_error is not None
     assert "secret" not in hls.last_error
     board.set_sink("lobby", "hls", True)
     hls = board.streams()[0].sinks[1]
-    assert (hls.state, hls.since_s, hls.reason) == ("up", 103.0, None)
+    assert (hls.state, hls.since_s, hls.reason) == ("up", 1003.0, None)
     assert "is broken" in str(hls.last_error)
     board.add("lobby", ["hls"])
     assert [sink.state for sink in board.streams()[0].sinks] == ["waiting"]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from daemon.config.sink_settings import Mp4Sink, SinkSettings
-from daemon.config.table import Table, check_host, check_transport
+from daemon.config.table import Table, check_host, check_transport, is_loopback
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -71,8 +71,7 @@ class DaemonSettings(Table):
 
     @model_validator(mode="after")
     def _beyond_loopback(self) -> DaemonSettings:
-        loopback = self.host in ("localhost", "::1") or self.host.startswith("127.")
-        if not (loopback or self.allow_anonymous or self.token.get_secret_value()):
+        if not (is_loopback(self.host) or self.allow_anonymous or self.token.get_secret_value()):
             raise ValueError(
                 f"listen = {self.listen!r} is beyond loopback: "
                 "set token, or allow_anonymous = true if everybody may see the cameras"

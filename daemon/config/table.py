@@ -1,6 +1,8 @@
-"""What the tables of affectd.toml share: their base, and what their URLs must be."""
+"""What the tables of affectd.toml share: their base, and what their URLs and hosts must be."""
 
 from __future__ import annotations
+
+from ipaddress import ip_address
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -28,6 +30,14 @@ def check_host(url: str, scheme: str) -> None:
         raise ValueError(f"names no host; accepted is {scheme}://HOST/PATH") from None
     if port is not None and not 0 < port < 65536:
         raise ValueError("names a port that cannot be; accepted are 1 to 65535")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a number or a name, can only be this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_transport(url: SecretStr, transport: str) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.config.settings import DaemonSettings
+from daemon.config.table import is_loopback
 
 COOKIE = "affectd"
 OPEN_PATHS = ("/livez", "/readyz")
@@ -174,13 +175,6 @@ def _cookie(request: Request, rules: _Rules) -> str:
         secure=request.headers.get("x-forwarded-proto") == "https",
     )
     return response.headers["set-cookie"]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only be this machine."""
-    parts = host.split(".")
-    dotted = len(parts) == 4 and all(part.isdecimal() for part in parts)
-    return host in ("localhost", "::1") or (dotted and parts[0] == "127")
 
 
 def _is_number(host: str) -> bool:

@@ -92,6 +92,7 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
         ),
         ("[daemon]\nlisten = '9464'", "daemon.listen: accepted is HOST:PORT, such as"),
         ("[daemon]\nlisten = '0.0.0.0:1'", "daemon: listen = '0.0.0.0:1' is beyond loopback:"),
+        ("[daemon]\nlisten = '127.lan:1'", "daemon: listen = '127.lan:1' is beyond loopback:"),
     ],
 )
 def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:

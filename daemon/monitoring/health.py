@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from daemon.monitoring.status import StreamStatus
 
@@ -15,8 +14,8 @@ from daemon.monitoring.status import StreamStatus
 class Loop:
     """One loop that promises to turn at least every `limit_s`. Call it at every turn.
 
-    Thread-safe. A loop that is over on purpose says so with `end` (or by leaving its `with`
-    block) and is no longer watched; one that dies without it is found by its silence.
+    Thread-safe. A loop that is over on purpose says so with `end` and is no longer watched; one
+    that dies without it is found by its silence.
     """
 
     def __init__(self, health: Health, name: str, limit_s: float) -> None:
@@ -30,17 +29,6 @@ class Loop:
     def end(self) -> None:
         """Stop being watched; safe to call twice."""
         self._health._end(self)
-
-    def __enter__(self) -> Loop:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
 
 
 class Health:

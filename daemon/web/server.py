@@ -123,8 +123,8 @@ class _Server(uvicorn.Server):
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         try:
-            with self._turn:
-                super().run(sockets)
+            super().run(sockets)
+            self._turn.end()
         finally:
             self.is_settled.set()
 

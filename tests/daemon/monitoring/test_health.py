@@ -42,8 +42,9 @@ def test_a_loop_that_never_turned_is_found_too() -> None:
 def test_a_loop_that_ends_is_no_longer_watched() -> None:
     clock = Clock()
     health = Health(clock)
-    with health.loop("stream lobby", 1) as beat:
-        beat()
+    beat = health.loop("stream lobby", 1)
+    beat()
+    beat.end()
     beat()
     beat.end()
     clock.now_s += 60

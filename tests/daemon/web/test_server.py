@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import time
 
 import httpx
 import pytest
+import uvicorn
 
 from daemon.errors import AffectdError
+from daemon.monitoring.health import Health
 from daemon.web import server
 from daemon.web.server import READER_TIMEOUT_S, WebServer
 from tests.serving import House, serving, stalled_reader
@@ -104,3 +107,17 @@ def test_the_web_servers_own_loop_is_watched_while_it_runs() -> None:
     with serving("lobby") as house:
         assert house.health.is_alive() == (True, "loops that turn: 1")
     assert house.health.is_alive() == (True, "loops that turn: 0")
+
+
+def test_a_web_thread_that_dies_is_still_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So its silence is found. The fault is a fake, since no known one gets through uvicorn."""
+
+    def die(self: uvicorn.Server, sockets: object = None) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(uvicorn.Server, "run", die)
+    health = Health(time.monotonic)
+    made = server._Server(uvicorn.Config("none"), asyncio.Event(), health.loop("web", 1.0))
+    with pytest.raises(MemoryError):
+        made.run()
+    assert health.is_alive() == (True, "loops that turn: 1")

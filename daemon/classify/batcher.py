@@ -47,10 +47,10 @@ class Batcher:
     caller until they are done, and they share no batch with others, so that their results do not
     depend on who else is there. Where both wait they take turns.
 
-    A batch that fails is dropped and counted, and the next one is tried; `Traces` says which faults
-    are logged. `beat` is called when a batch was classified or none waits. After one that failed an
-    idle batcher tries the model on a blank crop, and beats only if that works: a model that fails
-    for good stops the beat, however few the crops.
+    A batch that fails is delivered without probabilities, and the next one is tried; `Traces` says
+    which faults are logged. `beat` is called when a batch was classified or none waits. After one
+    that failed an idle batcher tries the model on a blank crop, and beats only if that works: a
+    model that fails for good stops the beat, however few the crops.
 
     `clock` and `wait` (seconds until a batch closes, given to be waited for or less) are the real
     ones but in tests.
@@ -209,14 +209,11 @@ class Batcher:
             deliver(its_own)
 
     def _read(self, jobs: Sequence[Job]) -> Sequence[NDArray[np.float32] | None]:
-        """A row for each job, or None for each if the model failed, which is counted."""
+        """A row for each job, or None for each if the model failed."""
         began_s = self._clock()
         for job in jobs:
             self._waited.observe(max(0.0, began_s - job.submitted_s))
         rows = self._predict([job.image for job in jobs], [job.turn for job in jobs])
-        if self._failing:
-            for job in jobs:
-                self._drop(job.stream, "error")
         self._took.observe(self._clock() - began_s)
         self._crops.observe(len(jobs))
         return rows

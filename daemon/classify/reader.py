@@ -132,17 +132,20 @@ class Reader:
     def _read(
         self, results: Sequence[Result], tracker: Tracker, limits: ExpressionSettings
     ) -> list[Reading]:
-        """Smooth each result into its track; a result of a track that has ended is dropped."""
+        """Smooth each result into its track; what has no track or failed is dropped and counted."""
         readings = []
+        dropped = self._metrics.dropped
         for result in results:
             look = result.token
             assert isinstance(look, _Look)
             track = tracker.get(look.track)
             if track is None:
-                self._metrics.dropped.labels(self._stream, "classify", "track_ended").inc()
+                dropped.labels(self._stream, "classify", "track_ended").inc()
             elif result.probabilities is not None:
                 probabilities = result.probabilities
                 readings.append(self._reading(look, track, probabilities, result.crops, limits))
+            else:
+                dropped.labels(self._stream, "classify", "error").inc()
         return readings
 
     def _reading(

@@ -92,6 +92,22 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
     assert 250.0 <= reading.age_ms < 1000.0 * WAIT_S
 
 
+def test_crops_of_a_batch_that_failed_are_counted_by_their_stream(
+    metrics: Metrics, board: Board
+) -> None:
+    """So nothing is counted of a stream that went away meanwhile, whose series are gone."""
+    known = free()
+    known.fails = RuntimeError("out of memory")
+    labels = {"stream": "lobby", "stage": "classify", "reason": "error"}
+    with batching(known, metrics) as batcher:
+        steps = stepping(batcher, metrics, board)
+        steps.take(talking(1)[0])
+        settle(batcher)
+        assert value(metrics.registry, "affectd_frames_dropped_total", **labels) == 0
+        assert steps.arrived() == []
+    assert value(metrics.registry, "affectd_frames_dropped_total", **labels) == 1
+
+
 def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, board: Board) -> None:
     """A stream that begins anew counts from 1 again, which nobody may take for the same face."""
     seen = []

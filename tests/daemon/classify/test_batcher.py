@@ -189,12 +189,11 @@ def test_a_failing_model_drops_the_batch_and_the_next_one_works(
     batcher.submit([job(1)], inbox)
     inbox.wait_for(1)
     assert inbox.results[0].probabilities is None
-    assert dropped(metrics, "error") == 1
     assert "out of memory" in caplog.text
     for _ in range(3):
         batcher.submit([job(1)], inbox)
         inbox.wait_for(len(inbox.results) + 1)
-    assert dropped(metrics, "error") == 4
+    assert [result.probabilities for result in inbox.results] == [None] * 4
     assert caplog.text.count("Traceback") == 1
     echo.fail = False
     batcher.submit([job(1)], inbox)
@@ -206,8 +205,8 @@ def test_a_model_that_fails_for_good_stops_the_beat(echo: Echo, metrics: Metrics
     """
     So health finds it, and systemd starts affectd anew.
 
-    1. A batch fails. 2. No crop comes: the model is tried, fails still, and nothing beats, nor are
-    these tries counted as crops of a stream. 3. It works again, and so does the beat.
+    1. A batch fails. 2. No crop comes: the model is tried, fails still, and nothing beats, nor is
+    anything of these tries delivered. 3. It works again, and so does the beat.
     """
     echo.go.set()
     echo.fail = True
@@ -221,10 +220,11 @@ def test_a_model_that_fails_for_good_stops_the_beat(echo: Echo, metrics: Metrics
         wait=lambda seconds: None,
         beat=lambda: beats.append("beat"),
     )
-    made.submit([job(1)], Inbox())
+    inbox = Inbox()
+    made.submit([job(1)], inbox)
     for _ in range(3):
         made.run_once()
-    assert (beats, echo.batches, dropped(metrics, "error")) == ([], [1, 1, 1], 1)
+    assert (beats, echo.batches, len(inbox.results)) == ([], [1, 1, 1], 1)
     echo.fail = False
     for _ in range(3):
         made.run_once()

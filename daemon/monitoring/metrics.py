@@ -185,7 +185,7 @@ class Metrics:
     def add_stream(self, stream: str, sinks: Iterable[str]) -> None:
         """Make the stream's series appear at zero, so that a rate over them is right at once."""
         self.faces.labels(stream).set(0)
-        self.detect_every.labels(stream)
+        self.detect_every.labels(stream).set(1)
         self.frames.labels(stream)
         self.reading_age_seconds.labels(stream)
         for stage in STAGES:

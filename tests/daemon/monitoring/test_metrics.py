@@ -52,6 +52,12 @@ def test_every_kind_of_sink_and_every_reason_has_its_series_from_the_start() -> 
     assert samples(metrics, "affectd_stream_reconnects_total") == {}
 
 
+def test_faces_are_looked_for_on_every_frame_before_the_first() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.add_stream("lobby", [])
+    assert samples(metrics, "affectd_detect_every_frames") == {(): 1.0}
+
+
 def test_what_is_fetched_holds_no_series_beside_those_of_the_guide() -> None:
     metrics = Metrics(CollectorRegistry())
     metrics.add_stream("lobby", ["mp4"])

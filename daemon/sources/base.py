@@ -27,13 +27,8 @@ class Report:
 
 
 class Source(Protocol):
-    """An open source, read by one thread.
-
-    `live` decides between the two policies: newest wins, or every frame is kept.
-    One that reads files may have `cut: str | None`: what to say of a file that ended too early.
-    """
-
-    live: bool
+    """An open source, read by one thread. One that reads files may have `cut: str | None`: what to
+    say of a file that ended too early."""
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames until the source ends. Raises SourceError; never holds for longer than

@@ -43,7 +43,7 @@ def open_source(
     if scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 
-        return WebcamSource(settings, live=live, stop=stop, report=report, clock=clock)
+        return WebcamSource(settings, stop=stop, report=report, clock=clock)
     from daemon.sources.network import Network
     from daemon.sources.video import VideoSource
 

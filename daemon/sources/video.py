@@ -69,7 +69,7 @@ class VideoSource:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.live = live
+        self._live = live
         self.damaged = 0
         self.cut: str | None = None
         self._name = stream
@@ -107,8 +107,8 @@ class VideoSource:
     def _frames(self) -> Iterator[Frame]:
         rate = self._video.average_rate or self._video.guessed_rate
         timeline = Timeline(1.0 / float(rate) if rate else 1.0 / DEFAULT_FPS)
-        paced = self._is_file or not self.live
-        pace = Pace(self._stall_timeout_s) if self.live and self._lies_ready() else None
+        paced = self._is_file or not self._live
+        pace = Pace(self._stall_timeout_s) if self._live and self._lies_ready() else None
         seq = 0
         while not self._ending():
             before = seq
@@ -131,7 +131,7 @@ class VideoSource:
                 raise SourceError(
                     Reason.END_OF_STREAM, f"{self._shown}: ended before its first picture"
                 )
-            if not self._loop or (self.live and not self._is_file):
+            if not self._loop or (self._live and not self._is_file):
                 return
             timeline.restart()
             self._container.close()
@@ -169,14 +169,14 @@ class VideoSource:
                 in_a_row = max(0, in_a_row - SOUND_UNDOES)
                 yield from images
                 last_s = self._monotonic()
-            if self.live and self._monotonic() - last_s > self._stall_timeout_s:
+            if self._live and self._monotonic() - last_s > self._stall_timeout_s:
                 raise SourceError(
                     Reason.STALLED, f"{self._shown}: no picture for {self._stall_timeout_s:g} s"
                 )
         self._look_for_cut(end_s)
 
     def _packets(self) -> Iterator[av.Packet]:
-        limit_s = self._stall_timeout_s if self.live and not self._is_file else math.inf
+        limit_s = self._stall_timeout_s if self._live and not self._is_file else math.inf
         began_s = self._monotonic()
         try:
             # Its end ends the time-out, past which libav would take no leave of the server.
@@ -280,7 +280,7 @@ class VideoSource:
             raise SourceError(Reason.UNSUPPORTED, f"{self._shown}: libav has no decoder for it")
         if video.width and video.height:
             check_size(self._shown, video.width, video.height)
-        video.thread_type = "SLICE" if self.live else "AUTO"
+        video.thread_type = "SLICE" if self._live else "AUTO"
         return video
 
     def _look_for_cut(self, end_s: float) -> None:

@@ -109,14 +109,12 @@ class WebcamSource:
         self,
         settings: StreamSettings,
         *,
-        live: bool = True,
         stop: threading.Event,
         report: Report | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         open_camera: Callable[[str], Camera] | None = None,
     ) -> None:
-        self.live = live
         self.damaged = 0
         self._name = settings.name
         self._stop = stop

@@ -92,8 +92,6 @@ class Instant:
 class Decoded:
     """A camera whose pictures lie ready in memory: it costs a wait and a reference each."""
 
-    live = True
-
     def __init__(
         self,
         stream: str,

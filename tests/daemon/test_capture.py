@@ -106,8 +106,7 @@ class Rig:
 class _Scripted:
     """Gives frames at 25 per second of the rig's clock, then ends or raises `error`."""
 
-    def __init__(self, clock: Clock, frames: int, error: Exception | None, live: bool) -> None:
-        self.live = live
+    def __init__(self, clock: Clock, frames: int, error: Exception | None) -> None:
         self._clock, self._frames, self._error = clock, frames, error
         self.closed = 0
 
@@ -126,8 +125,6 @@ def _script(
     clock: Clock,
     runs: list[tuple[int, Exception | None]],
     when_done: Callable[[], None],
-    *,
-    live: bool = True,
 ) -> tuple[OpenSource, list[_Scripted]]:
     """An opener whose sources follow `runs` (-1 frames: cannot be opened), then `when_done`."""
     opened: list[_Scripted] = []
@@ -142,12 +139,12 @@ def _script(
     ) -> Source:
         if not left:
             when_done()
-            return _Scripted(ticks, 0, None, live)
+            return _Scripted(ticks, 0, None)
         frames, error = left.pop(0)
         if frames < 0:
             assert error is not None
             raise error
-        opened.append(_Scripted(ticks, frames, error, live))
+        opened.append(_Scripted(ticks, frames, error))
         return opened[-1]
 
     ticks = clock
@@ -255,7 +252,7 @@ def test_a_file_that_breaks_off_is_not_read_twice() -> None:
     clock = Clock()
     broken = SourceError(Reason.DECODE_ERROR, "clip.mp4: 50 damaged packets in a row")
     rig: Rig
-    opener, _ = _script(clock, [(7, broken)], lambda: pytest.fail("opened again"), live=False)
+    opener, _ = _script(clock, [(7, broken)], lambda: pytest.fail("opened again"))
     rig = Rig("clip.mp4", opener=opener, clock=clock)
     rig.capture.start()
     assert len(rig.read()) == 7

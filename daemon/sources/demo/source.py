@@ -133,7 +133,7 @@ class DemoSource:
         monotonic: Callable[[], float] = time.monotonic,
         paced: bool = True,
     ) -> None:
-        self.live = paced
+        self._paced = paced
         self._options = parse(url)
         self._stream = stream
         self._stop = stop
@@ -149,7 +149,7 @@ class DemoSource:
         start_s = self._monotonic()
         seq = 0
         while seq < count and not self._stop.is_set() and not self._closed.is_set():
-            if self.live:
+            if self._paced:
                 wait_s = start_s + seq / o.fps - self._monotonic()
                 if wait_s > 0 and self._stop.wait(wait_s):
                     return

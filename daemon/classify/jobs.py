@@ -14,22 +14,17 @@ class Job:
     """One crop that waits to be classified.
 
     `image` is what the classifier reads; `token` comes back with the result, untouched. `turn`
-    is the number of readings that its track had when it was cut. `submitted_s` is by the
-    batcher's clock, and `age_s` what had then passed since the picture was captured.
+    is the number of readings that its track had when it was cut. Its picture was captured at
+    `captured_s` and the job submitted at `submitted_s`, by the batcher's clock.
     """
 
     stream: str
     track: int
     image: NDArray[np.uint8]
     token: object
+    captured_s: float
     submitted_s: float
     turn: int = 0
-    age_s: float = 0.0
-
-    @property
-    def captured_s(self) -> float:
-        """When its picture was captured, by the batcher's clock."""
-        return self.submitted_s - self.age_s
 
 
 @dataclass(frozen=True, slots=True)

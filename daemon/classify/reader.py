@@ -102,7 +102,7 @@ class Reader:
                 frame.seq, frame.pts_s, frame.captured_s, came_s, size_px, track.id, box, quality
             )
             now_s = time.monotonic()
-            jobs.append(Job(self._stream, track.id, face, look, now_s, track.turn, now_s - came_s))
+            jobs.append(Job(self._stream, track.id, face, look, came_s, now_s, track.turn))
         return jobs
 
     def ask(

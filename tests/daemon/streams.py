@@ -103,7 +103,8 @@ def batching(
 
 def settle(batcher: Batcher) -> None:
     """Return when what the batcher has begun is delivered: it is counted before that."""
-    batcher.classify([Job("nobody", 0, np.zeros((48, 48), np.uint8), None, time.monotonic())])
+    now_s = time.monotonic()
+    batcher.classify([Job("nobody", 0, np.zeros((48, 48), np.uint8), None, now_s, now_s)])
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float:

@@ -158,8 +158,8 @@ class House:
                 track,
                 FACE,
                 _Token(camera.name, track, now_s - camera.late_s),
+                now_s - camera.late_s,
                 now_s,
-                age_s=camera.late_s,
             )
             for track in range(camera.faces if number % every == 0 else 0)
         ]

@@ -72,7 +72,8 @@ class Inbox:
 
 def job(track: int, value: int = 0, stream: str = "lobby") -> Job:
     image = np.full((48, 48), value, np.uint8)
-    return Job(stream, track, image, (track, value), time.monotonic())
+    now_s = time.monotonic()
+    return Job(stream, track, image, (track, value), now_s, now_s)
 
 
 @pytest.fixture

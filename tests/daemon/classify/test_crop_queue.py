@@ -28,7 +28,9 @@ def test_streams_take_turns(puts: list[tuple[str, int]], room: int, most: int) -
     queue = CropQueue(room, drop)
     newest: dict[tuple[str, int], int] = {}
     for number, (stream, track) in enumerate(puts):
-        queue.put(Job(stream, track, FACE, number, float(number)), lambda result: None)
+        queue.put(
+            Job(stream, track, FACE, number, float(number), float(number)), lambda result: None
+        )
         newest[stream, track] = number
         assert len(queue) <= room
     before = len(queue)
@@ -46,5 +48,5 @@ def test_streams_take_turns(puts: list[tuple[str, int]], room: int, most: int) -
 def test_a_crop_in_the_place_of_an_older_one_keeps_its_turn() -> None:
     queue = CropQueue(8, lambda queued, reason: None)
     for when, track in enumerate([1, 2, 1]):
-        queue.put(Job("lobby", track, FACE, when, float(when)), lambda result: None)
+        queue.put(Job("lobby", track, FACE, when, float(when), float(when)), lambda result: None)
     assert [queued.job.token for queued in queue.take(8, 3.0)] == [2, 1]

@@ -147,6 +147,8 @@ def test_files_always_get_all_their_crops() -> None:
     house.run(10.0)
     assert house.ladder.rung.crops == 1
     house.batcher.start()
-    results = house.batcher.classify([Job("film", 1, FACE, "film", house.world.now_s)])
+    results = house.batcher.classify(
+        [Job("film", 1, FACE, "film", house.world.now_s, house.world.now_s)]
+    )
     house.batcher.stop()
     assert [result.crops for result in results] == [10]

@@ -15,14 +15,15 @@ class Classifier(Protocol):
 
     `reads` says what one input is: `face` a uint8 grey crop from the crop contract
     ([48, 48], full range 0..255), `frame` a whole picture, `frame_text` a picture with its
-    text, `clip` a stretch of video with sound. Below a probability of `unknown_below` the label
-    is `unknown`.
+    text, `clip` a stretch of video with sound. `engine` is what computes it on `device`, and how
+    precisely. Below a probability of `unknown_below` the label is `unknown`.
     """
 
     name: str
     reads: Reads
     labels: tuple[str, ...]
     device: str
+    engine: str
     unknown_below: float
 
     @property

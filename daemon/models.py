@@ -25,14 +25,10 @@ BATCH_LIMIT_S = 120.0  # the first batch on a cold GPU is slow
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What streams need of models. `batcher` is None when expressions are switched off.
-
-    `engine` is what computes the expression nets, and how precisely.
-    """
+    """What streams need of models. `batcher` is None when expressions are switched off."""
 
     detector: select.Choice
     batcher: Batcher | None
-    engine: str = "none"
 
     @property
     def description(self) -> dict[str, str]:
@@ -42,7 +38,7 @@ class Models:
             "version": affectd_version(),
             "torch": version("torch"),
             "device": classifier.device if classifier else "none",
-            "engine": self.engine,
+            "engine": classifier.engine if classifier else "none",
             "weights": classifier.name if classifier else "none",
             "detector": self.detector.description,
         }
@@ -66,7 +62,7 @@ def load(
         log=say,
     )
     check_covers(settings, detector)
-    batcher, engine = None, "none"
+    batcher = None
     expression = settings.expression
     if expression.enabled:
         classifier = ExpressionClassifier.load(
@@ -76,7 +72,6 @@ def load(
             engine=expression.engine,
             log=say,
         )
-        engine = classifier.engine
         crops_in_use = metrics.tta_crops.labels(classifier.name)
         crops_in_use.set(classifier.crops)
         nets = classifier.crops // CROPS[expression.tta]
@@ -100,7 +95,7 @@ def load(
             beat=health.loop("batcher", BATCH_LIMIT_S),
         )
         batcher.start()
-    models = Models(detector, batcher, engine)
+    models = Models(detector, batcher)
     info = dict(models.description)
     del info["detector"]
     metrics.build_info.info(info)

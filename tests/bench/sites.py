@@ -78,7 +78,7 @@ class Instant:
     name = "instant"
     reads: Reads = "face"
     labels: tuple[str, ...] = LABELS
-    device = "none"
+    device = engine = "none"
     unknown_below = 0.0
     crops = 10
 

@@ -61,6 +61,7 @@ class Known:
     reads: Reads = "face"
     labels: tuple[str, ...] = LABELS
     device: str = "cpu"
+    engine: str = "none"
     unknown_below: float = 0.4
     crops: int = 1
     turns: list[int] = field(default_factory=list)

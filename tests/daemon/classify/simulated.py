@@ -66,6 +66,7 @@ class Slow:
     reads: Reads = "face"
     labels: tuple[str, ...] = ("a", "b")
     device: str = "cpu"
+    engine: str = "none"
     unknown_below: float = 0.0
     batches: list[int] = field(default_factory=list)
 

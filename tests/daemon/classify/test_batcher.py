@@ -29,6 +29,7 @@ class Echo:
     reads: Reads = "face"
     labels: tuple[str, ...] = ("a", "b")
     device: str = "cpu"
+    engine: str = "none"
     unknown_below: float = 0.0
     crops: int = 1
     batches: list[int] = field(default_factory=list)

@@ -47,6 +47,7 @@ class Slow:
     reads: Reads = "face"
     labels: tuple[str, ...] = LABELS
     device: str = "cpu"
+    engine: str = "none"
     unknown_below: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
 

@@ -57,10 +57,9 @@ Taken = TypeVar("Taken", contravariant=True)
 
 
 class Sink(Protocol[Taken]):
-    """One place to write to, called from one thread. `kind` is its name in the configuration;
-    `takes` says what a loss would be a loss of: packets come encoded, pictures do not."""
+    """One place to write to, called from one thread. `takes` says what a loss would be a loss of:
+    packets come encoded, pictures do not."""
 
-    kind: str
     takes: Takes
 
     @property

@@ -27,7 +27,6 @@ class EventsFile:
     sink is down. Its reader may see a reading twice after that, and never half of one.
     """
 
-    kind = "events"
     takes: Takes = "readings"
     wanted = True
 
@@ -42,7 +41,7 @@ class EventsFile:
                 return False
             _append(self._current(), lines)
         except OSError as error:
-            raise sink_error(self.kind, self.path, error) from error
+            raise sink_error("events", self.path, error) from error
         return bool(lines)
 
     def close(self) -> None:
@@ -51,7 +50,7 @@ class EventsFile:
             try:
                 os.close(descriptor)
             except OSError as error:
-                raise sink_error(self.kind, self.path, error) from error
+                raise sink_error("events", self.path, error) from error
 
     def _current(self) -> int:
         """A descriptor of the file that the path means now."""

@@ -23,7 +23,6 @@ class HlsSegments:
     closed with the sink, and its readers stay.
     """
 
-    kind = "hls"
     takes: Takes = "packets"
 
     def __init__(self, config: HlsSink, playlist: Playlist) -> None:

@@ -23,7 +23,6 @@ class MjpegPictures:
     """Publishes to `feed`, at most `max_fps` a second and `max_width_px` wide, while somebody is
     subscribed. The feed is not closed with the sink: readers stay while a stream restarts."""
 
-    kind = "mjpeg"
     takes: Takes = "pictures"
 
     def __init__(self, config: MjpegSink, feed: JpegFeed) -> None:

@@ -28,7 +28,6 @@ class Mp4File:
     segments.
     """
 
-    kind = "mp4"
     takes: Takes = "packets"
     wanted = True
 

@@ -54,7 +54,6 @@ class Push:
     wanted = True
 
     def __init__(self, config: PushSettings) -> None:
-        self.kind: str = config.kind
         self._config = config
         self._publication: _Publication | None = None
 

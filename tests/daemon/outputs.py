@@ -93,7 +93,6 @@ class Encoded:
     wanted = True
 
     def __init__(self, config: EncodedSink, sink: Sink[Packet], *, live: bool = True) -> None:
-        self.kind = sink.kind
         self.sink = sink
         self._coder = Coder(config, live=live, repeats=isinstance(config, HlsSink))
 

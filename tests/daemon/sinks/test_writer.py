@@ -20,6 +20,8 @@ from daemon.sinks.base import Output, Sink, Takes
 from daemon.sinks.events import EventsFile
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import hung_s, make_sink, sink_labels
+from daemon.sinks.mjpeg import MjpegPictures
+from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import HUNG_S, Writer
 from tests.daemon.outputs import mp4, output, picture, reading
@@ -31,7 +33,6 @@ WAIT_S = 60.0
 class Gated:
     """A fake, since no real sink stalls and fails at a test's command."""
 
-    kind = "gated"
     wanted = True
 
     def __init__(self, takes: Takes = "pictures") -> None:
@@ -69,6 +70,7 @@ class Bench:
     def writer(
         self,
         sink: Sink[Output],
+        label: str = "gated",
         *,
         keep_all: bool = False,
         retry: bool = True,
@@ -77,7 +79,7 @@ class Bench:
         writer = Writer(
             sink,
             "lobby",
-            sink.kind,
+            label,
             keep_all=keep_all,
             metrics=self.metrics,
             stop=self.stop,
@@ -201,7 +203,7 @@ def test_a_sink_that_fails_comes_back_by_itself(
     path.parent.write_text("in the way")
     sink = EventsFile(EventsSink(kind="events", path=path))
     with caplog.at_level(logging.INFO, "affectd.sink"):
-        writer = bench.writer(sink)
+        writer = bench.writer(sink, "events")
         for seq in range(50):
             writer.put(output(seq, readings=[reading(seq)]))
         labels = {"sink": "events", "reason": Reason.NOT_WRITABLE}
@@ -223,7 +225,7 @@ def test_a_sink_that_fails_comes_back_by_itself(
 def test_what_failed_last_is_written_when_the_sink_comes_back(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "folder" / "readings.jsonl"
     path.parent.write_text("in the way")
-    writer = bench.writer(EventsFile(EventsSink(kind="events", path=path)))
+    writer = bench.writer(EventsFile(EventsSink(kind="events", path=path)), "events")
     writer.put(output(7, readings=[reading(7)]))
     labels = {"sink": "events", "reason": Reason.NOT_WRITABLE}
     wait_until(lambda: bench.value("sink_errors_total", **labels) >= 1)
@@ -265,7 +267,7 @@ def test_while_a_sink_is_down_its_stream_goes_on(bench: Bench, keep_all: bool) -
 def test_without_retry_the_error_reaches_the_caller(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "file" / "x.mp4"))
-    writer = bench.writer(sink, keep_all=True, retry=False)
+    writer = bench.writer(sink, "mp4", keep_all=True, retry=False)
     writer.put(output(0))
     wait_until(lambda: writer.error is not None)
     with pytest.raises(SinkError, match="cannot be written"):
@@ -276,7 +278,7 @@ def test_without_retry_the_error_reaches_the_caller(bench: Bench, tmp_path: Path
 def test_an_error_of_the_last_moment_is_kept_too(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     sink = EventsFile(EventsSink(kind="events", path=tmp_path / "file" / "x.jsonl"))
-    writer = bench.writer(sink, keep_all=True, retry=False)
+    writer = bench.writer(sink, "events", keep_all=True, retry=False)
     writer.put(output(0, readings=[reading(0)]))
     assert writer.close(WAIT_S)
     assert isinstance(writer.error, SinkError)
@@ -301,7 +303,7 @@ def test_a_bug_in_a_sink_is_traced_once_and_counted(
 
 def test_close_writes_what_waits_and_finishes_the_file(bench: Bench, tmp_path: Path) -> None:
     sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
-    writer = bench.writer(sink, keep_all=True, clock_s=1000.3)
+    writer = bench.writer(sink, "mp4", keep_all=True, clock_s=1000.3)
     for seq in range(30):
         writer.put(output(seq, captured_s=1000.0))
     assert writer.close(WAIT_S)
@@ -381,4 +383,4 @@ def test_sinks_of_one_kind_are_numbered(tmp_path: Path) -> None:
     ]
     feed, playlist = JpegFeed(), Playlist()
     sinks = [make_sink(c, jpegs=feed, playlist=playlist) for c in (mp4, events, mjpeg)]
-    assert [sink.kind for sink in sinks] == ["mp4", "events", "mjpeg"]
+    assert [type(sink) for sink in sinks] == [Mp4File, EventsFile, MjpegPictures]

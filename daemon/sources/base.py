@@ -8,6 +8,8 @@ from typing import Protocol
 
 from daemon.frame import Frame
 
+DAMAGED_IN_A_ROW = 50  # So many make a source fail.
+
 
 def _ignore_seconds(seconds: float) -> None:
     pass

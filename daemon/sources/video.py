@@ -17,7 +17,7 @@ from av.stream import Discard, Disposition
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import shown
-from daemon.sources.base import Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, Report
 from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
@@ -28,7 +28,6 @@ from daemon.url import local_path, split_url
 log = logging.getLogger("affectd.source")
 
 OPEN_TIMEOUT_S = 10.0
-DAMAGED_IN_A_ROW = 50
 # A sound one undoes so many, and not all: libav now and then makes a picture of mere noise.
 SOUND_UNDOES = 5
 DEFAULT_FPS = 25.0

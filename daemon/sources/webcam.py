@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, Frame
-from daemon.sources.base import Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, Report
 from daemon.sources.picture import check_size, to_frame_image
 
 log = logging.getLogger("affectd.source")
 
-DAMAGED_IN_A_ROW = 50
 # Four-letter codes, as V4L2 names them, that `Unpacker` reads; the first is asked for first.
 ACCEPTED = ("MJPG", "YUYV")
 _NAMES = {"MJPG": "MJPG", "JPEG": "MJPG", "YUYV": "YUYV", "YUY2": "YUYV"}

@@ -1,4 +1,4 @@
-"""One picture on its way through a stream, and the two small looks that models take at it."""
+"""One picture on its way through a stream, and the small look that a detector takes at it."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import av
 import pytest
 
 from classifiers.expression import LABELS
-from daemon.sources.demo.source import expected
 from tests.affectd import END_S, Daemon, affectd, environment
+from tests.demo import expected
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.shared import VIDEO, needs_shared
 

@@ -14,9 +14,10 @@ from threading import Event
 
 import av
 
-from daemon.sources.demo.source import DemoSource, expected
+from daemon.sources.demo.source import DemoSource
 from daemon.sources.video import VideoSource
 from tests.affectd import Daemon
+from tests.demo import expected
 from tests.faults.camera import Camera
 from tests.faults.proxy import Proxy
 from tests.rtsp import RtspServer

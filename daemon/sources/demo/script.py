@@ -22,8 +22,6 @@ CHANGE_STEPS = 6
 STAGGER = 2.35
 BLINK_S = 0.2
 
-MIDDLE_Y = 45.0
-"""Height of a face's middle below its eyes, in face coordinates."""
 NECK_Y = 215.0
 """Where a head turns, in face coordinates."""
 

@@ -22,7 +22,7 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.sources.demo.people import PEOPLE
 from daemon.sources.demo.scene import Scene
-from daemon.sources.demo.script import MIDDLE_Y, Actor, cast
+from daemon.sources.demo.script import Actor, cast
 
 _MPEG_RANGE, _SMPTE170M = 1, 6
 """AVCOL_RANGE_MPEG (16..235) and AVCOL_SPC_SMPTE170M (BT.601), numbered as in FFmpeg."""
@@ -100,19 +100,6 @@ def _seconds(text: str) -> float:
             f"demo:// option seconds={text!r}: accepted is a number above 0",
         )
     return seconds
-
-
-def expected(url: str, t_s: float) -> list[tuple[float, float, str, bool]]:
-    """What each face shows at media time t_s: middle x and y in pixels, expression, settled.
-
-    `settled` is False while the face changes to that expression. Raises SourceError.
-    """
-    shown = []
-    for actor in parse(url).actors():
-        x, y = actor.place(t_s).at(0, MIDDLE_Y)
-        look = actor.look(t_s)
-        shown.append((x, y, look.now, look.settled))
-    return shown
 
 
 class DemoSource:

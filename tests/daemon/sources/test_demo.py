@@ -17,8 +17,9 @@ from daemon.frame import Frame, is_full_range, plane
 from daemon.sources.demo.pose import EXPRESSIONS, mix, pose
 from daemon.sources.demo.scene import Scene
 from daemon.sources.demo.script import CHANGE_S, EACH_S, ORDER
-from daemon.sources.demo.source import DemoSource, expected, parse
+from daemon.sources.demo.source import DemoSource, parse
 from detectors.base import Detector
+from tests.demo import expected
 from tests.shared import MODELS
 
 SMALL = "demo://test?size=320x240&fps=10&seconds=1"

@@ -55,9 +55,9 @@ class Reading:
             **({} if self.file is None else {"file": self.file}),
             "seq": self.seq,
             "media_time_s": round(self.media_time_s, 6),
-            "captured_at": _utc(self.captured_s),
+            "captured_at": utc(self.captured_s, "microseconds"),
             "track": self.track,
-            "tracked_since": _utc(self.tracked_since_s),
+            "tracked_since": utc(self.tracked_since_s, "microseconds"),
             "box_px": list(self.box_px),
             "frame_px": list(self.frame_px),
             "label": self.label,
@@ -77,12 +77,11 @@ class Reading:
         return json.dumps(self.to_event(), separators=(", ", ": "))
 
 
-def _utc(moment_s: float | None) -> str | None:
-    """A Unix time as ISO 8601 with microseconds."""
+def utc(moment_s: float | None, timespec: str = "milliseconds") -> str | None:
+    """A Unix time as ISO 8601, to the `timespec` of `datetime.isoformat`; None stays None."""
     if moment_s is None:
         return None
-    moment = datetime.fromtimestamp(moment_s, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(moment_s, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from daemon.reading import utc
 
 LISTED = 12  # One late picture brings up to ten at once, and no reader is to miss one of them.
 KEPT = LISTED + 6  # A reader may still be on its way to what the list does not name any more.
@@ -114,9 +115,8 @@ class Playlist:
                 lines.append("#EXT-X-DISCONTINUITY")
             if segment is first or segment.is_first:
                 lines.append(f'#EXT-X-MAP:URI="init-{segment.run}.mp4{query}"')
-            began = datetime.fromtimestamp(segment.began_s, UTC).isoformat(timespec="milliseconds")
             lines += [
-                f"#EXT-X-PROGRAM-DATE-TIME:{began.replace('+00:00', 'Z')}",
+                f"#EXT-X-PROGRAM-DATE-TIME:{utc(segment.began_s)}",
                 f"#EXTINF:{segment.duration_s:.5f},",
                 f"{segment.number}.m4s{query}",
             ]

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from daemon.ladder import Ladder
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, SinkStatus, StreamStatus
-from daemon.reading import FaceView, Reading
+from daemon.reading import FaceView, Reading, utc
 from daemon.sinks.feed import Feed, JpegFeed
 from daemon.sinks.playlist import Playlist
 from daemon.web.access import Access, Guard
@@ -146,13 +145,13 @@ class _Web:
         return {
             "name": stream.name,
             "state": stream.state,
-            "since": _moment(stream.since_s),
+            "since": utc(stream.since_s),
             "for_s": _ago(stream.since_s, now_s),
             "reason": stream.reason,
             "last_error": stream.last_error,
-            "last_error_at": None if noted_s is None else _moment(noted_s),
+            "last_error_at": utc(noted_s),
             "last_error_ago_s": None if noted_s is None else _ago(noted_s, now_s),
-            "last_frame_at": None if frame_s is None else _moment(frame_s),
+            "last_frame_at": utc(frame_s),
             "last_frame_ago_s": None if frame_s is None else _ago(frame_s, now_s),
             "frames": stream.frames,
             "fps": round(stream.fps, 2),
@@ -191,14 +190,6 @@ def build_info(metrics: Metrics) -> dict[str, str]:
     return dict(family.samples[0].labels)
 
 
-def _moment(unix_s: float) -> str:
-    return (
-        datetime.fromtimestamp(unix_s, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
-
-
 def _ago(unix_s: float, now_s: float) -> float:
     return round(max(0.0, now_s - unix_s), 3)
 
@@ -225,7 +216,7 @@ def _sink(sink: SinkStatus, now_s: float) -> dict[str, Any]:
     return {
         "name": sink.name,
         "state": sink.state,
-        "since": _moment(sink.since_s),
+        "since": utc(sink.since_s),
         "for_s": _ago(sink.since_s, now_s),
         "reason": sink.reason,
         "last_error": sink.last_error,

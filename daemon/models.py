@@ -32,7 +32,7 @@ class Models:
 
     @property
     def description(self) -> dict[str, str]:
-        """What the page says, and but for the detector `affectd_build_info`."""
+        """What the page and `affectd_build_info` say."""
         classifier = self.batcher.classifier if self.batcher else None
         return {
             "version": affectd_version(),
@@ -96,9 +96,7 @@ def load(
         )
         batcher.start()
     models = Models(detector, batcher)
-    info = dict(models.description)
-    del info["detector"]
-    metrics.build_info.info(info)
+    metrics.build_info.info(models.description)
     return models
 
 

@@ -39,7 +39,9 @@ class Metrics:
         self.registry = registry
         stream = ["stream"]
         self.build_info = Info(
-            "affectd_build", "Version of affectd, torch, device and weights.", registry=registry
+            "affectd_build",
+            "Version of affectd, torch, device, engine, weights and detector.",
+            registry=registry,
         )
         self.stream_up = Gauge(
             "affectd_stream_up", "1 while the stream delivers frames.", stream, registry=registry

@@ -30,7 +30,7 @@ OTHERS = {
     "node_filesystem_avail_bytes": SCRAPED | NODE_EXPORTER,
     "node_filesystem_size_bytes": SCRAPED | NODE_EXPORTER,
 }
-BUILD_INFO = frozenset({"version", "torch", "device", "engine", "weights"})
+BUILD_INFO = frozenset({"version", "torch", "device", "engine", "weights", "detector"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ function show(states) {
   setText("summary", `${live} of ${count(streams.length, "stream", "streams")} live`);
   document.title = `${live}/${streams.length} live · affectd`;
   const parts = [`version ${states.version}`];
+  if (build.detector) parts.push(`detector ${build.detector}`);
   if (build.weights) parts.push(`weights ${build.weights}`);
   if (build.device) parts.push(`on ${build.device}`);
   if (build.engine) parts.push(`by ${build.engine}`);

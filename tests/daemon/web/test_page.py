@@ -48,7 +48,8 @@ def text(page: Page, stream: str) -> str:
 
 def test_each_stream_has_a_card_with_its_picture_and_faces(page: Page) -> None:
     with serving("lobby", "door") as house:
-        house.metrics.build_info.info({"version": "1.2.3", "weights": "vgg10-abc", "device": "cpu"})
+        build = {"version": "1.2.3", "weights": "vgg10-abc", "device": "cpu", "detector": "haar"}
+        house.metrics.build_info.info(build)
         house.health.models_loaded = True
         house.publish("lobby")
         house.publish("door")
@@ -66,7 +67,7 @@ def test_each_stream_has_a_card_with_its_picture_and_faces(page: Page) -> None:
         assert colour == "rgb(240, 228, 66)"
         assert COLOURS["happy"] == "#F0E442"
         head = page.evaluate("document.querySelector('header').innerText")
-        for words in ["2 of 2 streams live", "version 1.2.3", "vgg10-abc", "cpu"]:
+        for words in ["2 of 2 streams live", "version 1.2.3", "vgg10-abc", "cpu", "detector haar"]:
             assert words in head
         assert "Expressions are not feelings" in page.evaluate("document.body.innerText")
         assert page.evaluate("document.getElementById('alert').hidden")

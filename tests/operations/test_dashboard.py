@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 
 from daemon.config.settings import COLOURS
 from tests.operations.queries import (
@@ -20,6 +23,7 @@ from tests.operations.queries import (
     panels,
     substituted,
 )
+from tests.prometheus import PROMTOOL, needs_prometheus
 
 VALUES = {
     "instance": "(127\\\\.0\\\\.0\\\\.1:9464|box:9464)",
@@ -115,3 +119,36 @@ def test_expressions_have_the_colours_of_the_overlay() -> None:
             for override in panel["fieldConfig"]["overrides"]
         }
         assert shown == COLOURS
+
+
+@needs_prometheus
+@pytest.mark.parametrize(
+    ("series", "down"),
+    [
+        ({"up": 1, "affectd_stream_up": 1}, {"Streams down": 0, "affectd down": 0}),
+        ({"up": 1, "affectd_stream_up": 0}, {"Streams down": 1, "affectd down": 0}),
+        ({"up": 0}, {"Streams down": None, "affectd down": 1}),
+    ],
+    ids=["well", "a stream is down", "the daemon is down"],
+)
+def test_a_daemon_that_is_down_passes_for_none_without_a_fault(
+    tmp_path: Path, series: dict[str, int], down: dict[str, int | None]
+) -> None:
+    labels = '{job="affectd", instance="box:9464", stream="lobby"}'
+    given = [{"series": f"{name}{labels}", "values": str(value)} for name, value in series.items()]
+    shown = {panel["title"]: panel["targets"][0]["expr"] for panel in panels()}
+    asked = [
+        {
+            "expr": substituted(shown[title], VALUES),
+            "exp_samples": [] if number is None else [{"labels": "{}", "value": number}],
+        }
+        for title, number in down.items()
+    ]
+    test = {"tests": [{"interval": "1m", "input_series": given, "promql_expr_test": asked}]}
+    path = tmp_path / "test.yml"
+    path.write_text(yaml.safe_dump(test))
+    assert PROMTOOL
+    done = subprocess.run(
+        [PROMTOOL, "test", "rules", str(path)], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

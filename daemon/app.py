@@ -145,7 +145,7 @@ class _Daemon:
         try:
             loaded = load(self._config, os.environ)
             usable.check(self._config, loaded.settings)
-            models.check_covers(in_effect(self._started, self._settings, loaded.settings), detector)
+            usable.check_covers(in_effect(self._started, self._settings, loaded.settings), detector)
         except (ConfigError, DetectorError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)

@@ -81,11 +81,13 @@ def check(config: ConfigFile) -> None:
     from daemon.commands.bench import machine, record
     from daemon.commands.bench.enough import warning
     from daemon.config.file import load
-    from daemon.service import usable
+    from daemon.service import usable, verdict
     from daemon.service.environment import faults
 
-    settings = load(config, os.environ).settings
+    service = verdict.main_environ(os.environ)
+    settings = load(config, os.environ if service is None else service).settings
     usable.check(config, settings)
+    verdict.foresee_covers(settings, service)
     found = faults()
     for fault in found:
         _say(fault)

@@ -16,9 +16,9 @@ from daemon.config.settings import Settings
 from daemon.ladder import Ladder, Rung, rungs
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
+from daemon.service import usable
 from daemon.version import affectd_version
 from detectors import select, store
-from detectors.errors import DetectorError
 
 BATCH_LIMIT_S = 120.0  # the first batch on a cold GPU is slow
 
@@ -61,7 +61,7 @@ def load(
         pull=settings.models.pull,
         log=say,
     )
-    check_covers(settings, detector)
+    usable.check_covers(settings, detector)
     batcher = None
     expression = settings.expression
     if expression.enabled:
@@ -98,15 +98,3 @@ def load(
     models = Models(detector, batcher)
     metrics.build_info.info(models.description)
     return models
-
-
-def check_covers(settings: Settings, detector: select.Choice) -> None:
-    """Raise DetectorError where faces would be covered by what Haar finds, which misses turned
-    ones, though it was not asked for by name."""
-    covered = [stream.name for stream in settings.stream if stream.privacy == "blur"]
-    if covered and detector.backend == "haar" and settings.detector.backend == "auto":
-        raise DetectorError(
-            f'stream {covered[0]}: privacy = "blur" wants a better detector than Haar\'s, which '
-            "misses turned faces, and no other could be had; accepted: bring one by "
-            '`affectd models pull`, or detector.backend = "haar"'
-        )

@@ -104,7 +104,7 @@ def resolve(
     log(
         "WARNING: no face model could be had, so faces are looked for with OpenCV's Haar cascade, "
         "which misses tilted and turned faces and costs more; "
-        f"`{_pull_command(models)}` brings them"
+        f"`{pull_command(models)}` brings them"
     )
     return ways.trial("haar")
 
@@ -157,13 +157,13 @@ def _named(ways: _Ways, backend: Backend, pull: bool) -> Choice:
             raise
         if not pull:
             raise type(error)(
-                f"{error}; `{_pull_command(ways.models)} {model_of(backend, ways.range)}` brings it"
+                f"{error}; `{pull_command(ways.models)} {model_of(backend, ways.range)}` brings it"
             ) from error
     ways.pull(backend)
     return ways.trial(backend)
 
 
-def _pull_command(models: Path) -> str:
+def pull_command(models: Path) -> str:
     """What a user types, who may be another than ours and so have another folder of models."""
     return f"AFFECTD_MODELS={shlex.quote(str(models))} affectd models pull"
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import EncodedSink, SinkSettings, SrtSink
 from daemon.errors import ConfigError, SourceError
+from detectors import select, store
+from detectors.errors import DetectorError
 
 
 def check(path: Path, settings: Settings) -> None:
@@ -28,13 +30,30 @@ def check(path: Path, settings: Settings) -> None:
         raise ConfigError("\n".join(lines))
 
 
+def check_covers(settings: Settings, detector: select.Choice) -> None:
+    """Raise DetectorError where faces would be covered by what Haar finds, which misses turned
+    ones, though it was not asked for by name."""
+    streams = covered(settings)
+    if streams and detector.backend == "haar":
+        command = select.pull_command(store.models_dir(settings.models.dir))
+        raise DetectorError(
+            f'stream {streams[0]}: privacy = "blur" wants a better detector than Haar\'s, which '
+            f"misses turned faces, and no other could be had; accepted: bring one by `{command}`, "
+            'or detector.backend = "haar"'
+        )
+
+
+def covered(settings: Settings) -> list[str]:
+    """The streams whose faces are covered by what "auto" finds."""
+    if settings.detector.backend != "auto":
+        return []
+    return [stream.name for stream in settings.stream if stream.privacy == "blur"]
+
+
 # The rest is imported where it is needed: most configurations ask for nothing special.
 
 
 def _detector_faults(settings: Settings) -> Iterator[str]:
-    from detectors import select, store
-    from detectors.errors import DetectorError
-
     model = select.model_of(settings.detector.backend, settings.detector.range)
     folder = Path(settings.models.dir)
     # Of a service's own folder nothing is known elsewhere.

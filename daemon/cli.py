@@ -12,7 +12,14 @@ from typing import Annotated, Literal, get_args
 import typer
 from rich.console import Console
 
-from daemon.errors import AffectdError, ConfigError, Reason, SinkError, SourceError
+from daemon.errors import (
+    AffectdError,
+    ConfigError,
+    Reason,
+    SinkError,
+    SourceError,
+    UnusableError,
+)
 from daemon.redact import redact_text
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -70,7 +77,10 @@ def run(config: ConfigFile) -> None:
     from daemon.app import run_daemon
     from daemon.config.file import load
 
-    run_daemon(load(config, os.environ), config)
+    try:
+        run_daemon(load(config, os.environ), config)
+    except UnusableError as error:
+        raise AffectdError(str(error)) from error  # What is not there may come.
     # Everything of ours is closed; torch alone would take seconds to tear itself down.
     os._exit(DONE)
 

@@ -2,6 +2,7 @@
 
 AffectdError
 ├── ConfigError            the configuration does not validate (exit code 2)
+│   └── UnusableError      this machine does not have what it names, perhaps not yet
 ├── EnvironmentClashError  another distribution owns one of our import names, or cv2
 ├── EventsError            a file of readings cannot be turned into a table
 ├── SourceError            a source cannot be opened or read; carries a Reason
@@ -83,6 +84,11 @@ class AffectdError(Exception):
 
 class ConfigError(AffectdError):
     """The configuration does not validate; the message names file, key and what is accepted."""
+
+
+class UnusableError(ConfigError):
+    """The configuration names what this machine does not have. `affectd run` ends with exit code 1
+    for it, so that systemd tries again: drivers and disks may come late."""
 
 
 class EnvironmentClashError(AffectdError):

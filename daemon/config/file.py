@@ -20,9 +20,9 @@ from pydantic import ValidationError
 
 from daemon.config.explain import Key, at, dotted, explain, is_secret
 from daemon.config.regular import read_regular
-from daemon.config.secret_refs import Expanded, RefError, expand
+from daemon.config.secret_refs import Expanded, FileRefError, RefError, expand
 from daemon.config.settings import Settings, StreamSettings
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, UnusableError
 from daemon.redact import LEAST_PIECE, Redactor, secrets_in_url
 from daemon.url import split_url
 
@@ -46,12 +46,13 @@ def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = Non
     With `stream`, for commands that run no daemon, it is the only one: the file's own and its
     [daemon] are not looked at, so that they and their secrets may be missing.
 
-    Raises ConfigError with one line for each thing that is wrong, none of which shows a secret.
+    Raises ConfigError with one line for each thing that is wrong, none of which shows a secret;
+    UnusableError where all of them are files that cannot be read.
     """
     raw = _read_toml(path)
     if stream is not None:
         raw = {key: value for key, value in raw.items() if key not in ("daemon", "stream")}
-    faults: dict[Key, str] = {}
+    faults: dict[Key, str | RefError] = {}
     expanded: dict[Key, tuple[str, Expanded]] = {}
     data = {key: _expand(value, (key,), env, expanded, faults) for key, value in raw.items()}
     settings = None
@@ -74,7 +75,10 @@ def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = Non
         lines = (f"{path}: {dotted(key)}{line}" for key, line in faults.items())
         redactor = Redactor()
         redactor.register(*_secrets(expanded))
-        raise ConfigError(redactor.redact("\n".join(lines)))
+        wrong = redactor.redact("\n".join(lines))
+        if all(isinstance(fault, FileRefError) for fault in faults.values()):
+            raise UnusableError(wrong)
+        raise ConfigError(wrong)
     if stream is not None:
         settings = settings.model_copy(update={"stream": (stream,)})
     return Loaded(settings, _secrets(expanded))
@@ -102,7 +106,7 @@ def _expand(
     key: Key,
     env: Mapping[str, str],
     expanded: dict[Key, tuple[str, Expanded]],
-    faults: dict[Key, str],
+    faults: dict[Key, str | RefError],
 ) -> object:
     """`value` with its references replaced; notes what it replaced and what it could not."""
     if isinstance(value, dict):
@@ -113,7 +117,7 @@ def _expand(
         try:
             result = expand(value, env)
         except RefError as error:
-            faults[key] = str(error)
+            faults[key] = error
             return value
         expanded[key] = (value, result)
         return result.text

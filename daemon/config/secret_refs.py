@@ -29,6 +29,10 @@ class RefError(Exception):
     """A reference that leads nowhere; the message names it, never a value."""
 
 
+class FileRefError(RefError):
+    """Its file cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expanded:
     """A string with its references replaced, and what they were replaced by.
@@ -100,5 +104,5 @@ def _read(path: Path, ref: str) -> str:
     except UnicodeDecodeError:
         raise RefError(f"${{{ref}}}: {path} is not UTF-8 text") from None
     except OSError as error:
-        raise RefError(f"${{{ref}}}: {path}: {error.strerror}") from None
+        raise FileRefError(f"${{{ref}}}: {path}: {error.strerror}") from None
     return text.removesuffix("\n").removesuffix("\r")

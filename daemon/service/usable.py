@@ -8,13 +8,13 @@ from pathlib import Path
 
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import EncodedSink, SinkSettings, SrtSink
-from daemon.errors import ConfigError, SourceError
+from daemon.errors import SourceError, UnusableError
 from detectors import select, store
 from detectors.errors import DetectorError
 
 
 def check(path: Path, settings: Settings) -> None:
-    """Raise ConfigError with one line for each detector's model, engine, device, net, decoder,
+    """Raise UnusableError with one line for each detector's model, engine, device, net, decoder,
     encoder or protocol that does not work here, and each scene that cannot be drawn.
 
     What is named is tried; "auto" asks for nothing. `path` is the configuration's.
@@ -27,7 +27,7 @@ def check(path: Path, settings: Settings) -> None:
         for fault in _stream_faults(stream)
     ]
     if lines:
-        raise ConfigError("\n".join(lines))
+        raise UnusableError("\n".join(lines))
 
 
 def check_covers(settings: Settings, detector: select.Choice) -> None:

@@ -45,21 +45,23 @@ class Hls:
         return f"/streams/{name}/hls/{PLAYLIST}" if name in self._playlists else None
 
     async def playlist(self, request: Request) -> Response:
-        playlist = self._of(request)
+        playlist, name = self._of(request), request.path_params["name"]
         # Players ask for segments as the playlist writes them: whoever came with the token in the
         # address has no other way to show it.
         token = request.query_params.get("token")
         query = f"?token={quote(token, safe='')}" if token else ""
         text = _begun(playlist, query)
-        if text is None and request.query_params.get("wait") == "0":
-            # The page's players ask again by themselves. A browser opens six connections to a
-            # host: were as many held here, none would be left for the states.
-            return Response(status_code=204, headers={"Cache-Control": "no-store"})
-        text = text or await self._wait(playlist, query)
-        if text is None:
-            name = request.path_params["name"]
-            detail = f"stream {name!r} has no pictures to show yet; try again"
+        # The page's players ask again by themselves. A browser opens six connections to a host:
+        # were as many held here, none would be left for the states.
+        may_wait = request.query_params.get("wait") != "0"
+        if text is None and may_wait:
+            text = await self._wait(playlist, query)
+        why = self._why_down(name)
+        if text is None and (may_wait or why):
+            detail = why or f"stream {name!r} has no pictures to show yet; try again"
             raise HTTPException(503, detail, {"Retry-After": "2"})
+        if text is None:
+            return Response(status_code=204, headers={"Cache-Control": "no-store"})
         return Response(text, media_type=PLAYLIST_TYPE, headers={"Cache-Control": "no-store"})
 
     async def _wait(self, playlist: Playlist, query: str) -> str | None:
@@ -75,6 +77,12 @@ class Hls:
                     return None
                 await asyncio.sleep(_POLL_S)
             return text
+
+    def _why_down(self, name: str) -> str:
+        stream = self._board.stream(name)
+        if stream is None or stream.state != "down" or stream.reason is None:
+            return ""
+        return f"stream {name!r} is down: {stream.reason}"
 
     async def media(self, request: Request) -> Response:
         content = self._of(request).file(request.path_params["file"])

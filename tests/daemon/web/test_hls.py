@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from daemon.config.settings import DaemonSettings
 from daemon.config.sink_settings import HlsSink
+from daemon.errors import Reason
 from daemon.frame import plane
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.playlist import Playlist
@@ -163,6 +164,11 @@ def test_a_stream_without_pictures_says_so_and_holds_up_nobody(
         answer = client.get(INDEX)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert "has no pictures to show yet" in answer.json()["error"]
+        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
+        for wait in ({}, {"wait": "0"}):
+            answer = client.get(INDEX, params=wait)
+            assert answer.status_code == 503
+            assert answer.json()["error"] == "stream 'lobby' is down: not_found"
         monkeypatch.setattr(hls, "START_S", 120.0)
         playlist = house.playlists["lobby"] = Playlist()
         waiting = threading.Thread(target=client.get, args=(INDEX,), name="waiting")
@@ -231,14 +237,17 @@ def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
 
 @needs_chromium
 def test_the_video_alone_says_why_there_is_none(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """1. No such stream. 2. No picture yet. 3. It plays. 4. Nobody answers."""
+    """1. No such stream. 2. No camera. 3. No picture yet. 4. It plays. 5. Nobody answers."""
     veil = "document.querySelector('.veil')"
     profile = tmp_path_factory.mktemp("chromium")
     with watched() as house, open_browser(profile) as browser, browser.page() as page:
         page.open(f"{house.web.url}page/watch.html?stream=attic")
         page.wait_for(f"{veil}.innerText.includes(\"'attic' is not configured\")")
         filled, house.playlists["lobby"] = house.playlists["lobby"], Playlist()
+        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
         page.open(f"{house.web.url}page/watch.html?stream=lobby")
+        page.wait_for(f"{veil}.innerText === \"stream 'lobby' is down: not_found\"")
+        house.board.set_state("lobby", "live")
         page.wait_for(f"{veil}.innerText === 'Waiting for a picture'")
         house.playlists["lobby"] = filled
         page.wait_for(f"{veil}.hidden && document.querySelector('video').currentTime > 0.5")

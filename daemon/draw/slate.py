@@ -132,9 +132,9 @@ def _fitting(lines: tuple[str, ...], width_px: float, height_px: float) -> list[
 
 
 def _moment(then_s: float, now_s: float) -> str:
-    """The local time, with the date where it is not today's."""
-    then, now = (datetime.fromtimestamp(moment_s) for moment_s in (then_s, now_s))
-    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
+    """The local time and its zone, with the date where it is not today's."""
+    then, now = (datetime.fromtimestamp(moment_s).astimezone() for moment_s in (then_s, now_s))
+    return then.strftime("%H:%M:%S %Z" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S %Z")
 
 
 def _looks(image: av.VideoFrame) -> tuple[object, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from daemon.draw.glyphs import text
-from daemon.draw.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, draw
+from daemon.draw.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, _moment, draw
 from daemon.errors import Reason
 from daemon.frame import Frame, plane
 from daemon.monitoring.status import State, StreamStatus
@@ -123,6 +124,23 @@ def test_it_looks_like_the_last_picture() -> None:
     small = quiet.slate.output(StreamStatus("lobby", "down", 0.0, Reason.NOT_FOUND))
     assert small is not None
     assert (small.frame.image.width, small.frame.image.height) == (64, 48)
+
+
+def test_the_time_is_local_and_names_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The letters of Berlin's, and a number for a zone that has none."""
+    try:
+        for zone, said in {
+            "UTC": "12:00:00 UTC",
+            "CET-1CEST": "13:00:00 CET",
+            "<+0530>-5:30": "17:30:00 +0530",
+        }.items():
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            assert _moment(CAPTURED_S, CAPTURED_S + 60) == said
+            assert _moment(CAPTURED_S, CAPTURED_S + 86_400) == f"2026-11-21 {said}"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 class MjpegReader:

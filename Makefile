@@ -112,17 +112,17 @@ need() {
 }
 endef
 
-# Shell: a virtual environment with pip in folder $1, unless there is one.
+# Shell: a virtual environment with pip in folder $1, unless there is one. What lies in it for the
+# Python of before an upgrade of the system takes gigabytes and is of no use.
 define make_venv
 make_venv() {
-  local python version clear=()
+  local python version
   if "$$1/bin/python" -c 'import pip' 2>/dev/null; then return; fi
-  "$$1/bin/python" -c '' 2>/dev/null || clear=(--clear)
   python="$$(find_python)"
   version="$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
   "$$python" -c 'import ensurepip' 2>/dev/null || need "python$$version-venv"
   $(say) "making a virtual environment in $$1 with Python $$version"
-  "$$python" -m venv "$${clear[@]}" "$$1"
+  "$$python" -m venv --clear "$$1"
 }
 endef
 
@@ -205,7 +205,12 @@ format: .venv/set-up/dev
 # --- set-up: each step leaves a stamp, so that the second time takes seconds. Those of the virtual
 # environment lie inside it, so that they go when it goes. ---
 
-.venv/set-up/venv:
+# A Python that was upgraded finds nothing of what was installed for the one before.
+LOST := $(shell [ ! -e .venv/set-up/venv ] || .venv/bin/python -c 'import pip' 2>/dev/null || echo lost)
+.PHONY: lost
+lost:
+
+.venv/set-up/venv: $(LOST)
 	$(find_python)
 	$(need)
 	$(make_venv)
@@ -226,7 +231,7 @@ format: .venv/set-up/dev
 	# What `sudo make install` leaves here is the user's to remove.
 	if [ "$$(id -u)" = 0 ] && [ -n "$${SUDO_UID:-}" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" $(@D); fi
 
-.venv/set-up/run: pyproject.toml | .venv/set-up/venv .setup/libraries
+.venv/set-up/run: pyproject.toml .venv/set-up/venv | .setup/libraries
 	$(pip)
 	$(say) "installing what affectd needs into .venv;" \
 	  "PyTorch is large, so the first time takes some minutes"

@@ -141,6 +141,34 @@ def test_make_names_a_python_that_is_too_old(tmp_path: Path) -> None:
     assert f"affectd: no Python 3.11 or newer among: {old};" in done.stderr
 
 
+@needs_make
+def test_make_notices_a_python_that_was_upgraded(tmp_path: Path) -> None:
+    """1. All is set up. 2. What was installed is out of the new Python's sight: everything is made
+    anew, and nothing of the old kept. The Pythons are fake: they say that they have pip, or not."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    stamps = [tmp_path / f".venv/set-up/{name}" for name in ("venv", "run", "dev")]
+    for file in (python, *stamps, tmp_path / ".setup/libraries"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    python.chmod(0o755)
+
+    def make(*arguments: str) -> int:
+        command = ["make", f"PYTHON={new}", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    new, asked = tmp_path / "python3", tmp_path / "asked"
+    new.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    new.chmod(0o755)
+    python.write_text("#!/bin/sh\n")
+    assert make("--question", ".venv/set-up/dev") == 0
+    python.write_text('#!/bin/sh\n[ "$2" != "import pip" ]\n')
+    assert make("--question", ".venv/set-up/dev") == 1
+    assert make(".venv/set-up/venv") == 0
+    assert asked.read_text().splitlines()[-1] == "-m venv --clear .venv"
+
+
 def test_ci_runs_make_test() -> None:
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o111

@@ -89,8 +89,8 @@ def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Caps
     (warning,) = [line for line in done.err if line.startswith("WARNING")]
     assert warning.startswith(f"WARNING: {other} was trained on data")
     assert warning.endswith("; what is called not in training it may have learnt too")
-    what = ("--weights", other, "--split", "holdout", "--tta", "none", "--report", tmp_path / "r")
-    assert inside(capsys, "evaluate", "expression", "--data", bars, *what).code == 0
+    alone = ("--weights", other, "--split", "holdout", "--tta", "none", "--report", tmp_path / "r")
+    assert inside(capsys, "evaluate", "expression", "--data", bars, *alone).code == 0
     assert json.loads((tmp_path / "r" / "report.json").read_text())["subject"]["warning"] == warning
     markdown = (tmp_path / "r" / "report.md").read_text()
     assert f"**{warning}.**" in markdown

@@ -141,11 +141,16 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
 
 
 def _numbered(target: Path) -> list[Path]:
-    """The files beside `target` that the mp4 sink would go on with, in their order."""
+    """The files beside `target` that the mp4 sink would go on with, in their order; none where the
+    folder cannot be read, of which whoever writes to it says more."""
     number = re.compile(re.escape(target.stem) + r"-(\d+)")
+    try:
+        beside = list(target.parent.iterdir())
+    except OSError:
+        return []
     found = [
         (int(match[1]), path)
-        for path in (target.parent.iterdir() if is_there(target.parent) else ())
+        for path in beside
         if path.suffix == target.suffix and (match := number.fullmatch(path.stem))
     ]
     return [path for _, path in sorted(found)]

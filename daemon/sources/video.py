@@ -79,7 +79,8 @@ class VideoSource:
         self._report = report or Report()
         self._clock = clock
         self._monotonic = monotonic
-        self._shown, self._target, self._is_file = _target(url)
+        self._shown = shown(url)
+        self._target, self._is_file = _target(url)
         self._closed = threading.Event()
         self._reading = threading.Lock()
         self._has_pictures = False  # From then on, a size that cannot be is damage.
@@ -313,12 +314,12 @@ class VideoSource:
         return self._target.lower().startswith("http") and bool(self._container.duration)
 
 
-def _target(url: str) -> tuple[str, str, bool]:
-    """How a source is shown to people, what libav opens, and whether that is a local file."""
+def _target(url: str) -> tuple[str, bool]:
+    """What libav opens, and whether that is a local file."""
     if (path := local_path(url)) is not None:
-        return shown(url), path, True
+        return path, True
     try:
-        return shown(url), split_url(url).encoded(), False
+        return split_url(url).encoded(), False
     except ValueError:
         raise SourceError(
             Reason.UNSUPPORTED, f"{shown(url)}: names no host; accepted is rtsp://HOST/PATH"

@@ -56,13 +56,13 @@ class Hls:
         may_wait = request.query_params.get("wait") != "0"
         if text is None and may_wait:
             text = await self._wait(playlist, query)
+        if text is not None:
+            return Response(text, media_type=PLAYLIST_TYPE, headers={"Cache-Control": "no-store"})
         why = self._why_down(name)
-        if text is None and (may_wait or why):
+        if may_wait or why:
             detail = why or f"stream {name!r} has no pictures to show yet; try again"
             raise HTTPException(503, detail, {"Retry-After": "2"})
-        if text is None:
-            return Response(status_code=204, headers={"Cache-Control": "no-store"})
-        return Response(text, media_type=PLAYLIST_TYPE, headers={"Cache-Control": "no-store"})
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
     async def _wait(self, playlist: Playlist, query: str) -> str | None:
         """The playlist once it has begun; None if that takes too long, or too many wait."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.pipeline import Pipeline
 from daemon.redact import redact_url
 from daemon.sinks.feed import JpegFeed
+from daemon.sinks.recording import numbered
 from daemon.sources.demo.source import parse
 from daemon.sources.open import open_source
 from daemon.url import local_path
@@ -61,7 +61,7 @@ def annotate_video(
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
     stop = threading.Event()
-    others = _numbered(target)
+    others = numbered(target)
     with offline(config, stream, console) as around:
         for path in (target, events):
             if path is not None and is_there(path):
@@ -95,7 +95,7 @@ def annotate_video(
     if pipeline.error is not None:
         raise pipeline.error
     frames = around.board.streams()[0].frames
-    parts = ", ".join(str(path) for path in (target, *_numbered(target)) if path not in others)
+    parts = ", ".join(str(path) for path in (target, *numbered(target)) if path not in others)
     changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
     console.print(f"{frames} frames written to {parts}{changes}")
     lost = around.metrics.registry.get_sample_value(
@@ -138,22 +138,6 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
         raise ConfigError(
             f"{target}: is written as MP4; accepted is a name in {', '.join(MP4_ENDINGS)}"
         )
-
-
-def _numbered(target: Path) -> list[Path]:
-    """The files beside `target` that the mp4 sink would go on with, in their order; none where the
-    folder cannot be read, of which whoever writes to it says more."""
-    number = re.compile(re.escape(target.stem) + r"-(\d+)")
-    try:
-        beside = list(target.parent.iterdir())
-    except OSError:
-        return []
-    found = [
-        (int(match[1]), path)
-        for path in beside
-        if path.suffix == target.suffix and (match := number.fullmatch(path.stem))
-    ]
-    return [path for _, path in sorted(found)]
 
 
 def _replace(path: Path) -> None:

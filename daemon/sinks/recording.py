@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 from io import FileIO
 from pathlib import Path
 
@@ -52,6 +53,22 @@ def create_numbered(path: Path) -> tuple[Path, FileIO]:
         except FileExistsError:
             continue
     raise AssertionError("count() does not end")
+
+
+def numbered(path: Path) -> list[Path]:
+    """What is there of `path-2`, `path-3`, … in their order; nothing where the folder cannot be
+    read, of which whoever writes to it says more."""
+    number = re.compile(re.escape(path.stem) + r"-(\d+)")
+    try:
+        beside = list(path.parent.iterdir())
+    except OSError:
+        return []
+    found = [
+        (int(match[1]), other)
+        for other in beside
+        if other.suffix == path.suffix and (match := number.fullmatch(other.stem))
+    ]
+    return [other for _, other in sorted(found)]
 
 
 class PieceFile:

@@ -223,12 +223,17 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop by then, leaving a state to resume.")
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Let PyTorch compile the net: faster, after a minute."),
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Train a classifier."""
     from daemon.commands.train import train_expression
 
-    if not train_expression(recipe, data, target, device, resume, max_minutes, strict, err):
+    options = (device, compiled, resume, max_minutes, strict)
+    if not train_expression(recipe, data, target, *options, err):
         raise typer.Exit(INTERRUPTED)
 
 

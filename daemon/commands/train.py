@@ -15,6 +15,7 @@ from classifiers.expression.training.joint import JointRecipe
 from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
+from classifiers.expression.training.run import compile_fault
 from classifiers.expression.training.train import train
 from daemon.commands.progress import progress_bar
 from daemon.commands.train_joint import train_joint
@@ -25,6 +26,7 @@ def train_expression(
     source: Path,
     out: Path,
     device: Literal["cpu", "cuda"],
+    compiled: bool,
     resume: bool,
     max_minutes: float | None,
     strict: bool,
@@ -37,8 +39,12 @@ def train_expression(
     if device == "cuda" and (fault := cuda_fault()):
         raise RecipeError(f"--device is cuda, but {fault}; accepted: cpu")
     joint = read_joint(recipe)
-    if joint and (resume or max_minutes is not None):
-        raise RecipeError(f"{recipe}: a joint is made in one go, without --resume, --max-minutes")
+    if joint and (resume or compiled or max_minutes is not None):
+        raise RecipeError(
+            f"{recipe}: a joint is made in one go, without --resume, --compile, --max-minutes"
+        )
+    if compiled and (fault := compile_fault(device)):
+        raise RecipeError(f"--compile cannot be had: {fault}; accepted: without it")
     plan = joint or read(recipe)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -75,6 +81,7 @@ def train_expression(
             source,
             out,
             device=device,
+            compiled=compiled,
             resume=resume,
             max_minutes=max_minutes,
             strict=strict,

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from classifiers.errors import CheckpointError, DataError, TrainingError
+from classifiers.errors import CheckpointError, DataError, TrainingError, first_line
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
@@ -47,7 +47,8 @@ class Run:
 
     The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
     `data_sha256` is the fingerprint of the data set that `faces` are of. With `resume` the recipe's
-    `start` is not read, since `restore` is to follow. `sums` are the loss and the right guesses of
+    `start` is not read, since `restore` is to follow; `compiled` lets torch compile the net, anew
+    for each number of pixels (see `compile_fault`). `sums` are the loss and the right guesses of
     this epoch's steps until now, float32 [2] on the device. `dtype` is what steps compute in.
     """
 
@@ -58,6 +59,7 @@ class Run:
         device: str,
         data_sha256: str = "",
         resume: bool = False,
+        compiled: bool = False,
     ) -> None:
         torch.manual_seed(recipe.seed)
         whole_float32(device)  # what is scored is the net as it is
@@ -70,6 +72,7 @@ class Run:
         if recipe.start and not resume:
             begin_with(net, locate(recipe.start), recipe.architecture, recipe.options)
         self.net = net.to(device).to(memory_format=torch.channels_last)
+        self._forward = torch.compile(self.net, dynamic=False) if compiled else self.net
         self.ema = deepcopy(self.net)
         self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         self._averaged = _floats(self.ema), _floats(self.net)
@@ -117,7 +120,7 @@ class Run:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             if self.teacher:
                 targets = self.teacher.of_views(targets, x)
-            logits = self.net(x)
+            logits = self._forward(x)
         loss = LOSSES[recipe.loss](logits.float(), targets, recipe.label_smoothing)
         self.net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -191,6 +194,15 @@ class Run:
                 self.teacher.said = state.get("taught")
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error
+
+
+def compile_fault(device: str) -> str:
+    """Why torch cannot compile for `device`, in a line; empty if it can."""
+    try:
+        torch.compile(lambda x: x.sin() + 1.0)(torch.ones(8, device=device))
+    except RuntimeError as error:  # of torch's compilers, which are another on each device
+        return first_line(error)
+    return ""
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -38,6 +38,7 @@ def train(
     out: Path,
     *,
     device: str = "cpu",
+    compiled: bool = False,
     resume: bool = False,
     max_minutes: float | None = None,
     strict: bool = False,
@@ -71,7 +72,7 @@ def train(
             note(other)
     if recipe.distillation:
         note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
-    run = Run(recipe, faces, device, fingerprint, resume)
+    run = Run(recipe, faces, device, fingerprint, resume, compiled)
     note(f"Computes on {device} in {str(run.dtype).removeprefix('torch.')}")
     if resume:
         run.restore(out / STATE)

@@ -17,7 +17,7 @@ from classifiers.expression.training import train
 from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.recipe import Distillation, Recipe, Stage
-from classifiers.expression.training.run import Run
+from classifiers.expression.training.run import Run, compile_fault
 from tests.nets import OPTIONS, save_tiny
 
 FACES = data.Faces(
@@ -44,12 +44,24 @@ def test_a_processor_with_amx_computes_in_bfloat16(
     assert got == pytest.approx(plain, rel=0.02)
 
 
-def loss_of_three_steps(**changed: Any) -> float:
-    run = Run(replace(PLAN, **changed), FACES, "cpu")
+def loss_of_three_steps(compiled: bool = False, **changed: Any) -> float:
+    run = Run(replace(PLAN, **changed), FACES, "cpu", compiled=compiled)
     order = run.order()
     for _ in range(3):
         run.one_step(order)
     return run.sums[0].item() / 3
+
+
+def test_a_compiled_net_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To float32's rounding, and by one program that torch made of it."""
+    if fault := compile_fault("cpu"):
+        pytest.skip(fault)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    counters = torch._dynamo.utils.counters["stats"]
+    counters.clear()
+    got = loss_of_three_steps(compiled=True)
+    assert counters["unique_graphs"] == 1
+    assert got == pytest.approx(loss_of_three_steps(), rel=1e-4)
 
 
 def test_faces_are_changed_less_in_a_stage_of_less_strength() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -64,6 +66,23 @@ def test_training_on_a_card_that_fails(
     where: list[str | Path] = ["--recipe", "recipe.toml", "--data", "faces", "--out", tmp_path]
     done = inside(capsys, "train", "expression", *where, "--device", "cuda")
     assert done == (2, [], ["affectd: --device is cuda, but its memory is full; accepted: cpu"])
+
+
+def test_compiling_without_a_compiler(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    where: list[str | Path] = ["--recipe", recipe, "--data", "faces", "--out", tmp_path / "out"]
+    nothing = {**os.environ, "PATH": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", "train", "expression", *where, "--compile"],
+        env={key: value for key, value in nothing.items() if key != "CXX"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("affectd: --compile cannot be had: ")
+    assert "C++ compiler" in done.stderr
+    assert done.stderr.endswith("accepted: without it\n")
 
 
 def test_training_on_data_or_into_a_folder_that_cannot_be_used(

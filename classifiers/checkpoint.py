@@ -19,7 +19,7 @@ from classifiers.whole import write_whole
 
 TEXTS = (
     *("name", "family", "architecture", "normalisation"),
-    *("data_set", "data_sha256", "commit", "sha256"),
+    *("data_set", "data_sha256", "commit", "sha256", "computed"),
 )
 KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(TEXTS, (str, "a text")),
@@ -37,9 +37,11 @@ class Record:
     """Everything that is needed to use weights rightly, and to make them again.
 
     `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
-    `scores` maps a split and a way of testing to a figure between 0 and 1. `activations` are the
-    least and largest input of layers, by name, on Training faces: what computing in int8 needs.
-    A record may lack them.
+    `data_sha256` is the fingerprint of the data set, behind those of others that the net has learnt
+    from by what it began with or was taught by, joined by `+`. `scores` maps a split and a way of
+    testing to a figure between 0 and 1. `activations` are the least and largest input of layers, by
+    name, on Training faces: what computing in int8 needs. `computed` says on which device and in
+    which numbers the net was trained. A record may lack these two.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Record:
     sha256: str = ""
     scores: dict[str, float] = field(default_factory=dict)
     activations: dict[str, tuple[float, float]] = field(default_factory=dict)
+    computed: str = ""
 
 
 def record_path(weights: Path) -> Path:
@@ -114,12 +117,13 @@ def read_record(weights: Path) -> Record:
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not a readable record: {error}") from error
-    names = {f.name for f in fields(Record)}
-    if not isinstance(found, dict) or {*found, "activations"} != names:
-        wrong = sorted(names ^ {*found, "activations"}) if isinstance(found, dict) else "no object"
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: not a record of weights, but {type(found).__name__}")
+    found = {"activations": {}, "computed": "", **found}
+    if wrong := sorted({f.name for f in fields(Record)} ^ {*found}):
         raise CheckpointError(f"{path}: not a record of weights; missing or unknown: {wrong}")
     _check(path, found)
-    return Record(**{**found, "activations": _ranges(path, found.get("activations", {}))})
+    return Record(**{**found, "activations": _ranges(path, found["activations"])})
 
 
 def _check(path: Path, found: dict[str, Any]) -> None:

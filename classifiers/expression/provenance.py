@@ -19,11 +19,8 @@ def warning(weights: str | Path, data_sha256: str) -> str:
 
     weights: what `expression.weights` accepts. Raises CheckpointError for weights without a record.
     """
-    path = locate(weights)
-    files = [path]
-    if path.suffix == ".json":
-        files = [locate_member(m.net, path.parent, f"{path}: ") for m in joint.read(path).members]
-    other = of_other_data(files, data_sha256)
+    named = ((file, one) for file in _files(weights) for one in _named(file))
+    other = next(((file, one) for file, one in named if one != data_sha256), None)
     if other is None:
         return ""
     file, known = other
@@ -34,14 +31,32 @@ def warning(weights: str | Path, data_sha256: str) -> str:
     )
 
 
-def of_other_data(files: Iterable[Path], data_sha256: str) -> tuple[Path, str] | None:
-    """The first of these nets and joints whose record names other data, and what it names.
+def joined(learnt_from: Iterable[str | Path], data_sha256: str) -> str:
+    """What a record says of a net that is trained on this data and learns from these weights.
 
-    A record that names no data is taken at its word. Raises CheckpointError for weights without
-    a record.
+    Raises CheckpointError for weights without a record.
     """
-    for file in files:
-        record = joint.read(file) if file.suffix == ".json" else checkpoint.read_record(file)
-        if record.data_sha256 not in ("", data_sha256):
-            return file, record.data_sha256
-    return None
+    known = [one for weights in learnt_from for file in _files(weights) for one in _named(file)]
+    return "+".join([*dict.fromkeys(one for one in known if one != data_sha256), data_sha256])
+
+
+def record(file: Path) -> checkpoint.Record | joint.Joint:
+    """That of a net, or of a joint. Raises CheckpointError where it cannot be read."""
+    return joint.read(file) if file.suffix == ".json" else checkpoint.read_record(file)
+
+
+def own(data_sha256: str) -> str:
+    """Of what a record says, the data that its figures are of."""
+    return data_sha256.rpartition("+")[2]
+
+
+def _files(weights: str | Path) -> list[Path]:
+    """The nets that these weights are."""
+    path = locate(weights)
+    if path.suffix != ".json":
+        return [path]
+    return [locate_member(m.net, path.parent, f"{path}: ") for m in joint.read(path).members]
+
+
+def _named(file: Path) -> list[str]:
+    return [one for one in record(file).data_sha256.split("+") if one]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -65,8 +66,14 @@ def view_of_turn(x: torch.Tensor, crop_px: int, turns: torch.Tensor) -> torch.Te
 
     turns: int64 [N], from 0, on the device of `x`. Returns [1, N, C, crop_px, crop_px].
     """
-    which = torch.tensor(TURNS, device=x.device)[turns % len(TURNS)]
+    which = _turns(x.device)[turns % len(TURNS)]
     return views(x, crop_px, "ten_crop")[which, torch.arange(len(x), device=x.device)][None]
+
+
+@cache  # A copy to a graphics card would make each batch wait for it.
+def _turns(device: torch.device) -> torch.Tensor:
+    """TURNS, int64 [10]."""
+    return torch.tensor(TURNS, device=device)
 
 
 def reader(net: nn.Module, crop_px: int, tta: TTA) -> nn.Module:

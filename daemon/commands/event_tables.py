@@ -172,7 +172,7 @@ class _Lines:
 def flatten(event: Row) -> Row:
     """A reading of docs/events.md as a row of plain values."""
     row: Row = {}
-    if FILE.name in event:  # A name on disk need not be text.
+    if event.get(FILE.name) is not None:  # A name on disk need not be text.
         row[FILE.name] = event[FILE.name].encode(errors="backslashreplace").decode()
     for column in COLUMNS:
         row[column.name] = _value(event, column)
@@ -245,7 +245,7 @@ def _is(value: object, kind: type) -> bool:
     if kind is int:
         return isinstance(value, int) and abs(value) < 2**63
     if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return _is(value, int) or (isinstance(value, float) and math.isfinite(value))
     return isinstance(value, kind)
 
 

@@ -11,11 +11,11 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 
 from classifiers.errors import RecipeError
 from classifiers.expression.engines.cuda import cuda_fault
+from classifiers.expression.training.compiling import compile_fault
 from classifiers.expression.training.joint import JointRecipe
 from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
-from classifiers.expression.training.run import compile_fault
 from classifiers.expression.training.train import train
 from daemon.commands.progress import progress_bar
 from daemon.commands.train_joint import train_joint
@@ -43,9 +43,9 @@ def train_expression(
         raise RecipeError(
             f"{recipe}: a joint is made in one go, without --resume, --compile, --max-minutes"
         )
+    plan = joint or read(recipe)
     if compiled and (fault := compile_fault(device)):
         raise RecipeError(f"--compile cannot be had: {fault}; accepted: without it")
-    plan = joint or read(recipe)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,7 +90,8 @@ def train_expression(
             report=report,
         )
     if weights is None:
-        console.print(f"Stopped early; go on with --resume --out {out}")
+        again = "--resume --compile" if compiled else "--resume"
+        console.print(f"Stopped early; go on with {again} --out {out}")
         return False
     console.print(f"Weights: {weights}")
     return True

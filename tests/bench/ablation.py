@@ -175,6 +175,7 @@ class Ablation:
             return known
         say("joint")
         recipe = JointRecipe("joint", tuple(str(path) for path in paths))
+        (self.work / "joint" / FILE).unlink(missing_ok=True)
         make(recipe, self.source, self.work / "joint", device=self.device)
         parts = " + ".join(
             f"{member.weight:g} {plan.net} {plan.loss}"

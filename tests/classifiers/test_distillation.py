@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
-from classifiers.expression import LABELS, data
+from classifiers.expression import LABELS, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.joint import Joint, Member, save
@@ -152,6 +152,23 @@ def test_weights_of_other_data_are_noted(
     assert len(told[1]) == 1
     assert str(teacher) in told[1][0]
     assert "it has learnt most of this holdout" in told[1][0]
+
+
+def test_other_data_that_a_net_learnt_from_stays_in_its_record(
+    fer: Path, teacher: Path, mislabelled: Path, tmp_path: Path
+) -> None:
+    """1. A run begins with weights of other data, is stopped and goes on. 2. Another begins with
+    what it left, on the data of the first, and a third on its own."""
+    own, other = (data.read(source).fingerprint() for source in (fer, mislabelled))
+    plan, out = replace(PLAN, epochs=1, start=str(teacher)), tmp_path / "out"
+    assert train(plan, mislabelled, out, max_minutes=0.0) is None
+    weights = train(plan, mislabelled, out, resume=True)
+    assert weights is not None
+    assert checkpoint.read_record(weights).data_sha256 == f"{own}+{other}"
+    assert f"begins with {own[:7]}, that of --data" in provenance.warning(weights, other)
+    assert provenance.joined([weights, teacher], own) == f"{other}+{own}"
+    assert provenance.joined([weights], other) == f"{own}+{other}"
+    assert provenance.joined([teacher], own) == own
 
 
 def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:

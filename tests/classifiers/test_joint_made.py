@@ -96,6 +96,9 @@ def test_a_joint_is_made_by_one_command(
     assert done.code == 0, done.err
     assert done.err[-1] == f"Weights: {out / 'joint.json'}"
     table = [line.split() for line in done.err[-4:-1]]
+    again = inside(capsys, "train", "expression", *where)
+    assert again.code == 2
+    assert again.err[-1] == f"affectd: {out} holds a joint already; accepted: another --out"
     moved = out.rename(folder / "moved")
     monkeypatch.undo()
 

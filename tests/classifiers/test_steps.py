@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from classifiers.errors import TrainingError
 from classifiers.expression import data
 from classifiers.expression.evaluation import measure
 from classifiers.expression.training import train
 from classifiers.expression.training.augment import Augmentation
+from classifiers.expression.training.compiling import compile_fault, why
 from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.recipe import Distillation, Recipe, Stage
-from classifiers.expression.training.run import Run, compile_fault
+from classifiers.expression.training.run import Run
 from tests.nets import OPTIONS, save_tiny
 
 FACES = data.Faces(
@@ -45,7 +47,7 @@ def test_a_processor_with_amx_computes_in_bfloat16(
 
 
 def loss_of_three_steps(compiled: bool = False, **changed: Any) -> float:
-    run = Run(replace(PLAN, **changed), FACES, "cpu", compiled=compiled)
+    run = Run(replace(PLAN, **changed), FACES, "cpu", by_compiled=compiled)
     order = run.order()
     for _ in range(3):
         run.one_step(order)
@@ -62,6 +64,36 @@ def test_a_compiled_net_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) ->
     got = loss_of_three_steps(compiled=True)
     assert counters["unique_graphs"] == 1
     assert got == pytest.approx(loss_of_three_steps(), rel=1e-4)
+
+
+@pytest.mark.parametrize("pressed", [False, True])
+def test_a_compiler_that_fails_ends_the_run_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, pressed: bool
+) -> None:
+    """As a full disk makes it, or Ctrl-C in its minute, which ends the compiler as well."""
+    run = Run(PLAN, FACES, "cpu")
+
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        nonlocal stopped
+        stopped = pressed
+        raise torch._dynamo.exc.TorchDynamoException("C++ compile error\n\ncc1plus: error: no room")
+
+    stopped = False
+    monkeypatch.setattr(run, "_forward", fail)
+    if pressed:
+        assert train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0) is None
+        return
+    with pytest.raises(TrainingError, match="cannot be compiled: cc1plus: error: no room; the las"):
+        train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0)
+
+
+def test_the_line_that_says_what_a_compiler_lacks() -> None:
+    said = (
+        "CppCompileError: C++ compile error\n\nCommand:\ng++ a.cpp\n\nOutput:\na.cpp:2:10: fatal "
+    )
+    lacks = "error: Python.h: No such file or directory"
+    assert why(RuntimeError(f"{said}{lacks}\n    2 | #include")) == f"a.cpp:2:10: fatal {lacks}"
+    assert why(RuntimeError("InvalidCxxCompiler: none\nmore")) == "InvalidCxxCompiler: none"
 
 
 def test_faces_are_changed_less_in_a_stage_of_less_strength() -> None:

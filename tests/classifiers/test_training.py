@@ -64,6 +64,26 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
     same_state(tmp_path / "whole", part)
 
 
+def test_a_run_that_goes_on_in_other_numbers_says_so(fer: Path, tmp_path: Path) -> None:
+    """As one begun with --compile or on another machine; its record names the last."""
+    plan = replace(PLAN, epochs=1)
+    train(plan, fer, tmp_path, max_minutes=0.0)
+    same: list[str] = []
+    train(plan, fer, tmp_path, max_minutes=0.0, resume=True, note=same.append)
+    assert not any("WARNING" in line for line in same)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    now = state["computes"]
+    torch.save({**state, "computes": "cpu in float16, compiled"}, tmp_path / "last.pt")
+    told: list[str] = []
+    weights = train(plan, fer, tmp_path, resume=True, note=told.append)
+    assert (
+        "WARNING: the run was computed on cpu in float16, compiled before; its weights will not "
+        "repeat" in told
+    )
+    assert weights is not None
+    assert checkpoint.read_record(weights).computed == now
+
+
 def same_state(one: Path, other: Path) -> None:
     states = [torch.load(folder / "last.pt", weights_only=True) for folder in (one, other)]
     assert states[0]["step"] == states[1]["step"]

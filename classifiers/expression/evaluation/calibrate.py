@@ -77,12 +77,14 @@ def calibrate(
 
 def _check_data(files: list[Path], data_sha256: str) -> None:
     """Raise CheckpointError where a record's figures are of other data than those to come."""
-    if other := provenance.of_other_data(files, data_sha256):
-        file, known = other
-        raise CheckpointError(
-            f"{file}: its figures are of data whose fingerprint begins with {known[:7]}, that of "
-            f"--data begins with {data_sha256[:7]}; accepted is the data that it was trained on"
-        )
+    for file in files:
+        known = provenance.own(provenance.record(file).data_sha256)
+        if known not in ("", data_sha256):
+            raise CheckpointError(
+                f"{file}: its figures are of data whose fingerprint begins with {known[:7]}, that "
+                f"of --data begins with {data_sha256[:7]}; accepted is the data that it was "
+                "trained on"
+            )
 
 
 class _Work:

@@ -119,6 +119,8 @@ def make(
     DataError, and CheckpointError for a net that cannot be loaded.
     """
     need_extra()
+    if (out / FILE).exists():
+        raise CheckpointError(f"{out} holds a joint already; accepted: another --out")
     out.mkdir(parents=True, exist_ok=True)
     files = [locate_member(member, Path(), "") for member in recipe.members]
     nets = [ExpressionClassifier.load(file, device=device) for file in files]

@@ -16,13 +16,15 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from classifiers.errors import CheckpointError, DataError, TrainingError, first_line
+from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.models import build
+from classifiers.expression.provenance import own
 from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
+from classifiers.expression.training.compiling import compiled
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
@@ -46,10 +48,10 @@ class Run:
     """All that a step changes, and the data it is fed from.
 
     The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
-    `data_sha256` is the fingerprint of the data set that `faces` are of. With `resume` the recipe's
-    `start` is not read, since `restore` is to follow; `compiled` lets torch compile the net, anew
-    for each number of pixels (see `compile_fault`). `sums` are the loss and the right guesses of
-    this epoch's steps until now, float32 [2] on the device. `dtype` is what steps compute in.
+    `data_sha256` is what the net's record will say of its data, that of `faces` last. With `resume`
+    the recipe's `start` is not read, since `restore` is to follow. `sums` are the loss and the
+    right guesses of this epoch's steps until now, float32 [2] on the device. `computes` says on
+    what, in what, and whether by a compiled net: only where that is the same are the weights.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Run:
         device: str,
         data_sha256: str = "",
         resume: bool = False,
-        compiled: bool = False,
+        by_compiled: bool = False,
     ) -> None:
         torch.manual_seed(recipe.seed)
         whole_float32(device)  # what is scored is the net as it is
@@ -72,12 +74,14 @@ class Run:
         if recipe.start and not resume:
             begin_with(net, locate(recipe.start), recipe.architecture, recipe.options)
         self.net = net.to(device).to(memory_format=torch.channels_last)
-        self._forward = torch.compile(self.net, dynamic=False) if compiled else self.net
+        self._forward = compiled(self.net) if by_compiled else self.net
         self.ema = deepcopy(self.net)
         self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         self._averaged = _floats(self.ema), _floats(self.net)
         self.optimizers = optimizers.make(self.net, recipe)
         self.dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
+        self.computes = f"{device} in {str(self.dtype).removeprefix('torch.')}"
+        self.computes += ", compiled" if by_compiled else ""
         self.step = 0
         self.sums = torch.zeros(2, device=device)
         self.per_epoch = len(self.images) // recipe.batch
@@ -147,6 +151,7 @@ class Run:
         state = {
             "recipe": repr(self.recipe),
             "data_sha256": self.data_sha256,
+            "computes": self.computes,
             "step": self.step,
             "net": self.net.state_dict(),
             "ema": self.ema.state_dict(),
@@ -162,10 +167,11 @@ class Run:
         except OSError as error:
             raise TrainingError(f"{path}: cannot be written: {error.strerror}") from error
 
-    def restore(self, path: Path) -> None:
-        """Go on from a stored state; one that names no data set is taken at its word.
+    def restore(self, path: Path) -> str:
+        """Go on from a stored state, and return what it was computed on and in, empty if unknown.
 
-        Raises CheckpointError for none, or one of another recipe, data set or teacher.
+        A state that names no data set is taken at its word. Raises CheckpointError for none, or one
+        of another recipe, data set or teacher.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
@@ -176,33 +182,27 @@ class Run:
             raise CheckpointError(f"{path}: not a state of training") from error
         if recipe != repr(self.recipe):
             raise CheckpointError(f"{path}: belongs to another recipe; resume with its own")
-        if trained_on != self.data_sha256:
+        its_own, given = own(trained_on), own(self.data_sha256)
+        if its_own != given:
             raise CheckpointError(
-                f"{path}: belongs to a data set whose fingerprint begins with {trained_on[:7]}, "
-                f"this one's begins with {self.data_sha256[:7]}; resume with its own"
+                f"{path}: belongs to a data set whose fingerprint begins with {its_own[:7]}, "
+                f"this one's begins with {given[:7]}; resume with its own"
             )
+        self.data_sha256 = trained_on
         if self.teacher and state.get("teacher", self.teacher.sha256) != self.teacher.sha256:
             raise CheckpointError(f"{path}: was taught by another net; resume with its own")
         try:
             self.step = int(state["step"])
             self.net.load_state_dict(state["net"])
             self.ema.load_state_dict(state["ema"])
-            for optimizer, its_own in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(its_own)
+            for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(its)
             self.sums = state.get("sums", self.sums)
             if self.teacher:
                 self.teacher.said = state.get("taught")
+            return str(state.get("computes", ""))
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error
-
-
-def compile_fault(device: str) -> str:
-    """Why torch cannot compile for `device`, in a line; empty if it can."""
-    try:
-        torch.compile(lambda x: x.sin() + 1.0)(torch.ones(8, device=device))
-    except RuntimeError as error:  # of torch's compilers, which are another on each device
-        return first_line(error)
-    return ""
 
 
 def _has_bfloat16(device: str) -> bool:

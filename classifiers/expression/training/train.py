@@ -22,6 +22,7 @@ from classifiers.expression.evaluation.measure import (
     probabilities,
     unknown_threshold,
 )
+from classifiers.expression.training.compiling import is_compiler_s, why
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe
@@ -67,15 +68,19 @@ def train(
     note(faces.summary("Training"))
     note(held.summary("Holdout"))
     fingerprint = fer.fingerprint()
-    for weights in _learnt_from(recipe, resume):
+    learnt_from = _learnt_from(recipe, resume)
+    for weights in learnt_from:
         if other := provenance.warning(weights, fingerprint):
             note(other)
     if recipe.distillation:
         note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
-    run = Run(recipe, faces, device, fingerprint, resume, compiled)
-    note(f"Computes on {device} in {str(run.dtype).removeprefix('torch.')}")
+    known = provenance.joined(learnt_from, fingerprint)
+    run = Run(recipe, faces, device, known, resume, compiled)
+    note(f"Computes on {run.computes}")
     if resume:
-        run.restore(out / STATE)
+        before = run.restore(out / STATE)
+        if before not in ("", run.computes):
+            note(f"WARNING: the run was computed on {before} before; its weights will not repeat")
     finished = run.step >= run.steps
     with between_steps() as pressed, Journal(out, run.step // run.per_epoch) as journal:
 
@@ -148,6 +153,15 @@ def _epoch(
                 f"the memory of {run.device} is full: lower batch in the recipe; "
                 "the last state was kept"
             ) from error
+        except RuntimeError as error:
+            if not is_compiler_s(error):
+                raise
+            if stop():
+                return None  # Ctrl-C ends the compilers of its terminal too
+            raise TrainingError(
+                f"the net cannot be compiled: {why(error)}; the last state was kept, "
+                "and can be resumed without --compile"
+            ) from error
         if run.step % 20 == 0:
             report(progress())
     done = progress()  # before the holdout is read, which takes time too
@@ -193,6 +207,7 @@ def _finish(
             f"{name}_{tta}": round(accuracy(guessed[name, tta], splits[name]), 5)
             for name, tta in guessed
         },
+        computed=run.computes,
         activations=find_ranges(net, fer.split("train").images, recipe.field_px, run.device),
     )
     checkpoint.save(weights, net, record, dtype=torch.float16)

@@ -102,15 +102,16 @@ def test_readings_of_images_have_their_file(tmp_path: Path, convert: Convert) ->
         {"file": "bad.jpg", "error": "bad.jpg: holds no picture that can be decoded"},
     ]
     source = tmp_path / "images.jsonl"
-    source.write_text("".join(json.dumps(line) + "\n" for line in [*lines, event]))
-    assert convert(source, target) == 4
+    lines += [event, {"file": None, "readings": [event]}]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert convert(source, target) == 5
     if convert is to_csv:
         with target.open(newline="") as file:
             rows: list[dict[str, object]] = list(csv.DictReader(file))
     else:
         rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
     assert list(rows[0]) == ["file", *NAMES]
-    assert [row["file"] or None for row in rows] == ["two.jpg", "two.jpg", r"M\udcfcller.jpg", None]
+    assert [row["file"] or "" for row in rows] == ["two.jpg", "two.jpg", r"M\udcfcller.jpg", "", ""]
 
 
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])
@@ -154,6 +155,7 @@ GOOD = reading(1).to_json()
         ('{"file": "a.jpg", "readings": [3]}', "has readings that are none"),
         ('{"file": "a.jpg", "readings": [{}]}', "has schema None"),
         ('{"file": 3, "readings": [' + GOOD + "]}", "has file = 3"),
+        (GOOD.replace('"blur": 0.125', '"blur": 1' + 400 * "0"), "has quality.blur = 1000"),
     ],
 )
 def test_a_broken_line_is_named_or_skipped(

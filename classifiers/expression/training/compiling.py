@@ -1,0 +1,41 @@
+"""A net as PyTorch's compiler makes it: one program for each size of picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from classifiers.errors import first_line
+
+
+def compiled(net: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """`net` with its own parameters, compiled at its first call and at that with another size.
+
+    A call, and the way back from it, raise RuntimeErrors that `is_compiler_s` knows.
+    """
+    program: Callable[[torch.Tensor], torch.Tensor] = torch.compile(net, dynamic=False)
+    return program
+
+
+def compile_fault(device: str) -> str:
+    """Why nothing can be compiled for `device`, in a line; empty if something can."""
+    try:
+        torch.compile(lambda x: x.sin() + 1.0)(torch.ones(8, device=device))
+    except RuntimeError as error:
+        return why(error)
+    return ""
+
+
+def is_compiler_s(error: RuntimeError) -> bool:
+    """Whether it was the compiler that failed, and not what it made."""
+    from torch._dynamo.exc import TorchDynamoException  # which takes seconds to import
+
+    return isinstance(error, TorchDynamoException)
+
+
+def why(error: RuntimeError) -> str:
+    """The line that says what is wrong: a C++ compiler's own first error, if it was one's."""
+    lines = str(error).splitlines()
+    return next((line.strip() for line in lines if "error: " in line), first_line(error))

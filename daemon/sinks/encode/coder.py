@@ -10,8 +10,6 @@ from daemon.sinks.base import Output, Packet
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sinks.encode.reference import TIME_BASE
 
-# How far media time may step back before it counts as a new start of the source.
-_RESTART_S = 1.0
 # Of a slower source the last picture is repeated, for so long; later ones begin a new time.
 LONGEST_GAP_S = 10.0
 _LATE_S = 0.5
@@ -116,22 +114,22 @@ class Coder:
 
 
 class MediaClock:
-    """Media time in ticks of TIME_BASE from the first frame on: true distances, strictly rising."""
+    """Media time in ticks of TIME_BASE from the first frame on, strictly rising: true distances,
+    but of pictures that were held up while slates took their time. Those keep no more distance
+    than they came at, so that a burst of them closes up with media time again."""
 
     def __init__(self) -> None:
         self._start_s = 0.0
         self._ticks = -1
-        self._captured_s = 0.0
+        self._pts_s = self._captured_s = 0.0
 
     def ticks(self, frame: Frame) -> int:
         if self._ticks < 0:
             self._start_s = frame.pts_s
         ticks = round((frame.pts_s - self._start_s) / TIME_BASE)
-        if ticks < self._ticks - _RESTART_S / TIME_BASE:
-            # The source began anew: what passed by the wall between the two is all one knows.
-            gap_s = max(0.0, frame.captured_s - self._captured_s)
-            ticks = self._ticks + round(gap_s / TIME_BASE)
-            self._start_s = frame.pts_s - float(ticks * TIME_BASE)
-        self._ticks = max(ticks, self._ticks + 1)
-        self._captured_s = frame.captured_s
-        return self._ticks
+        if ticks <= self._ticks:
+            step_s = min(frame.pts_s - self._pts_s, frame.captured_s - self._captured_s)
+            ticks = self._ticks + max(1, round(step_s / TIME_BASE))
+        self._ticks = ticks
+        self._pts_s, self._captured_s = frame.pts_s, frame.captured_s
+        return ticks

@@ -108,14 +108,36 @@ def test_a_new_size_opens_a_new_file_and_none_is_overwritten(tmp_path: Path) -> 
     assert times(decode(tmp_path / "lobby-3.mp4"))[0] == 0.0
 
 
-def test_time_rises_where_the_source_repeats_itself_or_begins_anew(tmp_path: Path) -> None:
+TICK_S = 1 / 90000
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [
+        # All that it had held back, at once: that closes up with media time.
+        (
+            [(0.2, 104.2), (2.2, 104.201), (4.0, 104.202), (4.2, 104.3)],
+            [4.1 + TICK_S, 4.101, 4.102, 4.2],
+        ),
+        # What it made from then on, in a time that had stood still: that keeps its distances.
+        (
+            [(0.2, 104.2), (0.3, 104.3), (1.3, 105.3), (8.3, 108.3)],
+            [4.1 + TICK_S, 4.2, 5.2, 8.3],
+        ),
+    ],
+    ids=["a burst", "no burst"],
+)
+def test_what_comes_after_slates_is_ahead_of_its_time_no_longer_than_it_must(
+    tmp_path: Path, late: list[tuple[float, float]], expected: list[float]
+) -> None:
+    """A camera was silent for 4 s, in which slates stood in."""
     sink = make(tmp_path / "x.mp4")
-    moments = [(0.0, 100.0), (0.1, 100.1), (0.1, 100.2), (5.0, 105.0), (0.0, 108.0), (0.1, 108.1)]
-    for seq, (pts_s, captured_s) in enumerate(moments):
-        sink.write(output(seq, pts_s=pts_s, captured_s=captured_s))
+    before = [(0.0, 100.0), (0.1, 100.1), (0.1, 100.2), (3.1, 103.1), (4.1, 104.1)]
+    for seq, (pts_s, captured_s) in enumerate([*before, *late]):
+        sink.write(output(seq, pts_s=pts_s, captured_s=captured_s, slate=seq in (3, 4)))
     sink.close()
-    expected = [0.0, 0.1, 0.1 + 1 / 90000, 5.0, 8.0, 8.1]
-    assert times(decode(tmp_path / "x.mp4")) == pytest.approx(expected, abs=5e-6)
+    expected = [0.0, 0.1, 0.1 + TICK_S, *expected]  # A slate is not recorded.
+    assert times(decode(tmp_path / "x.mp4")) == pytest.approx(expected, abs=2e-5)
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:

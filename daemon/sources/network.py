@@ -1,4 +1,4 @@
-"""What libav is told about a source on the network, beside its URL."""
+"""What libav is told about a source, beside its URL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Literal
 from daemon.url import is_url
 
 _TLS = ("https:", "rtsps:")
+# PyAV hands out no track that appears later, and while nothing else comes it gives no sign of life.
+# So the video of a transport stream, by HLS too, has to stay in its track when its PID changes.
+_ONE_TRACK = {"merge_pmt_versions": "1", "seg_format_options": "merge_pmt_versions=1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,11 @@ class Network:
     tls_verify: bool = True
 
     def options(self, target: str, limit_s: float) -> dict[str, str]:
-        """libav's options for `target`; none for a file. `limit_s` bounds each read, of
-        opening too, which PyAV's own time-out may bound more narrowly."""
+        """libav's options for `target`. `limit_s` bounds each read on the network, of opening too,
+        which PyAV's own time-out may bound more narrowly."""
         if not is_url(target):
-            return {}
-        options = {"timeout": str(int(limit_s * 1e6))}
+            return _ONE_TRACK
+        options = _ONE_TRACK | {"timeout": str(int(limit_s * 1e6))}
         if target.startswith("rtsp"):
             options |= {"rtsp_transport": self.transport, "allowed_media_types": "video"}
         if target.startswith(_TLS):

@@ -189,6 +189,8 @@ class VideoSource:
                     began_s = self._monotonic()
         except av.error.FFmpegError as error:
             raise read_fault(self._shown, error, self._stall_timeout_s) from error
+        except IndexError:
+            pass  # PyAV's own, at the end, over a track that came late; ours was flushed before it.
 
     def _decode(self, packet: av.Packet) -> list[av.VideoFrame] | None:
         """The pictures that `packet` completes; None if it is damaged."""

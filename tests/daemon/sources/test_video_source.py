@@ -229,6 +229,27 @@ def test_sound_that_goes_on_does_not_hide_that_the_video_stands_still(tmp_path: 
     assert caught.value.reason is Reason.STALLED
 
 
+@pytest.mark.parametrize("audio", [False, True], ids=["video", "and then sound"])
+@pytest.mark.parametrize("name", ["joined.ts", "joined.m3u8"])
+def test_video_that_moves_to_another_pid_is_read_on(tmp_path: Path, name: str, audio: bool) -> None:
+    """Two recordings in one: the first is longer than what libav looks at to find the tracks."""
+    for number, pid in enumerate(("0x100", "0x200")):
+        options = {"mpegts_start_pid": pid}
+        part = tmp_path / f"{number}.ts"
+        write_clip(part, frames=200, audio=audio and number == 1, container_options=options)
+    parts = [tmp_path / "0.ts", tmp_path / "1.ts"]
+    joined = tmp_path / name
+    if name.endswith("ts"):
+        joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    else:
+        listed = "#EXT-X-DISCONTINUITY\n".join(f"#EXTINF:8,\n{part.name}\n" for part in parts)
+        joined.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:8\n{listed}#EXT-X-ENDLIST\n")
+    source = open_video(joined)
+    frames = list(source.frames())
+    assert (len(frames), source.damaged) == (400, 0)
+    assert frames[-1].pts_s == pytest.approx(399 / 25, abs=0.1)
+
+
 def test_stop_and_close_end_a_source(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=20)
     stop = threading.Event()

@@ -11,7 +11,8 @@ _NUDGE_S = 0.001
 class Timeline:
     """Turns container timestamps into seconds from the first frame.
 
-    A frame without a timestamp follows the one before by `step_s`. A timestamp that stands still
+    A frame without a timestamp follows the one before by `step_s`; of a live source that has given
+    none yet, it is placed where it came. A timestamp that stands still
     or goes back a little is moved just past the one before; one that goes back further than
     `LARGEST_JITTER_S` begins anew there (a joined file, a camera that set its clock). So does, of
     a live source, one that runs ahead of the time that has passed.
@@ -35,6 +36,8 @@ class Timeline:
         following_s = self._last_s + self.step_s
         if time_s is None:
             placed_s = following_s
+            if now_s is not None and self._offset_s is None:
+                placed_s = max(now_s - self._began_s, self._last_s + _NUDGE_S)
         else:
             if self._offset_s is None:
                 self._offset_s = following_s - time_s

@@ -26,6 +26,15 @@ def test_live_timestamps_that_leap_forward_begin_anew_where_time_is() -> None:
     assert line.stood_s() == 0.0
 
 
+def test_live_pictures_without_timestamps_are_placed_where_they_came() -> None:
+    """Two of them at once, one late. Once there is a timestamp, it counts."""
+    line = Timeline(step_s=0.04)
+    came_s = [10.0, 10.1, 10.1, 10.2, 10.9, 11.0, 11.1, 11.2]
+    given = [None, None, None, None, None, 50.0, 50.1, None]
+    placed = [line.place(time_s, now_s) for time_s, now_s in zip(given, came_s, strict=True)]
+    assert placed == pytest.approx([0.0, 0.1, 0.101, 0.2, 0.9, 0.94, 1.04, 1.08])
+
+
 def test_a_burst_of_what_was_held_back_is_no_leap() -> None:
     line = Timeline(step_s=0.04)
     given = [0.0, 0.04, 0.08, 0.12, 2.0, 4.0]

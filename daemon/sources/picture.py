@@ -69,7 +69,13 @@ def to_frame_image(image: av.VideoFrame, pixel: Fraction = SQUARE) -> av.VideoFr
 def _to_420(image: av.VideoFrame) -> av.VideoFrame:
     full_range = image.format.name.startswith("yuvj") or int(image.color_range) == 2
     wanted = "yuvj420p" if full_range else "yuv420p"
-    made = image.reformat(format=wanted)
+    is_grey = len(image.format.components) < 3 and not image.format.has_palette
+    if is_grey and int(image.color_range) == 1:
+        # libswscale takes grey as of full range, whatever its tag: the levels are to stay.
+        made = image.reformat(format=wanted, dst_color_range=2)
+        made.color_range = image.color_range
+    else:
+        made = image.reformat(format=wanted)
     if image.format.is_rgb or len(image.format.components) < 3:
         made.colorspace = BT601  # libav's choice for RGB, palettes and grey; it does not say so
     _keep_time(image, made)

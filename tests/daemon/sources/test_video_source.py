@@ -83,6 +83,18 @@ def test_what_was_no_yuv_says_how_it_became_it(pix_fmt: str) -> None:
     assert ready.colorspace == BT601
 
 
+@pytest.mark.parametrize(("range_", "luma"), [(0, 188), (1, 200), (2, 200)])
+@pytest.mark.parametrize("pix_fmt", ["gray", "gray10le"])
+def test_grey_of_limited_range_keeps_its_levels(pix_fmt: str, range_: int, luma: int) -> None:
+    """Thermal cameras send it, tagged so. What has no tag is a photo's, of full range."""
+    grey = av.VideoFrame.from_ndarray(np.full((120, 160), 200, np.uint8), "gray")
+    image = grey.reformat(format=pix_fmt)
+    image.color_range = range_
+    ready = to_frame_image(image)
+    assert np.abs(plane(ready, 0).astype(int) - luma).max() <= 1
+    assert is_full_range(ready) == (range_ == 2)
+
+
 @pytest.mark.parametrize(("width", "height"), [(161, 121), (17, 120), (160, 119)])
 def test_odd_sizes_lose_their_last_row_or_column(tmp_path: Path, width: int, height: int) -> None:
     clip = write_clip(

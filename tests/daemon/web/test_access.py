@@ -84,6 +84,13 @@ def test_each_page_takes_the_token_and_goes_on_without_it(guarded: House) -> Non
         assert client.get("/page/watch.js").status_code == 200
 
 
+def test_a_token_with_a_plus_may_stand_in_the_address_as_it_is() -> None:
+    with serving("lobby", settings=secret("a+b/c==")) as house, house.client() as client:
+        for token in ["a+b/c==", "a%2Bb%2Fc%3D%3D"]:
+            assert client.get(f"/metrics?token={token}").status_code == 200
+        assert client.get("/metrics?token=ab/c==").status_code == 401
+
+
 def test_an_open_page_stays_signed_in(guarded: House) -> None:
     with guarded.client() as client:
         signed_in = client.get("/", params={"token": "s3cret pässword"}).headers["set-cookie"]

@@ -153,11 +153,13 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
     where = f"[daemon] listen = {_address(host, port)}"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise AffectdError(f"{where}: the host {host!r} is not known: {error.strerror}") from error
+    # Where localhost is [::1] too, most who ask for it by number say 127.0.0.1.
+    family, kind, protocol, _, address = min(
+        found, key=lambda one: host == "localhost" and one[0] != socket.AF_INET
+    )
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

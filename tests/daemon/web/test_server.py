@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import threading
 import time
@@ -35,6 +36,17 @@ def test_a_name_that_is_not_known_is_named() -> None:
     web = WebServer(House(["lobby"]).web._app, "no-such-host.invalid", 0)
     with pytest.raises(AffectdError, match="is not known"):
         web.start()
+
+
+def test_localhost_is_127_0_0_1_where_it_is_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is a fake, since it depends on the machine's /etc/hosts."""
+    both = [
+        (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    with server._listen("localhost", 0, READER_TIMEOUT_S) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="IP_FREEBIND is Linux's")

@@ -28,7 +28,8 @@ class Writer(Generic[Item]):
     `keep_all`, `put` waits for room instead. Every loss is counted under the stage `sink_LABEL`.
 
     A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s; it is reported
-    once until it has held for `GOOD_AFTER_S`. Meanwhile the queue drops as above, in both modes.
+    once until it has held for `GOOD_AFTER_S`, and shows as down until then (readings: until one is
+    written). While it is down the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
     One that has not come back from a write for `hung_s` (a network disk that does not answer)
     counts as failed too, and works again when it comes back: no stream waits for it for ever.
@@ -205,7 +206,10 @@ class Writer(Generic[Item]):
             log.info("%s: sink %s works again", self._stream, self.label)
             self._reported = None
             self._backoff.reset()
-        self._came_up()
+        # A full disk takes the head of a recording, and fails at the first second of its pictures.
+        # A reading is written at once, and the next one may be long in coming.
+        if not self._reported or self.takes == "readings":
+            self._came_up()
         if not written or item.slate:
             return
         if self.takes == "pictures":

@@ -6,8 +6,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from daemon.monitoring.metrics import Metrics
+from daemon.sinks import writer
 
 
 @pytest.fixture
 def metrics() -> Metrics:
     return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def good_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink that takes one thing again is up."""
+    monkeypatch.setattr(writer, "GOOD_AFTER_S", 0.0)

@@ -247,6 +247,7 @@ def test_a_file_waits_for_its_slowest_sink_and_loses_nothing(tmp_path: Path) -> 
     assert len(decoded(tmp_path / "x.mp4")) == 300
 
 
+@pytest.mark.usefixtures("good_at_once")
 @pytest.mark.parametrize("live", [True, False])
 def test_a_picture_that_cannot_be_encoded_is_an_error_of_each_sink(
     tmp_path: Path, live: bool
@@ -302,6 +303,7 @@ def test_a_slate_is_for_readers_and_the_recording_goes_on_after_it(tmp_path: Pat
     assert sorted(joined) == sorted(whole)
 
 
+@pytest.mark.usefixtures("good_at_once")
 def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None:
     """1. A file stream's sink hangs. 2. Its pictures go on to the other sink, and it shows as
     down. 3. It comes back, and goes on with a key picture."""
@@ -321,6 +323,7 @@ def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None
     assert made.lost("gated") == QUEUE_PACKETS * 4 - len(hung.written)
 
 
+@pytest.mark.usefixtures("good_at_once")
 def test_an_encoder_that_does_not_come_back_is_an_error_of_each_sink(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,6 +234,7 @@ def test_what_failed_last_is_written_when_the_sink_comes_back(bench: Bench, tmp_
     assert path.read_text() == reading(7).to_json() + "\n"
 
 
+@pytest.mark.usefixtures("good_at_once")
 @pytest.mark.parametrize("keep_all", [False, True])
 def test_while_a_sink_is_down_its_stream_goes_on(bench: Bench, keep_all: bool) -> None:
     sink = Gated()
@@ -326,6 +327,7 @@ def test_close_does_not_outwait_a_sink_that_hangs(bench: Bench) -> None:
     assert writer.close(WAIT_S)
 
 
+@pytest.mark.usefixtures("good_at_once")
 def test_who_asked_hears_when_the_sink_goes_up_and_down(bench: Bench, tmp_path: Path) -> None:
     heard: list[tuple[bool, Reason | None, str | None]] = []
     sink = Gated()
@@ -359,6 +361,45 @@ def test_who_asked_hears_when_the_sink_goes_up_and_down(bench: Bench, tmp_path: 
         (False, Reason.DISK_FULL, "no room"),
         (False, Reason.INTERNAL, "ValueError: a bug"),
     ]
+
+
+class Full(Gated):
+    """Takes one picture after each opening, as a full disk takes the head of a recording."""
+
+    def write(self, output: Output) -> bool:
+        if len(self.written) > self.closes:
+            self.fault = SinkError(Reason.DISK_FULL, "no room")
+        return super().write(output)
+
+    def close(self) -> None:
+        super().close()
+        self.fault = None
+
+
+def test_a_sink_that_fails_again_at_once_was_not_up_in_between(bench: Bench) -> None:
+    heard: list[bool] = []
+    sink = Full()
+    sink.gate.set()
+    writer = Writer(
+        sink,
+        "lobby",
+        "gated",
+        keep_all=True,
+        metrics=bench.metrics,
+        stop=bench.stop,
+        note=lambda up, reason, error: heard.append(up),
+        first_delay_s=0.01,
+    )
+    bench.writers.append(writer)
+    writer.start()
+
+    def has_failed() -> bool:
+        writer.put(output(0))
+        return bench.value("sink_errors_total", sink="gated", reason="disk_full") >= 3
+
+    wait_until(has_failed)
+    assert len(sink.written) >= 3
+    assert heard[:4] == [True, False, False, False]
 
 
 def test_a_pushs_own_time_out_comes_before_the_writers(tmp_path: Path) -> None:

@@ -281,6 +281,8 @@ install:
 	  $(say) "make install writes to $(PREFIX) and $(SYSCONFDIR); please run it with sudo" >&2
 	  exit 1
 	fi
+	# The service's user has to read what a root with a stricter one would keep to itself.
+	umask 022
 	$(MAKE) --no-print-directory install-files
 	[ -z "$(DESTDIR)" ] || exit 0
 	$(MAKE) --no-print-directory install-venv install-user

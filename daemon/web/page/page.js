@@ -62,6 +62,7 @@ function show(states) {
 }
 
 function showSilence(why) {
+  pictures.want([]); // Their connection may be as dead, and would never say so.
   setAlert(why);
   setNotice("load", "");
   setText("summary", "No answer");

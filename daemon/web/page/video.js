@@ -3,6 +3,7 @@
 
 const RETRY_MS = 2000;
 const POLL_MS = 400;
+const TIMEOUT_MS = 10000;
 const START_SEGMENTS = 2; // as many of the newest are fetched at first
 const HURRY_S = 2.5; // further behind the newest picture than this it plays faster ...
 const HURRY_RATE = 1.1;
@@ -189,7 +190,9 @@ async function happened(target, name) {
 }
 
 async function get(url, signal) {
-  const response = await fetch(url, { signal }).catch(() => null);
+  // A dead connection does not always say so. (Safari has `any` from 17.4 on.)
+  const soon = AbortSignal.any?.([signal, AbortSignal.timeout(TIMEOUT_MS)]) ?? signal;
+  const response = await fetch(url, { signal: soon }).catch(() => null);
   if (response?.ok) return response;
   const answer = await response?.json().catch(() => null);
   throw new Error(answer?.error ?? "affectd does not answer");

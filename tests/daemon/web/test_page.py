@@ -154,6 +154,32 @@ def test_the_daemon_may_go_and_come_back(page: Page) -> None:
         page.wait_for("document.getElementById('alert').hidden")
 
 
+def test_pictures_come_back_where_their_connection_broke_without_a_word(page: Page) -> None:
+    """1. It is dead: nothing comes, and nothing says so. 2. Nobody answers. 3. The network is back.
+    It is a fake, since no network breaks at a test's command."""
+    page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="""
+            const real = fetch;
+            globalThis.network = "dead";
+            globalThis.fetch = (url, options) => {
+                if (network === "gone") return Promise.reject(new TypeError());
+                if (network === "dead" && url === "/api/pictures") return new Promise(() => {});
+                return real(url, options);
+            };
+        """,
+    )
+    with serving("lobby") as house:
+        house.publish("lobby")
+        page.open(house.web.url)
+        page.wait_for(f"{card('lobby')}.innerText.includes('Waiting for a picture')")
+        page.evaluate("globalThis.network = 'gone'")
+        page.wait_for(f"{card('lobby')}.dataset.state === 'lost'")
+        page.evaluate("globalThis.network = 'back'")
+        page.wait_for(shows_picture("lobby"), 20)
+    assert page.errors == []
+
+
 def test_until_the_first_picture_the_page_says_that_it_waits(page: Page) -> None:
     """From its first second on, at which the clock stands here."""
     page.call("Page.addScriptToEvaluateOnNewDocument", source="performance.now = () => 1000")

@@ -28,6 +28,7 @@ export class Card {
     this.video.setAttribute("aria-label", this.image.alt);
     this.video.addEventListener("playing", () => this.reveal(this.video));
     this.player = null;
+    this.told = ""; // why the player has nothing
     this.faces = new Map();
     this.heading = this.find("h2");
     this.heading.textContent = name;
@@ -49,7 +50,8 @@ export class Card {
   update(stream, colours) {
     this.play(stream.mjpeg ? null : stream.hls);
     const shownAt = stream.mjpeg ? this.screen.shownAt : (this.player?.shownAt ?? -Infinity);
-    const hasPicture = performance.now() - shownAt < STALE_MS;
+    const waitsForUser = this.video.controls && this.video.paused;
+    const hasPicture = performance.now() - shownAt < STALE_MS || waitsForUser;
     const isLive = stream.state === "live";
     this.element.dataset.state = stream.state;
     setText(this.find(".word"), STATES[stream.state] ?? stream.state);
@@ -94,7 +96,8 @@ export class Card {
   play(url) {
     if (url === (this.player?.url ?? null)) return;
     this.player?.close();
-    this.player = url ? new Video(this.video, url) : null;
+    this.told = "";
+    this.player = url ? new Video(this.video, url, (text) => (this.told = text)) : null;
   }
 
   // Says in place of the picture why there is none, so that no frozen picture passes for a live one.
@@ -110,7 +113,7 @@ export class Card {
       what = "No picture here";
       why = "This stream has no mjpeg and no hls sink";
     } else if (isLive) {
-      what = "Waiting for a picture";
+      what = this.told || "Waiting for a picture";
     } else if (stream.state === "down" || stream.state === "stalled") {
       why = `${why ? `${why}. ` : ""}affectd keeps trying.`;
       since = away(stream);

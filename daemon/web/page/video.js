@@ -69,7 +69,7 @@ export class Video {
       await this.segments(signal); // Its own player does not say what is wrong.
       // After an error it never asks again for the address that it has.
       if (this.element.error || !this.element.hasAttribute("src")) this.element.src = this.url;
-      await this.element.play();
+      await this.begin();
       return;
     }
     const source = new MediaSource();
@@ -95,6 +95,11 @@ export class Video {
         if (segment.map !== map) {
           const header = await bytes(segment.map, signal);
           const type = `video/mp4; codecs="${codec(header)}"`;
+          if (!MediaSource.isTypeSupported(type)) {
+            this.tell("This browser cannot play H.264");
+            this.work.abort(); // To ask again would have it encoded for nobody.
+            return;
+          }
           if (buffer) buffer.changeType(type);
           else buffer = source.addSourceBuffer(type);
           // One after the other, whatever their own times: what was missed leaves no hole.
@@ -123,6 +128,20 @@ export class Video {
     }
   }
 
+  // What may not play by itself has a button until somebody presses it.
+  async begin() {
+    const video = this.element;
+    if (!video.paused || video.controls) return;
+    try {
+      await video.play();
+    } catch (error) {
+      if (error.name !== "NotAllowedError") throw error;
+      video.controls = true;
+      video.addEventListener("play", () => (video.controls = false), { once: true });
+      this.tell("");
+    }
+  }
+
   // Stays near the end, and forgets what was shown.
   async follow(buffer) {
     const { buffered } = buffer;
@@ -134,7 +153,7 @@ export class Video {
       video.currentTime = Math.max(buffered.start(0), end - LEAP_TO_S);
     }
     video.playbackRate = end - video.currentTime > HURRY_S ? HURRY_RATE : 1;
-    if (video.paused && !video.controls) await video.play();
+    await this.begin();
     if (video.currentTime - buffered.start(0) > 2 * KEEP_S) {
       buffer.remove(0, video.currentTime - KEEP_S);
       await happened(buffer, "updateend");

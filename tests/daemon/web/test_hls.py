@@ -256,6 +256,36 @@ def test_the_video_alone_says_why_there_is_none(tmp_path_factory: pytest.TempPat
 
 
 @needs_chromium
+def test_what_the_browser_refuses_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """1. It has no H.264: card and video alone say so. 2. It plays nothing by itself: both show
+    its controls. 3. Somebody presses play. The first two are fakes, since the Chromium of tests
+    refuses neither."""
+    video = "document.querySelector('video')"
+    refusals = {
+        "MediaSource.isTypeSupported = () => false": (
+            "document.body.innerText.includes('This browser cannot play H.264')"
+        ),
+        "globalThis.press = HTMLMediaElement.prototype.play; HTMLMediaElement.prototype.play = "
+        "() => Promise.reject(new DOMException('', 'NotAllowedError'))": (
+            f"{video}.controls && {video}.videoWidth === 320 && {video}.offsetWidth > 300 && "
+            "document.querySelector('.veil').hidden"
+        ),
+    }
+    profile = tmp_path_factory.mktemp("chromium")
+    with watched(mjpeg=False) as house, open_browser(profile) as browser:
+        for refusal, shown in refusals.items():
+            with browser.page() as page:
+                page.call("Page.addScriptToEvaluateOnNewDocument", source=refusal)
+                for path in ("", "page/watch.html?stream=lobby"):
+                    page.open(house.web.url + path)
+                    page.wait_for(shown)
+                assert page.errors == []
+                if page.evaluate("'press' in globalThis"):
+                    page.evaluate(f"void press.call({video})")
+                    page.wait_for(f"!{video}.paused && !{video}.controls")
+
+
+@needs_chromium
 def test_a_browser_that_plays_by_itself_is_helped_over_its_failures(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

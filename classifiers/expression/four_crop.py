@@ -13,7 +13,7 @@ class FourCrop(nn.Module):
 
     So every corner is seen once, and of left and right, top and bottom, plain and mirrored each
     half of the views shows one. The net's first `net.shared` layers see the whole face; their
-    maps are cropped instead of the picture, which costs 35 to 40 % of ten crops. A crop so knows
+    maps are cropped instead of the picture, which costs about a third of ten crops. A crop so knows
     what lies around it, where one cut from the picture has zeros, and its logits differ a little.
 
     `early` and `late` are the two parts of `net`, with its parameters and its layers' names.

@@ -63,7 +63,7 @@ class VGG10(nn.Module):
             layers += [*_conv(3, previous, width), *_conv(3, width, width), nn.MaxPool2d(2)]
             previous = width
         self.features = nn.Sequential(*layers)
-        self.shared = 7  # one block
+        self.shared = 20  # three blocks, but for the last pooling
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),

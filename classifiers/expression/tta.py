@@ -26,7 +26,7 @@ VIEWS: dict[TTA, tuple[int, ...]] = {
     "temporal": (4,),
 }
 CROPS: dict[TTA, int] = {tta: len(numbers) for tta, numbers in VIEWS.items()}
-"""How many crops of a face each mode reads; those of `four_crop` cost a little less than four."""
+"""How many crops of a face each mode reads; those of `four_crop` cost about three."""
 
 # The ten over time: centre, its mirror, then opposite corners in pairs, each pair one plain and one
 # mirrored, so that any few in a row lie far apart.

@@ -19,7 +19,7 @@ TINY: dict[str, dict[str, Any]] = {
     "resnet25": {"widths": (4, 4, 8, 8, 8, 8)},
     "resnet18": {"widths": (4, 4, 8, 8)},
 }
-SIDES = {"vgg10": 24, "resnet17": 12, "resnet25": 12, "resnet18": 24}  # of the maps of 48 px
+SIDES = {"vgg10": 12, "resnet17": 12, "resnet25": 12, "resnet18": 24}  # of the maps of 48 px
 
 
 @pytest.fixture

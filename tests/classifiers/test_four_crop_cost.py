@@ -22,9 +22,9 @@ from classifiers.expression.tta import Still
 from tests.shared import SHARED, needs_shared
 
 EVERY = 24
-LEAST_ALIKE = 0.9  # labels that four_crop shares with ten_crop; measured: 0.95 and 0.97
+LEAST_ALIKE = 0.9  # labels that four_crop shares with ten_crop; measured: 0.96 and 0.95
 MOST_LOST = 0.04  # of accuracy on these faces: two standard errors of the difference
-NEARER = 0.6  # distance from ten_crop, of that of flip; measured: 0.16 and 0.36
+NEARER = 0.6  # distance from ten_crop, of that of flip; measured: 0.31 and 0.36
 
 pytestmark = needs_shared
 
@@ -54,9 +54,11 @@ def test_four_crops_say_what_ten_do(weights: str) -> None:
     assert distance(ten, four) < NEARER * distance(ten, flip)
 
 
-@pytest.mark.parametrize("weights", ["default", "resnet17-half"])
+@pytest.mark.parametrize(
+    ("weights", "most"), [("default", 0.31), ("vgg10-half", 0.29), ("resnet17-half", 0.36)]
+)
 @torch.no_grad()
-def test_four_crops_cost_about_a_third_of_ten(weights: str) -> None:
+def test_four_crops_cost_about_a_third_of_ten(weights: str, most: float) -> None:
     net = ExpressionClassifier.load(weights, device="cpu").nets[0]
 
     def work(module: nn.Module, *shape: int) -> int:
@@ -66,4 +68,4 @@ def test_four_crops_cost_about_a_third_of_ten(weights: str) -> None:
 
     four = work(FourCrop(net.module, net.crop_px), 1, 1, 48, 48)
     ten = work(net.module, 10, 1, net.crop_px, net.crop_px)
-    assert four / ten < 0.39
+    assert four / ten < most

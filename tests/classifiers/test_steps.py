@@ -71,14 +71,13 @@ def test_a_compiler_that_fails_ends_the_run_with_a_word(
     monkeypatch: pytest.MonkeyPatch, pressed: bool
 ) -> None:
     """As a full disk makes it, or Ctrl-C in its minute, which ends the compiler as well."""
-    run = Run(PLAN, FACES, "cpu")
+    run, stopped = Run(PLAN, FACES, "cpu"), False
 
     def fail(x: torch.Tensor) -> torch.Tensor:
         nonlocal stopped
         stopped = pressed
         raise torch._dynamo.exc.TorchDynamoException("C++ compile error\n\ncc1plus: error: no room")
 
-    stopped = False
     monkeypatch.setattr(run, "_forward", fail)
     if pressed:
         assert train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0) is None

@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from detectors.base import Box, Detection
 
+LEAST_S = 0.01  # between two looks; the times of pictures that come at once say less than nothing
 REACH = 1.0  # face sizes that a face may move from where it was expected
 LEAST_P = 1e-6  # keeps one certain look from outweighing all others
 COAST_S = 0.3  # a missing face is expected to keep its speed for this long
@@ -70,7 +71,8 @@ class Track:
         elapsed_s = now_s - self.seen_s
         if elapsed_s > 0.0:
             (x0, y0), (x1, y1) = _centre(self.detection.box), _centre(detection.box)
-            fresh = ((x1 - x0) / elapsed_s, (y1 - y0) / elapsed_s)
+            passed_s = max(elapsed_s, LEAST_S)
+            fresh = ((x1 - x0) / passed_s, (y1 - y0) / passed_s)
             self.speed = (0.5 * (self.speed[0] + fresh[0]), 0.5 * (self.speed[1] + fresh[1]))
         self.detection = self.place = detection
         self.shown_s = elapsed_s

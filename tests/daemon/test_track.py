@@ -25,6 +25,20 @@ def test_ids_count_from_one_and_follow_moving_faces() -> None:
     assert seen[0].detection.box.x == 29 * 12
 
 
+def test_pictures_that_come_at_once_fling_no_face_away() -> None:
+    """A face that moves evenly, of which one picture's time was moved; and one that stands still
+    and trembles, in pairs of pictures that came in one burst."""
+    tracks = tracker()
+    times_s = [step / 25 - (0.039 if step == 10 else 0.0) for step in range(20)]
+    for step, now_s in enumerate(times_s):
+        (track,) = tracks.update([face(step * 5, 50)], now_s)
+        assert track.id == 1
+    tracks = tracker()
+    for step in range(40):
+        (track,) = tracks.update([face(100 + 2 * (step % 2), 50)], step // 2 / 12 + step % 2 / 1000)
+        assert track.id == 1
+
+
 def test_two_faces_that_pass_each_other_keep_their_ids() -> None:
     tracks = tracker()
     for step in range(50):

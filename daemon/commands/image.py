@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from av.video.reformatter import ColorRange, Colorspace
@@ -42,14 +42,17 @@ def annotate_images(
     Each fault is one line on `err`, and the others go on. Raises ConfigError or SourceError for
     arguments that cannot be meant, SinkError when `folder` cannot be written.
     """
-    images = _images(sources, folder)
+    unread: list[OSError] = []
+    images = _images(sources, folder, unread.append)
+    for error in unread:
+        err.print(f"affectd: {error.filename} cannot be read: {error.strerror}", style="red")
     _make_way(images, force)
     try:
         make_folder(folder)
     except OSError as error:
         raise _not_writable(folder, error) from error
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
-    failed = 0
+    failed = len(unread)
     with offline(config, stream, err) as around:
         around.board.add(stream.name, ())
         detector = around.models.detector.make()
@@ -87,13 +90,19 @@ def annotate_images(
     return failed
 
 
-def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Each image with the file that its annotated copy goes to; no two go to the same."""
+def _images(
+    sources: Sequence[Path], folder: Path, on_unread: Callable[[OSError], None]
+) -> list[tuple[Path, Path]]:
+    """Each image with the file that its annotated copy goes to; no two go to the same. `on_unread`
+    is told of folders that cannot be read."""
     images: dict[Path, Path] = {}
     for source in sources:
         if is_there(source) and source.is_dir():
-            found = _images_in(source, folder)
-            if not found:
+            unread: list[OSError] = []
+            found = _images_in(source, folder, unread.append)
+            for error in unread:
+                on_unread(error)
+            if not found and not unread:
                 raise SourceError(
                     Reason.NOT_FOUND, f"{source}: no image in it; accepted: {', '.join(IMAGES)}"
                 )
@@ -111,18 +120,18 @@ def _images(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
     return [(path, target) for target, path in images.items()]
 
 
-def _images_in(source: Path, folder: Path) -> list[Path]:
+def _images_in(source: Path, folder: Path, on_unread: Callable[[OSError], None]) -> list[Path]:
     """The images of a folder, without what is hidden (folders of thumbnails, a Mac's `._a.jpg`
     beside each file), and without what an earlier run wrote to `folder` within it."""
     written = _real(folder)
     holds_it = _real(source) in written.parents
-    return sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix.lower() in IMAGES
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-        and not (holds_it and _real(path.parent).is_relative_to(written))
-    )
+    found: list[Path] = []
+    for where, folders, names in os.walk(source, onerror=on_unread):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if holds_it and _real(Path(where)).is_relative_to(written):
+            continue
+        found += [Path(where, name) for name in (*names, *folders) if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in IMAGES)
 
 
 def _make_way(images: Sequence[tuple[Path, Path]], force: bool) -> None:

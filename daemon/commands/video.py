@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -15,6 +17,7 @@ from daemon.commands.progress import progress_bar
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import MP4_ENDINGS, EventsSink, Mp4Sink, SinkSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
+from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.redact import redact_url
 from daemon.sinks.feed import JpegFeed
@@ -62,10 +65,12 @@ def annotate_video(
     open_source(stream, stop=threading.Event()).close()
     stop = threading.Event()
     others = numbered(target)
-    with offline(config, stream, console) as around:
-        for path in (target, events):
-            if path is not None and is_there(path):
-                _replace(path)
+
+    def written() -> str:
+        made = [path for path in (target, *numbered(target)) if path not in others]
+        return ", ".join(str(path) for path in made if is_there(path))
+
+    with offline(config, stream, console) as around, _replaced(target, events):
         pipeline = Pipeline(
             stream,
             around.settings,
@@ -77,25 +82,17 @@ def annotate_video(
             jpegs=JpegFeed(),
             once=True,
         )
-        columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         try:
-            with progress_bar(console, *columns) as bar:
-                task = bar.add_task("", total=_frames_in(source))
-                pipeline.start()
-                while pipeline.running:
-                    bar.update(task, completed=around.board.streams()[0].frames)
-                    stop.wait(POLL_S)
-            pipeline.finish()
+            _run(pipeline, stop, _frames_in(source), around.board, console)
         except KeyboardInterrupt:
-            stop.set()
-            console.print(f"Interrupted; {target} holds the frames until here")
+            made = written()
+            until = f"{made} holds the frames until here" if made else "nothing was written"
+            console.print(f"Interrupted; {until}")
             raise
-        finally:
-            pipeline.close()
     if pipeline.error is not None:
         raise pipeline.error
     frames = around.board.streams()[0].frames
-    parts = ", ".join(str(path) for path in (target, *numbered(target)) if path not in others)
+    parts = written()
     changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
     console.print(f"{frames} frames written to {parts}{changes}")
     lost = around.metrics.registry.get_sample_value(
@@ -108,6 +105,24 @@ def annotate_video(
         )
     if pipeline.capture.cut is not None:
         raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
+
+
+def _run(
+    pipeline: Pipeline, stop: threading.Event, total: int | None, board: Board, console: Console
+) -> None:
+    """Run it to its end, or to KeyboardInterrupt; its files are finished in any case."""
+    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with progress_bar(console, *columns) as bar:
+            task = bar.add_task("", total=total)
+            pipeline.start()
+            while pipeline.running:
+                bar.update(task, completed=board.streams()[0].frames)
+                stop.wait(POLL_S)
+        pipeline.finish()
+    finally:
+        stop.set()
+        pipeline.close()
 
 
 def _check_source(source: str) -> None:
@@ -140,9 +155,25 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
         )
 
 
-def _replace(path: Path) -> None:
+@contextmanager
+def _replaced(target: Path, events: Path | None) -> Iterator[None]:
+    """Make room for the files, and give back those that were there if no video comes about."""
+    aside: dict[Path, Path] = {}
     try:
-        path.unlink()
+        for path in (target, events):
+            if path is not None and is_there(path):
+                aside[path] = _put_aside(path)
+        yield
+    finally:
+        is_made = is_there(target)
+        for path, old in aside.items():
+            with suppress(OSError):
+                old.unlink() if is_made else old.replace(path)
+
+
+def _put_aside(path: Path) -> Path:
+    try:
+        return path.rename(path.with_name(f".{path.name}.old"))
     except OSError as error:
         raise SinkError(
             Reason.NOT_WRITABLE, f"{path} cannot be replaced ({error.strerror})"
@@ -151,8 +182,11 @@ def _replace(path: Path) -> None:
 
 def _frames_in(source: str) -> int | None:
     """How many frames a file promises, or its length does; None where neither is known."""
+    path = local_path(source)
+    if path is None:
+        return None
     try:
-        with av.open(source) as container:
+        with av.open(f"file:{path}") as container:
             video = container.streams.video[0]
             length_s = (container.duration or 0) / av.time_base
             return video.frames or round(length_s * float(video.average_rate or 0)) or None

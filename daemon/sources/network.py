@@ -26,7 +26,7 @@ class Network:
         """libav's options for `target`. `limit_s` bounds each read on the network, of opening too,
         which PyAV's own time-out may bound more narrowly."""
         if not is_url(target):
-            return _ONE_TRACK
+            return _ONE_TRACK | {"pattern_type": "none"}  # a picture's name is no pattern
         options = _ONE_TRACK | {"timeout": str(int(limit_s * 1e6))}
         if target.startswith("rtsp"):
             options |= {"rtsp_transport": self.transport, "allowed_media_types": "video"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -63,10 +65,12 @@ def test_images_good_and_bad(
         (photos / name).write_bytes(encoded.tobytes())
     bad = {
         "empty.png": "the file is empty",
+        "inner/1001 of: b.jpg": "the file is empty",
         "loop.jpg": "Too many levels of symbolic links",
         "junk.jpg": "holds no picture that can be decoded",
         "tiny.bmp": "is 1x1; accepted are pictures of 16 to 8192 px a side",
     }
+    (photos / "inner/1001 of: b.jpg").touch()
     (photos / "empty.png").touch()
     (photos / "loop.jpg").symlink_to("loop.jpg")
     (photos / "junk.jpg").write_bytes(b"no image" * 50)
@@ -100,6 +104,29 @@ def test_images_good_and_bad(
         assert changed[:60, :100].mean() < 4.0  # Nothing is drawn there.
         x, y, _, height = lines[str(photos / name)]["readings"][0]["box_px"]
         assert changed[y : y + height, x : x + 2].mean() > 10.0  # The box is.
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, capsys: Capsys, light: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as failed, and the others are read. (Root may read all: so a call fails.)"""
+    photos, out = tmp_path / "photos", tmp_path / "read"
+    black(photos / "a.png")
+    black(photos / "inner" / "b.png")
+    listed = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "inner":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = inside(capsys, "image", photos, "--out", out, "--config", light)
+    assert done.code == 1
+    assert done.err == [f"affectd: {photos}/inner cannot be read: Permission denied"]
+    assert done.out == [f"{photos}/a.png: no face → {out}/a.png.jpg"]
+    done = inside(capsys, "image", photos / "inner", "--out", out, "--config", light, "--force")
+    assert (done.code, done.out) == (1, [])
 
 
 def black(path: Path) -> Path:

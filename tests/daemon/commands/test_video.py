@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.sources.video import VideoSource
 from tests.daemon.commands.interrupted import interrupt, started
 from tests.inside import inside, write_light
 from tests.media import frames_in, write_clip
@@ -91,6 +92,27 @@ def test_a_configuration_may_lack_streams_and_their_secrets(
     done = inside(capsys, "video", source, target, "--config", light, "--force")
     said = "detector.backed: unknown key; did you mean backend?"
     assert done == (2, [], [f"affectd: {light}: {said}"])
+
+
+def test_what_is_replaced_stays_until_there_is_something_in_its_place(
+    tmp_path: Path, capsys: Capsys, light: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, events = (
+        write_clip(tmp_path / "in.mp4"),
+        tmp_path / "o.mp4",
+        tmp_path / "o.jsonl",
+    )
+    what: list[str | Path] = [source, target, "--events", events, "--config", light, "--force"]
+    target.write_text("yesterday's")
+    events.write_text("yesterday's too")
+    with monkeypatch.context() as broken:
+        broken.setattr(VideoSource, "_decode", lambda self, packet: None)
+        assert inside(capsys, "video", *what).code == 1
+    assert (target.read_text(), events.read_text()) == ("yesterday's", "yesterday's too")
+    assert inside(capsys, "video", *what).code == 0
+    assert frames_in(target) > 0
+    assert not events.exists() or "yesterday" not in events.read_text()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_damage_is_told(tmp_path: Path, capsys: Capsys, light: Path) -> None:

@@ -80,11 +80,15 @@ class Site:
         ending = [stream.name for stream in self._running]
         self._running = [self._camera(clip) for _ in range(cameras)]
         self._fleet.replace(ending, self._running, self._settings, is_over=self._stop.is_set)
+        for name in ending:
+            for file in self._folder.glob(f"{name}.*"):
+                file.unlink()
 
     def watch(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Load:
         """What the cameras that run come to over the next seconds, once all have begun.
 
-        `tick` is called often meanwhile. Raises SourceError where no camera gives any picture.
+        `tick` is called often meanwhile. Raises SourceError where no camera gives any picture, or
+        the classifier or a sink fails: what is left would be carried easily.
         """
         count = len(self._running)
         self._settle(tick)
@@ -95,6 +99,12 @@ class Site:
         after, elapsed_s = self._frames(), time.monotonic() - began_s
         cpu_s = time.process_time() - began_cpu_s
         readings = list(self._readings)
+        if self._fails():
+            sinks = [sink for status in self._board.streams() for sink in status.sinks]
+            why = next(
+                (sink.last_error for sink in sinks if sink.last_error), "the classifier fails"
+            )
+            raise SourceError(Reason.INTERNAL, f"what the cameras feed does not work: {why}")
         sent = elapsed_s * self._fps
         shares = [min(1.0, (b - a) / sent) for a, b in zip(before, after, strict=True)]
         ages = [reading.age_ms for reading in readings if reading.age_ms is not None]
@@ -131,6 +141,18 @@ class Site:
             why = "; ".join(sorted(map(str, faults))) or f"none came within {START_S:g} s"
             raise SourceError(Reason.STALLED, f"the simulated cameras give no picture: {why}")
         _wait(SETTLE_S, tick)
+
+    def _fails(self) -> bool:
+        """Whether the classifier, or a sink of the cameras that run, has failed."""
+        dropped, errors = self._metrics.dropped, self._metrics.sink_errors
+        counted = [
+            s for metric in (dropped, errors) for one in metric.collect() for s in one.samples
+        ]
+        return any(
+            sample.value > 0.0 and not sample.name.endswith("_created")
+            for sample in counted
+            if sample.labels["reason"] == "error" or "sink" in sample.labels
+        )
 
     def _frames(self) -> list[int]:
         """Pictures that each camera's stream has taken all the way."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.commands.bench.record import Record
+from daemon.commands.bench.record import Cameras, Record
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import SourceError
 from daemon.sources.demo.source import parse
@@ -30,14 +31,15 @@ def warning(settings: Settings, record: Record, cores: int) -> str | None:
 
     Only live streams count: files wait. Where N cameras of a size were carried and one more was
     not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
-    sizes the shares are interpolated. A record of a machine with other `cores`, or of one that was
-    busy with other programs, says nothing.
+    sizes the shares are interpolated. A size of which no number was too many says nothing, nor does
+    a record of a machine with other `cores`, or of one that was busy with other programs.
     """
     live = [stream for stream in settings.stream if is_live(stream)]
-    if record.cores != cores or record.was_busy or not record.cameras or not live:
+    filled = [size for size in record.cameras if size.failed is not None]
+    if record.cores != cores or record.was_busy or not filled or not live:
         return None
     sent = [_sent(stream, record.asked.fps) for stream in live]
-    needed = sum(_share(one.px, record) * one.fps / record.asked.fps for one in sent)
+    needed = sum(_share(one.px, filled) * one.fps / record.asked.fps for one in sent)
     if needed < 1.0 - 1e-9:
         return None
     unknown = sum(not one.is_known for one in sent)
@@ -50,7 +52,7 @@ def warning(settings: Settings, record: Record, cores: int) -> str | None:
     )
     return (
         f"asks for about {100 * needed:.0f} % of the load that was too much for this machine: "
-        f"live streams: {len(live)}{guess}. Carried were {_found(record)}; `affectd bench` "
+        f"live streams: {len(live)}{guess}. Carried were {_found(record, filled)}; `affectd bench` "
         "measures again. Expect lost pictures, fewer crops and older readings"
     )
 
@@ -69,19 +71,19 @@ def _sent(stream: StreamSettings, usual_fps: float) -> _Sent:
     return _Sent(USUAL_PX[0] * USUAL_PX[1], usual_fps, False)
 
 
-def _share(px: int, record: Record) -> float:
+def _share(px: int, filled: Sequence[Cameras]) -> float:
     """What a camera with pictures of `px` pixels takes of the machine."""
-    sizes = sorted((size.width_px * size.height_px, size.most) for size in record.cameras)
+    sizes = sorted((size.width_px * size.height_px, size.most) for size in filled)
     shares = [1.0 / (most + 1) for _, most in sizes]
     largest_px = sizes[-1][0]
     share = float(np.interp(px, [size_px for size_px, _ in sizes], shares))
     return share * max(1.0, px / largest_px)
 
 
-def _found(record: Record) -> str:
+def _found(record: Record, filled: Sequence[Cameras]) -> str:
     """What was carried, when, and as what."""
     asked = record.asked
-    cameras = ", ".join(f"{size.most} of {size.height_px}p" for size in record.cameras)
+    cameras = ", ".join(f"{size.most} of {size.height_px}p" for size in filled)
     sinks = " and ".join(asked.sinks) or "no sink"
     return (
         f"{cameras}, at {asked.fps} fps with {asked.faces} faces each, {asked.detector}, "

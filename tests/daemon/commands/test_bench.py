@@ -23,7 +23,8 @@ from daemon.commands.bench.power import Meter
 from daemon.commands.bench.record import Asked, Cameras, Faces, Load, Record
 from daemon.config.file import load
 from daemon.config.settings import ExpressionSettings, Settings
-from daemon.errors import SinkError
+from daemon.errors import Reason, SinkError
+from daemon.sinks.mp4 import Mp4File
 from daemon.sources.video import VideoSource
 from tests.inside import inside
 
@@ -260,6 +261,19 @@ def test_enough_knows_the_sizes_that_are_configured(tmp_path: Path) -> None:
     assert "taken for" not in said
 
 
+def test_a_size_of_which_no_number_was_too_many_says_nothing(tmp_path: Path) -> None:
+    """As where the time was over after one camera."""
+    short = a_record(1, 1, 1)
+    one, *others = short.cameras
+    some = replace(short, cameras=(one, *(replace(size, failed=None) for size in others)))
+    none = replace(short, cameras=tuple(replace(size, failed=None) for size in short.cameras))
+    many = settings_of(tmp_path, "rtsp://10.0.0.1/a", "rtsp://10.0.0.2/b")
+    assert warning(many, none, 4) is None
+    said = warning(many, some, 4)
+    assert said is not None
+    assert "Carried were 1 of 480p, at" in said
+
+
 def test_a_record_of_another_machine_or_a_busy_one_says_nothing(tmp_path: Path) -> None:
     many = settings_of(tmp_path, *["rtsp://10.0.0.1/a"] * 9)
     assert warning(many, a_record(3, 2, 1), 4) is not None
@@ -311,6 +325,27 @@ def test_bench_measures_real_cameras(
     assert found["asked"]["detector"] == "haar"
     assert found["faces"][0]["a_second"] > 0.0
     assert "This machine" in done.out[-1]
+
+
+def test_bench_says_what_fails_under_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink that writes nothing would let the machine carry far more."""
+
+    def full(sink: Mp4File, packet: object) -> bool:
+        raise SinkError(Reason.DISK_FULL, "the disk is full")
+
+    monkeypatch.setattr(Mp4File, "write", full)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    config = tmp_path / "affectd.toml"
+    config.write_text(
+        '[detector]\nbackend = "haar"\nlong_side_px = 160\n[expression]\nenabled = false\n'
+        '[[stream]]\nname = "unused"\nurl = "demo://unused"\n'
+    )
+    options: list[str | Path] = ["--config", config, "--fps", "2", "--faces", "1"]
+    done = inside(capsys, "bench", "--seconds", "10", *options)
+    assert done.code == 1
+    assert done.err[-1] == "affectd: what the cameras feed does not work: the disk is full"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class Address:
             with _answer(request, timeout_s) as answer:
                 announced = answer.headers.get("Content-Length", "")
                 done_bytes = 0
-                while chunk := answer.read(CHUNK_BYTES):
+                while chunk := answer.read1(CHUNK_BYTES):  # what is there
                     done_bytes += len(chunk)
                     yield chunk
                     if time.monotonic() > deadline_s:

@@ -25,17 +25,27 @@ pytestmark = needs_shared
 
 YUNET = store.MODELS["yunet"]
 SHORT = store.MODELS["blazeface-short"]
+DRIPS = 400
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/good gives the file, /wrong other bytes, /cut half of it, /silent nothing, else 404."""
+    """/good gives the file, /wrong other bytes, /cut half of it, /silent nothing, /drips some of it
+    byte by byte, else 404."""
 
     stop = threading.Event()
+    dripped = 0
 
     def do_GET(self) -> None:
         content = (MODELS / YUNET.file).read_bytes()
         if self.path == "/silent":
             self.stop.wait(100)
+            return
+        if self.path == "/drips":
+            self.send_response(200)
+            self.end_headers()
+            for Handler.dripped in range(1, DRIPS + 1):
+                self.wfile.write(b"x")
+                time.sleep(0.05)
             return
         if self.path not in ("/good", "/wrong", "/cut", "/long"):
             self.send_error(404)
@@ -64,6 +74,12 @@ def server() -> Iterator[str]:
     http.shutdown()
     thread.join(5)
     http.server_close()
+
+
+def test_a_download_that_drips_ends_in_time(server: str, tmp_path: Path) -> None:
+    with pytest.raises(PullError, match="not done after 1 s"):
+        store.pull("yunet", tmp_path, origins=[Address(f"{server}/drips", total_s=0.6)])
+    assert Handler.dripped < DRIPS
 
 
 def test_pull_brings_the_file(server: str, tmp_path: Path) -> None:

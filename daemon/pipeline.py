@@ -19,7 +19,7 @@ from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.base import Outlet
 from daemon.sinks.feed import JpegFeed
-from daemon.sinks.make import hung_s, make_sink, sink_labels, that_agree
+from daemon.sinks.make import holds_s, hung_s, make_sink, sink_labels, that_agree
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
@@ -91,6 +91,7 @@ class Pipeline:
                 retry=not once,
                 note=self._noting(label),
                 hung_s=hung_s(sink, live=not keep_all),
+                holds_s=holds_s(sink),
             )
             for sink, label in zip(stream.sink, labels, strict=True)
         ]

@@ -56,6 +56,11 @@ def hung_s(config: SinkSettings, *, live: bool) -> float:
     return HUNG_S
 
 
+def holds_s(config: SinkSettings) -> float:
+    """How many seconds of pictures a sink may keep before a full disk shows."""
+    return config.fragment_s if isinstance(config, Mp4Sink) else 0.0
+
+
 def that_agree(
     configs: Iterable[SinkSettings],
 ) -> list[dict[int, EncodedSink]]:

@@ -27,9 +27,10 @@ class Writer(Generic[Item]):
     The queue is bounded (backlog.py). When it is full, live mode gives up the oldest; with
     `keep_all`, `put` waits for room instead. Every loss is counted under the stage `sink_LABEL`.
 
-    A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s; it is reported
-    once until it has held for `GOOD_AFTER_S`, and shows as down until then (readings: until one is
-    written). While it is down the queue drops as above, in both modes.
+    A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s; it is reported once
+    until it has held, since it wrote again, for `GOOD_AFTER_S` and the `holds_s` that it may keep
+    items to itself. It shows as down until then (readings: until one is written). While it is down
+    the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
     One that has not come back from a write for `hung_s` (a network disk that does not answer)
     counts as failed too, and works again when it comes back: no stream waits for it for ever.
@@ -52,6 +53,7 @@ class Writer(Generic[Item]):
         note: Callable[[bool, Reason | None, str | None], None] = lambda up, reason, error: None,
         first_delay_s: float = FIRST_DELAY_S,
         hung_s: float = HUNG_S,
+        holds_s: float = 0.0,
     ) -> None:
         self.label = label
         self.error: Exception | None = None
@@ -64,9 +66,10 @@ class Writer(Generic[Item]):
         self._clock = clock
         self._note = note
         self._hung_s = hung_s
+        self._good_after_s = GOOD_AFTER_S + holds_s
         self._is_up = False
         self._backoff = Backoff(first_delay_s)
-        self._began_s = 0.0
+        self._wrote_s: float | None = None  # since when, after it was opened last
         self._reported: Reason | None = None
         self._changed = threading.Condition()
         # Guarded by _changed.
@@ -164,9 +167,11 @@ class Writer(Generic[Item]):
     def _run(self) -> None:
         while True:
             last_try = self._closing or not self._retry
-            self._began_s = time.monotonic()
+            self._wrote_s = None
             try:
                 self._run_once()
+                if self._wrote_s is not None:
+                    self._came_up()  # Its file is whole, however short the time since a fault.
                 break
             except Exception as error:  # noqa: BLE001  # Where every fault of a sink ends.
                 self._report(error)
@@ -202,7 +207,10 @@ class Writer(Generic[Item]):
             if self._hangs:
                 self._hangs = self._down = False
             self._busy_s = None
-        if self._reported and time.monotonic() - self._began_s >= GOOD_AFTER_S:
+        if written and self._wrote_s is None:
+            self._wrote_s = time.monotonic()
+        good_s = -1.0 if self._wrote_s is None else time.monotonic() - self._wrote_s
+        if self._reported and good_s >= self._good_after_s:
             log.info("%s: sink %s works again", self._stream, self.label)
             self._reported = None
             self._backoff.reset()

@@ -50,7 +50,7 @@ export class Card {
   update(stream, colours) {
     this.play(stream.mjpeg ? null : stream.hls);
     const shownAt = stream.mjpeg ? this.screen.shownAt : (this.player?.shownAt ?? -Infinity);
-    const waitsForUser = this.video.controls && this.video.paused;
+    const waitsForUser = !stream.mjpeg && this.video.controls && this.video.paused;
     const hasPicture = performance.now() - shownAt < STALE_MS || waitsForUser;
     const isLive = stream.state === "live";
     this.element.dataset.state = stream.state;

@@ -4,6 +4,7 @@
 const RETRY_MS = 2000;
 const POLL_MS = 400;
 const TIMEOUT_MS = 10000;
+const SEGMENT_TIMEOUT_MS = 60000; // up to ten seconds of video, by a slow line
 const START_SEGMENTS = 2; // as many of the newest are fetched at first
 const HURRY_S = 2.5; // further behind the newest picture than this it plays faster ...
 const HURRY_RATE = 1.1;
@@ -131,15 +132,18 @@ export class Video {
   // What may not play by itself has a button until somebody presses it.
   async begin() {
     const video = this.element;
-    if (!video.paused || video.controls) return;
-    try {
-      await video.play();
-    } catch (error) {
-      if (error.name !== "NotAllowedError") throw error;
-      video.controls = true;
-      video.addEventListener("play", () => (video.controls = false), { once: true });
-      this.tell("");
+    if (!video.paused) return;
+    if (!video.controls) {
+      try {
+        await video.play();
+        return;
+      } catch (error) {
+        if (error.name !== "NotAllowedError") throw error;
+        video.controls = true;
+        video.addEventListener("play", () => (video.controls = false), { once: true });
+      }
     }
+    this.tell(""); // It would lie over the button.
   }
 
   // Stays near the end, and forgets what was shown.
@@ -208,9 +212,9 @@ async function happened(target, name) {
   }
 }
 
-async function get(url, signal) {
+async function get(url, signal, limit = TIMEOUT_MS) {
   // A dead connection does not always say so. (Safari has `any` from 17.4 on.)
-  const soon = AbortSignal.any?.([signal, AbortSignal.timeout(TIMEOUT_MS)]) ?? signal;
+  const soon = AbortSignal.any?.([signal, AbortSignal.timeout(limit)]) ?? signal;
   const response = await fetch(url, { signal: soon }).catch(() => null);
   if (response?.ok) return response;
   const answer = await response?.json().catch(() => null);
@@ -222,7 +226,7 @@ async function text(url, signal) {
 }
 
 async function bytes(url, signal) {
-  return new Uint8Array(await (await get(url, signal)).arrayBuffer());
+  return new Uint8Array(await (await get(url, signal, SEGMENT_TIMEOUT_MS)).arrayBuffer());
 }
 
 function pause(ms) {

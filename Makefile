@@ -298,6 +298,7 @@ install-venv: .setup/libraries
 	$(need)
 	$(pip)
 	$(make_venv)
+	install -d $(PREFIX)
 	make_venv $(PREFIX)/venv
 	$(say) "installing affectd into $(PREFIX)/venv; the first time takes some minutes"
 	pip $(PREFIX)/venv/bin/python $(TORCH)

@@ -131,7 +131,7 @@ def test_make_install_puts_the_files_in_place_and_keeps_a_configuration(tmp_path
 @needs_make
 def test_what_make_installs_the_service_may_read() -> None:
     """Whatever the umask of who installs. In place of its parts it runs `umask`, which says it."""
-    command = ["make", "install", "DESTDIR=/nowhere", "MAKE=umask #"]
+    command = ["make", "--no-print-directory", "install", "DESTDIR=/nowhere", "MAKE=umask #"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, umask=0o077)
     assert done.stdout == "0022\n", done.stderr
 

@@ -54,8 +54,11 @@ def loss_of_three_steps(compiled: bool = False, **changed: Any) -> float:
     return run.sums[0].item() / 3
 
 
-def test_a_compiled_net_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_net_takes_the_same_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To float32's rounding, and by one program that torch made of it."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     if fault := compile_fault("cpu"):
         pytest.skip(fault)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)

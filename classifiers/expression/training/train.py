@@ -77,7 +77,9 @@ def train(
     known = provenance.joined(learnt_from, fingerprint)
     run = Run(recipe, faces, device, known, resume, compiled)
     note(f"Computes on {run.computes}")
-    if resume:
+    if not resume:
+        run.store(out / STATE)  # what a first epoch that fails leaves
+    else:
         before = run.restore(out / STATE)
         if before not in ("", run.computes):
             note(f"WARNING: the run was computed on {before} before; its weights will not repeat")

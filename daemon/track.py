@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from detectors.base import Box, Detection
 
-LEAST_S = 0.01  # between two looks; the times of pictures that come at once say less than nothing
+LEAST_S = 0.01  # looks that lie closer together say the less of a speed
 REACH = 1.0  # face sizes that a face may move from where it was expected
 LEAST_P = 1e-6  # keeps one certain look from outweighing all others
 COAST_S = 0.3  # a missing face is expected to keep its speed for this long
@@ -71,9 +71,10 @@ class Track:
         elapsed_s = now_s - self.seen_s
         if elapsed_s > 0.0:
             (x0, y0), (x1, y1) = _centre(self.detection.box), _centre(detection.box)
-            passed_s = max(elapsed_s, LEAST_S)
-            fresh = ((x1 - x0) / passed_s, (y1 - y0) / passed_s)
-            self.speed = (0.5 * (self.speed[0] + fresh[0]), 0.5 * (self.speed[1] + fresh[1]))
+            fresh = ((x1 - x0) / elapsed_s, (y1 - y0) / elapsed_s)
+            share = 0.5 * min(1.0, elapsed_s / LEAST_S)
+            vx, vy = self.speed
+            self.speed = (vx + share * (fresh[0] - vx), vy + share * (fresh[1] - vy))
         self.detection = self.place = detection
         self.shown_s = elapsed_s
         self.seen_s = now_s

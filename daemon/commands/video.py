@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def annotate_video(
         made = [path for path in (target, *numbered(target)) if path not in others]
         return ", ".join(str(path) for path in made if is_there(path))
 
-    with offline(config, stream, console) as around, _replaced(target, events):
+    with offline(config, stream, console) as around, _replaced(target, events) as settle:
         pipeline = Pipeline(
             stream,
             around.settings,
@@ -83,7 +84,7 @@ def annotate_video(
             once=True,
         )
         try:
-            _run(pipeline, stop, _frames_in(source), around.board, console)
+            _run(pipeline, stop, _frames_in(source), around.board, console, settle)
         except KeyboardInterrupt:
             made = written()
             until = f"{made} holds the frames until here" if made else "nothing was written"
@@ -108,7 +109,12 @@ def annotate_video(
 
 
 def _run(
-    pipeline: Pipeline, stop: threading.Event, total: int | None, board: Board, console: Console
+    pipeline: Pipeline,
+    stop: threading.Event,
+    total: int | None,
+    board: Board,
+    console: Console,
+    tick: Callable[[], None],
 ) -> None:
     """Run it to its end, or to KeyboardInterrupt; its files are finished in any case."""
     columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -118,6 +124,7 @@ def _run(
             pipeline.start()
             while pipeline.running:
                 bar.update(task, completed=board.streams()[0].frames)
+                tick()
                 stop.wait(POLL_S)
         pipeline.finish()
     finally:
@@ -156,24 +163,31 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
 
 
 @contextmanager
-def _replaced(target: Path, events: Path | None) -> Iterator[None]:
-    """Make room for the files, and give back those that were there if no video comes about."""
+def _replaced(target: Path, events: Path | None) -> Iterator[Callable[[], None]]:
+    """Put aside the files that were there, and give them back if no video comes about. What this
+    yields removes them once one is begun: the disk may have no room for both."""
     aside: dict[Path, Path] = {}
+
+    def settle() -> None:
+        while aside and is_there(target):
+            with suppress(OSError):
+                aside.popitem()[1].unlink()
+
     try:
         for path in (target, events):
             if path is not None and is_there(path):
                 aside[path] = _put_aside(path)
-        yield
+        yield settle
     finally:
-        is_made = is_there(target)
+        settle()
         for path, old in aside.items():
             with suppress(OSError):
-                old.unlink() if is_made else old.replace(path)
+                old.replace(path)
 
 
 def _put_aside(path: Path) -> Path:
     try:
-        return path.rename(path.with_name(f".{path.name}.old"))
+        return path.rename(path.with_name(f".{path.name}.{os.getpid()}.old"))
     except OSError as error:
         raise SinkError(
             Reason.NOT_WRITABLE, f"{path} cannot be replaced ({error.strerror})"

@@ -85,7 +85,7 @@ def test_a_compiler_that_fails_ends_the_run_with_a_word(
     if pressed:
         assert train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0) is None
         return
-    with pytest.raises(TrainingError, match="cannot be compiled: cc1plus: error: no room; the las"):
+    with pytest.raises(TrainingError, match="cannot be compiled: cc1plus: error: no room; the sta"):
         train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0)
 
 

@@ -39,6 +39,14 @@ def test_pictures_that_come_at_once_fling_no_face_away() -> None:
         assert track.id == 1
 
 
+def test_speed_is_that_of_the_face_at_any_frame_rate() -> None:
+    for fps in (5, 25, 120, 240):
+        tracks = tracker()
+        for step in range(3 * fps):
+            (track,) = tracks.update([face(300.0 * step / fps, 50)], step / fps)
+        assert track.speed == pytest.approx((300.0, 0.0), abs=0.1), fps
+
+
 def test_two_faces_that_pass_each_other_keep_their_ids() -> None:
     tracks = tracker()
     for step in range(50):

@@ -77,9 +77,7 @@ def train(
     known = provenance.joined(learnt_from, fingerprint)
     run = Run(recipe, faces, device, known, resume, compiled)
     note(f"Computes on {run.computes}")
-    if not resume:
-        run.store(out / STATE)  # what a first epoch that fails leaves
-    else:
+    if resume:
         before = run.restore(out / STATE)
         if before not in ("", run.computes):
             note(f"WARNING: the run was computed on {before} before; its weights will not repeat")
@@ -161,8 +159,8 @@ def _epoch(
             if stop():
                 return None  # Ctrl-C ends the compilers of its terminal too
             raise TrainingError(
-                f"the net cannot be compiled: {why(error)}; the last state was kept, "
-                "and can be resumed without --compile"
+                f"the net cannot be compiled: {why(error)}; the state of the last epoch, if there "
+                "was one, was kept; accepted: without --compile"
             ) from error
         if run.step % 20 == 0:
             report(progress())

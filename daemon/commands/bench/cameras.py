@@ -144,14 +144,16 @@ class Site:
 
     def _fails(self) -> bool:
         """Whether the classifier, or a sink of the cameras that run, has failed."""
-        dropped, errors = self._metrics.dropped, self._metrics.sink_errors
-        counted = [
-            s for metric in (dropped, errors) for one in metric.collect() for s in one.samples
-        ]
+        failed: dict[str, dict[str, str]] = {
+            "affectd_sink_errors_total": {},
+            "affectd_frames_dropped_total": {"stage": "classify", "reason": "error"},
+        }
         return any(
-            sample.value > 0.0 and not sample.name.endswith("_created")
-            for sample in counted
-            if sample.labels["reason"] == "error" or "sink" in sample.labels
+            sample.value > 0.0 and failed[sample.name].items() <= sample.labels.items()
+            for metric in (self._metrics.sink_errors, self._metrics.dropped)
+            for family in metric.collect()
+            for sample in family.samples
+            if sample.name in failed
         )
 
     def _frames(self) -> list[int]:

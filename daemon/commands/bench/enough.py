@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.commands.bench.record import Cameras, Record
+from daemon.commands.bench.record import Record
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import SourceError
 from daemon.sources.demo.source import parse
@@ -31,15 +30,17 @@ def warning(settings: Settings, record: Record, cores: int) -> str | None:
 
     Only live streams count: files wait. Where N cameras of a size were carried and one more was
     not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
-    sizes the shares are interpolated. A size of which no number was too many says nothing, nor does
-    a record of a machine with other `cores`, or of one that was busy with other programs.
+    sizes the shares are interpolated. Of a size of which no number was too many a camera takes as
+    much at most. A record without any such number, of a machine with other `cores`, or of one that
+    was busy with other programs, says nothing.
     """
     live = [stream for stream in settings.stream if is_live(stream)]
-    filled = [size for size in record.cameras if size.failed is not None]
-    if record.cores != cores or record.was_busy or not filled or not live:
+    if record.cores != cores or record.was_busy or not live:
+        return None
+    if all(size.failed is None for size in record.cameras):
         return None
     sent = [_sent(stream, record.asked.fps) for stream in live]
-    needed = sum(_share(one.px, filled) * one.fps / record.asked.fps for one in sent)
+    needed = sum(_share(one.px, record) * one.fps / record.asked.fps for one in sent)
     if needed < 1.0 - 1e-9:
         return None
     unknown = sum(not one.is_known for one in sent)
@@ -52,7 +53,7 @@ def warning(settings: Settings, record: Record, cores: int) -> str | None:
     )
     return (
         f"asks for about {100 * needed:.0f} % of the load that was too much for this machine: "
-        f"live streams: {len(live)}{guess}. Carried were {_found(record, filled)}; `affectd bench` "
+        f"live streams: {len(live)}{guess}. Carried were {_found(record)}; `affectd bench` "
         "measures again. Expect lost pictures, fewer crops and older readings"
     )
 
@@ -71,19 +72,25 @@ def _sent(stream: StreamSettings, usual_fps: float) -> _Sent:
     return _Sent(USUAL_PX[0] * USUAL_PX[1], usual_fps, False)
 
 
-def _share(px: int, filled: Sequence[Cameras]) -> float:
+def _share(px: int, record: Record) -> float:
     """What a camera with pictures of `px` pixels takes of the machine."""
-    sizes = sorted((size.width_px * size.height_px, size.most) for size in filled)
-    shares = [1.0 / (most + 1) for _, most in sizes]
-    largest_px = sizes[-1][0]
-    share = float(np.interp(px, [size_px for size_px, _ in sizes], shares))
-    return share * max(1.0, px / largest_px)
+    sizes = [(size.width_px * size.height_px, size) for size in record.cameras]
+    sizes.sort(key=lambda one: one[0])
+    filled = {size_px: 1.0 / (size.most + 1) for size_px, size in sizes if size.failed}
+    share = float(np.interp(px, list(filled), list(filled.values()))) * max(1.0, px / max(filled))
+    carried = [
+        1.0 / (size.most + 1) for size_px, size in sizes if not size.failed and px <= size_px
+    ]
+    return min(share, *carried) if carried else share
 
 
-def _found(record: Record, filled: Sequence[Cameras]) -> str:
+def _found(record: Record) -> str:
     """What was carried, when, and as what."""
     asked = record.asked
-    cameras = ", ".join(f"{size.most} of {size.height_px}p" for size in filled)
+    cameras = ", ".join(
+        f"{size.most}{'' if size.failed else ' or more'} of {size.height_px}p"
+        for size in record.cameras
+    )
     sinks = " and ".join(asked.sinks) or "no sink"
     return (
         f"{cameras}, at {asked.fps} fps with {asked.faces} faces each, {asked.detector}, "

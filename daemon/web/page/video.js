@@ -4,7 +4,7 @@
 const RETRY_MS = 2000;
 const POLL_MS = 400;
 const TIMEOUT_MS = 10000;
-const SEGMENT_TIMEOUT_MS = 60000; // up to ten seconds of video, by a slow line
+const SEGMENT_TIMEOUT_MS = 20000; // up to ten seconds of video, by a slow line
 const START_SEGMENTS = 2; // as many of the newest are fetched at first
 const HURRY_S = 2.5; // further behind the newest picture than this it plays faster ...
 const HURRY_RATE = 1.1;

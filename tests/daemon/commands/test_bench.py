@@ -271,7 +271,13 @@ def test_a_size_of_which_no_number_was_too_many_says_nothing(tmp_path: Path) -> 
     assert warning(many, none, 4) is None
     said = warning(many, some, 4)
     assert said is not None
-    assert "Carried were 1 of 480p, at" in said
+    assert "Carried were 1 of 480p, 1 or more of 720p, 1 or more of 1080p, at" in said
+    _, middle, largest = a_record(8, 4, 0).cameras
+    late = replace(
+        short, cameras=(replace(a_record(8, 4, 0).cameras[0], failed=None), middle, largest)
+    )
+    small = ["demo://a?size=640x480&fps=15"] * 8
+    assert warning(settings_of(tmp_path, *small), late, 4) is None
 
 
 def test_a_record_of_another_machine_or_a_busy_one_says_nothing(tmp_path: Path) -> None:

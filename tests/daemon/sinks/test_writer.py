@@ -60,9 +60,10 @@ class Gated:
 
 
 class Bench:
-    """Writers with what they need, closed at the end."""
+    """Writers with what they need, closed at the end. `heard`: whether each told of up or down."""
 
     def __init__(self) -> None:
+        self.heard: list[bool] = []
         self.stop = threading.Event()
         self.metrics = Metrics(CollectorRegistry())
         self.writers: list[Writer[Output]] = []
@@ -85,6 +86,7 @@ class Bench:
             stop=self.stop,
             retry=retry,
             clock=lambda: clock_s,
+            note=lambda up, reason, error: self.heard.append(up),
             first_delay_s=0.01,
         )
         self.writers.append(writer)
@@ -377,58 +379,34 @@ class Full(Gated):
 
 
 def test_a_sink_that_fails_again_at_once_was_not_up_in_between(bench: Bench) -> None:
-    heard: list[bool] = []
     sink = Full()
     sink.gate.set()
-    writer = Writer(
-        sink,
-        "lobby",
-        "gated",
-        keep_all=True,
-        metrics=bench.metrics,
-        stop=bench.stop,
-        note=lambda up, reason, error: heard.append(up),
-        first_delay_s=0.01,
-    )
-    bench.writers.append(writer)
-    writer.start()
+    writer = bench.writer(sink, keep_all=True)
 
     def has_failed() -> bool:
         writer.put(output(0))
-        return len(heard) >= 4
+        return len(bench.heard) >= 4
 
     wait_until(has_failed)
     assert len(sink.written) >= 3
     assert bench.value("sink_errors_total", sink="gated", reason="disk_full") >= 3
-    assert heard[:4] == [True, False, False, False]
+    assert bench.heard[:4] == [True, False, False, False]
 
 
 def test_a_sink_that_ends_well_soon_after_a_fault_was_up(bench: Bench) -> None:
     """Its file is whole, and is to show as ended."""
-    heard: list[bool] = []
     sink = Gated()
     sink.gate.set()
     sink.fault = SinkError(Reason.NOT_WRITABLE, "not mounted")
-    writer = Writer(
-        sink,
-        "lobby",
-        "gated",
-        keep_all=True,
-        metrics=bench.metrics,
-        stop=bench.stop,
-        note=lambda up, reason, error: heard.append(up),
-        first_delay_s=0.01,
-    )
-    bench.writers.append(writer)
-    writer.start()
+    writer = bench.writer(sink, keep_all=True)
     writer.put(output(0))
-    wait_until(lambda: heard == [False])
+    wait_until(lambda: bench.heard == [False])
     sink.fault = None
     writer.put(output(1))
     wait_until(lambda: len(sink.written) > 0)
-    assert heard == [False]
+    assert bench.heard == [False]
     assert writer.close(5.0)
-    assert heard == [False, True]
+    assert bench.heard == [False, True]
 
 
 def test_a_pushs_own_time_out_comes_before_the_writers(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from av.video.reformatter import ColorRange, Colorspace
@@ -43,7 +43,7 @@ def annotate_images(
     arguments that cannot be meant, SinkError when `folder` cannot be written.
     """
     unread: list[OSError] = []
-    images = _images(sources, folder, unread.append)
+    images = _images(sources, folder, unread)
     for error in unread:
         err.print(f"affectd: {error.filename} cannot be read: {error.strerror}", style="red")
     _make_way(images, force)
@@ -91,18 +91,16 @@ def annotate_images(
 
 
 def _images(
-    sources: Sequence[Path], folder: Path, on_unread: Callable[[OSError], None]
+    sources: Sequence[Path], folder: Path, unread: list[OSError]
 ) -> list[tuple[Path, Path]]:
-    """Each image with the file that its annotated copy goes to; no two go to the same. `on_unread`
-    is told of folders that cannot be read."""
+    """Each image with the file that its annotated copy goes to; no two go to the same. `unread`
+    gains the folders that cannot be read."""
     images: dict[Path, Path] = {}
     for source in sources:
         if is_there(source) and source.is_dir():
-            unread: list[OSError] = []
-            found = _images_in(source, folder, unread.append)
-            for error in unread:
-                on_unread(error)
-            if not found and not unread:
+            before = len(unread)
+            found = _images_in(source, folder, unread)
+            if not found and len(unread) == before:
                 raise SourceError(
                     Reason.NOT_FOUND, f"{source}: no image in it; accepted: {', '.join(IMAGES)}"
                 )
@@ -120,13 +118,13 @@ def _images(
     return [(path, target) for target, path in images.items()]
 
 
-def _images_in(source: Path, folder: Path, on_unread: Callable[[OSError], None]) -> list[Path]:
+def _images_in(source: Path, folder: Path, unread: list[OSError]) -> list[Path]:
     """The images of a folder, without what is hidden (folders of thumbnails, a Mac's `._a.jpg`
     beside each file), and without what an earlier run wrote to `folder` within it."""
     written = _real(folder)
     holds_it = _real(source) in written.parents
     found: list[Path] = []
-    for where, folders, names in os.walk(source, onerror=on_unread):
+    for where, folders, names in os.walk(source, onerror=unread.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         if holds_it and _real(Path(where)).is_relative_to(written):
             continue

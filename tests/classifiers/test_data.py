@@ -68,6 +68,8 @@ def test_every_layout_gives_the_same_arrays(fer: Path, tmp_path: Path) -> None:
     archive = data.read(write_tar(fer, tmp_path / "images"))
     assert same(folder, archive)
     assert folder.split("train").files == archive.split("train").files
+    whole = shutil.make_archive(str(tmp_path / "whole"), "tar", fer.parent, fer.name)
+    assert folder.split("train").files == data.read(Path(whole)).split("train").files
     (tmp_path / "kaggle").mkdir()
     table = data.read(write_csv(fer, tmp_path / "kaggle" / "fer2013.csv"))
     assert same(folder, table)

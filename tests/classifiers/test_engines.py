@@ -194,6 +194,20 @@ def test_without_the_extra_auto_takes_torch_and_says_what_there_is(tmp_path: Pat
         ExpressionClassifier.load(weights, device="cpu", engine="openvino")
 
 
+@needs_openvino
+def test_on_a_processor_that_was_not_measured_auto_says_what_could_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")  # There is none here.
+    said: list[str] = []
+    weights = save_tiny(tmp_path / "tiny.safetensors")
+    found = ExpressionClassifier.load(weights, device="cpu", engine="auto", log=said.append)
+    assert found.engine == "torch float32"
+    assert said == [
+        "expressions are read by torch; on this processor openvino has to be named to be used"
+    ]
+
+
 @pytest.mark.usefixtures("without_openvino")
 def test_check_names_the_engine_that_is_not_installed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -44,13 +44,15 @@ def read_folder(source: Path, usages: Collection[Usage], strict: bool) -> dict[U
 def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usage, Faces]:
     """Read the same from a tar archive, compressed or not, going through it once.
 
+    The folders may lie in others, as where the folder itself was packed.
+
     Raises DataError when it is none, is cut short, and for a bad image if `strict`.
     """
     pile = _Pile(source, usages, strict)
     try:
         with tarfile.open(source, tarinfo=_Member) as archive:
             for member in archive:
-                name = PurePosixPath(member.name)
+                name = PurePosixPath(*PurePosixPath(member.name).parts[-3:])
                 usage = pile.usage(name)
                 if not member.isfile() or not (usage or name.name == CSV):
                     continue

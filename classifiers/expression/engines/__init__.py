@@ -106,6 +106,8 @@ def start(
         found = _on_a_card(net)
     elif asked or (wanted == "auto" and _is_x86()):
         found = _openvino(net, ranges, crop_px, asked, log)
+    elif wanted == "auto" and "openvino" in installed():
+        log("expressions are read by torch; on this processor openvino has to be named to be used")
     if found is None:
         return plain
     try:

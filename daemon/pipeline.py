@@ -29,7 +29,8 @@ from daemon.stream import Stream
 log = logging.getLogger("affectd.sink")
 
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
-CLOSE_S = 5.0  # what the sinks of a stream may take to finish their files, together
+# What the threads of a stream may take to end, together, and each sink that is still to come then.
+CLOSE_S, LATE_S = 5.0, 0.5
 FINISH_S = 600.0  # what each may take at the end of a file, when nothing else is to stop
 
 
@@ -183,7 +184,7 @@ class Pipeline:
         self.capture.join(2.0)
         self.stream.join(2.0)
         for part in self.sink_threads:
-            part.close(max(0.5, end_s - time.monotonic()))
+            part.close(max(LATE_S, end_s - time.monotonic()))
         for loop in (self._turns, self._opens):
             loop.end()  # What hangs on is no longer of interest.
 

@@ -76,7 +76,7 @@ class Stream:
         self._backoff = Backoff()
         self._failing = False
         self._slate = None if keep_all else Slate(self.name, clock=clock)
-        self._thread = threading.Thread(target=self.run, name=f"stream {self.name}")
+        self._thread = threading.Thread(target=self.run, name=f"stream {self.name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -91,7 +91,7 @@ class Batcher:
         self._waited = metrics.batch_wait_seconds.labels(model)
         self._took = metrics.classify_seconds.labels(model)
         self._crops = metrics.batch_crops.labels(model)
-        self._thread = threading.Thread(target=self._run, name="batcher")
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

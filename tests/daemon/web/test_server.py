@@ -104,6 +104,17 @@ def test_stop_ends_what_readers_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "web"]
 
 
+def test_a_stop_that_takes_too_long_is_only_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """What ends after the web server still ends; the fault is a fake that holds its loop."""
+    release = threading.Event()
+    with serving("lobby") as house:
+        assert house.web._server is not None
+        house.web._server.loop.call_soon_threadsafe(release.wait)
+        house.web.stop(0.05)
+        release.set()
+    assert "the web server did not stop in 0.05 s" in caplog.text
+
+
 def test_a_port_can_be_served_again_at_once(house: House) -> None:
     with house.client() as client:
         client.get("/livez")

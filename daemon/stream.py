@@ -195,14 +195,7 @@ class Stream:
     def _failed(self, error: Exception) -> None:
         """Say and count that the stream starts anew."""
         text = redact_text(f"{type(error).__name__}: {error}")
-        due = self._traces.is_due(error)
-        log.log(
-            logging.ERROR if due else logging.DEBUG,
-            "stream %s: %s; it starts anew",
-            self.name,
-            text,
-            exc_info=error if due else None,
-        )
+        self._traces.log(log, error, "stream %s: %s; it starts anew", self.name, text)
         self._failing = True
         self._board.set_fault(self.name, text)
         self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()

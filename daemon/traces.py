@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -31,3 +32,11 @@ class Traces:
         due = now_s - self._failed_s.get(place, float("-inf")) > QUIET_S
         self._failed_s[place] = now_s
         return due
+
+    def log(self, log: logging.Logger, error: Exception, text: str, *args: object) -> None:
+        """Take in a fault and log `text`: an error with its trace if it is due, else for
+        debugging."""
+        due = self.is_due(error)
+        log.log(
+            logging.ERROR if due else logging.DEBUG, text, *args, exc_info=error if due else None
+        )

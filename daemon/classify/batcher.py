@@ -226,20 +226,11 @@ class Batcher:
             rows = list(self.classifier.predict(np.stack(images), np.array(turns, np.int64)))
         except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug
             self._failing = True
-            self._report(error, len(images))
+            what = "a batch of %d crops failed and is dropped; others like it are only counted: %s"
+            self._traces.log(log, error, what, len(images), error)
             return [None] * len(images)
         self._failing = False
         return rows
-
-    def _report(self, error: Exception, crops: int) -> None:
-        due = self._traces.is_due(error)
-        log.log(
-            logging.ERROR if due else logging.DEBUG,
-            "a batch of %d crops failed and is dropped; others like it are only counted: %s",
-            crops,
-            error,
-            exc_info=error if due else None,
-        )
 
     def _give_up(self, queued: Queued, reason: str) -> None:
         if reason == "too_old" and self.ladder is not None:

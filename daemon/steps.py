@@ -22,7 +22,7 @@ from daemon.redact import shown
 from daemon.sinks.base import Output
 from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
-from detectors.base import Box, Detection, Detector
+from detectors.base import Detection, Detector
 
 LONGEST_GAP_S = 1.0  # what a gap counts for in the frame rate at most, or twice the usual one
 UNREAD_S = 10.0  # a label counts for so long, and as the settings let the next reading take
@@ -223,10 +223,6 @@ def _has_area(detection: Detection) -> bool:
     return finite and box.width > 0.0 and box.height > 0.0
 
 
-def _whole(box: Box) -> tuple[int, int, int, int]:
-    return round(box.x), round(box.y), round(box.width), round(box.height)
-
-
 def _view(track: Track, now_s: float) -> FaceView:
     age_s = 0.0 if track.label is None else max(0.0, now_s - track.read_s)
-    return FaceView(track.id, _whole(track.place.box), track.label, track.probabilities, age_s)
+    return FaceView(track.id, track.place.box.rounded(), track.label, track.probabilities, age_s)

@@ -23,6 +23,10 @@ class Box:
     def scaled(self, fx: float, fy: float) -> Box:
         return Box(self.x * fx, self.y * fy, self.width * fx, self.height * fy)
 
+    def rounded(self) -> tuple[int, int, int, int]:
+        """The same in whole pixels."""
+        return round(self.x), round(self.y), round(self.width), round(self.height)
+
 
 @dataclass(frozen=True, slots=True)
 class Detection:

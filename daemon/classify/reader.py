@@ -172,7 +172,6 @@ class Reader:
         age_s = time.monotonic() - look.came_s
         if live:
             self._metrics.reading_age_seconds.labels(self._stream).observe(age_s)
-        box = look.box
         return Reading(
             stream=self._stream,
             seq=look.seq,
@@ -180,7 +179,7 @@ class Reader:
             captured_s=look.captured_s if live else None,
             track=look.track,
             tracked_since_s=self._since_s,
-            box_px=(round(box.x), round(box.y), round(box.width), round(box.height)),
+            box_px=look.box.rounded(),
             frame_px=look.frame_px,
             label=label,
             probabilities=shares,

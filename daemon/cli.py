@@ -21,8 +21,9 @@ from daemon.errors import (
     UnusableError,
 )
 from daemon.redact import redact_text
+from daemon.service.signals import INTERRUPTED
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE = 0, 1, 2
 
 app = typer.Typer(
     name="affectd",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 FULL_RANGE_FORMATS = ("yuvj420p", "yuvj422p", "yuvj444p", "gray")
 BT709, BT601 = 1, 5  # two of libav's colorspaces
+FORMATS = ("yuv420p", "yuvj420p")  # of a frame's image
 _NONE_NAMED = (0, 2)  # RGB, which Y, U and V are not, and unspecified
 _HD_HEIGHT_PX = 720
 

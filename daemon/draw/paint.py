@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.draw.glyphs import OPAQUE_BITS, Alpha, Strip
-from daemon.frame import colorspace_of, is_full_range, plane
-
-FORMATS = ("yuv420p", "yuvj420p")
+from daemon.frame import FORMATS, colorspace_of, is_full_range, plane
 
 Rgb = tuple[int, int, int]
 

@@ -15,14 +15,13 @@ from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
 from daemon.errors import Reason, SourceError
-from daemon.frame import BT601, plane
+from daemon.frame import BT601, FORMATS, plane
 
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
 SQUARE = Fraction(1)
 # What is nearer to a square is a rounded number of columns; what is further is damage.
 _LEAST_STRETCH, _MOST_STRETCH = 1.02, 4.0
-_READY = ("yuv420p", "yuvj420p")
 # What libswscale can convert from; a damaged header may name any other number.
 _COLOURSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
 _UNSPECIFIED = 2
@@ -55,7 +54,7 @@ def to_frame_image(image: av.VideoFrame, pixel: Fraction = SQUARE) -> av.VideoFr
     if int(image.colorspace) not in _COLOURSPACES:
         image.colorspace = _UNSPECIFIED
     clockwise, is_mirrored = -round(image.rotation / 90) * 90 % 360, _is_mirrored(image)
-    if image.format.name not in _READY:
+    if image.format.name not in FORMATS:
         image = _to_420(image)
     if pixel != SQUARE:
         image = _squared(image, pixel)

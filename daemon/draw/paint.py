@@ -117,40 +117,23 @@ class Canvas:
 
     def fill(self, rect: Rect, paint: Paint) -> None:
         """Cover `rect` with `paint`."""
-        rect = rect.within(self.frame)
-        if not rect.area:
-            return
-        luma, blueness, redness = self._planes
-        half = _halved(rect)
-        luma[rect.y0 : rect.y1, rect.x0 : rect.x1] = paint.y
-        blueness[half] = paint.u
-        redness[half] = paint.v
+        for part, value in zip(self._parts(rect), paint, strict=False):
+            part[:] = value
 
     def tint(self, rect: Rect, paint: Paint, opacity: float) -> None:
         """Let the picture shine through `paint`, which covers it to `opacity` 0..1."""
-        rect = rect.within(self.frame)
-        if not rect.area:
-            return
-        luma, *chroma = self._planes
-        _mix(luma[rect.y0 : rect.y1, rect.x0 : rect.x1], paint.y, opacity)
-        for part, value in zip(chroma, paint[1:], strict=True):
-            _mix(part[_halved(rect)], value, opacity)
+        for part, value in zip(self._parts(rect), paint, strict=False):
+            _mix(part, value, opacity)
 
     def shade(self, rect: Rect, luma: int, opacity: float) -> None:
         """As `tint`, the picture's colours left as they are."""
-        rect = rect.within(self.frame)
-        if rect.area:
-            _mix(self._planes[0][rect.y0 : rect.y1, rect.x0 : rect.x1], luma, opacity)
+        for part in self._parts(rect)[:1]:
+            _mix(part, luma, opacity)
 
     def smear(self, rect: Rect, cell_px: float) -> None:
         """Leave of `rect` the means of cells of `cell_px`, and shades from one to the next."""
-        rect = rect.within(self.frame)
-        if not rect.area:
-            return
-        luma, *chroma = self._planes
-        _smear(luma[rect.y0 : rect.y1, rect.x0 : rect.x1], cell_px)
-        for part in chroma:
-            _smear(part[_halved(rect)], cell_px / 2)
+        for part, cell in zip(self._parts(rect), (cell_px, cell_px / 2, cell_px / 2), strict=False):
+            _smear(part, cell)
 
     def write(self, strip: Strip, x: int, y: int, paint: Paint) -> None:
         """Blend `paint` through the mask `strip`, whose top left comes to (x, y), both even."""
@@ -158,9 +141,14 @@ class Canvas:
         _blend(self._planes[1], strip.chroma, x // 2, y // 2, paint.u)
         _blend(self._planes[2], strip.chroma, x // 2, y // 2, paint.v)
 
-
-def _halved(rect: Rect) -> tuple[slice, slice]:
-    return slice(rect.y0 // 2, (rect.y1 + 1) // 2), slice(rect.x0 // 2, (rect.x1 + 1) // 2)
+    def _parts(self, rect: Rect) -> list[NDArray[np.uint8]]:
+        """`rect` of Y, U and V; nothing where it lies outside."""
+        rect = rect.within(self.frame)
+        if not rect.area:
+            return []
+        luma, blueness, redness = self._planes
+        half = slice(rect.y0 // 2, (rect.y1 + 1) // 2), slice(rect.x0 // 2, (rect.x1 + 1) // 2)
+        return [luma[rect.y0 : rect.y1, rect.x0 : rect.x1], blueness[half], redness[half]]
 
 
 def _mix(region: NDArray[np.uint8], value: int, opacity: float) -> None:

@@ -66,6 +66,17 @@ class StreamStatus:
     sinks: tuple[SinkStatus, ...] = ()
 
 
+@dataclass(slots=True)
+class _Entry:
+    """A stream on the board; times are by the board's own clock."""
+
+    status: StreamStatus  # without `last_frame_s`
+    quiet_s: float
+    came_s: float  # the last frame, or the last word of a state
+    last_frame_s: float | None = None
+    failing_s: float | None = None  # since when the stream fails on what its source delivers
+
+
 class Board:
     """The newest status of every stream. Thread-safe; what is said of a stream that is not on the
     board (any more) is ignored. `clock` gives Unix time; `redact` sees every error text.
@@ -85,11 +96,7 @@ class Board:
         self._began_s = clock() - monotonic()  # when `monotonic` was 0, as Unix time
         self._redact = redact
         self._lock = threading.Lock()
-        self._streams: dict[str, StreamStatus] = {}
-        self._faults: dict[str, tuple[str, float]] = {}  # what, and since when
-        self._quiet_s: dict[str, float] = {}
-        self._came_s: dict[str, float] = {}
-        self._last_frame_s: dict[str, float] = {}
+        self._streams: dict[str, _Entry] = {}
         self.ladder: Ladder | None = None  # of the batcher, once there is one
 
     def add(
@@ -105,19 +112,13 @@ class Board:
         with self._lock:
             now_s = self._monotonic()
             waiting = tuple(SinkStatus(sink, "waiting", now_s) for sink in sinks)
-            self._streams[name] = StreamStatus(
-                name, "connecting", now_s, only_counts=only_counts, sinks=waiting
-            )
-            for table in (self._faults, self._came_s, self._last_frame_s):
-                table.pop(name, None)
-            self._quiet_s[name] = quiet_s
+            status = StreamStatus(name, "connecting", now_s, only_counts=only_counts, sinks=waiting)
+            self._streams[name] = _Entry(status, quiet_s, came_s=now_s)
 
     def remove(self, name: str) -> None:
         """Forget a stream."""
         with self._lock:
-            for table in (self._streams, self._faults, self._came_s, self._last_frame_s):
-                table.pop(name, None)
-            self._quiet_s.pop(name, None)
+            self._streams.pop(name, None)
 
     def arrange(self, names: Sequence[str]) -> None:
         """Show the streams in this order, and those that it does not name after them."""
@@ -131,15 +132,16 @@ class Board:
         """Enter a state; one that stalls has done so since its last frame. The last error stays
         readable after recovery."""
         with self._lock:
-            was = self._streams.get(name)
-            if was is None:
+            entry = self._streams.get(name)
+            if entry is None:
                 return
+            was = entry.status
             now_s = since_s = self._monotonic()
             if was.state == state:
                 since_s = was.since_s
             elif state == "stalled":
-                since_s = self._came_s.get(name, now_s)
-            self._streams[name] = replace(
+                since_s = entry.came_s
+            entry.status = replace(
                 was,
                 state=state,
                 since_s=since_s,
@@ -149,21 +151,22 @@ class Board:
                 faces=was.faces if state == "live" else (),
                 fps=was.fps if state == "live" else 0.0,
             )
-            self._came_s[name] = now_s
+            entry.came_s = now_s
 
     def frame_came(self, name: str) -> None:
         """The source gave a frame."""
         with self._lock:
-            if name in self._streams:
-                self._came_s[name] = self._last_frame_s[name] = self._monotonic()
+            if (entry := self._streams.get(name)) is not None:
+                entry.came_s = entry.last_frame_s = self._monotonic()
 
     def saw(self, name: str, fps: float, faces: Sequence[FaceView]) -> None:
         """One more frame, and what it showed."""
         with self._lock:
-            was = self._streams.get(name)
-            if was is None:
+            entry = self._streams.get(name)
+            if entry is None:
                 return
-            self._streams[name] = replace(
+            was = entry.status
+            entry.status = replace(
                 was,
                 frames=was.frames + 1,
                 fps=fps,
@@ -173,20 +176,22 @@ class Board:
     def set_every(self, name: str, detect_every: int) -> None:
         """On how many frames of the stream faces are looked for."""
         with self._lock:
-            if (was := self._streams.get(name)) is not None:
-                self._streams[name] = replace(was, detect_every=detect_every)
+            if (entry := self._streams.get(name)) is not None:
+                entry.status = replace(entry.status, detect_every=detect_every)
 
     def set_fault(self, name: str, fault: str | None) -> None:
         """The source delivers but the stream fails on it, which shows as down; None ends that."""
         with self._lock:
-            was = self._streams.get(name)
-            if fault is None or was is None:
-                self._faults.pop(name, None)
+            entry = self._streams.get(name)
+            if entry is None:
+                return
+            if fault is None:
+                entry.failing_s = None
                 return
             now_s, text = self._monotonic(), self._redact(fault)
-            since_s = self._faults[name][1] if name in self._faults else now_s
-            self._faults[name] = text, since_s
-            self._streams[name] = replace(was, last_error=text, last_error_s=now_s)
+            if entry.failing_s is None:
+                entry.failing_s = now_s
+            entry.status = replace(entry.status, last_error=text, last_error_s=now_s)
 
     def set_sink(
         self, name: str, sink: str, up: bool, reason: Reason | None = None, error: str | None = None
@@ -221,26 +226,26 @@ class Board:
 
     def _change_sink(self, name: str, sink: str, after: Callable[[SinkStatus], SinkStatus]) -> None:
         with self._lock:
-            if (stream := self._streams.get(name)) is not None:
-                sinks = tuple(after(was) if was.name == sink else was for was in stream.sinks)
-                self._streams[name] = replace(stream, sinks=sinks)
+            if (entry := self._streams.get(name)) is not None:
+                sinks = (after(was) if was.name == sink else was for was in entry.status.sinks)
+                entry.status = replace(entry.status, sinks=tuple(sinks))
 
     def is_live(self, name: str) -> bool:
         """Whether the stream's source delivers, whatever the stream makes of it."""
         with self._lock:
-            stream = self._streams.get(name)
-            return stream is not None and stream.state == "live" and not self._is_quiet(name)
+            entry = self._streams.get(name)
+            return entry is not None and entry.status.state == "live" and not self._is_quiet(entry)
 
     def stream(self, name: str) -> StreamStatus | None:
         """What is shown of one stream."""
         with self._lock:
-            stream = self._streams.get(name)
-            return None if stream is None else self._by_clock(self._shown(stream))
+            entry = self._streams.get(name)
+            return None if entry is None else self._by_clock(self._shown(entry))
 
     def streams(self) -> list[StreamStatus]:
         """A snapshot, in the order of the configuration."""
         with self._lock:
-            return [self._by_clock(self._shown(stream)) for stream in self._streams.values()]
+            return [self._by_clock(self._shown(entry)) for entry in self._streams.values()]
 
     def summary(self) -> str:
         """How many streams are in which state, in one line."""
@@ -248,30 +253,28 @@ class Board:
         known = [f"{counts[state]} {state}" for state in STATES if counts[state]]
         return f"streams: {', '.join(known) or 'none'}"
 
-    def _shown(self, stream: StreamStatus) -> StreamStatus:
-        stream = replace(stream, last_frame_s=self._last_frame_s.get(stream.name))
+    def _shown(self, entry: _Entry) -> StreamStatus:
+        stream = replace(entry.status, last_frame_s=entry.last_frame_s)
         if stream.state != "live":
             return stream
-        if self._is_quiet(stream.name):
+        if self._is_quiet(entry):
             return replace(
                 stream,
                 state="stalled",
-                since_s=self._came_s[stream.name],
+                since_s=entry.came_s,
                 reason=Reason.STALLED,
                 faces=(),
                 fps=0.0,
             )
-        if stream.name in self._faults:
-            since_s = self._faults[stream.name][1]
+        if (since_s := entry.failing_s) is not None:
             return replace(
                 stream, state="down", since_s=since_s, reason=Reason.INTERNAL, faces=(), fps=0.0
             )
         return stream
 
-    def _is_quiet(self, name: str) -> bool:
+    def _is_quiet(self, entry: _Entry) -> bool:
         """Whether the last frame is too long ago."""
-        quiet_s = self._monotonic() - self._came_s.get(name, math.inf)
-        return quiet_s > self._quiet_s.get(name, math.inf)
+        return self._monotonic() - entry.came_s > entry.quiet_s
 
     def _by_clock(self, stream: StreamStatus) -> StreamStatus:
         """`stream` with Unix times in place of the board's own."""

@@ -10,7 +10,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+
+from daemon.monitoring.health import Health
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +67,6 @@ class Notifier:
             log.warning("systemd was not told %s: %s", message.partition("=")[0], error)
 
 
-class Aliveness(Protocol):
-    """What `daemon.monitoring.health.Health` says of the loops."""
-
-    def is_alive(self) -> tuple[bool, str]: ...
-
-
 def watchdog_interval_s(env: Mapping[str, str], pid: int) -> float | None:
     """Half of systemd's watchdog time, or None where no watchdog waits for process `pid`."""
     time_us = env.get("WATCHDOG_USEC", "")
@@ -93,7 +88,7 @@ class Watchdog:
     def __init__(
         self,
         notifier: Notifier,
-        health: Aliveness,
+        health: Health,
         stop: threading.Event,
         interval_s: float | None,
         describe: Callable[[], str] = lambda: "",

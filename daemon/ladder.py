@@ -118,10 +118,10 @@ class Ladder:
         """Decide, if a window has passed. Call it after every batch, and while none waits."""
         now_s = self._clock()
         if now_s < self._due_s:
-            # What is read soon after a step had waited for the rung before.
             return
         self._due_s = now_s + WINDOW_S
         if self._settling:
+            # What is read soon after a step had waited for the rung before.
             self._settling = False
             return
         waits, self._waits = self._waits, []

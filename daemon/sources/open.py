@@ -39,7 +39,7 @@ def open_source(
     if scheme == "demo":
         from daemon.sources.demo.source import DemoSource
 
-        return DemoSource(settings.name, url, paced=live, clock=clock, stop=stop)
+        return DemoSource(settings.name, url, live=live, clock=clock, stop=stop)
     if scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 

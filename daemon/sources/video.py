@@ -107,13 +107,13 @@ class VideoSource:
     def _frames(self) -> Iterator[Frame]:
         rate = self._video.average_rate or self._video.guessed_rate
         timeline = Timeline(1.0 / float(rate) if rate else 1.0 / DEFAULT_FPS)
-        paced = self._is_file or not self._live
+        by_arrival = self._live and not self._is_file
         pace = Pace(self._stall_timeout_s) if self._live and self._lies_ready() else None
         seq = 0
         while not self._ending():
             before = seq
             for image in self._images():
-                pts_s = timeline.place(self._time(image), None if paced else self._monotonic())
+                pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
                 self._check_time(timeline)
                 if pace is not None:
                     self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
@@ -124,14 +124,14 @@ class VideoSource:
             if self._ending():
                 return
             if seq == before:
-                if paced or self.damaged:
+                if not by_arrival or self.damaged:
                     raise SourceError(
                         Reason.DECODE_ERROR, f"{self._shown}: holds no picture that can be decoded"
                     )
                 raise SourceError(
                     Reason.END_OF_STREAM, f"{self._shown}: ended before its first picture"
                 )
-            if not self._loop or (self._live and not self._is_file):
+            if by_arrival or not self._loop:
                 return
             timeline.restart()
             self._container.close()

@@ -45,13 +45,13 @@ class Connection(H11Protocol):
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._answer()
+        self._stop_waiting()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
         super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
-            self._answer()
+            self._stop_waiting()
 
     def on_response_complete(self) -> None:
         self._wait()
@@ -62,10 +62,10 @@ class Connection(H11Protocol):
         return 0.0 if self._waits_until is None else self._waits_until.when()
 
     def _wait(self) -> None:
-        self._answer()
+        self._stop_waiting()
         self._waits_until = self.loop.call_later(self.request_s, self.transport.abort)
 
-    def _answer(self) -> None:
+    def _stop_waiting(self) -> None:
         if self._waits_until is not None:
             self._waits_until.cancel()
             self._waits_until = None

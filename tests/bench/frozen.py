@@ -33,9 +33,7 @@ ENCODERS = {
 
 
 def main() -> None:
-    source = DemoSource(
-        "x", "demo://x?faces=2&size=320x180&fps=1&seed=3", stop=Event(), paced=False
-    )
+    source = DemoSource("x", "demo://x?faces=2&size=320x180&fps=1&seed=3", stop=Event(), live=False)
     scene = next(iter(source.frames())).image.to_ndarray()
     print(
         "longest run in s, of", SECONDS, "at", ", ".join(f"{level}" for level in LEVELS), "levels"

@@ -83,7 +83,7 @@ def make_clip(path: Path, frames: int) -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0.0, NOISE_LEVELS, (8, 1080, 1920)).astype(np.int16)
     url = f"demo://bench?faces=3&size=1920x1080&fps=25&seconds={frames / 25}"
-    source = DemoSource(STREAM, url, paced=False, stop=threading.Event())
+    source = DemoSource(STREAM, url, live=False, stop=threading.Event())
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", 25, options={"preset": "superfast"})
         stream.bit_rate = CAMERA_BIT_S

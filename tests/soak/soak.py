@@ -246,7 +246,7 @@ class _Weather:
 
 def draw_face(path: Path) -> Path:
     """A drawn face, 200 px wide, so that the rest of a picture of 320 px is left to move."""
-    frame = next(iter(DemoSource("soak", _SCENE, stop=Event(), paced=False).frames()))
+    frame = next(iter(DemoSource("soak", _SCENE, stop=Event(), live=False).frames()))
     (x_px, *_), *_ = expected(_SCENE, 0.0)
     left_px = int(min(max(x_px - 100, 0), 120))
     rgb = frame.image.to_ndarray(format="rgb24")[:, left_px : left_px + 200]

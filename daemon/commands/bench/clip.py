@@ -21,7 +21,7 @@ def make_clip(path: Path, width_px: int, height_px: int, fps: int, faces: int, f
     rng = np.random.default_rng(0)
     noise = rng.normal(0.0, NOISE_LEVELS, (4, height_px, width_px)).astype(np.int16)
     url = f"demo://bench?faces={faces}&size={width_px}x{height_px}&fps={fps}&seconds={frames / fps}"
-    source = DemoSource("bench", url, paced=False, stop=threading.Event())
+    source = DemoSource("bench", url, live=False, stop=threading.Event())
     with av.open(path, "w") as container:
         options = {"preset": "superfast", "bf": "0"}
         stream = container.add_stream("libx264", fps, options=options)

@@ -105,8 +105,8 @@ def _seconds(text: str) -> float:
 class DemoSource:
     """The scene as a source.
 
-    Paced, it behaves as a camera does: real time, and pictures whose time has passed are left
-    out. Not paced, it behaves as a file does: every picture, as fast as they are read.
+    `live` it behaves as a camera does: real time, and pictures whose time has passed are left
+    out. Else it behaves as a file does: every picture, as fast as they are read.
     `clock` gives seconds since the epoch, `monotonic` paces. Raises SourceError for the URL.
     """
 
@@ -118,9 +118,9 @@ class DemoSource:
         stop: Event,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        paced: bool = True,
+        live: bool = True,
     ) -> None:
-        self._paced = paced
+        self._live = live
         self._options = parse(url)
         self._stream = stream
         self._stop = stop
@@ -136,7 +136,7 @@ class DemoSource:
         start_s = self._monotonic()
         seq = 0
         while seq < count and not self._stop.is_set() and not self._closed.is_set():
-            if self._paced:
+            if self._live:
                 wait_s = start_s + seq / o.fps - self._monotonic()
                 if wait_s > 0 and self._stop.wait(wait_s):
                     return

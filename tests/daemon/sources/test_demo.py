@@ -26,7 +26,7 @@ SMALL = "demo://test?size=320x240&fps=10&seconds=1"
 
 
 def read(url: str) -> list[Frame]:
-    source = DemoSource("test", url, stop=Event(), clock=lambda: 1000.0, paced=False)
+    source = DemoSource("test", url, stop=Event(), clock=lambda: 1000.0, live=False)
     return list(source.frames())
 
 
@@ -181,10 +181,10 @@ def test_live_keeps_real_time_and_leaves_out_what_is_late() -> None:
 
 
 @pytest.mark.parametrize("end", ["stop", "close"])
-@pytest.mark.parametrize("paced", [True, False])
-def test_stop_and_close_end_it(end: str, paced: bool) -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_stop_and_close_end_it(end: str, live: bool) -> None:
     stop = Event()
-    source = DemoSource("test", "demo://test?size=160x120", stop=stop, paced=paced)
+    source = DemoSource("test", "demo://test?size=160x120", stop=stop, live=live)
     frames = source.frames()
     next(frames)
     if end == "stop":

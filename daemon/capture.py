@@ -30,12 +30,7 @@ JITTER = 0.2
 
 class OpenSource(Protocol):
     def __call__(
-        self,
-        settings: StreamSettings,
-        *,
-        stop: threading.Event,
-        report: Report | None,
-        clock: Callable[[], float],
+        self, settings: StreamSettings, *, stop: threading.Event, report: Report
     ) -> Source: ...
 
 
@@ -77,7 +72,6 @@ class Capture:
         stop: threading.Event,
         once: bool = False,
         open_source: OpenSource = open_source,
-        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
         rng: random.Random | None = None,
@@ -94,7 +88,6 @@ class Capture:
         self._stop = stop
         self._once = once
         self._open_source = open_source
-        self._clock = clock
         self._monotonic = monotonic
         self._wait = wait or stop.wait
         self._rng = rng or random.Random()
@@ -157,9 +150,7 @@ class Capture:
         self._beat()
         if self.error is None:
             self._board.set_state(self.name, "connecting")
-        source = self._open_source(
-            self._settings, stop=self._stop, report=self._report(), clock=self._clock
-        )
+        source = self._open_source(self._settings, stop=self._stop, report=self._report())
         self._beat()
         try:
             if not self._stop.is_set():

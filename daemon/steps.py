@@ -55,7 +55,6 @@ class Steps:
         board: Board,
         stop: threading.Event,
         wake: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = stream.name
         self._covers = stream.privacy == "blur"
@@ -73,7 +72,6 @@ class Steps:
                 file=shown(stream.url.get_secret_value()) if keep_all else None,
                 stop=stop,
                 wake=wake,
-                clock=clock,
             )
         # A file's stream waits for its readings there, and would keep others from their turn.
         self._turn = Turn(None if keep_all else _TURNS)

@@ -50,7 +50,6 @@ class Stream:
         metrics: Metrics,
         board: Board,
         stop: threading.Event,
-        clock: Callable[[], float] = time.time,
         beat: Callable[[], None] = lambda: None,
         ended: Callable[[], None] = lambda: None,
         publish: Callable[[Reading], None] = lambda reading: None,
@@ -68,14 +67,13 @@ class Stream:
         self._metrics = metrics
         self._board = board
         self._stop = stop
-        self._clock = clock
         self._beat = beat
         self._ended = ended
         self._publish = publish
         self._traces = Traces()
         self._backoff = Backoff()
         self._failing = False
-        self._slate = None if keep_all else Slate(self.name, clock=clock)
+        self._slate = None if keep_all else Slate(self.name)
         self._thread = threading.Thread(target=self.run, name=f"stream {self.name}", daemon=True)
 
     def start(self) -> None:
@@ -134,7 +132,6 @@ class Stream:
             board=self._board,
             stop=self._stop,
             wake=self._mailbox.wake,
-            clock=self._clock,
         )
         try:
             while not (self._stop.is_set() or self._mailbox.ended):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
-from collections.abc import Callable
 
 from daemon.config.settings import StreamSettings
 from daemon.sources.base import Report, Source
@@ -23,11 +21,7 @@ def is_live(settings: StreamSettings) -> bool:
 
 
 def open_source(
-    settings: StreamSettings,
-    *,
-    stop: threading.Event,
-    report: Report | None = None,
-    clock: Callable[[], float] = time.time,
+    settings: StreamSettings, *, stop: threading.Event, report: Report | None = None
 ) -> Source:
     """Open the source that `settings.url` names, by its scheme. Raises SourceError.
 
@@ -39,11 +33,11 @@ def open_source(
     if scheme == "demo":
         from daemon.sources.demo.source import DemoSource
 
-        return DemoSource(settings.name, url, live=live, clock=clock, stop=stop)
+        return DemoSource(settings.name, url, live=live, stop=stop)
     if scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 
-        return WebcamSource(settings, stop=stop, report=report, clock=clock)
+        return WebcamSource(settings, stop=stop, report=report)
     from daemon.sources.network import Network
     from daemon.sources.video import VideoSource
 
@@ -57,7 +51,6 @@ def open_source(
         network=Network(settings.transport, settings.tls_verify),
         decoder=settings.decoder,
         report=report,
-        clock=clock,
     )
 
 

@@ -65,7 +65,6 @@ class VideoSource:
         network: Network = BY_TCP,
         decoder: str = "software",
         report: Report | None = None,
-        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._live = live
@@ -77,7 +76,6 @@ class VideoSource:
         self._network, self._decoder = network, decoder
         self._stall_timeout_s = stall_timeout_s
         self._report = report or Report()
-        self._clock = clock
         self._monotonic = monotonic
         self._shown = shown(url)
         self._target, self._is_file = _target(url)
@@ -119,7 +117,7 @@ class VideoSource:
                     self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
                 if self._ending():
                     return
-                yield Frame(self._name, seq, pts_s, self._clock(), image)
+                yield Frame(self._name, seq, pts_s, time.time(), image)
                 seq += 1
             if self._ending():
                 return

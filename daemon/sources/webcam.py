@@ -110,7 +110,6 @@ class WebcamSource:
         *,
         stop: threading.Event,
         report: Report | None = None,
-        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         open_camera: Callable[[str], Camera] | None = None,
     ) -> None:
@@ -119,7 +118,6 @@ class WebcamSource:
         self._stop = stop
         self._stall_timeout_s = settings.stall_timeout_s
         self._report = report or Report()
-        self._clock = clock
         self._monotonic = monotonic
         self._closed = threading.Event()
         self._reading = threading.Lock()
@@ -189,7 +187,7 @@ class WebcamSource:
             in_a_row = 0
             last_s = now_s
             first_s = now_s if first_s is None else first_s
-            yield Frame(self._name, seq, now_s - first_s, self._clock(), image)
+            yield Frame(self._name, seq, now_s - first_s, time.time(), image)
             seq += 1
 
     def _agree(self, settings: StreamSettings) -> Unpacker:

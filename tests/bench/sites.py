@@ -10,7 +10,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -98,10 +98,8 @@ class Decoded:
         pictures: Sequence[av.VideoFrame],
         fps: float,
         stop: threading.Event,
-        clock: Callable[[], float],
     ) -> None:
         self._stream, self._pictures, self._fps, self._stop = stream, pictures, fps, stop
-        self._clock = clock
         self._referencer = Referencer()
 
     def frames(self) -> Iterator[Frame]:
@@ -111,7 +109,7 @@ class Decoded:
                 return
             picture = self._pictures[seq % len(self._pictures)]
             image = self._referencer.reference(picture, seq)
-            yield Frame(self._stream, seq, seq / self._fps, self._clock(), image)
+            yield Frame(self._stream, seq, seq / self._fps, time.time(), image)
 
     def close(self) -> None:
         pass
@@ -168,13 +166,9 @@ def site(
             return Knowing(faces)
 
         def open_source(
-            settings: StreamSettings,
-            *,
-            stop: threading.Event,
-            report: Report | None,
-            clock: Callable[[], float],
+            settings: StreamSettings, *, stop: threading.Event, report: Report
         ) -> Decoded:
-            return Decoded(settings.name, shown, fps, stop, clock)
+            return Decoded(settings.name, shown, fps, stop)
 
         steps = Stream(
             config,

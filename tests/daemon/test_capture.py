@@ -130,24 +130,17 @@ def _script(
     opened: list[_Scripted] = []
     left = list(runs)
 
-    def opener(
-        settings: StreamSettings,
-        *,
-        stop: threading.Event,
-        report: Report | None,
-        clock: Callable[[], float],
-    ) -> Source:
+    def opener(settings: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
         if not left:
             when_done()
-            return _Scripted(ticks, 0, None)
+            return _Scripted(clock, 0, None)
         frames, error = left.pop(0)
         if frames < 0:
             assert error is not None
             raise error
-        opened.append(_Scripted(ticks, frames, error))
+        opened.append(_Scripted(clock, frames, error))
         return opened[-1]
 
-    ticks = clock
     return opener, opened
 
 
@@ -228,17 +221,11 @@ def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path) -> None
     clock = Clock()
     tries: list[int] = []
 
-    def opener(
-        settings: StreamSettings,
-        *,
-        stop: threading.Event,
-        report: Report | None,
-        clock: Callable[[], float],
-    ) -> Source:
+    def opener(settings: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
         tries.append(1)
         if len(tries) == 3:
             write_clip(path, frames=5)
-        return open_source(settings, stop=stop, report=report, clock=clock)
+        return open_source(settings, stop=stop, report=report)
 
     rig = Rig(str(path), opener=opener, clock=clock)
     rig.capture.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,21 +13,16 @@ from daemon.frame import Frame
 DAMAGED_IN_A_ROW = 50  # So many make a source fail.
 
 
-def _ignore_seconds(seconds: float) -> None:
-    pass
-
-
-def _ignore() -> None:
-    pass
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """Where a source tells what frames do not: seconds spent decoding each frame, and packets
     that were damaged and dropped. Called from the thread that reads the source."""
 
-    decoded: Callable[[float], None] = _ignore_seconds
-    damaged: Callable[[], None] = _ignore
+    decoded: Callable[[float], None] = lambda seconds: None
+    damaged: Callable[[], None] = lambda: None
+
+
+UNHEARD = Report()
 
 
 class Source(Protocol):
@@ -40,3 +37,41 @@ class Source(Protocol):
     def close(self) -> None:
         """Free what the source holds; safe to call twice, and from another thread."""
         ...
+
+
+class OneReader(ABC):
+    """A source that one thread reads and any thread closes. What it holds must not be freed under
+    the thread that reads it: that one frees it itself."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._closed = threading.Event()
+        self._reading = threading.Lock()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames until the end, `stop` or `close`. Raises SourceError."""
+        with self._reading:
+            try:
+                yield from self._frames()
+            finally:
+                self._free()
+
+    def close(self) -> None:
+        """End `frames`, at the latest after its read time-out; free everything if none runs."""
+        self._closed.set()
+        if self._reading.acquire(blocking=False):
+            try:
+                self._free()
+            finally:
+                self._reading.release()
+
+    def _ending(self) -> bool:
+        return self._stop.is_set() or self._closed.is_set()
+
+    @abstractmethod
+    def _frames(self) -> Iterator[Frame]:
+        """Yield frames until `_ending`, or the end."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Free what the source holds; safe to call twice."""

@@ -6,7 +6,7 @@ import re
 import threading
 
 from daemon.config.settings import StreamSettings
-from daemon.sources.base import Report, Source
+from daemon.sources.base import UNHEARD, Report, Source
 
 
 def is_live(settings: StreamSettings) -> bool:
@@ -21,7 +21,7 @@ def is_live(settings: StreamSettings) -> bool:
 
 
 def open_source(
-    settings: StreamSettings, *, stop: threading.Event, report: Report | None = None
+    settings: StreamSettings, *, stop: threading.Event, report: Report = UNHEARD
 ) -> Source:
     """Open the source that `settings.url` names, by its scheme. Raises SourceError.
 

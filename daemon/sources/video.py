@@ -17,7 +17,7 @@ from av.stream import Discard, Disposition
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import shown
-from daemon.sources.base import DAMAGED_IN_A_ROW, Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, OneReader, Report
 from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
@@ -38,7 +38,7 @@ _CUT_TOLERANCE_S = 0.5
 _QUALITIES = ("hls", "dash")
 
 
-class VideoSource:
+class VideoSource(OneReader):
     """One file or URL, opened by the constructor, read by one thread.
 
     `live` chooses the policy. A live source is decoded without frame threads, which would hold
@@ -64,43 +64,23 @@ class VideoSource:
         stall_timeout_s: float = 10.0,
         network: Network = BY_TCP,
         decoder: str = "software",
-        report: Report | None = None,
+        report: Report = UNHEARD,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(stop)
         self._live = live
         self.damaged = 0
         self.cut: str | None = None
         self._name = stream
-        self._stop = stop
         self._loop = loop
         self._network, self._decoder = network, decoder
         self._stall_timeout_s = stall_timeout_s
-        self._report = report or Report()
+        self._report = report
         self._monotonic = monotonic
         self._shown = shown(url)
         self._target, self._is_file = _target(url)
-        self._closed = threading.Event()
-        self._reading = threading.Lock()
         self._has_pictures = False  # From then on, a size that cannot be is damage.
         self._container, self._video = self._open()
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield frames until the end, `stop` or `close`. Raises SourceError."""
-        with self._reading:
-            try:
-                yield from self._frames()
-            finally:
-                self._container.close()
-
-    def close(self) -> None:
-        """End `frames`, at the latest after its read time-out; free everything if none runs."""
-        self._closed.set()
-        # libav must not be freed under a thread that reads it: that thread closes it itself.
-        if self._reading.acquire(blocking=False):
-            try:
-                self._container.close()
-            finally:
-                self._reading.release()
 
     def _frames(self) -> Iterator[Frame]:
         rate = self._video.average_rate or self._video.guessed_rate
@@ -134,6 +114,9 @@ class VideoSource:
             timeline.restart()
             self._container.close()
             self._container, self._video = self._open()
+
+    def _free(self) -> None:
+        self._container.close()
 
     def _time(self, image: av.VideoFrame) -> float | None:
         """Motion JPEG carries no time, and libav counts 25 a second: take when each came."""
@@ -302,9 +285,6 @@ class VideoSource:
                 Reason.STALLED,
                 f"{self._shown}: its timestamps stand still for {self._stall_timeout_s:g} s",
             )
-
-    def _ending(self) -> bool:
-        return self._stop.is_set() or self._closed.is_set()
 
     def _lies_ready(self) -> bool:
         """Whether pictures can be had before their time: of a file, here or on a web server, and

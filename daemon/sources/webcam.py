@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, Frame
-from daemon.sources.base import DAMAGED_IN_A_ROW, Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, OneReader, Report
 from daemon.sources.picture import check_size, to_frame_image
 
 log = logging.getLogger("affectd.source")
@@ -97,7 +97,7 @@ class Unpacker:
         return images[-1] if images and not images[-1].is_corrupt else None
 
 
-class WebcamSource:
+class WebcamSource(OneReader):
     """`v4l2:///dev/video0` or `/dev/video0`, opened by the constructor, read by one thread.
 
     Asks for `width_px`, `height_px` and `fps` of the settings and logs what the camera really
@@ -109,18 +109,15 @@ class WebcamSource:
         settings: StreamSettings,
         *,
         stop: threading.Event,
-        report: Report | None = None,
+        report: Report = UNHEARD,
         monotonic: Callable[[], float] = time.monotonic,
         open_camera: Callable[[str], Camera] | None = None,
     ) -> None:
-        self.damaged = 0
+        super().__init__(stop)
         self._name = settings.name
-        self._stop = stop
         self._stall_timeout_s = settings.stall_timeout_s
-        self._report = report or Report()
+        self._report = report
         self._monotonic = monotonic
-        self._closed = threading.Event()
-        self._reading = threading.Lock()
         self._device = re.sub(r"^(?i:v4l2)://", "", settings.url.get_secret_value())
         if open_camera is None:
             check_device(self._device)
@@ -137,28 +134,11 @@ class WebcamSource:
             self._camera.release()
             raise
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield frames until `stop` or `close`. Raises SourceError."""
-        with self._reading:
-            try:
-                yield from self._frames()
-            finally:
-                self._camera.release()
-
-    def close(self) -> None:
-        """End `frames` with the picture that is under way; free the camera if none runs."""
-        self._closed.set()
-        if self._reading.acquire(blocking=False):
-            try:
-                self._camera.release()
-            finally:
-                self._reading.release()
-
     def _frames(self) -> Iterator[Frame]:
         seq = in_a_row = 0
         first_s: float | None = None
         last_s = self._monotonic()
-        while not (self._stop.is_set() or self._closed.is_set()):
+        while not self._ending():
             came, buffer = self._camera.read()
             now_s = self._monotonic()
             if not came or buffer is None:
@@ -174,7 +154,6 @@ class WebcamSource:
             began_s = time.perf_counter()
             image = self._unpacker.unpack(buffer)
             if image is None:
-                self.damaged += 1
                 in_a_row += 1
                 self._report.damaged()
                 if in_a_row >= DAMAGED_IN_A_ROW:
@@ -189,6 +168,9 @@ class WebcamSource:
             first_s = now_s if first_s is None else first_s
             yield Frame(self._name, seq, now_s - first_s, time.time(), image)
             seq += 1
+
+    def _free(self) -> None:
+        self._camera.release()
 
     def _agree(self, settings: StreamSettings) -> Unpacker:
         """Ask for format, size and rate, and log what came of it."""

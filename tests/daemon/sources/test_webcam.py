@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import is_full_range, plane
+from daemon.sources.base import Report
 from daemon.sources.webcam import Unpacker, WebcamSource, check_device
 
 Buffer = NDArray[np.uint8]
@@ -119,7 +120,13 @@ class _Camera:
 def test_a_camera_is_asked_for_raw_pictures_and_read(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     camera = _Camera("YUYV", 64, 48, [_yuyv(64, 48), _yuyv(64, 48)[:5], _yuyv(64, 48)])
-    source = WebcamSource(_settings(), stop=threading.Event(), open_camera=lambda device: camera)
+    damaged: list[int] = []
+    source = WebcamSource(
+        _settings(),
+        stop=threading.Event(),
+        report=Report(damaged=lambda: damaged.append(1)),
+        open_camera=lambda device: camera,
+    )
     assert camera.settings[cv2.CAP_PROP_CONVERT_RGB] == 0
     assert camera.settings[cv2.CAP_PROP_FRAME_WIDTH] == 1280
     assert "/dev/video0 gives YUYV 64x48 at 30 fps (asked for 1280x720 at 30)" in caplog.text
@@ -128,7 +135,7 @@ def test_a_camera_is_asked_for_raw_pictures_and_read(caplog: pytest.LogCaptureFi
     assert [frame.seq for frame in frames] == [0, 1]
     assert frames[0].pts_s == 0.0 < frames[1].pts_s
     assert isinstance(frames[0].image, av.VideoFrame)
-    assert source.damaged == 1
+    assert damaged == [1]
     source.close()
     assert list(reader) == []
     assert camera.released == 1

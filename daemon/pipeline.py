@@ -56,10 +56,10 @@ class Pipeline:
         publish: Callable[[Reading], None] = lambda reading: None,
         once: bool = False,
     ) -> None:
-        keep_all = not is_live(stream)
+        live = is_live(stream)
         labels = sink_labels(stream.sink)
         # Half its time-out, so that a stall shows before it is acted upon.
-        quiet_s = math.inf if keep_all else stream.stall_timeout_s / 2
+        quiet_s = stream.stall_timeout_s / 2 if live else math.inf
         board.add(stream.name, labels, quiet_s, only_counts=stream.aggregate_only)
         metrics.add_stream(stream.name, labels)
         metrics.watch(stream.name, board)
@@ -86,12 +86,12 @@ class Pipeline:
                 make_sink(sink, jpegs=jpegs, playlist=playlist or Playlist()),
                 stream.name,
                 label,
-                keep_all=keep_all,
+                keep_all=not live,
                 metrics=metrics,
                 stop=stop,
                 retry=not once,
                 note=self._noting(label),
-                hung_s=hung_s(sink, live=not keep_all),
+                hung_s=hung_s(sink, live=live),
                 holds_s=holds_s(sink),
             )
             for sink, label in zip(stream.sink, labels, strict=True)
@@ -101,7 +101,7 @@ class Pipeline:
                 list(group.values()),
                 [self.writers[at] for at in group],
                 stream.name,
-                live=not keep_all,
+                live=live,
                 metrics=metrics,
                 stop=stop,
                 told=self._naming([labels[at] for at in group]),
@@ -116,7 +116,6 @@ class Pipeline:
             models.detector.make,
             models.batcher,
             [*self.encoders, *outlets],
-            keep_all=keep_all,
             once=once,
             metrics=metrics,
             board=board,

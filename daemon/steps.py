@@ -20,6 +20,7 @@ from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN, FaceView, Reading
 from daemon.redact import shown
 from daemon.sinks.base import Output
+from daemon.sources.open import is_live
 from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
 from detectors.base import Detection, Detector
@@ -34,7 +35,7 @@ class Steps:
     after the other. Belongs to the stream's thread.
 
     Live: drawing never waits for the classifier; it shows each track's last smoothed reading, and
-    `wake` is called when there are others. File (`keep_all`): every frame waits for its own
+    `wake` is called when there are others. File: every frame waits for its own
     readings, so two runs agree.
 
     With `privacy = "blur"` faces are covered before anything is drawn; they are looked for on every
@@ -49,7 +50,6 @@ class Steps:
         detector: Detector,
         batcher: Batcher | None,
         *,
-        keep_all: bool,
         once: bool = False,
         metrics: Metrics,
         board: Board,
@@ -60,21 +60,21 @@ class Steps:
         self._covers = stream.privacy == "blur"
         self._only_counts = stream.aggregate_only
         self._detector = detector
-        self._ladder = None if batcher is None or keep_all else batcher.ladder
+        live = is_live(stream)
+        self._ladder = batcher.ladder if batcher is not None and live else None
         self._reader: Reader | None = None
         if batcher is not None:
             self._reader = Reader(
                 stream.name,
                 batcher,
                 metrics,
-                keep_all=keep_all,
                 once=once,
-                file=shown(stream.url.get_secret_value()) if keep_all else None,
+                file=None if live else shown(stream.url.get_secret_value()),
                 stop=stop,
                 wake=wake,
             )
         # A file's stream waits for its readings there, and would keep others from their turn.
-        self._turn = Turn(None if keep_all else _TURNS)
+        self._turn = Turn(_TURNS if live else None)
         self._metrics = metrics
         self._board = board
         self._stop = stop

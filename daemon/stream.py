@@ -19,6 +19,7 @@ from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Outlet
+from daemon.sources.open import is_live
 from daemon.steps import Steps
 from daemon.traces import Traces
 from detectors.base import Detector
@@ -45,7 +46,6 @@ class Stream:
         batcher: Batcher | None,
         writers: Sequence[Outlet],
         *,
-        keep_all: bool,
         once: bool = False,
         metrics: Metrics,
         board: Board,
@@ -62,7 +62,6 @@ class Stream:
         self._make_detector = make_detector
         self._batcher = batcher
         self._writers = writers
-        self._keep_all = keep_all
         self._once = once
         self._metrics = metrics
         self._board = board
@@ -73,7 +72,7 @@ class Stream:
         self._traces = Traces()
         self._backoff = Backoff()
         self._failing = False
-        self._slate = None if keep_all else Slate(self.name)
+        self._slate = Slate(self.name) if is_live(stream) else None
         self._thread = threading.Thread(target=self.run, name=f"stream {self.name}", daemon=True)
 
     def start(self) -> None:
@@ -126,7 +125,6 @@ class Stream:
             self._settings,
             detector,
             self._batcher,
-            keep_all=self._keep_all,
             once=self._once,
             metrics=self._metrics,
             board=self._board,

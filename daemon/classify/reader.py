@@ -45,7 +45,7 @@ class Reader:
     tracks. Belongs to the stream's thread, and is made together with the stream's Tracker.
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
-    `arrived` has the reading. File (`keep_all`): they come at once, each with the name of `file`;
+    `arrived` has the reading. With the name of a `file`: they come at once, each with that name;
     if the classifier fails, with `once` that raises ClassifierError.
     """
 
@@ -55,7 +55,6 @@ class Reader:
         batcher: Batcher,
         metrics: Metrics,
         *,
-        keep_all: bool,
         once: bool,
         file: str | None,
         stop: threading.Event,
@@ -65,13 +64,12 @@ class Reader:
         self._stream = stream
         self._batcher = batcher
         self._metrics = metrics
-        self._keep_all = keep_all
         self._once = once
         self._file = file
         self._stop = stop
         self._wake = wake
         self._clock = clock
-        self._since_s = None if keep_all else clock()  # the tracker is as old
+        self._since_s = clock() if file is None else None  # the tracker is as old
         self._inbox: deque[Result] = deque(maxlen=INBOX)
         # From zero on, so that a rate over them is right at once.
         for label in (*batcher.classifier.labels, UNKNOWN):
@@ -109,7 +107,7 @@ class Reader:
         self, jobs: Sequence[Job], tracker: Tracker, limits: ExpressionSettings
     ) -> list[Reading]:
         """Have crops classified; a file's readings come at once."""
-        if self._keep_all:
+        if self._file is not None:
             results = self._batcher.classify(jobs)
             lost = any(result.probabilities is None for result in results)
             if lost and self._once and not self._stop.is_set():
@@ -168,7 +166,7 @@ class Reader:
         label = UNKNOWN if poor or shares[best] < floor else best
         track.label, track.probabilities, track.read_s = label, shares, look.pts_s
         self._metrics.readings.labels(self._stream, label).inc()
-        live = not self._keep_all
+        live = self._file is None
         age_s = time.monotonic() - look.came_s
         if live:
             self._metrics.reading_age_seconds.labels(self._stream).observe(age_s)

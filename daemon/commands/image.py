@@ -66,7 +66,6 @@ def annotate_images(
                         around.settings,
                         detector,
                         around.models.batcher,
-                        keep_all=True,
                         once=True,
                         metrics=around.metrics,
                         board=around.board,

@@ -142,7 +142,6 @@ def whole(clip: Path, target: Path) -> int:
         ThreeFaces,
         batcher,
         (encoder,),
-        keep_all=True,
         metrics=metrics,
         board=board,
         stop=stop,

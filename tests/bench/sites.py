@@ -177,7 +177,6 @@ def site(
             make,
             batcher,
             (writer,),
-            keep_all=False,
             metrics=metrics,
             board=board,
             stop=stop,

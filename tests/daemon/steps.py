@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from daemon.classify.batcher import Batcher
-from daemon.config.settings import Settings
+from daemon.config.settings import Settings, StreamSettings
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
@@ -23,6 +23,11 @@ from tests.daemon.streams import TALKING, yunet
 def settings(stream: dict[str, object] | None = None, **tables: dict[str, object]) -> Settings:
     stream = {"name": "lobby", "url": str(TALKING), **(stream or {})}
     return Settings.model_validate({**tables, "stream": (stream,)})
+
+
+def only_stream(chosen: Settings, keep_all: bool) -> StreamSettings:
+    policy = "file" if keep_all else "live"
+    return chosen.stream[0].model_copy(update={"policy": policy})
 
 
 def lobby_board() -> Board:
@@ -48,13 +53,12 @@ def made(
 ) -> Stream:
     chosen = settings()
     return Stream(
-        chosen.stream[0],
+        only_stream(chosen, keep_all),
         chosen,
         mailbox or Mailbox(keep_all=keep_all, on_drop=lambda: None),
         yunet().make,
         batcher,
         writers,
-        keep_all=keep_all,
         once=once,
         metrics=metrics,
         board=board,
@@ -76,11 +80,10 @@ def stepping(
     """The steps of that stream alone, without its thread."""
     chosen = chosen or settings()
     return Steps(
-        chosen.stream[0],
+        only_stream(chosen, keep_all),
         chosen,
         detector or yunet().make(),
         batcher,
-        keep_all=keep_all,
         metrics=metrics,
         board=board,
         stop=threading.Event(),

@@ -75,7 +75,6 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
             "lobby",
             batcher,
             metrics,
-            keep_all=False,
             once=False,
             file=None,
             stop=threading.Event(),

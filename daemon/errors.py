@@ -5,8 +5,9 @@ AffectdError
 │   └── UnusableError      this machine does not have what it names, perhaps not yet
 ├── EnvironmentClashError  another distribution owns one of our import names, or cv2
 ├── EventsError            a file of readings cannot be turned into a table
-├── SourceError            a source cannot be opened or read; carries a Reason
-└── SinkError              a sink cannot be written; carries a Reason
+└── DownError              a stream or a sink is down; carries a Reason
+    ├── SourceError        a source cannot be opened or read
+    └── SinkError          a sink cannot be opened or written
 
 Detectors and classifiers have trees of their own (`detectors/errors.py`,
 `classifiers/errors.py`), since they do not import the daemon.
@@ -99,17 +100,22 @@ class EventsError(AffectdError):
     """A file of readings cannot be turned into a table; the message names file and line."""
 
 
-class SourceError(AffectdError):
-    """A source cannot be opened or read. The message holds no password."""
+class DownError(AffectdError):
+    """Why a stream or a sink is down. The message holds no password."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-class SinkError(AffectdError):
+class SourceError(DownError):
+    """A source cannot be opened or read."""
+
+
+class SinkError(DownError):
     """A sink cannot be opened or written."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+
+def plain(error: Exception) -> str:
+    """What the system or libav says of an error, without the URL that libav adds to it."""
+    return getattr(error, "strerror", None) or type(error).__name__

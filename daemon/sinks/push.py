@@ -14,11 +14,10 @@ import av
 
 from daemon.config.sink_settings import RtmpSink, RtspSink, SrtSink
 from daemon.errors import Reason, SinkError
+from daemon.network import network_fault, tls_options
 from daemon.redact import redact_url
 from daemon.sinks import publisher
 from daemon.sinks.base import Packet, Takes
-from daemon.sources.faults import network_fault
-from daemon.sources.network import tls_options
 from daemon.url import split_url
 
 _LEAVE_S = 3.0
@@ -166,9 +165,7 @@ class _Publication:
         elif told and self._accepted:
             reason, text = Reason.END_OF_STREAM, "the connection was lost"
         elif told:
-            shown = f"{self._config.kind} sink: {self._shown}"
-            fault = network_fault(shown, self._url, OSError(0, told["why"]))
-            return SinkError(fault.reason, str(fault))
+            reason, text = network_fault(self._url, told["why"])
         else:
             reason, text = Reason.INTERNAL, f"the publisher ended with code {code}"
         return SinkError(reason, f"{self._config.kind} sink: {self._shown}: {text}")

@@ -9,26 +9,13 @@ from collections.abc import Mapping
 
 import av
 
-from daemon.errors import Reason, SourceError
+from daemon.errors import Reason, SourceError, plain
+from daemon.network import PORTS, PROBE_S, network_fault
 from daemon.url import is_url, split_url
 
-_PROBE_S = 2.0
 _LOOKS = 4
 _PUT_AWAY_S = 0.25
-_UNTRUSTED = "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken"
-_TLS_FAILED = {
-    "https": _UNTRUSTED,
-    "rtsps": _UNTRUSTED,
-    "rtmps": "no TLS is spoken there",  # which looks at no certificate
-}
-_DEFAULT_PORTS = {
-    "http": 80,
-    "https": 443,
-    "rtsp": 554,
-    "rtsps": 322,
-    "rtmp": 1935,
-    "rtmps": 443,
-}
+_NO_VIDEO_FILE = "is no video that libav can read, or its beginning or its index is cut off"
 _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.ConnectionRefusedError, Reason.CONNECT_REFUSED, "the connection was refused"),
     (av.error.HTTPUnauthorizedError, Reason.AUTH_FAILED, "the user or the password is wrong (401)"),
@@ -84,11 +71,9 @@ def open_fault(
         what = "what the server sends is no video" if is_url(target) else _NO_VIDEO_FILE
         return SourceError(Reason.UNSUPPORTED, f"{shown}: {what}")
     if is_url(target) and isinstance(error, OSError):
-        return network_fault(shown, target, error)
-    return SourceError(Reason.UNSUPPORTED, f"{shown}: {_plain(error)}")
-
-
-_NO_VIDEO_FILE = "is no video that libav can read, or its beginning or its index is cut off"
+        reason, what = network_fault(target, plain(error))
+        return SourceError(reason, f"{shown}: {what}")
+    return SourceError(Reason.UNSUPPORTED, f"{shown}: {plain(error)}")
 
 
 def read_fault(shown: str, error: Exception, limit_s: float) -> SourceError:
@@ -100,7 +85,7 @@ def read_fault(shown: str, error: Exception, limit_s: float) -> SourceError:
         return known
     if isinstance(error, OSError):
         return SourceError(Reason.END_OF_STREAM, f"{shown}: the connection was lost")
-    return SourceError(Reason.DECODE_ERROR, f"{shown}: {_plain(error)}")
+    return SourceError(Reason.DECODE_ERROR, f"{shown}: {plain(error)}")
 
 
 def silence(shown: str, limit_s: float) -> SourceError:
@@ -147,34 +132,12 @@ def _hangs_up(target: str) -> bool:
     """libav says the same of bad answers and of none: look whether an RTSP server says anything.
     One that is off looks so from behind a proxy or a forwarded port."""
     url = split_url(target)
-    address = (url.host.strip("[]"), url.port or _DEFAULT_PORTS["rtsp"])
+    address = (url.host.strip("[]"), url.port or PORTS["rtsp"])
     try:
-        with socket.create_connection(address, timeout=_PROBE_S) as probe:
+        with socket.create_connection(address, timeout=PROBE_S) as probe:
             probe.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
             return not probe.recv(1)
     except ConnectionError:
         return True
     except OSError:
         return False
-
-
-def network_fault(shown: str, target: str, error: Exception) -> SourceError:
-    """libav says EIO of an unknown host and of a failed TLS handshake alike: look which."""
-    url = split_url(target)
-    port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
-    try:
-        socket.create_connection((url.host.strip("[]"), port), timeout=_PROBE_S).close()
-    except socket.gaierror:
-        return SourceError(Reason.NOT_FOUND, f"{shown}: the host name {url.host} is not known")
-    except TimeoutError:
-        return SourceError(Reason.TIMEOUT, f"{shown}: {url.host} does not answer")
-    except OSError as refused:
-        return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(refused)}")
-    if url.scheme in _TLS_FAILED:
-        return SourceError(Reason.TLS, f"{shown}: TLS failed; {_TLS_FAILED[url.scheme]}")
-    return SourceError(Reason.CONNECT_REFUSED, f"{shown}: {_plain(error)}")
-
-
-def _plain(error: Exception) -> str:
-    """The error's text without the URL that libav adds to it."""
-    return getattr(error, "strerror", None) or type(error).__name__

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from typing import Literal
 
+from daemon.network import tls_options
 from daemon.url import is_url
 
 _TLS = ("https:", "rtsps:")
@@ -36,11 +36,3 @@ class Network:
 
 
 BY_TCP = Network()
-
-
-def tls_options(verify: bool) -> dict[str, str]:
-    """libav trusts every certificate unless it is told what to trust."""
-    if not verify:
-        return {"tls_verify": "0"}
-    trusted = ssl.get_default_verify_paths()
-    return {"tls_verify": "1"} | ({"ca_file": trusted.cafile} if trusted.cafile else {})

@@ -1,0 +1,45 @@
+"""What sources and pushes share of the network: ports, TLS, and what is wrong where libav says
+only that something is."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from daemon.errors import Reason, plain
+from daemon.url import split_url
+
+PROBE_S = 2.0
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+_UNTRUSTED = "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken"
+_TLS_FAILED = {
+    "https": _UNTRUSTED,
+    "rtsps": _UNTRUSTED,
+    "rtmps": "no TLS is spoken there",  # which looks at no certificate
+}
+
+
+def tls_options(verify: bool) -> dict[str, str]:
+    """libav trusts every certificate unless it is told what to trust."""
+    if not verify:
+        return {"tls_verify": "0"}
+    trusted = ssl.get_default_verify_paths()
+    return {"tls_verify": "1"} | ({"ca_file": trusted.cafile} if trusted.cafile else {})
+
+
+def network_fault(url: str, why: str) -> tuple[Reason, str]:
+    """libav says EIO, in words `why`, of an unknown host and of a failed TLS handshake alike: look
+    which it is of the TCP server that `url` names."""
+    parts = split_url(url)
+    address = (parts.host.strip("[]"), parts.port or PORTS.get(parts.scheme, 0))
+    try:
+        socket.create_connection(address, timeout=PROBE_S).close()
+    except socket.gaierror:
+        return Reason.NOT_FOUND, f"the host name {parts.host} is not known"
+    except TimeoutError:
+        return Reason.TIMEOUT, f"{parts.host} does not answer"
+    except OSError as refused:
+        return Reason.CONNECT_REFUSED, plain(refused)
+    if parts.scheme in _TLS_FAILED:
+        return Reason.TLS, f"TLS failed; {_TLS_FAILED[parts.scheme]}"
+    return Reason.CONNECT_REFUSED, why

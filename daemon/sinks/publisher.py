@@ -86,7 +86,7 @@ def main() -> None:
     try:
         publish(sys.stdin.buffer)
     except (av.FFmpegError, ValueError) as error:
-        why = getattr(error, "strerror", None) or ""
+        why = getattr(error, "strerror", None) or type(error).__name__
         _tell({"error": type(error).__name__, "why": why})
         sys.exit(1)
 

@@ -23,21 +23,22 @@ from daemon.url import split_url
 _LEAVE_S = 3.0
 _RTMP_LASTS_S = 20 * 86400.0  # its times have 31 bits of milliseconds: 24.8 days
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "srt": "mpegts"}
+_REFUSED = "the server refused to take it"
 _CLOSED = "the server closed the connection"
-_MEANING = {
-    "HTTPUnauthorizedError": (Reason.AUTH_FAILED, "the user or the password is wrong (401)"),
-    "HTTPForbiddenError": (Reason.AUTH_FAILED, "publishing is forbidden (403)"),
-    "HTTPNotFoundError": (Reason.NOT_FOUND, "the server knows no such path (404)"),
-    "HTTPClientError": (Reason.CONNECT_REFUSED, "the server refused to take it (4xx)"),
-    "HTTPBadRequestError": (Reason.CONNECT_REFUSED, "the server refused to take it (400)"),
-    "HTTPServerError": (Reason.CONNECT_REFUSED, "the server failed (5xx)"),
-    "ConnectionRefusedError": (Reason.CONNECT_REFUSED, "the connection was refused"),
-    "ProtocolNotFoundError": (Reason.UNSUPPORTED, "PyAV was built without this protocol"),
-    "TimeoutError": (Reason.TIMEOUT, "no answer in time"),
-    "BrokenPipeError": (Reason.END_OF_STREAM, _CLOSED),
-    "EOFError": (Reason.END_OF_STREAM, _CLOSED),
-    "ConnectionResetError": (Reason.END_OF_STREAM, _CLOSED),
-}
+_MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
+    (av.error.HTTPUnauthorizedError, Reason.AUTH_FAILED, "the user or the password is wrong (401)"),
+    (av.error.HTTPForbiddenError, Reason.AUTH_FAILED, "publishing is forbidden (403)"),
+    (av.error.HTTPNotFoundError, Reason.NOT_FOUND, "the server knows no such path (404)"),
+    (av.error.HTTPClientError, Reason.CONNECT_REFUSED, "the server refused to take it (4xx)"),
+    (av.error.HTTPServerError, Reason.CONNECT_REFUSED, "the server failed (5xx)"),
+    (av.error.UnknownError, Reason.CONNECT_REFUSED, _REFUSED),  # what libav says of RTMP's "error"
+    (av.error.ConnectionRefusedError, Reason.CONNECT_REFUSED, "the connection was refused"),
+    (av.error.ProtocolNotFoundError, Reason.UNSUPPORTED, "PyAV was built without this protocol"),
+    (av.error.TimeoutError, Reason.TIMEOUT, "no answer in time"),
+    (av.error.BrokenPipeError, Reason.END_OF_STREAM, _CLOSED),
+    (av.error.EOFError, Reason.END_OF_STREAM, _CLOSED),
+    (av.error.ConnectionResetError, Reason.END_OF_STREAM, _CLOSED),
+)
 
 PushSettings = RtspSink | RtmpSink | SrtSink
 
@@ -160,15 +161,24 @@ class _Publication:
         if code == -signal.SIGALRM:
             what = "took nothing for" if self._accepted else "no answer within"
             reason, text = Reason.TIMEOUT, f"{what} {self._config.timeout_s:g} s"
-        elif told and told["error"] in _MEANING:
-            reason, text = _MEANING[told["error"]]
-        elif told and self._accepted:
-            reason, text = Reason.END_OF_STREAM, "the connection was lost"
         elif told:
-            reason, text = network_fault(self._url, told["why"])
+            reason, text = _meaning(**told, url=self._url, accepted=self._accepted)
         else:
             reason, text = Reason.INTERNAL, f"the publisher ended with code {code}"
         return SinkError(reason, f"{self._config.kind} sink: {self._shown}: {text}")
+
+
+def _meaning(error: str, why: str, *, url: str, accepted: bool) -> tuple[Reason, str]:
+    """What ended a publication: libav's error by its name, and in its words."""
+    kind = getattr(av.error, error, av.FFmpegError)
+    for known, reason, text in _MEANING:
+        if issubclass(kind, known):
+            return reason, text
+    if accepted:
+        return Reason.END_OF_STREAM, "the connection was lost"
+    if kind is av.error.OSError and not url.startswith("srt:"):  # whose port is none of TCP
+        return network_fault(url, why)
+    return Reason.CONNECT_REFUSED, why
 
 
 @cache

@@ -29,7 +29,7 @@ _SECRET_QUERY = re.compile(
 )
 # What follows the application is the key that lets anybody publish.
 _STREAM_KEY = re.compile(
-    r"(?i)(rtmps?://[^\s/]+/[^\s/?]+/)[^\s'\"<>?]+?(?=[:,;.)\]]?(?:[\s'\"<>?]|$))"
+    r"(?i)(rtmps?://[^\s/]+/[^\s/?]*/)[^\s'\"<>?]+?(?=[:,;.)\]]?(?:[\s'\"<>?]|$))"
 )
 # rtsp//user:password@host, user:password@host, //user:password@host
 _MISTYPED = re.compile(

@@ -199,8 +199,6 @@ def _addresses(config: PushSettings) -> tuple[str, str]:
     """How the server is shown to people, and what libav opens."""
     url = config.url.get_secret_value()
     shown = redact_url(url)
-    if config.kind == "rtmp":  # The last part of its path is what lets one publish.
-        shown = f"{shown.rpartition('/')[0]}/***"
     try:
         return shown, split_url(url).encoded()
     except ValueError:

@@ -183,6 +183,7 @@ def test_a_longer_secret_is_masked_before_one_that_it_holds() -> None:
         ("srt://nas:8890?streamid=publish:a:u:p", "srt://nas:8890?streamid=***"),
         ("to rtmp://a.example/live2/ab-cd: refused", "to rtmp://a.example/live2/***: refused"),
         ("rtmp://127.0.0.1:1935/cam", "rtmp://127.0.0.1:1935/cam"),
+        ("rtmp://a.example//ab-cd", "rtmp://a.example//***"),
         ("header='Authorization: Basic dTpw'", "header='Authorization: ***"),
         ("to http://cam/x?key=***: refused", "to http://cam/x?key=***: refused"),
         ("the key=value pairs of 3 pages", "the key=value pairs of 3 pages"),

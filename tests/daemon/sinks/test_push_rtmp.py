@@ -108,6 +108,7 @@ def test_a_silent_server_and_none() -> None:
         assert fault(f"rtmp://127.0.0.1:{port}/live/secret-key", 1.0).reason is Reason.TIMEOUT
         assert time.monotonic() - began_s >= 1.0
     assert fault(f"rtmp://127.0.0.1:{port}/live/secret-key").reason is Reason.CONNECT_REFUSED
+    assert f" rtmp://127.0.0.1:{port}: " in str(fault(f"rtmp://127.0.0.1:{port}"))
 
 
 @needs_rtmp

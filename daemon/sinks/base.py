@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+import av
+
+from daemon.errors import Reason, SinkError, plain
 from daemon.frame import Frame
 from daemon.reading import FaceView, Reading
 from daemon.sinks.encode.encoder import Encoder
@@ -89,3 +93,17 @@ class Outlet(Protocol):
     def takes(self) -> Takes: ...
 
     def put(self, output: Output, /) -> None: ...
+
+
+def encode_error(where: str, error: av.FFmpegError) -> SinkError:
+    """The SinkError of pictures that libav does not encode, or put into a file, for `where`."""
+    return SinkError(Reason.ENCODE_ERROR, f"{where}: it cannot be encoded ({plain(error)})")
+
+
+@contextmanager
+def encoding(where: str) -> Iterator[None]:
+    """Turns libav's errors into `encode_error`."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise encode_error(where, error) from error

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 
-import av
-
 from daemon.config.sink_settings import HlsSink
-from daemon.errors import Reason, SinkError
-from daemon.sinks.base import Packet, Takes
+from daemon.sinks.base import Packet, Takes, encoding
 from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sinks.playlist import Playlist
@@ -38,28 +35,24 @@ class HlsSegments:
         if not self._playlist.wanted:
             self.close()
             return False
-        try:
-            if self._run is not None and self._run.is_late(packet):
-                self._run = None  # What was under way is too old to be shown.
-            if self._run is not None and packet.encoder is not self._run.encoder:
-                self.close()
-            if self._run is None:
-                if not packet.key:
-                    return False
-                self._run = _Run(self._config.segment_s, self._playlist, packet)
-            self._run.write(packet)
-        except av.FFmpegError as error:
-            self._run = None
-            raise SinkError(Reason.ENCODE_ERROR, f"hls sink: {error}") from error
+        if self._run is not None and self._run.is_late(packet):
+            self._run = None  # What was under way is too old to be shown.
+        if self._run is not None and packet.encoder is not self._run.encoder:
+            self.close()
+        run, self._run = self._run, None
+        if run is None and not packet.key:
+            return False
+        with encoding("hls sink"):
+            run = run or _Run(self._config.segment_s, self._playlist, packet)
+            run.write(packet)
+        self._run = run
         return True
 
     def close(self) -> None:
         run, self._run = self._run, None
         if run is not None:
-            try:
+            with encoding("hls sink"):
                 run.finish()
-            except av.FFmpegError as error:
-                raise SinkError(Reason.ENCODE_ERROR, f"hls sink: {error}") from error
 
 
 class _Run:

@@ -9,9 +9,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from daemon.config.sink_settings import MjpegSink
-from daemon.errors import Reason, SinkError
 from daemon.frame import colorspace_of
-from daemon.sinks.base import Output, Takes
+from daemon.sinks.base import Output, Takes, encoding
 from daemon.sinks.encode.reference import Referencer
 from daemon.sinks.feed import JpegFeed
 
@@ -54,7 +53,7 @@ class MjpegPictures:
 
     def _encode(self, image: av.VideoFrame) -> bytes:
         width, height = fit(image.width, image.height, self._config.max_width_px)
-        try:
+        with encoding("mjpeg sink"):
             own = self._referencer.reference(image, pts=0)
             own.colorspace = colorspace_of(image)
             picture = self._reformatter.reformat(
@@ -70,8 +69,6 @@ class MjpegPictures:
             if self._encoder is None or self._encoder.size != (width, height):
                 self._encoder = JpegEncoder(width, height, self._config.quality)
             return self._encoder.encode(picture)
-        except av.FFmpegError as error:
-            raise SinkError(Reason.ENCODE_ERROR, f"mjpeg sink: {error}") from error
 
 
 class JpegEncoder:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
 
 from daemon.config.sink_settings import Mp4Sink
-from daemon.errors import Reason, SinkError
+from daemon.errors import SinkError
 from daemon.sinks.base import Packet, Takes
 from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
@@ -79,11 +80,9 @@ class _Recording:
         except OSError as error:
             raise sink_error("mp4", path, error) from error
         self._file = PieceFile(file)
-        try:
+        with self._whole():
             self._fragments = Fragments(first.encoder)
-        except av.FFmpegError as error:
-            raise self._not_muxed(error) from error
-        self._append(self._fragments.header)
+            self._file.append(self._fragments.header)
         self._header_size = self._file.size
         self._put(first)
 
@@ -99,38 +98,29 @@ class _Recording:
         """Write the last fragment. A file without a picture is removed."""
         if self._broken:
             return
-        try:
-            piece = self._fragments.finish()
-        except av.FFmpegError as error:
-            raise self._not_muxed(error) from error
-        self._append(piece)
+        with self._whole():
+            self._file.append(self._fragments.finish())
         self._finish()
 
     def _put(self, packet: Packet) -> None:
         self._last_pts = packet.pts
-        try:
-            piece = self._fragments.write(packet)
-        except av.FFmpegError as error:
-            raise self._not_muxed(error) from error
-        self._append(piece)
+        with self._whole():
+            self._file.append(self._fragments.write(packet))
 
     def _is_over(self, packet: Packet) -> bool:
         has_paused = (packet.pts - self._last_pts) * TIME_BASE > MOST_PAUSE_S
         is_long = 0 < self._most_ticks <= packet.pts - self._first.pts
         return has_paused or is_long or 0 < self._most_bytes <= self._file.size
 
-    def _append(self, piece: bytes) -> None:
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """At a fault the file ends with what it holds. Raises SinkError."""
         try:
-            self._file.append(piece)
-        except OSError as error:
+            yield
+        except (av.FFmpegError, OSError) as error:
             with suppress(SinkError):  # The first error says more.
                 self._finish()
             raise sink_error("mp4", self.path, error) from error
-
-    def _not_muxed(self, error: av.FFmpegError) -> SinkError:
-        with suppress(SinkError):
-            self._finish()
-        return SinkError(Reason.ENCODE_ERROR, f"mp4 sink: {self.path}: {error}")
 
     def _finish(self) -> None:
         self._broken = True

@@ -9,13 +9,18 @@ import re
 from io import FileIO
 from pathlib import Path
 
+import av
+
 from daemon.errors import Reason, SinkError
+from daemon.sinks.base import encode_error
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def sink_error(kind: str, path: Path, error: OSError) -> SinkError:
-    """The SinkError that tells the user what the system said about `path`."""
+def sink_error(kind: str, path: Path, error: OSError | av.FFmpegError) -> SinkError:
+    """The SinkError that tells the user what the system, or libav, said about `path`."""
+    if isinstance(error, av.FFmpegError):  # Some are OSErrors, though no disk is touched.
+        return encode_error(f"{kind} sink: {path}", error)
     cause = error.strerror or str(error)
     if error.errno in _FULL:
         return SinkError(Reason.DISK_FULL, f"{kind} sink: {path}: no room left ({cause})")

@@ -14,7 +14,7 @@ from daemon.errors import Reason, SinkError
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES
-from daemon.sinks.base import Output, Packet, Takes
+from daemon.sinks.base import Output, Packet, Takes, encode_error
 from daemon.sinks.encode.coder import Coder
 from daemon.sinks.writer import HUNG_S, Writer
 
@@ -108,7 +108,11 @@ class SharedEncoder:
         except Exception as error:  # noqa: BLE001  # The writers say it, wait, and try again.
             self._missed()
             for writer in self._writers:
-                writer.fail(_fault(writer.label, error))
+                writer.fail(
+                    encode_error(f"{writer.label} sink", error)
+                    if isinstance(error, av.FFmpegError)
+                    else error
+                )
             return
         finally:
             self._busy_s = None
@@ -137,10 +141,3 @@ class SharedEncoder:
     def _missed(self) -> None:
         for writer in self._writers:
             writer.missed()
-
-
-def _fault(label: str, error: Exception) -> Exception:
-    if not isinstance(error, av.FFmpegError):
-        return error
-    why = error.strerror or type(error).__name__
-    return SinkError(Reason.ENCODE_ERROR, f"{label} sink: it cannot be encoded ({why})")

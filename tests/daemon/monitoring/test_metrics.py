@@ -78,17 +78,17 @@ def test_no_stream_fails_for_a_reason_that_is_not_counted_from_the_start() -> No
 @pytest.mark.parametrize(
     ("kind", "files"),
     [
-        ("events", ["events.py", "recording.py"]),
-        ("mp4", ["mp4.py", "encode/fragments.py", "segments.py", "recording.py", "shared.py"]),
-        ("mjpeg", ["mjpeg.py"]),
-        ("hls", ["hls.py", "encode/fragments.py", "shared.py"]),
-        ("rtsp", ["push.py", "publisher.py", "shared.py"]),
+        ("events", "events.py recording.py"),
+        ("mp4", "mp4.py encode/fragments.py segments.py recording.py base.py shared.py"),
+        ("mjpeg", "mjpeg.py base.py"),
+        ("hls", "hls.py encode/fragments.py base.py shared.py"),
+        ("rtsp", "push.py publisher.py base.py shared.py"),
     ],
 )
 def test_no_sink_fails_for_a_reason_that_is_not_counted_from_the_start(
-    kind: str, files: list[str]
+    kind: str, files: str
 ) -> None:
-    known = named("sinks/writer.py", *(f"sinks/{file}" for file in files))
+    known = named("sinks/writer.py", *(f"sinks/{file}" for file in files.split()))
     if kind == "rtsp":
         known |= named("network.py")
     assert known == set(SINK_REASONS[kind])

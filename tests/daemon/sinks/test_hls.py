@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from daemon.config.sink_settings import HlsSink
+from daemon.errors import SinkError
 from daemon.frame import plane
-from daemon.sinks.encode.coder import LONGEST_GAP_S
+from daemon.sinks.encode.coder import LONGEST_GAP_S, Coder
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.playlist import KEPT, LISTED, STALE_S, WANTED_S, Playlist
 from tests.daemon.outputs import Encoded, luma_of, output, picture
@@ -206,3 +207,16 @@ def test_numbers_go_on_when_affectd_starts_again() -> None:
     assert later.file(f"{last}.m4s") is None
     (number,) = re.findall(r"(\d+)\.m4s", later.text() or "")
     assert int(number) > last
+
+
+def test_a_picture_that_libav_does_not_take_is_a_fault_and_the_next_key_begins_anew() -> None:
+    """Time goes back, which no sink is given."""
+    config, playlist = HlsSink(kind="hls"), Playlist()
+    playlist.text()
+    coder, sink = Coder(config, live=True), HlsSegments(config, playlist)
+    packets = [packet for seq in range(12) for packet in coder.encode(output(seq, pts_s=seq / 10))]
+    assert all(sink.write(packet) for packet in packets)
+    with pytest.raises(SinkError, match=r"hls sink: it cannot be encoded \(Invalid argument\)"):
+        sink.write(packets[1])
+    assert not sink.write(packets[11])
+    assert sink.write(packets[0])

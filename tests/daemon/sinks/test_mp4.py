@@ -11,6 +11,8 @@ import pytest
 from daemon.config.sink_settings import Mp4Sink
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
+from daemon.sinks.encode.coder import Coder
+from daemon.sinks.mp4 import Mp4File
 from tests.daemon.outputs import (
     FULL,
     LIMITED,
@@ -157,6 +159,22 @@ def test_nothing_is_recorded_beside_a_folder_of_that_name(tmp_path: Path) -> Non
     with pytest.raises(SinkError, match=r"/x\.mp4 cannot be written \(Is a directory\)"):
         make(tmp_path / "x.mp4").write(output(0))
     assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_a_picture_that_libav_does_not_take_ends_its_file(tmp_path: Path) -> None:
+    """Time goes back, which no sink is given: the whole fragment before it stays."""
+    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4")
+    coder, sink = Coder(config, live=True), Mp4File(config)
+    packets = [packet for seq in range(12) for packet in coder.encode(output(seq, pts_s=seq / 10))]
+    for packet in packets:
+        sink.write(packet)
+    with pytest.raises(
+        SinkError, match=r"x\.mp4: it cannot be encoded \(Invalid argument\)"
+    ) as hit:
+        sink.write(packets[1])
+    assert hit.value.reason is Reason.ENCODE_ERROR
+    sink.close()
+    assert len(decode(tmp_path / "x.mp4")) == 10
 
 
 _FULL_DISK = """

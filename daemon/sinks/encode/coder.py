@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import av
 
 from daemon.config.sink_settings import EncodedSink
@@ -64,7 +66,7 @@ class Coder:
         """What was held back. What comes next has a new encoder."""
         encoder = self._encoder
         try:
-            return [] if encoder is None else self._packets(encoder, encoder.finish())
+            return [] if encoder is None else self._packets(encoder.finish())
         finally:
             self._drop()
 
@@ -92,25 +94,18 @@ class Coder:
             self._key_pts = pts
         self._pts, self._is_slate = pts, output.slate
         self._waiting[pts] = Packet(encoder, b"", pts, pts, step, key, captured_s, output.slate)
-        return self._packets(encoder, encoder.encode(output.frame.image, pts, key=key))
+        return self._packets(encoder.encode(output.frame.image, pts, key=key))
 
-    def _packets(self, encoder: Encoder, encoded: list[av.Packet]) -> list[Packet]:
-        packets = []
-        for packet in encoded:
-            about = self._waiting.pop(packet.pts)
-            packets.append(
-                Packet(
-                    encoder,
-                    bytes(packet),
-                    packet.pts,
-                    packet.dts,
-                    about.duration,
-                    packet.is_keyframe,
-                    about.captured_s,
-                    about.slate,
-                )
+    def _packets(self, encoded: list[av.Packet]) -> list[Packet]:
+        return [
+            replace(
+                self._waiting.pop(packet.pts),
+                data=bytes(packet),
+                dts=packet.dts,
+                key=packet.is_keyframe,
             )
-        return packets
+            for packet in encoded
+        ]
 
 
 class MediaClock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import HlsSink, MjpegSink
@@ -18,6 +19,8 @@ from daemon.sinks.make import sink_labels
 from daemon.sinks.playlist import Playlist
 
 TICK_S = 0.05
+
+Kept = TypeVar("Kept", JpegFeed, Playlist)
 
 
 class Fleet:
@@ -63,8 +66,8 @@ class Fleet:
                     board=self._board,
                     health=self._health,
                     stop=threading.Event(),
-                    jpegs=self._feed(stream),
-                    playlist=self._playlist(stream),
+                    jpegs=_kept(self._jpegs, stream, MjpegSink, JpegFeed),
+                    playlist=_kept(self._playlists, stream, HlsSink, Playlist),
                     publish=self._publish,
                 )
                 self._pipelines[stream.name] = pipeline
@@ -105,8 +108,8 @@ class Fleet:
                 still.wait(TICK_S)
         for name, gone in leaving.items():
             if name not in self._wanted:
-                self._drop_feed(name)
-                self._playlists.pop(name, None)
+                _drop(self._jpegs, name)
+                _drop(self._playlists, name)
                 self._board.remove(name)
             self._sweep(gone.pipeline)
         self._board.arrange([stream.name for stream in settings.stream])
@@ -120,31 +123,6 @@ class Fleet:
             self._leave(name)
         for leaving in self._leaving:
             leaving.wait()
-
-    def _feed(self, stream: StreamSettings) -> JpegFeed:
-        """The feed of the stream's pictures, the same after a reload: its readers stay."""
-        if any(isinstance(sink, MjpegSink) for sink in stream.sink):
-            feed = self._jpegs.setdefault(stream.name, JpegFeed())
-            if _shows_less(stream):
-                feed.clear()
-            return feed
-        self._drop_feed(stream.name)
-        return JpegFeed()
-
-    def _playlist(self, stream: StreamSettings) -> Playlist | None:
-        """The stream's playlist, the same after a reload: its numbers go on."""
-        if any(isinstance(sink, HlsSink) for sink in stream.sink):
-            playlist = self._playlists.setdefault(stream.name, Playlist())
-            if _shows_less(stream):
-                playlist.clear()
-            return playlist
-        self._playlists.pop(stream.name, None)
-        return None
-
-    def _drop_feed(self, name: str) -> None:
-        feed = self._jpegs.pop(name, None)
-        if feed is not None:
-            feed.close()
 
     def _leave(self, name: str) -> _Leaving:
         self._leaving = [one for one in self._leaving if not one.has_ended]
@@ -162,6 +140,24 @@ class Fleet:
                 return
             for sink in set(gone.sinks).difference(self._wanted[gone.name]):
                 self._metrics.remove_sink(gone.name, sink)
+
+
+def _kept(table: dict[str, Kept], stream: StreamSettings, kind: type, make: type[Kept]) -> Kept:
+    """What the web server reads of the stream's sink of that `kind`, the same after a reload: its
+    readers stay, its numbers go on. Where there is no such sink nobody reads what is returned."""
+    if not any(isinstance(sink, kind) for sink in stream.sink):
+        _drop(table, stream.name)
+        return make()
+    kept = table.setdefault(stream.name, make())
+    if _shows_less(stream):
+        kept.clear()
+    return kept
+
+
+def _drop(table: dict[str, Kept], name: str) -> None:
+    gone = table.pop(name, None)
+    if isinstance(gone, JpegFeed):
+        gone.close()  # Who reads a playlist asks again, and hears that there is none.
 
 
 def _shows_less(stream: StreamSettings) -> bool:

@@ -52,7 +52,7 @@ class Pipeline:
         health: Health,
         stop: threading.Event,
         jpegs: JpegFeed,
-        playlist: Playlist | None = None,
+        playlist: Playlist,
         publish: Callable[[Reading], None] = lambda reading: None,
         once: bool = False,
     ) -> None:
@@ -83,7 +83,7 @@ class Pipeline:
         )
         self.writers: list[Writer[Any]] = [
             Writer(
-                make_sink(sink, jpegs=jpegs, playlist=playlist or Playlist()),
+                make_sink(sink, jpegs=jpegs, playlist=playlist),
                 stream.name,
                 label,
                 keep_all=not live,

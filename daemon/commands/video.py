@@ -22,6 +22,7 @@ from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.redact import redact_url
 from daemon.sinks.feed import JpegFeed
+from daemon.sinks.playlist import Playlist
 from daemon.sinks.recording import numbered
 from daemon.sources.demo.source import parse
 from daemon.sources.open import open_source
@@ -81,6 +82,7 @@ def annotate_video(
             health=around.health,
             stop=stop,
             jpegs=JpegFeed(),
+            playlist=Playlist(),
             once=True,
         )
         try:

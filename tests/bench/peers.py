@@ -46,6 +46,7 @@ from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.reading import Reading
 from daemon.sinks.feed import JpegFeed
+from daemon.sinks.playlist import Playlist
 from tests.bench.peer_seed import Loop
 
 FER = "fer==25.10.3"
@@ -201,6 +202,7 @@ def annotate(
         health=health,
         stop=threading.Event(),
         jpegs=JpegFeed(),
+        playlist=Playlist(),
         publish=readings.append,
         once=True,
     )

@@ -28,6 +28,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.sinks.feed import JpegFeed
+from daemon.sinks.playlist import Playlist
 from detectors.base import Detector
 from detectors.select import Choice
 from tests.bench.path import ThreeFaces, make_clip
@@ -59,6 +60,7 @@ def ms_a_frame(clip: Path, folder: Path, crfs: list[int]) -> float:
         health=Health(time.monotonic),
         stop=threading.Event(),
         jpegs=JpegFeed(),
+        playlist=Playlist(),
         once=True,
     )
     began_s = time.process_time()

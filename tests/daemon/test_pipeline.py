@@ -31,6 +31,7 @@ from daemon.monitoring.status import Board, StreamStatus
 from daemon.pipeline import Pipeline
 from daemon.reading import Reading
 from daemon.sinks.feed import JpegFeed
+from daemon.sinks.playlist import Playlist
 from detectors.base import Detection, Detector
 from detectors.select import Choice
 from tests.daemon.streams import (
@@ -90,6 +91,7 @@ class Around:
             health=self.health,
             stop=self.stop,
             jpegs=JpegFeed(),
+            playlist=Playlist(),
             publish=publish,
             once=once,
         )

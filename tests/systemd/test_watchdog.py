@@ -22,6 +22,7 @@ from daemon.monitoring.status import Board
 from daemon.pipeline import STREAM_LIMIT_S, Pipeline
 from daemon.service.notify import Notifier, Watchdog
 from daemon.sinks.feed import JpegFeed
+from daemon.sinks.playlist import Playlist
 from detectors.base import Detection, Detector
 from tests.affectd import Daemon
 from tests.daemon.streams import WAIT_S
@@ -93,6 +94,7 @@ def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path)
         health=health,
         stop=stop,
         jpegs=JpegFeed(),
+        playlist=Playlist(),
     )
     watchdog = Watchdog(Notifier(address), health, stop, interval_s=0.05)
     with Systemd(address) as systemd:

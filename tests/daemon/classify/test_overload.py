@@ -25,6 +25,7 @@ from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.reading import Reading
 from daemon.sinks.feed import JpegFeed
+from daemon.sinks.playlist import Playlist
 from tests.daemon.streams import sure_of, value, yunet
 from tests.serving import serving
 from tests.shared import needs_shared
@@ -100,6 +101,7 @@ def test_crops_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
         health=Health(time.monotonic),
         stop=threading.Event(),
         jpegs=JpegFeed(),
+        playlist=Playlist(),
         publish=readings.append,
     )
 

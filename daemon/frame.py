@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 FULL_RANGE_FORMATS = ("yuvj420p", "yuvj422p", "yuvj444p", "gray")
@@ -45,7 +45,7 @@ def plane(image: av.VideoFrame, index: int) -> NDArray[np.uint8]:
 
 def is_full_range(image: av.VideoFrame) -> bool:
     """Whether luma spans 0..255 rather than 16..235."""
-    return image.format.name in FULL_RANGE_FORMATS or int(image.color_range) == 2
+    return image.format.name in FULL_RANGE_FORMATS or image.color_range == ColorRange.JPEG
 
 
 def colorspace_of(image: av.VideoFrame) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
@@ -25,10 +25,10 @@ def _of_a_file(path: object) -> object:
 FilePath = Annotated[Path, BeforeValidator(_of_a_file)]
 MP4_ENDINGS = (".mp4", ".m4v", ".mov")
 
-# Best first.
-ENCODERS = ("h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264")
 Encoder = Literal["auto", "h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264"]
+ENCODERS: tuple[str, ...] = get_args(Encoder)[1:]  # best first
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
+PRESETS: tuple[str, ...] = get_args(Preset)  # fastest first
 
 
 class EncodedSink(Table):

@@ -81,7 +81,7 @@ class JpegEncoder:
         self._codec = VideoCodecContext.create("mjpeg", "w")
         self._codec.width, self._codec.height = width, height
         self._codec.pix_fmt = "yuvj420p"
-        self._codec.color_range = int(ColorRange.JPEG)
+        self._codec.color_range = ColorRange.JPEG
         self._codec.time_base = Fraction(1, 1000)
         self._codec.thread_count = 1
         self._codec.options = {"qmin": quantiser, "qmax": quantiser}

@@ -20,7 +20,7 @@ MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes one of 2^31 ticks of TIME_BASE 
 
 
 class Mp4File:
-    """Writes the pictures of a stream. `path` is the file in use, None before the first.
+    """Writes the pictures of a stream.
 
     The time of a file starts at its first picture and keeps every distance between two. Another
     encoder (a new size or pixel format) finishes the file and opens the next; so does a pause of
@@ -36,7 +36,6 @@ class Mp4File:
         self._config = config
         self._segments = Segments(config) if config.segmented else None
         self._recording: _Recording | None = None
-        self.path: Path | None = None
 
     def write(self, packet: Packet) -> bool:
         if packet.slate:
@@ -51,9 +50,8 @@ class Mp4File:
                 self._segments.prune(packet.captured_s, None)
                 path = self._segments.path(packet.captured_s)
             self._recording = _Recording(self._config, path, packet)
-            self.path = self._recording.path
         elif self._segments is not None:
-            self._segments.prune_now_and_then(packet.captured_s, self.path)
+            self._segments.prune_now_and_then(packet.captured_s, self._recording.path)
         return True
 
     def close(self) -> None:

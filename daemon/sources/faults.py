@@ -52,7 +52,7 @@ def open_fault(
     time-out: RTSP reports a silent server as bad data, after exactly that time.
     """
     if isinstance(error, av.error.TimeoutError | av.error.ExitError) or (
-        is_url(target) and waited_s >= 0.95 * limit_s
+        is_url(target) and is_timed_out(waited_s, limit_s)
     ):
         return SourceError(Reason.TIMEOUT, f"{shown}: no answer within {limit_s:g} s")
     if isinstance(error, av.error.HTTPOtherClientError) and _has_no_video(target, options, limit_s):
@@ -86,6 +86,11 @@ def read_fault(shown: str, error: Exception, limit_s: float) -> SourceError:
     if isinstance(error, OSError):
         return SourceError(Reason.END_OF_STREAM, f"{shown}: the connection was lost")
     return SourceError(Reason.DECODE_ERROR, f"{shown}: {plain(error)}")
+
+
+def is_timed_out(waited_s: float, limit_s: float) -> bool:
+    """Whether libav's own time-out ended so long a wait; its clock is not ours."""
+    return waited_s >= 0.95 * limit_s
 
 
 def silence(shown: str, limit_s: float) -> SourceError:

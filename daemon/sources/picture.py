@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from daemon.errors import Reason, SourceError
@@ -66,12 +67,12 @@ def to_frame_image(image: av.VideoFrame, pixel: Fraction = SQUARE) -> av.VideoFr
 
 
 def _to_420(image: av.VideoFrame) -> av.VideoFrame:
-    full_range = image.format.name.startswith("yuvj") or int(image.color_range) == 2
+    full_range = image.format.name.startswith("yuvj") or image.color_range == ColorRange.JPEG
     wanted = "yuvj420p" if full_range else "yuv420p"
     is_grey = len(image.format.components) < 3 and not image.format.has_palette
-    if is_grey and int(image.color_range) == 1:
+    if is_grey and image.color_range == ColorRange.MPEG:
         # libswscale takes grey as of full range, whatever its tag: the levels are to stay.
-        made = image.reformat(format=wanted, dst_color_range=2)
+        made = image.reformat(format=wanted, dst_color_range=ColorRange.JPEG)
         made.color_range = image.color_range
     else:
         made = image.reformat(format=wanted)

@@ -19,7 +19,7 @@ from daemon.frame import Frame
 from daemon.redact import shown
 from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, OneReader, Report
 from daemon.sources.decoder import accelerator, doubt
-from daemon.sources.faults import open_fault, read_fault, silence
+from daemon.sources.faults import is_timed_out, open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import SQUARE, check_size, is_size, to_frame_image
 from daemon.sources.timeline import Pace, Timeline
@@ -164,7 +164,7 @@ class VideoSource(OneReader):
             with closing(self._container.demux()) as packets:
                 for packet in packets:
                     # At its time-out libav first hands out what its parser held back.
-                    if self._monotonic() - began_s >= 0.95 * limit_s:
+                    if is_timed_out(self._monotonic() - began_s, limit_s):
                         raise silence(self._shown, limit_s)
                     yield packet
                     began_s = self._monotonic()

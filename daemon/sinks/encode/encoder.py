@@ -8,9 +8,10 @@ from fractions import Fraction
 
 import av
 from av.container import OutputContainer
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from daemon.config.sink_settings import ENCODERS, EncodedSink
+from daemon.config.sink_settings import ENCODERS, PRESETS, EncodedSink
 from daemon.frame import is_full_range
 from daemon.sinks.encode.reference import TIME_BASE, Referencer
 from daemon.trials import Trials
@@ -18,14 +19,12 @@ from daemon.trials import Trials
 log = logging.getLogger("affectd.encoder")
 
 _INTRA = 1
-_JPEG_RANGE = 2
 _TRIAL_FRAMES = 4
 _USUAL_PX = (1280, 720)
 # Key pictures come where they are asked for, and nowhere else.
 _NO_OWN_KEYS = 100_000
 # What rate control is told; the pictures come at their own times.
 _RATE = 30
-_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
 
 
 class Encoder:
@@ -138,9 +137,10 @@ class _Opened:
         # x264 takes the picture's own format: any other would be scaled to, and the range with it.
         codec.pix_fmt = image.format.name if name == "libx264" else _plain(name)
         converted = image.format.name != codec.pix_fmt and image.format.name.startswith("yuvj")
-        codec.color_range = _JPEG_RANGE if full and not converted else int(image.color_range)
         if converted:
-            codec.color_range = 1
+            codec.color_range = ColorRange.MPEG
+        else:
+            codec.color_range = ColorRange.JPEG if full else image.color_range
         codec.time_base = TIME_BASE
         codec.gop_size = _NO_OWN_KEYS
         if name != "libx264":
@@ -166,7 +166,7 @@ def _plain(name: str) -> str:
 
 def _options(name: str, settings: EncodedSink, live: bool) -> dict[str, str]:
     """Quality and speed as each encoder calls them; `crf` and `preset` are x264's words."""
-    quality, speed = str(settings.crf), _PRESETS.index(settings.preset)
+    quality, speed = str(settings.crf), PRESETS.index(settings.preset)
     match name:
         case "h264_nvenc":
             chosen = {"preset": f"p{speed + 1}", "rc": "vbr", "cq": quality, "forced-idr": "1"}

@@ -17,6 +17,7 @@ from threading import Event
 from urllib.parse import parse_qsl, urlsplit
 
 import av
+from av.video.reformatter import ColorRange
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
@@ -24,8 +25,8 @@ from daemon.sources.demo.people import PEOPLE
 from daemon.sources.demo.scene import Scene
 from daemon.sources.demo.script import Actor, cast
 
-_MPEG_RANGE, _SMPTE170M = 1, 6
-"""AVCOL_RANGE_MPEG (16..235) and AVCOL_SPC_SMPTE170M (BT.601), numbered as in FFmpeg."""
+_SMPTE170M = 6
+"""AVCOL_SPC_SMPTE170M (BT.601), numbered as in FFmpeg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class DemoSource:
                 if seq >= count:
                     return
             image = av.VideoFrame.from_ndarray(scene.draw(seq / o.fps), format="yuv420p")
-            image.color_range = _MPEG_RANGE
+            image.color_range = ColorRange.MPEG
             image.colorspace = _SMPTE170M
             image.pts = seq
             image.time_base = Fraction(1, o.fps)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import av
 
@@ -45,17 +44,21 @@ def open_fault(
     error: Exception,
     waited_s: float,
     limit_s: float,
+    wait: Callable[[float], bool],
 ) -> SourceError:
     """The fault behind `error`, which libav raised while opening `target` with `options`.
 
     `shown` names the source without its password. `waited_s` is how long it took, `limit_s` the
-    time-out: RTSP reports a silent server as bad data, after exactly that time.
+    time-out: RTSP reports a silent server as bad data, after exactly that time. `wait`, the stop
+    event's, says whether there is no time to look again.
     """
     if isinstance(error, av.error.TimeoutError | av.error.ExitError) or (
         is_url(target) and is_timed_out(waited_s, limit_s)
     ):
         return SourceError(Reason.TIMEOUT, f"{shown}: no answer within {limit_s:g} s")
-    if isinstance(error, av.error.HTTPOtherClientError) and _has_no_video(target, options, limit_s):
+    if isinstance(error, av.error.HTTPOtherClientError) and _has_no_video(
+        target, options, limit_s, wait
+    ):
         return SourceError(Reason.NO_VIDEO, f"{shown}: has no video track")
     if target.startswith("rtsp:") and isinstance(error, _BROKEN_OFF):
         if _hangs_up(target):
@@ -107,7 +110,9 @@ def _known(shown: str, error: Exception) -> SourceError | None:
     return None
 
 
-def _has_no_video(target: str, options: Mapping[str, str], limit_s: float) -> bool:
+def _has_no_video(
+    target: str, options: Mapping[str, str], limit_s: float, wait: Callable[[float], bool]
+) -> bool:
     """Asked for its video alone, an RTSP server that has none refuses to play: look what it has."""
     asked = {**options, "rtsp_transport": "tcp"}
     asked.pop("allowed_media_types", None)
@@ -116,7 +121,8 @@ def _has_no_video(target: str, options: Mapping[str, str], limit_s: float) -> bo
             with av.open(target, timeout=limit_s, options=asked) as container:
                 return not container.streams.video
         except av.error.HTTPServerError:
-            time.sleep(_PUT_AWAY_S)  # It is still putting away the session that was refused.
+            if wait(_PUT_AWAY_S):  # It is still putting away the session that was refused.
+                return False
         except av.error.FFmpegError:
             return False
     return False

@@ -231,7 +231,7 @@ class VideoSource(OneReader):
                 doubt()
             waited_s = time.monotonic() - began_s
             raise open_fault(
-                self._shown, self._target, options, error, waited_s, limit_s
+                self._shown, self._target, options, error, waited_s, limit_s, self._stop.wait
             ) from error
         try:
             return container, self._choose(container)

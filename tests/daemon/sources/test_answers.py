@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -115,6 +115,32 @@ def test_a_silent_server_is_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
             assert caught.value.reason is Reason.TIMEOUT
             assert "geheim" not in str(caught.value)
             assert time.monotonic() - began_s < 30.0
+
+
+def test_a_refusal_is_looked_into_no_more_once_all_is_to_stop() -> None:
+    """The first answer may mean that there is no video. Those to whoever looks are "not yet"."""
+    asked: list[str] = []
+    stop = threading.Event()
+    stop.set()
+
+    def answer() -> None:
+        with suppress(OSError):  # until the server is closed
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    status = "503 Service Unavailable" if asked else "461 Unsupported Transport"
+                    asked.append(status)
+                    connection.recv(4096)
+                    connection.sendall(f"RTSP/1.0 {status}\r\nCSeq: 1\r\n\r\n".encode())
+                    connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, name="refuses", daemon=True).start()
+        url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/x"
+        with pytest.raises(SourceError) as caught:
+            VideoSource("s", url, live=True, stop=stop, stall_timeout_s=60.0)
+    assert caught.value.reason is Reason.CONNECT_REFUSED
+    assert len(asked) == 2
 
 
 @contextmanager

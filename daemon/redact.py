@@ -56,6 +56,9 @@ def redact_url(url: str) -> str:
     if start is not None:
         url, cut = url[:start], MASK
     shown = _without_password(url)
+    before, at, _ = url.rpartition("@")
+    if shown != url and _STREAM_KEY.match(before + at):  # The @ may be one of the key's own.
+        return shown[: shown.rindex("@") + 1] + MASK
     if not cut and (secret := _SECRET_QUERY.search(shown)):
         shown = shown[: secret.end(1)] + MASK
     key = _STREAM_KEY.match(shown)

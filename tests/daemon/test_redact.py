@@ -226,6 +226,12 @@ def test_what_a_url_holds_of_secrets() -> None:
     assert secrets_in_url("rtsp://cam/x") == secrets_in_url("clip.mp4") == set()
 
 
+def test_an_at_in_a_stream_key_shows_nothing_of_it() -> None:
+    assert redact_url("rtmp://nas:1935/live/a@b/c") == "rtmp://nas:***@***"
+    assert redact_url("rtmp://10.0.0.7:1935/live/a@b/c") == "rtmp://10.0.0.7:1935/live/***"
+    assert redact_url("rtmp://u:p/w@nas/live/a") == "rtmp://u:***@nas/live/***"
+
+
 def test_an_at_in_a_query_is_not_the_passwords() -> None:
     shown = redact_url("rtmp://u:geheim@127.0.0.1:1/live/x?token=a@b?c#d")
     assert shown == "rtmp://u:***@127.0.0.1:1/live/***"

@@ -26,7 +26,7 @@ from classifiers.expression.evaluation.report import (
     corruption_rows,
     headlines,
     percent,
-    verdict,
+    verdicts,
     write,
 )
 from classifiers.expression.tta import Still
@@ -77,11 +77,7 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
         if task.predictions is not None:
             with _written(task.predictions):
                 predictions.write(task.predictions, faces, guessed)
-        against = None
-        if other is not None:
-            name = f"{other.name}, {other.engine}"  # the same weights may be read by two engines
-            against = scores.compare(guessed, read(other, faces.images), faces.labels, name)
-        report = _report(task, classifier, faces, unseen, warning, guessed, against, read)
+        report = _report(task, classifier, other, faces, unseen, warning, guessed, read)
     _print(report, out)
     if task.report is not None:
         with _written(task.report):
@@ -93,16 +89,23 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
 def _report(
     task: Task,
     classifier: ExpressionClassifier,
+    other: ExpressionClassifier | None,
     faces: data.Faces,
     unseen: NDArray[np.bool_] | None,
     warning: str,
     guessed: NDArray[np.float32],
-    against: scores.Comparison | None,
     read: Read,
 ) -> Report:
     labels, limit = faces.labels, classifier.unknown_below
     plain = scores.score(guessed, labels, limit, SEED)
     assert plain is not None  # a split has images
+    against = against_unseen = None
+    if other is not None:
+        name = f"{other.name}, {other.engine}"  # the same weights may be read by two engines
+        theirs = read(other, faces.images)
+        against = scores.compare(guessed, theirs, labels, name)
+        if unseen is not None and unseen.any():
+            against_unseen = scores.compare(guessed[unseen], theirs[unseen], labels[unseen], name)
     costs = []
     if task.corruptions:
         costs = corruptions.costs(
@@ -119,6 +122,7 @@ def _report(
             split=task.split,
             tta=task.tta,
             engine=classifier.engine,
+            device=classifier.device,
             seed=SEED,
             command=task.command,
             in_training=None if unseen is None else int((~unseen).sum()),
@@ -134,6 +138,7 @@ def _report(
         quarters=scores.quarters(faces.images, guessed, labels, limit, SEED),
         corruptions=costs,
         against=against,
+        against_not_in_training=against_unseen,
     )
 
 
@@ -146,14 +151,14 @@ def _unseen(task: Task, fer: data.FER2013, err: Console) -> NDArray[np.bool_] | 
 
 
 def _warning(task: Task, fer: data.FER2013, err: Console) -> str:
-    """That the net learnt from other images than these, or nothing. Says so of both nets."""
+    """That the net or its rival learnt from other images than these, or nothing."""
     fingerprint = fer.fingerprint()
-    found = ""
-    for weights in filter(None, (task.against, task.weights)):
-        if found := provenance.warning(weights, fingerprint):
-            found += "; what is called not in training it may have learnt too"
-            err.print(found)
-    return found
+    found = []
+    for weights in dict.fromkeys(filter(None, (task.weights, task.against))):
+        if other := provenance.warning(weights, fingerprint):
+            found.append(f"{other}; what is called not in training it may have learnt too")
+            err.print(found[-1])
+    return "; ".join(found)
 
 
 @contextmanager
@@ -179,7 +184,9 @@ def _reading(faces: data.Faces, passes: int, err: Console) -> Iterator[Read]:
 
 def _print(report: Report, out: Console) -> None:
     subject, unseen = report.subject, report.not_in_training
-    out.print(f"{subject.weights} on {subject.split}, {subject.tta}, {subject.engine}")
+    out.print(
+        f"{subject.weights} on {subject.split}, {subject.tta}, {subject.engine} on {subject.device}"
+    )
     table = Table("", "all", "not in training", box=None)
     rest = headlines(unseen) if unseen is not None else {}
     for name, text in headlines(report.plain).items():
@@ -195,8 +202,8 @@ def _print(report: Report, out: Console) -> None:
         for cells in corruption_rows(report.corruptions):
             table.add_row(*cells)
         out.print(table)
-    if report.against is not None:
-        out.print(verdict(report.plain, report.against))
+    for line in verdicts(report):
+        out.print(line)
 
 
 def _check_targets(task: Task) -> None:

@@ -199,6 +199,7 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
             "public",
             "none",
             "torch float32",
+            "cpu",
             0,
             "a|b",
             9,
@@ -211,6 +212,7 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
         quarters=scores.quarters(faces(labels).images, guessed, labels, 0.4, 0),
         corruptions=[],
         against=scores.compare(guessed, other, labels, "rival"),
+        against_not_in_training=None,
     )
     write(report, tmp_path / "new" / "report")
     folder = tmp_path / "new" / "report"

@@ -46,6 +46,7 @@ class Subject:
     split: str
     tta: str
     engine: str
+    device: str
     seed: int
     command: str
     in_training: int | None
@@ -65,6 +66,7 @@ class Report:
     quarters: dict[str, list[Quarter]]
     corruptions: list[Cost]
     against: Comparison | None
+    against_not_in_training: Comparison | None
 
 
 def write(report: Report, folder: Path) -> None:
@@ -131,7 +133,7 @@ def _markdown(report: Report) -> Iterator[str]:
             ("SHA-256", f"`{subject.sha256}`"),
             ("data, split", f"`{subject.data}`, {subject.split}"),
             ("views of a face", subject.tta),
-            ("engine", subject.engine),
+            ("engine", f"{subject.engine} on {subject.device}"),
             ("temperature, unknown below", f"{subject.temperature}, {subject.unknown_below}"),
             ("seed", f"{subject.seed} (bootstrap, jitter)"),
             ("command", f"`{subject.command}`"),
@@ -216,7 +218,9 @@ def _markdown(report: Report) -> Iterator[str]:
                 ("wrong", f"{report.against.only_second:,}", f"{report.against.both_wrong:,}"),
             ],
         )
-        yield verdict(report.plain, report.against)
+        for line in verdicts(report):
+            yield line
+            yield ""
 
 
 def _learnt(subject: Subject) -> str:
@@ -226,7 +230,11 @@ def _learnt(subject: Subject) -> str:
     if subject.warning:
         return f"**{subject.warning}.**"
     if subject.split == "holdout":
-        return "The holdout is the part of FER2013's Training that no net is trained on."
+        return (
+            "The holdout is the part of FER2013's Training that no net is trained on; its "
+            "temperature, `unknown` and a joint's weights were found on it, so those figures "
+            "flatter."
+        )
     return (
         f"{subject.in_training:,} of these images stand in FER2013's Training too, pixel by pixel; "
         "the second column leaves them out."
@@ -261,8 +269,17 @@ def corruption_rows(costs: Sequence[Cost]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def verdict(scores: Scores, against: Comparison) -> str:
-    """What McNemar's test says, in a line."""
+def verdicts(report: Report) -> Iterator[str]:
+    """What McNemar's test says: a line for all images, and one for those not in training."""
+    for name, scores, against in (
+        ("all", report.plain, report.against),
+        ("not in training", report.not_in_training, report.against_not_in_training),
+    ):
+        if scores is not None and against is not None:
+            yield f"{name}: {_verdict(scores, against)}"
+
+
+def _verdict(scores: Scores, against: Comparison) -> str:
     return (
         f"{percent(scores.accuracy)} against {percent(against.accuracy)} of {against.other}: "
         f"{against.only_first} images only the first gets right, {against.only_second} only the "

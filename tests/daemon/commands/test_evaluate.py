@@ -59,6 +59,13 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     assert len(names) == 13
     assert all(f"| {name} |" in markdown for name in names)
     assert re.fullmatch("tiny-.{7}, torch float32", report["against"]["other"])
+    assert report["subject"]["device"] in ("cpu", "cuda")
+    for key, images in (("against", 30), ("against_not_in_training", 28)):
+        counts = ("both_right", "only_first", "only_second", "both_wrong")
+        assert sum(report[key][count] for count in counts) == images
+    verdicts = [line for line in done.out if "McNemar" in line]
+    assert [line.partition(": ")[0] for line in verdicts] == ["all", "not in training"]
+    assert all(line in markdown for line in verdicts)
 
 
 def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
@@ -76,6 +83,7 @@ def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: C
         assert (report["not_in_training"] is None) is not column
         markdown = (folder / "report.md").read_text()
         assert ("part of FER2013's Training that no net is trained on" in markdown) is column
+        assert ("were found on it, so those figures flatter" in markdown) is column
         assert ("of these images stand in FER2013's Training too" in markdown) is not column
 
 
@@ -84,11 +92,12 @@ def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Caps
     weights = save_tiny(tmp_path / "own.safetensors", data_sha256=own)
     other = save_tiny(tmp_path / "other.safetensors", data_sha256="f" * 64)
     what = ("evaluate", "expression", "--data", bars, "--weights", weights, "--against", other)
-    done = inside(capsys, *what, "--tta", "none")
+    done = inside(capsys, *what, "--tta", "none", "--report", tmp_path / "both")
     assert done.code == 0, done.err
     (warning,) = [line for line in done.err if line.startswith("WARNING")]
     assert warning.startswith(f"WARNING: {other} was trained on data")
     assert warning.endswith("; what is called not in training it may have learnt too")
+    assert f"**{warning}.**" in (tmp_path / "both" / "report.md").read_text()
     alone = ("--weights", other, "--split", "holdout", "--tta", "none", "--report", tmp_path / "r")
     assert inside(capsys, "evaluate", "expression", "--data", bars, *alone).code == 0
     assert json.loads((tmp_path / "r" / "report.json").read_text())["subject"]["warning"] == warning

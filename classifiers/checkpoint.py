@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import nn
 
@@ -21,9 +22,12 @@ TEXTS = (
     *("name", "family", "architecture", "normalisation"),
     *("data_set", "data_sha256", "commit", "sha256", "computed"),
 )
-KINDS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(TEXTS, (str, "a text")),
-    **dict.fromkeys(("options", "recipe", "scores"), (dict, "an object")),
+Kind = tuple[type, str]
+TEXT: Kind = (str, "a text")
+OBJECT: Kind = (dict, "an object")
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(TEXTS, TEXT),
+    **dict.fromkeys(("options", "recipe", "scores"), OBJECT),
     **dict.fromkeys(("crop_px", "seed"), (int, "a whole number")),
     "labels": (list, "a list of texts"),
 }
@@ -127,9 +131,7 @@ def read_record(weights: Path) -> Record:
 
 
 def _check(path: Path, found: dict[str, Any]) -> None:
-    for key, (kind, accepted) in KINDS.items():
-        if not isinstance(found[key], kind):
-            raise CheckpointError(f"{path}: {key} is {found[key]!r}; accepted is {accepted}")
+    need_kinds(path, found, KINDS)
     if not all(isinstance(label, str) for label in found["labels"]):
         raise CheckpointError(f"{path}: labels are {found['labels']}; accepted is a list of texts")
     for key, value in FIXED.items():
@@ -137,7 +139,21 @@ def _check(path: Path, found: dict[str, Any]) -> None:
             raise CheckpointError(f"{path}: {key} is {found[key]!r}; accepted: {value}")
     for key, (least, most) in RANGES.items():
         need_number(path, key, found[key], least, most)
-    for way, share in found["scores"].items():
+    need_scores(path, found["scores"])
+
+
+def need_kinds(
+    path: Path, found: dict[str, Any], kinds: Mapping[str, Kind], where: str = ""
+) -> None:
+    """Raise CheckpointError, naming file and key, where a value is of another kind."""
+    for key, (kind, accepted) in kinds.items():
+        if not isinstance(found[key], kind):
+            raise CheckpointError(f"{path}: {where}{key} is {found[key]!r}; accepted is {accepted}")
+
+
+def need_scores(path: Path, scores: dict[str, Any]) -> None:
+    """Raise CheckpointError, naming file and key, for a score that is no share."""
+    for way, share in scores.items():
         need_number(path, f"scores.{way}", share, 0.0, 1.0)
 
 
@@ -169,7 +185,7 @@ def load_into(weights: Path, net: nn.Module, record: Record) -> None:
     both = f"{weights} and its record {record_path(weights).name}"
     try:
         content = weights.read_bytes()
-        tensors = load_file(weights)
+        tensors = from_bytes(content)
     except FileNotFoundError:
         raise CheckpointError(f"{weights}: no such weights file") from None
     except (OSError, SafetensorError) as error:

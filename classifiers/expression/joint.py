@@ -12,11 +12,16 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from classifiers.checkpoint import need_number
+from classifiers.checkpoint import OBJECT, TEXT, Kind, need_kinds, need_number, need_scores
 from classifiers.errors import CheckpointError
 from classifiers.whole import write_whole
 
 SUM_TOLERANCE = 1e-4  # weights stand with six digits
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("name", "split", "data_set", "data_sha256", "commit"), TEXT),
+    **dict.fromkeys(("recipe", "scores"), OBJECT),
+}
+MEMBER_KINDS: dict[str, Kind] = dict.fromkeys(("net", "sha256"), TEXT)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,10 @@ class Joint:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of all that its probabilities depend on, wherever the files lie."""
+        """SHA-256 of its temperature and its members' tensors and weights, wherever they lie.
+
+        What a member's record says, its own temperature and crop among it, is not in it.
+        """
         parts = [self.temperature, *((m.sha256, m.weight) for m in self.members)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -74,6 +82,7 @@ def read(path: Path) -> Joint:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable joint: {error}") from error
     _has_keys(path, "not a joint of nets", found, Joint)
+    need_kinds(path, found, KINDS)
     members = found["members"]
     if not isinstance(members, list) or not members:
         raise CheckpointError(f"{path}: members is {members!r}; accepted is a list of nets")
@@ -81,17 +90,13 @@ def read(path: Path) -> Joint:
         where = f"members[{index}]"
         _has_keys(path, f"{where} is no member", member, Member)
         need_number(path, f"{where}.weight", member["weight"], 0.0, 1.0)
-        if not isinstance(member["net"], str):
-            raise CheckpointError(f"{path}: {where}.net is {member['net']!r}; accepted is a text")
-        if not isinstance(member["sha256"], str):
-            raise CheckpointError(
-                f"{path}: {where}.sha256 is {member['sha256']!r}; accepted is a text"
-            )
+        need_kinds(path, member, MEMBER_KINDS, f"{where}.")
     total = sum(member["weight"] for member in members)
     if abs(total - 1.0) > SUM_TOLERANCE:
         raise CheckpointError(f"{path}: the members' weights sum to {total:.6g}; accepted is 1")
     need_number(path, "temperature", found["temperature"], 0.01, 100.0)
     need_number(path, "unknown_below", found["unknown_below"], 0.0, 1.0)
+    need_scores(path, found["scores"])
     return Joint(**{**found, "members": tuple(Member(**member) for member in members)})
 
 

@@ -153,6 +153,16 @@ def other_labels(path: Path) -> None:
         (content(lambda found: found.update(temperature=0)), r"temperature is 0; accepted: 0\.01"),
         (content(lambda found: found.update(unknown_below="x")), r"unknown_below is 'x'; accepted"),
         (member(sha256=None), r"joint\.json: members\[1\]\.sha256 is None; accepted is a text"),
+        (
+            content(lambda found: found.update(name=3)),
+            r"joint\.json: name is 3; accepted is a text",
+        ),
+        (
+            content(lambda found: found.update(data_sha256=None)),
+            r"data_sha256 is None; accepted is",
+        ),
+        (content(lambda found: found.update(scores=[])), r"scores is \[\]; accepted is an object"),
+        (content(lambda found: found.update(scores={"a": 2})), r"scores\.a is 2; accepted: 0 to 1"),
         (content(lambda found: found.update(members=[])), r"members is \[\]; accepted is a list"),
         (member(weight=0.6), r"joint\.json: the members' weights sum to 0\.9; accepted is 1"),
         (member(weight=-0.7), r"joint\.json: members\[1\]\.weight is -0\.7; accepted: 0 to 1"),

@@ -75,12 +75,13 @@ def run(config: ConfigFile) -> None:
     from daemon.service import signals
 
     signals.hold()
+    from classifiers.errors import ClassifierError
     from daemon.app import run_daemon
     from daemon.config.file import load
 
     try:
         run_daemon(load(config, os.environ), config)
-    except UnusableError as error:
+    except (UnusableError, ClassifierError) as error:
         raise AffectdError(str(error)) from error  # What is not there may come.
     # Everything of ours is closed; torch alone would take seconds to tear itself down.
     os._exit(DONE)

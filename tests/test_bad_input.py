@@ -332,6 +332,18 @@ def test_weights_that_cannot_be_used(
     assert target.read_text() == "kept"
 
 
+def test_a_service_is_to_try_again_for_a_net_that_may_come(tmp_path: Path, capsys: Capsys) -> None:
+    """Named from its own folder, where nothing is looked for before it starts."""
+    path = config(
+        tmp_path,
+        f'[daemon]\nlisten = "127.0.0.1:0"\nlog_level = "error"\n[detector]\nbackend = "haar"\n'
+        f'[expression]\nweights = "nowhere/small.safetensors"\n{STREAM}',
+    )
+    done = inside(capsys, "run", path)
+    assert done.code == 1
+    assert done.err[-1].startswith("affectd: nowhere/small.safetensors: its record small.json is")
+
+
 # A service is to try again: what is not there may come.
 @pytest.mark.parametrize(("command", "code"), [("check", 2), ("run", 1)])
 def test_what_this_machine_lacks_for_expressions(

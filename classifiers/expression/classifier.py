@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from classifiers import checkpoint
 from classifiers.base import Reads
 from classifiers.checkpoint import Record
-from classifiers.errors import CheckpointError
+from classifiers.errors import CheckpointError, EngineError
 from classifiers.expression import LABELS, engines, joint
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.joint import Joint
@@ -90,7 +90,7 @@ class ExpressionClassifier:
 
         A device `auto` takes CUDA where that works and the engine can; `engines.start` says
         what `engine` and `log` are. Raises CheckpointError when a file or its record is missing,
-        cut, or does not fit, and when CUDA is asked for and does not work; EngineError or
+        cut, or does not fit; EngineError when CUDA is asked for and does not work, and it or
         ExtraError for an engine that cannot run here.
         """
         path = locate(weights)
@@ -106,7 +106,7 @@ class ExpressionClassifier:
         if device != "cpu":
             fault = cuda_fault()
             if fault and device == "cuda":
-                raise CheckpointError(f"expression.device is cuda, but {fault}")
+                raise EngineError(f"expression.device is cuda, but {fault}")
             if fault not in ("", NO_CARD):
                 log(f"WARNING: {fault}; expressions are read on the processor")
             device = "cpu" if fault else "cuda"

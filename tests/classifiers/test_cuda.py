@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from classifiers.errors import CheckpointError
+from classifiers.errors import EngineError
 from classifiers.expression import engines
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
@@ -63,7 +63,7 @@ def test_where_a_card_fails_auto_takes_the_processor_and_says_so(
         f"WARNING: torch fails on the CUDA device here: {SAID}; expressions are read on the "
         "processor"
     ]
-    with pytest.raises(CheckpointError, match=f"device is cuda, but torch fails on .*: {SAID}$"):
+    with pytest.raises(EngineError, match=f"device is cuda, but torch fails on .*: {SAID}$"):
         ExpressionClassifier.load(weights, device="cuda")
     tried.clear()
     ExpressionClassifier.load(weights, device="cpu", log=said.append)

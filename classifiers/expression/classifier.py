@@ -137,7 +137,9 @@ class ExpressionClassifier:
         turns: int64 [N], which look at its face each one is, from 0; `temporal` goes by it.
         """
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
-        tta, turn = self.tta, None if turns is None else torch.from_numpy(turns).to(self.device)
+        tta, turn = self.tta, None
+        if tta == "temporal" and turns is not None:
+            turn = torch.from_numpy(turns).to(self.device, non_blocking=True)
         readers = self._four if tta == "four_crop" else self._whole
         parts = [
             net.weight * mean_probabilities(reader, faces, net.crop_px, tta, net.temperature, turn)

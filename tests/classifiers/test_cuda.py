@@ -4,7 +4,7 @@ torch is made to fail as it does there, and what a card can do is made up."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -15,10 +15,15 @@ from classifiers.expression import engines
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.models import build
-from classifiers.expression.tta import STILL, mean_probabilities
+from classifiers.expression.tta import STILL, TTA, mean_probabilities
 from tests.nets import SMALL, save_tiny, tiny
 
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
+WAYS: tuple[tuple[Literal["cpu", "cuda"], engines.Wanted], ...] = (
+    ("cpu", "torch"),
+    ("cuda", "torch"),
+    ("cuda", "auto"),
+)
 SAID = "CUDA error: no kernel image is available for execution on the device"
 
 
@@ -103,9 +108,29 @@ def test_a_card_reads_in_bfloat16_nearly_the_same(
 
 def test_float32_on_a_card_is_not_tensorfloat32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    running = engines.start(tiny().eval(), {}, 44, wanted="torch", device="cuda")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        running = engines.start(tiny().eval(), {}, 44, wanted="torch", device="cuda")
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)
     assert running.precision == "float32"
     assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+@pytest.mark.parametrize("tta", get_args(TTA))
+def test_a_card_reads_every_view_as_the_processor_does(tmp_path: Path, tta: TTA) -> None:
+    weights, turns = save_tiny(tmp_path / "a.safetensors"), np.arange(len(FACES))
+    plain, whole, auto = (
+        ExpressionClassifier.load(weights, device=device, tta=tta, engine=engine).predict(
+            FACES, turns
+        )
+        for device, engine in WAYS
+    )
+    assert whole == pytest.approx(plain, abs=1e-4)
+    assert np.abs(auto - plain).mean() < 0.01
 
 
 def test_where_bfloat16_is_too_coarse_a_card_reads_in_float32(

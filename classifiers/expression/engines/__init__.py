@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -142,11 +143,11 @@ def difference(net: nn.Module, logits: Logits, crop_px: int) -> float:
 
 
 def _bfloat16(layers: nn.Module) -> Logits:
-    """The same layers, convolutions and matrix products in bfloat16; in and out is float32."""
+    """The same layers in bfloat16; in and out is float32."""
+    low = deepcopy(layers).to(torch.bfloat16)
 
     def logits(x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return layers(x).float()  # type: ignore[no-any-return]
+        return low(x.to(torch.bfloat16)).float()  # type: ignore[no-any-return]
 
     return logits
 

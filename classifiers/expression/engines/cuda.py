@@ -30,6 +30,7 @@ def whole_float32(device: str) -> None:
     """Let float32 mean that on a graphics card, and not ten bits of it (TF32)."""
     if device == "cuda":
         torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")  # the environment may have said otherwise
 
 
 def has_bfloat16() -> bool:

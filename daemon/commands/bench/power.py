@@ -26,16 +26,18 @@ class Meter:
         self._began_uj = [_number(zone / "energy_uj") for zone in self._zones]
 
     def watts(self, elapsed_s: float | None = None) -> float | None:
-        """None where nothing can be read: no counter, or one for root only."""
+        """None where there is nothing to read, or a counter that only root may read."""
         if elapsed_s is None:
             elapsed_s = max(1e-3, time.monotonic() - self._began_s)
-        parts = [
-            _rise(began, _number(zone / "energy_uj"), _number(zone / "max_energy_range_uj"))
-            for zone, began in zip(self._zones, self._began_uj, strict=True)
-        ]
-        found = [part * 1e-6 / elapsed_s for part in parts if part is not None]
-        cards = self._cards_w()
-        return sum(found) + sum(cards) if found or cards else None
+        found = []
+        for zone, began in zip(self._zones, self._began_uj, strict=True):
+            range_uj = _number(zone / "max_energy_range_uj")
+            part = _rise(began, _number(zone / "energy_uj"), range_uj)
+            if part is None:  # cards alone would pass for the whole
+                return None
+            found.append(part * 1e-6 / elapsed_s)
+        found += self._cards_w()
+        return sum(found) if found else None
 
     def _cards_w(self) -> list[float]:
         if self._smi is None:

@@ -212,8 +212,9 @@ def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
     monkeypatch.setattr(nets, "cuda_fault", lambda: "")
     found = nets.ways(ExpressionSettings())
     assert {(way.device, way.engine) for way in found} == {("cuda", "auto"), ("cuda", "torch")}
-    found = nets.ways(ExpressionSettings(device="cpu"))
-    assert {(way.device, way.engine) for way in found} == {("cpu", e) for e in installed()}
+    for settings in (ExpressionSettings(device="cpu"), ExpressionSettings(engine="openvino")):
+        found = nets.ways(settings)
+        assert {(way.device, way.engine) for way in found} == {("cpu", e) for e in installed()}
 
 
 def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:
@@ -233,6 +234,16 @@ def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:
 
 def test_a_machine_that_tells_no_power(tmp_path: Path) -> None:
     assert Meter(tmp_path, smi=None).watts() is None
+
+
+def test_power_without_the_processors_is_not_told(tmp_path: Path) -> None:
+    """A counter for root only, beside a card that tells anyone."""
+    smi = tmp_path / "smi"
+    smi.write_text("#!/bin/sh\necho 300\n")
+    smi.chmod(0o755)
+    assert Meter(tmp_path, str(smi)).watts() == 300.0
+    (tmp_path / "intel-rapl:0").mkdir()
+    assert Meter(tmp_path, str(smi)).watts() is None
 
 
 def test_enough(tmp_path: Path) -> None:

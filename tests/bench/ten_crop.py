@@ -11,40 +11,15 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torchvision.transforms import TenCrop
-from torchvision.transforms.functional import pil_to_tensor
 
 from classifiers import checkpoint
 from classifiers.expression.classifier import ExpressionClassifier, locate
-from classifiers.expression.models import build
-
-Faces = NDArray[np.uint8]
-
-
-def plain_way(record: checkpoint.Record) -> Callable[[Faces], NDArray[np.float32]]:
-    net = build(record.architecture, record.options)
-    checkpoint.load_into(locate("default"), net, record)
-    net.eval()
-    crops = TenCrop(record.crop_px)
-
-    @torch.inference_mode()
-    def classify(faces: Faces) -> NDArray[np.float32]:
-        rows = []
-        for face in faces:
-            mean, deviation = float(face.mean()), float(face.std())
-            tensors = [pil_to_tensor(crop) for crop in crops(Image.fromarray(face))]
-            x = (torch.stack(tensors).float() - mean) / (deviation + 1.0)
-            p = net(x).softmax(1).mean(0)
-            rows.append((p.log() / record.temperature).softmax(0))
-        return torch.stack(rows).numpy()
-
-    return classify
+from classifiers.expression.tta import calibrate
+from tests.bench.peer_seed import Faces, Loop
 
 
 def main() -> None:
@@ -55,9 +30,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     classifier = ExpressionClassifier.load("default", device="cpu", tta="ten_crop")
-    plain = plain_way(checkpoint.read_record(locate("default")))
+    loop, temperature = Loop("default"), checkpoint.read_record(locate("default")).temperature
     rng = np.random.default_rng(0)
     faces = rng.integers(0, 256, (options.faces, 48, 48), dtype=np.uint8)
+
+    def plain(faces: Faces) -> NDArray[np.float32]:
+        return calibrate(torch.from_numpy(loop.classify(faces)), temperature).numpy()
 
     def batched(faces: Faces) -> NDArray[np.float32]:
         return np.concatenate(

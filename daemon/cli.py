@@ -160,13 +160,15 @@ def models_list() -> None:
     from detectors.store import list_models, models_dir
 
     folder = models_dir("")
-    table = Table("model", "state", "file", box=None, pad_edge=False)
-    for model in list_models(folder):
+    table, models = Table("model", "state", "file", box=None, pad_edge=False), list_models(folder)
+    for model in models:
         table.add_row(model.name, model.state, model.path.name)
     for name, path in shipped().items():
         table.add_row(f"expression {name}", "shipped", path.name)
     out.print(table)
     out.print(f"Detectors: {folder}")
+    licences = ", ".join(f"{model.name} {model.licence}" for model in models)
+    out.print(f"Licences of the detectors: {licences}")
     out.print(f"Expressions: {SHIPPED}")
     out.print(f"Engines on the processor, fastest first: {', '.join(installed())}")
 

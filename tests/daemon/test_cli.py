@@ -87,6 +87,7 @@ def test_models(tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch)
     assert states["yunet"] == ["mismatch", "face_detection_yunet_2026may.onnx"]
     assert states["blazeface-full"][0] == "missing"
     assert states["Detectors:"] == [str(tmp_path)]
+    assert states["Licences"][-2:] == ["yunet", "MIT"]
     done = inside(capsys, "models", "pull", "yunnet")
     said = "affectd: 'yunnet' is no model; accepted: blazeface-short, blazeface-full, yunet"
     assert done == (2, [], [said])

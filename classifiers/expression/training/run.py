@@ -1,7 +1,7 @@
 """One training run: the net, its average, the optimizers, and the step that changes them.
 
 Everything random in a step is drawn from generators seeded by (seed, step), so a run that was
-stopped and resumed takes the same steps as one that was not.
+stopped and resumed draws the same as one that was not, and on a CPU takes the same steps.
 """
 
 from __future__ import annotations

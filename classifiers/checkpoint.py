@@ -27,7 +27,7 @@ TEXT: Kind = (str, "a text")
 OBJECT: Kind = (dict, "an object")
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(TEXTS, TEXT),
-    **dict.fromkeys(("options", "recipe", "scores"), OBJECT),
+    **dict.fromkeys(("options", "recipe", "scores", "learnt_from"), OBJECT),
     **dict.fromkeys(("crop_px", "seed"), (int, "a whole number")),
     "labels": (list, "a list of texts"),
 }
@@ -45,7 +45,8 @@ class Record:
     from by what it began with or was taught by, joined by `+`. `scores` maps a split and a way of
     testing to a figure between 0 and 1. `activations` are the least and largest input of layers, by
     name, on Training faces: what computing in int8 needs. `computed` says on which device and in
-    which numbers the net was trained. A record may lack these two.
+    which numbers the net was trained. `learnt_from` holds the SHA-256 of the weights that it began
+    with or was taught by, under what the recipe calls them. A record may lack these three.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Record:
     scores: dict[str, float] = field(default_factory=dict)
     activations: dict[str, tuple[float, float]] = field(default_factory=dict)
     computed: str = ""
+    learnt_from: dict[str, str] = field(default_factory=dict)
 
 
 def record_path(weights: Path) -> Path:
@@ -123,7 +125,7 @@ def read_record(weights: Path) -> Record:
         raise CheckpointError(f"{path}: not a readable record: {error}") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: not a record of weights, but {type(found).__name__}")
-    found = {"activations": {}, "computed": "", **found}
+    found = {"activations": {}, "computed": "", "learnt_from": {}, **found}
     if wrong := sorted({f.name for f in fields(Record)} ^ {*found}):
         raise CheckpointError(f"{path}: not a record of weights; missing or unknown: {wrong}")
     _check(path, found)
@@ -140,6 +142,9 @@ def _check(path: Path, found: dict[str, Any]) -> None:
     for key, (least, most) in RANGES.items():
         need_number(path, key, found[key], least, most)
     need_scores(path, found["scores"])
+    need_kinds(
+        path, found["learnt_from"], dict.fromkeys(found["learnt_from"], TEXT), "learnt_from."
+    )
 
 
 def need_kinds(

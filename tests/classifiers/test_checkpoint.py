@@ -181,6 +181,7 @@ def test_a_record_of_something_else_is_an_error(
         ("architecture", ["vgg10"], "a text"),
         ("sha256", 3, "a text"),
         ("scores", None, "an object"),
+        ("learnt_from", [], "an object"),
     ],
 )
 def test_a_record_with_a_wrong_value_is_an_error_that_names_its_key(

@@ -58,7 +58,9 @@ def test_a_student_believes_its_teacher_and_not_the_labels(
     public = data.load(fer, "public")
     student = ExpressionClassifier.load(weights, device="cpu")
     assert accuracy(classify(student, public), public) > 3 / 7
-    assert checkpoint.read_record(weights).recipe["distillation"]["share"] == 1.0
+    record = checkpoint.read_record(weights)
+    assert record.recipe["distillation"]["share"] == 1.0
+    assert record.learnt_from == {str(teacher): checkpoint.read_record(teacher).sha256}
 
 
 def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
@@ -164,7 +166,9 @@ def test_other_data_that_a_net_learnt_from_stays_in_its_record(
     assert train(plan, mislabelled, out, max_minutes=0.0) is None
     weights = train(plan, mislabelled, out, resume=True)
     assert weights is not None
-    assert checkpoint.read_record(weights).data_sha256 == f"{own}+{other}"
+    record = checkpoint.read_record(weights)
+    assert record.data_sha256 == f"{own}+{other}"
+    assert record.learnt_from == {str(teacher): checkpoint.read_record(teacher).sha256}
     assert f"begins with {own[:7]}, that of --data" in provenance.warning(weights, other)
     assert provenance.joined([weights, teacher], own) == f"{other}+{own}"
     assert provenance.joined([weights], other) == f"{own}+{other}"

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from classifiers import checkpoint
 from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
@@ -51,7 +52,8 @@ class Run:
     `data_sha256` is what the net's record will say of its data, that of `faces` last. With `resume`
     the recipe's `start` is not read, since `restore` is to follow. `sums` are the loss and the
     right guesses of this epoch's steps until now, float32 [2] on the device. `computes` says on
-    what, in what, and whether by a compiled net: only where that is the same are the weights.
+    what, in what, and whether by a compiled net: where that differs, so do the weights.
+    `learnt_from` is that of the net's record.
     """
 
     def __init__(
@@ -70,9 +72,12 @@ class Run:
         self.device = device
         self.images = torch.from_numpy(faces.images).to(device)
         self.labels = torch.from_numpy(faces.labels).to(device)
+        self.learnt_from: dict[str, str] = {}
         net = build(recipe.architecture, recipe.options)
         if recipe.start and not resume:
-            begin_with(net, locate(recipe.start), recipe.architecture, recipe.options)
+            start = locate(recipe.start)
+            begin_with(net, start, recipe.architecture, recipe.options)
+            self.learnt_from[recipe.start] = checkpoint.read_record(start).sha256
         self.net = net.to(device).to(memory_format=torch.channels_last)
         self._forward = compiled(self.net) if by_compiled else self.net
         self.ema = deepcopy(self.net)
@@ -93,6 +98,8 @@ class Run:
         self.steps = self.per_epoch * recipe.epochs
         plan = recipe.distillation
         self.teacher = Teacher(plan, self.images, device) if plan else None
+        if plan and self.teacher:
+            self.learnt_from[plan.teacher] = self.teacher.sha256
 
     def learning_rate(self) -> float:
         """Linear warm-up, then cosine to zero (Loshchilov & Hutter, arXiv:1608.03983)."""
@@ -159,6 +166,7 @@ class Run:
             "sums": self.sums,
             "teacher": self.teacher and self.teacher.sha256,
             "taught": self.teacher and self.teacher.said,
+            "learnt_from": self.learnt_from,
         }
         content = io.BytesIO()
         torch.save(state, content)
@@ -197,9 +205,10 @@ class Run:
             self.ema.load_state_dict(state["ema"])
             for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(its)
-            self.sums = state.get("sums", self.sums)
-            if self.teacher:
-                self.teacher.said = state.get("taught")
+            self.sums = state.get("sums", self.sums).to(self.device)
+            if self.teacher and (taught := state.get("taught")) is not None:
+                self.teacher.said = taught.to(self.device)
+            self.learnt_from = state.get("learnt_from", self.learnt_from)
             return str(state.get("computes", ""))
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error

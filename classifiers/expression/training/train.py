@@ -212,3 +212,4 @@ def _finish(
     )
     checkpoint.save(weights, net, record, dtype=torch.float16)
     return weights
+        learnt_from=run.learnt_from,

@@ -147,14 +147,15 @@ def test_no_step_waits_for_the_card(
     """But the first, which makes what the others use."""
     monkeypatch.chdir(tmp_path)
     save_tiny(tmp_path / "tiny.safetensors")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
     run = Run(replace(PLAN, **changes), FACES, "cuda")
     if run.teacher:
         run.teacher.read()
     order = run.order()
     run.one_step(order)
-    torch.cuda.set_sync_debug_mode("error")
     try:
         run.one_step(order)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert not torch.backends.cudnn.allow_tf32
+        torch.cuda.set_sync_debug_mode("error")

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-FACE_PX = 48
+from classifiers.expression.crop import FACE_PX
+
 NAMED = 3
 
 Usage = Literal["Training", "PublicTest", "PrivateTest"]

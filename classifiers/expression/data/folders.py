@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from classifiers.errors import DataError
 from classifiers.expression import LABELS
-from classifiers.expression.data.faces import FACE_PX, Faces, Usage, gather
+from classifiers.expression.crop import FACE_PX
+from classifiers.expression.data.faces import Faces, Usage, gather
 from classifiers.expression.data.kaggle import CSV, read_csv, read_rows
 
 TOPS: dict[Usage, str] = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}

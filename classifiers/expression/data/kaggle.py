@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from classifiers.errors import DataError
 from classifiers.expression import LABELS
-from classifiers.expression.data.faces import FACE_PX, USAGES, Faces, Usage, gather
+from classifiers.expression.crop import FACE_PX
+from classifiers.expression.data.faces import USAGES, Faces, Usage, gather
 
 CSV = "fer2013.csv"
 COLUMNS = ("emotion", "pixels", "Usage")

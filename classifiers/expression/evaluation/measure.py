@@ -17,8 +17,13 @@ from classifiers.expression.data import Faces
 from classifiers.expression.tta import TTA, mean_probabilities, reader
 from classifiers.extras import extra
 
-BATCH = 64  # faces; the parts have up to twice as many
+BATCH = 64  # faces
 UNKNOWN_PERCENT = range(30, 61)  # the thresholds that `unknown_threshold` chooses from
+
+
+def batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Images [N, 48, 48] in parts of BATCH or more, but of less than twice as many."""
+    return np.array_split(images, max(1, len(images) // BATCH))
 
 
 @torch.inference_mode()
@@ -34,7 +39,7 @@ def probabilities(
     read = reader(net.eval(), crop_px, tta)
     parts = [
         mean_probabilities(read, torch.from_numpy(part).to(device), crop_px, tta, temperature).cpu()
-        for part in np.array_split(faces.images, max(1, len(faces.images) // BATCH))
+        for part in batches(faces.images)
     ]
     return torch.cat(parts).numpy().astype(np.float32)
 
@@ -49,7 +54,7 @@ def classify(
     `done` gets the number of faces of each batch as soon as it is read.
     """
     guessed = []
-    for part in np.array_split(faces.images, max(1, len(faces.images) // BATCH)):
+    for part in batches(faces.images):
         guessed.append(classifier.predict(part))
         done(len(part))
     return np.concatenate(guessed)

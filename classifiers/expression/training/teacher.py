@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.evaluation.measure import batches
 from classifiers.expression.training.recipe import Distillation
 from classifiers.expression.tta import calibrate
-
-FACES_AT_ONCE = 64
 
 
 class Teacher:
@@ -44,7 +43,7 @@ class Teacher:
             return
         faces = self._images.cpu().numpy()
         read = []
-        for part in np.array_split(faces, max(1, len(faces) // FACES_AT_ONCE)):
+        for part in batches(faces):
             if stop():
                 return
             read.append(self._classifier.predict(part))

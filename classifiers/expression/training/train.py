@@ -14,6 +14,7 @@ import torch
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, TrainingError
 from classifiers.expression import LABELS, data, provenance
+from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import (
     accuracy,
@@ -193,7 +194,7 @@ def _finish(
         architecture=recipe.architecture,
         options=recipe.options,
         labels=list(LABELS),
-        input_px=data.FACE_PX,
+        input_px=FACE_PX,
         crop_px=recipe.field_px,
         normalisation="per_crop",
         temperature=round(temperature, 4),

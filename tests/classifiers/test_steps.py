@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim import SGD
 
 from classifiers.errors import TrainingError
 from classifiers.expression import data
@@ -89,6 +90,23 @@ def test_a_compiler_that_fails_ends_the_run_with_a_word(
         train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0)
 
 
+@pytest.mark.parametrize(
+    ("where", "what"), [(Run, "__init__"), (Run, "one_step"), (SGD, "load_state_dict")], ids=str
+)
+def test_a_full_device_ends_a_run_with_a_word(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: type, what: str
+) -> None:
+    """There is no card here to fill: torch is made to say what it says there."""
+
+    def full(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    assert train.train(PLAN, fer, tmp_path, max_minutes=0.0) is None
+    monkeypatch.setattr(where, what, full)
+    with pytest.raises(TrainingError, match="the memory of the device is full: end what else"):
+        train.train(PLAN, fer, tmp_path, resume=True)
+
+
 def test_the_line_that_says_what_a_compiler_lacks() -> None:
     said = (
         "CppCompileError: C++ compile error\n\nCommand:\ng++ a.cpp\n\nOutput:\na.cpp:2:10: fatal "
@@ -129,6 +147,7 @@ def test_images_per_s_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -147,15 +166,14 @@ def test_no_step_waits_for_the_card(
     """But the first, which makes what the others use."""
     monkeypatch.chdir(tmp_path)
     save_tiny(tmp_path / "tiny.safetensors")
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
     run = Run(replace(PLAN, **changes), FACES, "cuda")
     if run.teacher:
         run.teacher.read()
     order = run.order()
     run.one_step(order)
     try:
+        torch.cuda.set_sync_debug_mode("error")
         run.one_step(order)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert not torch.backends.cudnn.allow_tf32
-        torch.cuda.set_sync_debug_mode("error")

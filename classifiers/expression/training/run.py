@@ -182,7 +182,8 @@ class Run:
         of another recipe, data set or teacher.
         """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            # Not to the device, which need not have the room for a second copy.
+            state = torch.load(path, map_location="cpu", weights_only=True)
             recipe, trained_on = state["recipe"], state.get("data_sha256", self.data_sha256)
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no state to resume from") from None
@@ -210,6 +211,8 @@ class Run:
                 self.teacher.said = taught.to(self.device)
             self.learnt_from = state.get("learnt_from", self.learnt_from)
             return str(state.get("computes", ""))
+        except torch.OutOfMemoryError:
+            raise
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error
 

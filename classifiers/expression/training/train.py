@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,6 +34,19 @@ STATE = "last.pt"
 WEIGHTS = "best.safetensors"
 
 
+@contextmanager
+def _full_memory_told() -> Iterator[None]:
+    """Raise TrainingError where a device's memory is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "the memory of the device is full: end what else fills it, or lower batch in the "
+            "recipe; the last state, if there was one, was kept"
+        ) from error
+
+
+@_full_memory_told()
 def train(
     recipe: Recipe,
     source: Path,
@@ -149,11 +162,6 @@ def _epoch(
             return None
         try:
             run.one_step(order)
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"the memory of {run.device} is full: lower batch in the recipe; "
-                "the last state was kept"
-            ) from error
         except RuntimeError as error:
             if not is_compiler_s(error):
                 raise
@@ -209,8 +217,8 @@ def _finish(
             for name, tta in guessed
         },
         computed=run.computes,
+        learnt_from=run.learnt_from,
         activations=find_ranges(net, fer.split("train").images, recipe.field_px, run.device),
     )
     checkpoint.save(weights, net, record, dtype=torch.float16)
     return weights
-        learnt_from=run.learnt_from,

@@ -11,6 +11,8 @@ from typing import Protocol
 from daemon.frame import Frame
 
 DAMAGED_IN_A_ROW = 50  # So many make a source fail.
+# For libav's decoder of JPEG, which else makes up what is missing and marks nothing.
+WHOLE_JPEG = {"err_detect": "explode"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from av.stream import Discard, Disposition
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import shown
-from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, OneReader, Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
 from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import is_timed_out, open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
@@ -264,6 +264,8 @@ class VideoSource(OneReader):
         if video.width and video.height:
             check_size(self._shown, video.width, video.height)
         video.thread_type = "SLICE" if self._live else "AUTO"
+        if video.codec_context.name == "mjpeg":
+            video.codec_context.options = WHOLE_JPEG
         return video
 
     def _look_for_cut(self, end_s: float) -> None:

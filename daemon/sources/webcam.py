@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, Frame
-from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, OneReader, Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
 from daemon.sources.picture import check_size, to_frame_image
 
 log = logging.getLogger("affectd.source")
@@ -65,6 +65,7 @@ class Unpacker:
             self._jpeg = av.VideoCodecContext.create("mjpeg", "r")
             # Frame threads would hold pictures back.
             self._jpeg.thread_type = "SLICE"
+            self._jpeg.options = WHOLE_JPEG
 
     def unpack(self, buffer: NDArray[np.uint8]) -> av.VideoFrame | None:
         """The picture in `buffer` (uint8 of any shape); None if it is damaged or cut short."""

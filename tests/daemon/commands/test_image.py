@@ -65,6 +65,7 @@ def test_images_good_and_bad(
         (photos / name).write_bytes(encoded.tobytes())
     bad = {
         "empty.png": "the file is empty",
+        "half.jpg": "holds no picture that can be decoded",
         "inner/1001 of: b.jpg": "the file is empty",
         "loop.jpg": "Too many levels of symbolic links",
         "junk.jpg": "holds no picture that can be decoded",
@@ -72,6 +73,8 @@ def test_images_good_and_bad(
     }
     (photos / "inner/1001 of: b.jpg").touch()
     (photos / "empty.png").touch()
+    whole = (photos / "b.jpg").read_bytes()
+    (photos / "half.jpg").write_bytes(whole[: len(whole) // 2])
     (photos / "loop.jpg").symlink_to("loop.jpg")
     (photos / "junk.jpg").write_bytes(b"no image" * 50)
     (photos / "tiny.bmp").write_bytes(cv2.imencode(".bmp", face[:1, :1])[1].tobytes())

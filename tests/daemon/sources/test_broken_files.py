@@ -143,15 +143,17 @@ def test_damaged_packets_are_dropped_and_counted(tmp_path: Path) -> None:
     assert all(late.pts_s > early.pts_s for early, late in pairwise(frames))
 
 
-def _blank(clip: Path, sound_each: int | None = None) -> None:
-    """Leave only every so-manieth picture of an AVI with Motion JPEG as it is."""
+def _blank(clip: Path, sound_each: int | None = None, left: float = 0.0) -> None:
+    """Leave only every so-manieth picture of an AVI with Motion JPEG as it is, and of the others a
+    part."""
     data = bytearray(clip.read_bytes())
     chunk = data.index(b"00dc", data.index(b"movi"))
     number = 1
     while data[chunk : chunk + 4] == b"00dc":
         size = int.from_bytes(data[chunk + 4 : chunk + 8], "little")
         if sound_each is None or number % sound_each:
-            data[chunk + 8 : chunk + 8 + size] = bytes(size)
+            kept = round(size * left)
+            data[chunk + 8 + kept : chunk + 8 + size] = bytes(size - kept)
         chunk += 8 + size + size % 2
         number += 1
     clip.write_bytes(data)
@@ -168,9 +170,10 @@ def test_fifty_damaged_packets_with_hardly_a_sound_one_are_a_fault(
     assert "50 packets were damaged and hardly one was not" in str(fault)
 
 
-def test_one_sound_packet_of_five_is_enough_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [0.0, 0.5])
+def test_one_sound_packet_of_five_is_enough_to_go_on(tmp_path: Path, left: float) -> None:
     clip = write_clip(tmp_path / "clip.avi", frames=200, codec="mjpeg", pix_fmt="yuvj420p")
-    _blank(clip, sound_each=5)
+    _blank(clip, sound_each=5, left=left)
     source = VideoSource("s", str(clip), live=False, stop=threading.Event())
     assert len(list(source.frames())) == 40
     assert source.damaged == 160

@@ -77,6 +77,37 @@ def test_damaged_buffers_give_none_and_the_next_one_is_fine() -> None:
     assert unpacker.unpack(_jpeg(64, 48)) is not None
 
 
+def _without_tables(jpeg: bytes) -> bytes:
+    """Many webcams send no Huffman tables: they are always those of the standard."""
+    at, left = 2, jpeg[:2]
+    while jpeg[at + 1] != 0xDA:  # the pixels
+        size = 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if jpeg[at + 1] != 0xC4:
+            left += jpeg[at : at + size]
+        at += size
+    return left + jpeg[at:]
+
+
+def test_a_jpeg_that_lacks_pixels_is_damaged_and_one_that_is_merely_careless_is_not() -> None:
+    unpacker = Unpacker("MJPG", 320, 240)
+    noise = np.random.default_rng(1).integers(0, 255, (240, 320, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
+    end, middle = b"\xff\xd9", len(jpeg) // 2
+    for lacking in (jpeg[:middle], jpeg[:middle] + end, jpeg[: len(jpeg) * 19 // 20]):
+        assert unpacker.unpack(np.frombuffer(lacking, np.uint8)) is None
+    bare = _without_tables(jpeg)
+    assert len(bare) < len(jpeg) - 400
+    for careless in (
+        jpeg,
+        bare,
+        bare[:-2],  # the end is not marked
+        bare + bytes(1000),
+        jpeg[:-2] + b"\xff" * 9 + end,
+        jpeg[:2] + b"\xff\xe1\0\x10Exif\0\0rubbish!" + jpeg[2:],
+    ):
+        assert unpacker.unpack(np.frombuffer(careless, np.uint8)) is not None
+
+
 def test_a_format_that_cannot_be_read_is_named() -> None:
     with pytest.raises(SourceError, match=r"the camera sends H264; accepted are MJPG, YUYV"):
         Unpacker("H264", 64, 48)

@@ -22,6 +22,7 @@ from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import is_timed_out, open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import SQUARE, check_size, is_size, to_frame_image
+from daemon.sources.tiff import holds_jpeg
 from daemon.sources.timeline import Pace, Timeline
 from daemon.url import local_path, split_url
 
@@ -178,6 +179,12 @@ class VideoSource(OneReader):
         began_s = time.perf_counter()
         if packet.is_corrupt:
             return None
+        if self._container.format.name == "tiff_pipe" and holds_jpeg(bytes(packet)):
+            raise SourceError(
+                Reason.UNSUPPORTED,
+                f"{self._shown}: is a TIFF compressed as JPEG; accepted are LZW, Deflate, "
+                "PackBits, CCITT and none",
+            )
         try:
             decoded = packet.decode()
         except av.error.EOFError:

@@ -68,12 +68,14 @@ def test_images_good_and_bad(
         "half.jpg": "holds no picture that can be decoded",
         "inner/1001 of: b.jpg": "the file is empty",
         "loop.jpg": "Too many levels of symbolic links",
+        "jpeg.tif": "is a TIFF compressed as JPEG; accepted are LZW, ",
         "junk.jpg": "holds no picture that can be decoded",
         "tiny.bmp": "is 1x1; accepted are pictures of 16 to 8192 px a side",
     }
     (photos / "inner/1001 of: b.jpg").touch()
     (photos / "empty.png").touch()
     whole = (photos / "b.jpg").read_bytes()
+    cv2.imwrite(str(photos / "jpeg.tif"), face, [cv2.IMWRITE_TIFF_COMPRESSION, 7])
     (photos / "half.jpg").write_bytes(whole[: len(whole) // 2])
     (photos / "loop.jpg").symlink_to("loop.jpg")
     (photos / "junk.jpg").write_bytes(b"no image" * 50)

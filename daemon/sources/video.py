@@ -283,7 +283,10 @@ class VideoSource(OneReader):
         if any(other.discard == Discard.all for other in container.streams.video):
             # The container's length is that of the longest, which may be one of those.
             promised_s = float((video.duration or 0) * (video.time_base or 0))
-        read_s = end_s - (container.start_time or 0) / av.time_base
+        read_s = end_s
+        # What libav writes of a Matroska's length is the time of its end.
+        if not container.format.name.startswith("matroska"):
+            read_s -= (container.start_time or 0) / av.time_base
         if self.cut is None and read_s < promised_s - _CUT_TOLERANCE_S:
             self.cut = f"{self._shown}: is cut: it ends at {read_s:.1f} s of {promised_s:.1f} s"
             log.warning("stream %s: %s", self._name, self.cut)

@@ -86,6 +86,21 @@ def test_a_cut_file_gives_what_is_left_and_says_so(
     assert source.cut in caplog.text
 
 
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "flv", "avi"])
+def test_a_file_is_not_cut_because_it_begins_late(tmp_path: Path, kind: str) -> None:
+    """As the parts do that `ffmpeg -f segment` makes of one."""
+    pts = [7000 + 100 * number for number in range(30)]
+    late = write_clip(tmp_path / f"late.{kind}", frames=30, pts=pts)
+    source = open_video(late)
+    assert len(list(source.frames())) == 30
+    assert source.cut is None
+    if kind == "mkv":
+        late.write_bytes(late.read_bytes()[: late.stat().st_size // 2])
+        source = open_video(late)
+        assert 10 < len(list(source.frames())) < 20
+        assert source.cut is not None
+
+
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
 def test_a_file_is_not_cut_because_a_video_that_is_not_read_is_longer(
     tmp_path: Path, kind: str

@@ -49,6 +49,8 @@ def annotate_video(
     """
     _check_source(source)
     _make_way(source, target, events, force)
+    # A link stays one, and may lead to what is not there yet.
+    target, events = _behind(target), events and _behind(events)
     sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
     if events is not None:
         sinks.append(EventsSink(kind="events", path=events))
@@ -146,11 +148,11 @@ def _check_source(source: str) -> None:
 
 def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:
     """Raise ConfigError for a file that would be lost, or whose name would lie."""
-    if events is not None and events.absolute() == target.absolute():
+    if events is not None and os.path.realpath(events) == os.path.realpath(target):
         raise ConfigError(f"{events}: is OUT already; accepted for --events is another file")
     read = local_path(source)
     for path in (target, events):
-        if path is None or not is_there(path):
+        if path is None or not (is_there(path) or os.path.lexists(_behind(path))):
             continue
         if not path.is_file():
             raise ConfigError(f"{path}: exists and is no file; accepted is a new file")
@@ -158,10 +160,18 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
             raise ConfigError(f"{path}: is IN itself; accepted is another file")
         if not force:
             raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
-    if target.suffix.lower() not in MP4_ENDINGS:
+    if _behind(target).suffix.lower() not in MP4_ENDINGS:
         raise ConfigError(
-            f"{target}: is written as MP4; accepted is a name in {', '.join(MP4_ENDINGS)}"
+            f"{_behind(target)}: is written as MP4; accepted is a name in {', '.join(MP4_ENDINGS)}"
         )
+
+
+def _behind(path: Path) -> Path:
+    """What a link leads to, there or not; a link if it leads to itself."""
+    try:
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+    except OSError:
+        return path  # Whoever opens it says more.
 
 
 @contextmanager

@@ -60,6 +60,36 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     assert events.read_text() == ""  # There was no face to read.
 
 
+def test_links_stay_and_are_followed(tmp_path: Path, capsys: Capsys, light: Path) -> None:
+    """
+    1. One that leads to nothing yet, one to a file that is replaced; one to no video's name, and
+       one to itself.
+    2. OUT and --events are one file, spelled in two ways.
+    """
+    source, real, events = write_clip(tmp_path / "in.mp4"), tmp_path / "a.mp4", tmp_path / "a.jsonl"
+    links = [tmp_path / "to.mp4", tmp_path / "to.jsonl"]
+    for link, led_to in zip(links, (real, events), strict=True):
+        link.symlink_to(led_to.name)
+    what = ("video", source, links[0], "--events", links[1], "--config", light)
+    for force in ([], ["--force"]):
+        assert inside(capsys, *what, *force) == (0, [], [f"25 frames written to {real}"])
+        assert all(link.is_symlink() for link in links)
+        assert not any(path.is_symlink() for path in (real, events))
+    (tmp_path / "x.mp4").symlink_to("x.bin")
+    done = inside(capsys, "video", source, tmp_path / "x.mp4")
+    assert done.err[0].startswith(f"affectd: {tmp_path}/x.bin: is written as MP4; accepted is ")
+    loop = tmp_path / "loop.mp4"
+    loop.symlink_to(loop.name)
+    done = inside(capsys, "video", source, loop, "--force")
+    assert done.err == [f"affectd: {loop}: exists and is no file; accepted is a new file"]
+
+    (tmp_path / "sub").mkdir()
+    for same in (tmp_path / "sub" / ".." / "a.mp4", links[0]):
+        done = inside(capsys, "video", source, real, "--events", same, "--force")
+        said = f"{same}: is OUT already; accepted for --events is another file"
+        assert done == (2, [], [f"affectd: {said}"])
+
+
 def test_a_pipe_is_refused(tmp_path: Path, capsys: Capsys) -> None:
     """One with a name, and a shell's, which would give each reader a part."""
     os.mkfifo(tmp_path / "fifo")

@@ -20,7 +20,7 @@ from daemon.config.sink_settings import MP4_ENDINGS, EventsSink, Mp4Sink, SinkSe
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
-from daemon.redact import redact_url
+from daemon.redact import redact_url, shown
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.recording import numbered
@@ -98,6 +98,8 @@ def annotate_video(
         raise pipeline.error
     frames = around.board.streams()[0].frames
     parts = written()
+    if not parts:
+        raise SourceError(Reason.END_OF_STREAM, f"{shown(source)}: ended before its first picture")
     changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
     console.print(f"{frames} frames written to {parts}{changes}")
     lost = around.metrics.registry.get_sample_value(

@@ -108,6 +108,16 @@ def test_a_scene_without_an_end_is_refused(tmp_path: Path, capsys: Capsys) -> No
     assert done == (2, [], [f"affectd: {said}"])
 
 
+def test_a_scene_that_is_over_at_once_is_an_error(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    done = inside(
+        capsys, "video", "demo://x?seconds=1e-11", tmp_path / "out.mp4", "--config", light
+    )
+    said = "demo://x?seconds=1e-11: ended before its first picture"
+    assert done == (1, [], [f"affectd: {said}"])
+
+
 @pytest.mark.parametrize(
     "streams", ["", '[daemon]\ntoken = "${NO_SUCH}"\n[[stream]]\nname = 3\nurl = "${NO_SUCH}"\n']
 )

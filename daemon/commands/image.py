@@ -152,6 +152,8 @@ def _real(path: Path) -> Path:
 
 
 def _read_image(path: Path) -> Frame:
+    if is_there(path) and path.is_fifo():  # Opening one waits until somebody writes to it.
+        raise SourceError(Reason.UNSUPPORTED, f"{path}: is a pipe; accepted is a file")
     source = VideoSource("image", str(path), live=False, stop=threading.Event())
     try:
         return next(source.frames())

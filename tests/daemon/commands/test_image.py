@@ -69,6 +69,7 @@ def test_images_good_and_bad(
         "inner/1001 of: b.jpg": "the file is empty",
         "loop.jpg": "Too many levels of symbolic links",
         "jpeg.tif": "is a TIFF compressed as JPEG; accepted are LZW, ",
+        "pipe.jpg": "is a pipe; accepted is a file",
         "junk.jpg": "holds no picture that can be decoded",
         "tiny.bmp": "is 1x1; accepted are pictures of 16 to 8192 px a side",
     }
@@ -76,6 +77,7 @@ def test_images_good_and_bad(
     (photos / "empty.png").touch()
     whole = (photos / "b.jpg").read_bytes()
     cv2.imwrite(str(photos / "jpeg.tif"), face, [cv2.IMWRITE_TIFF_COMPRESSION, 7])
+    os.mkfifo(photos / "pipe.jpg")
     (photos / "half.jpg").write_bytes(whole[: len(whole) // 2])
     (photos / "loop.jpg").symlink_to("loop.jpg")
     (photos / "junk.jpg").write_bytes(b"no image" * 50)

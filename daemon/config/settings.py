@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from daemon.config.sink_settings import Mp4Sink, SinkSettings
+from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
 from daemon.config.table import Table, check_host, check_transport, is_loopback
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
@@ -216,8 +217,15 @@ class Settings(Table):
         return self
 
     @model_validator(mode="after")
-    def _recordings_apart(self) -> Settings:
+    def _files_apart(self) -> Settings:
         sinks = [sink for stream in self.stream for sink in stream.sink]
+        films = {os.path.realpath(sink.path) for sink in sinks if isinstance(sink, Mp4Sink)}
+        for sink in sinks:
+            if isinstance(sink, EventsSink) and os.path.realpath(sink.path) in films:
+                raise ValueError(
+                    f"an events and an mp4 sink have the path {str(sink.path)!r}; "
+                    "each must have its own"
+                )
         paths = [sink.path for sink in sinks if isinstance(sink, Mp4Sink) and sink.segmented]
         for index, path in enumerate(paths):
             if path in paths[:index]:

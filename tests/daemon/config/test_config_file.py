@@ -222,6 +222,17 @@ def test_two_streams_of_one_name(tmp_path: Path) -> None:
     assert line == "two streams are named 'lobby'; every name must be its own"
 
 
+def test_readings_and_a_recording_in_one_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    sinks = [
+        f"[[stream.sink]]\nkind = '{kind}'\npath = '{tmp_path}/{path}'\n"
+        for kind, path in (("mp4", "x.mp4"), ("events", "sub/../x.mp4"))
+    ]
+    assert faults(tmp_path, STREAM + "".join(sinks)) == [
+        f"an events and an mp4 sink have the path '{tmp_path}/sub/../x.mp4'; each must have its own"
+    ]
+
+
 def test_a_fault_is_told_whatever_secrets_are_empty_or_short(tmp_path: Path) -> None:
     text = "daemon.token = '${T}'\ndetector.backnd = 'haar'\n" + STREAM
     assert faults(tmp_path, text, {"T": ""}) == [

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import VideoReformatter
 from pydantic import SecretStr
 from rich.console import Console
 
@@ -17,7 +17,7 @@ from daemon.commands.offline import is_there, offline
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError, SourceError
 from daemon.frame import Frame
-from daemon.sinks.mjpeg import JpegEncoder
+from daemon.sinks.mjpeg import JpegEncoder, jpeg_form
 from daemon.sinks.recording import make_folder
 from daemon.sources.video import VideoSource
 from daemon.steps import Steps
@@ -162,10 +162,9 @@ def _read_image(path: Path) -> Frame:
 
 
 def _write_image(frame: Frame, target: Path) -> None:
-    image = frame.image.reformat(
-        format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG
-    )
-    encoded = JpegEncoder(image.width, image.height, JPEG_QUALITY).encode(image)
+    width, height = frame.image.width, frame.image.height
+    image = jpeg_form(VideoReformatter(), frame.image, width, height)
+    encoded = JpegEncoder(width, height, JPEG_QUALITY).encode(image)
     try:
         make_folder(target.parent)
         target.unlink(missing_ok=True)  # A hard link may share it with an image.

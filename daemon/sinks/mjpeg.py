@@ -55,20 +55,27 @@ class MjpegPictures:
         width, height = fit(image.width, image.height, self._config.max_width_px)
         with encoding("mjpeg sink"):
             own = self._referencer.reference(image, pts=0)
-            own.colorspace = colorspace_of(image)
-            picture = self._reformatter.reformat(
-                own,
-                width=width,
-                height=height,
-                format="yuvj420p",
-                interpolation=Interpolation.AREA,  # Bilinear truncates, which tints greys.
-                dst_colorspace=Colorspace.ITU601,  # The only one that JFIF knows.
-                dst_color_range=ColorRange.JPEG,
-                threads=1,
-            )
+            picture = jpeg_form(self._reformatter, own, width, height)
             if self._encoder is None or self._encoder.size != (width, height):
                 self._encoder = JpegEncoder(width, height, self._config.quality)
             return self._encoder.encode(picture)
+
+
+def jpeg_form(
+    reformatter: VideoReformatter, own: av.VideoFrame, width: int, height: int
+) -> av.VideoFrame:
+    """`own`, which nobody else reads and whose colourspace is set, as `JpegEncoder` takes it."""
+    own.colorspace = colorspace_of(own)
+    return reformatter.reformat(
+        own,
+        width=width,
+        height=height,
+        format="yuvj420p",
+        interpolation=Interpolation.AREA,  # Bilinear truncates, which tints greys.
+        dst_colorspace=Colorspace.ITU601,  # The only one that JFIF knows.
+        dst_color_range=ColorRange.JPEG,
+        threads=1,
+    )
 
 
 class JpegEncoder:

@@ -12,10 +12,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 from classifiers.expression import LABELS
 from tests.inside import inside, write_light
+from tests.media import write_clip
 from tests.shared import MODELS, VIDEO, needs_shared
 
 Capsys = pytest.CaptureFixture[str]
@@ -157,6 +159,20 @@ def test_the_overlay_has_its_colours_on_large_images_too(
     assert copy is not None
     off = np.abs(copy.astype(int) - [0x00, 0x5E, 0xD5]).max(axis=2)
     assert np.count_nonzero(off <= 5) > 300
+
+
+def test_a_picture_that_names_no_colourspace_goes_by_its_height(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    """As its overlay does: of 720 lines it is BT.709, which a JPEG cannot be."""
+    clip, out = write_clip(tmp_path / "a.mp4", width=1280, height=720, frames=1), tmp_path / "out"
+    assert inside(capsys, "image", clip, "--out", out, "--config", light).code == 0
+    with av.open(clip) as container:
+        image = next(container.decode(video=0))
+    seen = image.reformat(format="bgr24", src_colorspace=Colorspace.ITU709).to_ndarray()
+    copy = cv2.imread(str(out / "a.mp4.jpg"))
+    assert copy is not None
+    assert cv2.absdiff(copy, np.asarray(seen, np.uint8)).mean() < 2.0
 
 
 def test_images_that_would_be_lost_and_folders_without_any(

@@ -32,6 +32,17 @@ def accelerator(decoder: str) -> HWAccel | None:
     return None
 
 
+def tell_of_fallback(stream: str, decoder: str, context: av.CodecContext) -> None:
+    """Log it where the device that `decoder` names works, and does not know this codec."""
+    if decoder in DEVICES and works(decoder) and not context.is_hwaccel:
+        log.warning(
+            "stream %s: %s does not decode %s; the processor does instead",
+            stream,
+            decoder,
+            context.name,
+        )
+
+
 def working() -> list[str]:
     """Those of `DEVICES` that work here, best first."""
     return [device for device in DEVICES if works(device)]

@@ -18,7 +18,7 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import shown
 from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
-from daemon.sources.decoder import accelerator, doubt
+from daemon.sources.decoder import accelerator, doubt, tell_of_fallback
 from daemon.sources.faults import is_timed_out, open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import SQUARE, check_size, is_size, to_frame_image
@@ -82,6 +82,7 @@ class VideoSource(OneReader):
         self._target, self._is_file = _target(url)
         self._has_pictures = False  # From then on, a size that cannot be is damage.
         self._container, self._video = self._open()
+        tell_of_fallback(stream, decoder, self._video.codec_context)
 
     def _frames(self) -> Iterator[Frame]:
         rate = self._video.average_rate or self._video.guessed_rate

@@ -334,6 +334,18 @@ def test_decoders_are_tried_before_they_are_relied_on(tmp_path: Path) -> None:
         assert (name in decoder.working()) == decoder.works(name)
 
 
+def test_a_codec_that_a_named_decoder_does_not_know_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The device itself is not asked of such a codec, so none need be here."""
+    clip = write_clip(tmp_path / "x.mkv", codec="ffv1", frames=3)
+    monkeypatch.setattr(decoder, "works", lambda device: True)
+    for name in ("cuda", "auto"):
+        made = VideoSource("s", str(clip), live=False, stop=threading.Event(), decoder=name)
+        assert len(list(made.frames())) == 3
+    assert caplog.messages == ["stream s: cuda does not decode ffv1; the processor does instead"]
+
+
 @needs_an_absent_one
 def test_a_named_decoder_that_does_not_work_is_an_error_at_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

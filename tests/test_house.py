@@ -51,7 +51,7 @@ def test_there_is_code_to_judge() -> None:
     assert all(len(sources(package)) > 5 for package in PACKAGES)
     assert "expression" in FAMILIES
     steps = set(imports(ROOT / "daemon" / "steps.py"))
-    assert {"daemon.classify.batcher.Batcher", "detectors.base.Box"} <= steps
+    assert {"daemon.classify.batcher.Batcher", "detectors.base.Detector"} <= steps
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ _SECRET_QUERY = re.compile(
     r"(?:pass?(?:word|wd|phrase|code)?|pswd?|pwd|pw|token|auth|secret|key|sig(?:nature)?|credentials?|streamid)"
     r"=)(?!\*{3})[^&;#\s'\"]*"
 )
-# What follows the application is the key that lets anybody publish.
+# What follows the application is the key that lets anybody publish; what stands alone may be it.
 _STREAM_KEY = re.compile(
-    r"(?i)(rtmps?://[^\s/]+/[^\s/?]*/)[^\s'\"<>?]+?(?=[:,;.)\]]?(?:[\s'\"<>?]|$))"
+    r"(?i)(rtmps?://[^\s/]+/([^\s/'\"<>]*/)?)[^\s'\"<>]+?(?=[:,;.)\]]?(?:[\s'\"<>]|$))"
 )
 # rtsp//user:password@host, user:password@host, //user:password@host
 _MISTYPED = re.compile(
@@ -104,7 +104,8 @@ def secrets_in_url(url: str) -> set[str]:
     for match in _SECRET_QUERY.finditer(split.tail):
         value = match[0][len(match[1]) :]
         found += [split.tail[match.end(1) :], value if len(value) >= LEAST_PIECE else None]
-    if key := _STREAM_KEY.match(url):
+    key = _STREAM_KEY.match(url)
+    if key and key[2]:  # Alone it is mostly the name of the stream, which every line has.
         found.append(url[key.end(1) :])
     return {unquote(written, errors="surrogateescape") for written in found if written}
 

@@ -182,7 +182,9 @@ def test_a_longer_secret_is_masked_before_one_that_it_holds() -> None:
         ("rtsp://cam/x?pswd=a&paswd=b", "rtsp://cam/x?pswd=***&paswd=***"),
         ("srt://nas:8890?streamid=publish:a:u:p", "srt://nas:8890?streamid=***"),
         ("to rtmp://a.example/live2/ab-cd: refused", "to rtmp://a.example/live2/***: refused"),
-        ("rtmp://127.0.0.1:1935/cam", "rtmp://127.0.0.1:1935/cam"),
+        ("is it rtmp://a.example/live2/ab-cd?", "is it rtmp://a.example/live2/***"),
+        ("to rtmp://127.0.0.1:1935: refused", "to rtmp://127.0.0.1:1935: refused"),
+        ('["rtmp://nas/ab-cd","http://nas/x"]', '["rtmp://nas/***","http://nas/x"]'),
         ("rtmp://a.example//ab-cd", "rtmp://a.example//***"),
         ("header='Authorization: Basic dTpw'", "header='Authorization: ***"),
         ("to http://cam/x?key=***: refused", "to http://cam/x?key=***: refused"),
@@ -223,13 +225,32 @@ def test_what_a_url_holds_of_secrets() -> None:
     assert secrets_in_url("http://cam/x?token=abcd e&y=1") == {"abcd", "abcd e&y=1"}
     assert secrets_in_url("http://cam/x?token=%26&y=1") == {"&&y=1"}  # too short alone
     assert secrets_in_url("rtmp://a.example/live2/ab-cd") == {"ab-cd"}
+    assert secrets_in_url("rtmp://a.example/live2?backup=1/ab-cd") == {"ab-cd"}
+    assert secrets_in_url("rtmp://nas/webcam") == set()
     assert secrets_in_url("rtsp://cam/x") == secrets_in_url("clip.mp4") == set()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtmp://127.0.0.1:1935/ab-cd", "rtmp://127.0.0.1:1935/***"),
+        ("rtmp://a.example/live2?backup=1/ab-cd", "rtmp://a.example/live2?backup=1/***"),
+        ("rtmp://a.example/app/?streamname=ab-cd&key=x", "rtmp://a.example/app/***"),
+        ("rtmps://a.example/app/ab-cd?bw=1", "rtmps://a.example/app/***"),
+        ("rtmp://a.example/ab-cd?bw=1", "rtmp://a.example/***"),
+        ("rtmp://127.0.0.1:1935", "rtmp://127.0.0.1:1935"),
+    ],
+)
+def test_a_stream_key_is_hidden_wherever_it_stands(url: str, shown: str) -> None:
+    assert redact_url(url) == redact_text(url) == shown
 
 
 def test_an_at_in_a_stream_key_shows_nothing_of_it() -> None:
     assert redact_url("rtmp://nas:1935/live/a@b/c") == "rtmp://nas:***@***"
     assert redact_url("rtmp://10.0.0.7:1935/live/a@b/c") == "rtmp://10.0.0.7:1935/live/***"
-    assert redact_url("rtmp://u:p/w@nas/live/a") == "rtmp://u:***@nas/live/***"
+    assert redact_url("rtmp://nas:1935/a@b.c") == "rtmp://nas:***@***"
+    assert redact_url("rtmp://u:p@nas/live/a") == "rtmp://u:***@nas/live/***"
+    assert redact_url("rtmp://u:p/w@nas/live/a") == "rtmp://u:***@***"  # which @ is in doubt
 
 
 def test_an_at_in_a_query_is_not_the_passwords() -> None:

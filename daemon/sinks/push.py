@@ -23,7 +23,6 @@ from daemon.url import split_url
 _LEAVE_S = 3.0
 _RTMP_LASTS_S = 20 * 86400.0  # its times have 31 bits of milliseconds: 24.8 days
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "srt": "mpegts"}
-_REFUSED = "the server refused to take it"
 _CLOSED = "the server closed the connection"
 _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.HTTPUnauthorizedError, Reason.AUTH_FAILED, "the user or the password is wrong (401)"),
@@ -31,7 +30,6 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.HTTPNotFoundError, Reason.NOT_FOUND, "the server knows no such path (404)"),
     (av.error.HTTPClientError, Reason.CONNECT_REFUSED, "the server refused to take it (4xx)"),
     (av.error.HTTPServerError, Reason.CONNECT_REFUSED, "the server failed (5xx)"),
-    (av.error.UnknownError, Reason.CONNECT_REFUSED, _REFUSED),  # what libav says of RTMP's "error"
     (av.error.ConnectionRefusedError, Reason.CONNECT_REFUSED, "the connection was refused"),
     (av.error.ProtocolNotFoundError, Reason.UNSUPPORTED, "PyAV was built without this protocol"),
     (av.error.TimeoutError, Reason.TIMEOUT, "no answer in time"),
@@ -178,6 +176,8 @@ def _meaning(error: str, why: str, *, url: str, accepted: bool) -> tuple[Reason,
         return Reason.END_OF_STREAM, "the connection was lost"
     if kind is av.error.OSError and not url.startswith("srt:"):  # whose port is none of TCP
         return network_fault(url, why)
+    if kind is av.error.UnknownError:  # what libav says of RTMP's "error"
+        why = "the server refused to take it"
     return Reason.CONNECT_REFUSED, why
 
 

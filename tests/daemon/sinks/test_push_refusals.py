@@ -93,6 +93,12 @@ def test_tls_is_only_blamed_where_libav_does_not_know_better(error: str) -> None
             assert _meaning("OSError", "why", url=url, accepted=False)[0] is Reason.TLS
 
 
+def test_who_had_accepted_has_not_refused() -> None:
+    """RTMP's "error" may come later too, when somebody else publishes by the same key."""
+    said = _meaning("UnknownError", "why", url="rtmp://127.0.0.1/live/x", accepted=True)
+    assert said == (Reason.END_OF_STREAM, "the connection was lost")
+
+
 def test_srt_is_not_looked_for_by_tcp() -> None:
     url = "srt://nowhere.invalid:9"
     assert _meaning("OSError", "why", url=url, accepted=False) == (Reason.CONNECT_REFUSED, "why")

@@ -26,28 +26,30 @@ class Meter:
         self._began_uj = [_number(zone / "energy_uj") for zone in self._zones]
 
     def watts(self, elapsed_s: float | None = None) -> float | None:
-        """None where there is nothing to read, or a counter that only root may read."""
+        """None where a part cannot be read, since the others would pass for the whole machine:
+        no counter of the processors, one that only root may read, or cards that do not tell."""
         if elapsed_s is None:
             elapsed_s = max(1e-3, time.monotonic() - self._began_s)
-        found = []
+        found_w = 0.0
         for zone, began in zip(self._zones, self._began_uj, strict=True):
             range_uj = _number(zone / "max_energy_range_uj")
             part = _rise(began, _number(zone / "energy_uj"), range_uj)
-            if part is None:  # cards alone would pass for the whole
+            if part is None:
                 return None
-            found.append(part * 1e-6 / elapsed_s)
-        found += self._cards_w()
-        return sum(found) if found else None
+            found_w += part * 1e-6 / elapsed_s
+        cards_w = self._cards_w() if self._zones else None
+        return None if cards_w is None else found_w + cards_w
 
-    def _cards_w(self) -> list[float]:
+    def _cards_w(self) -> float | None:
+        """0 without `smi`, None where it does not tell of each card."""
         if self._smi is None:
-            return []
+            return 0.0
         query = [self._smi, "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
         try:
             said = subprocess.run(query, capture_output=True, text=True, timeout=5.0, check=True)
-            return [float(line) for line in said.stdout.split()]
+            return sum(map(float, said.stdout.split()))
         except (OSError, subprocess.SubprocessError, ValueError):
-            return []
+            return None
 
 
 def _number(path: Path) -> int | None:

@@ -236,14 +236,20 @@ def test_a_machine_that_tells_no_power(tmp_path: Path) -> None:
     assert Meter(tmp_path, smi=None).watts() is None
 
 
-def test_power_without_the_processors_is_not_told(tmp_path: Path) -> None:
-    """A counter for root only, beside a card that tells anyone."""
-    smi = tmp_path / "smi"
-    smi.write_text("#!/bin/sh\necho 300\n")
+def test_power_of_a_part_is_not_told(tmp_path: Path) -> None:
+    """1. Cards tell, processors have no counter. 2. They have one for root only. 3. They have one
+    for anyone. 4. One of the cards, or all, do not tell."""
+    smi, zone = tmp_path / "smi", tmp_path / "intel-rapl:0"
+    smi.write_text("#!/bin/sh\necho 300\necho 20.5\n")
     smi.chmod(0o755)
-    assert Meter(tmp_path, str(smi)).watts() == 300.0
-    (tmp_path / "intel-rapl:0").mkdir()
     assert Meter(tmp_path, str(smi)).watts() is None
+    zone.mkdir()
+    assert Meter(tmp_path, str(smi)).watts() is None
+    (zone / "energy_uj").write_text("100\n")
+    assert Meter(tmp_path, str(smi)).watts() == 320.5
+    for fault in ("echo 300; echo '[N/A]'", "exit 9"):
+        smi.write_text(f"#!/bin/sh\n{fault}\n")
+        assert Meter(tmp_path, str(smi)).watts() is None
 
 
 def test_enough(tmp_path: Path) -> None:

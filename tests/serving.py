@@ -143,7 +143,7 @@ def serving(
         yield house
     finally:
         house.stop_publishing()
-        house.web.stop(60)
+        assert house.web.stop(60)
 
 
 def stalled_reader(house: House, path: str) -> socket.socket:

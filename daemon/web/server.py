@@ -100,16 +100,18 @@ class WebServer:
         for readers in self._app.state.readers:
             self._server.loop.call_soon_threadsafe(readers.send_away)
 
-    def stop(self, timeout_s: float) -> None:
-        """Let every reader go and end the thread, or warn after `timeout_s`. Safe to call twice."""
+    def stop(self, timeout_s: float) -> bool:
+        """Let every reader go and end the thread. False, with a warning, if time ran out. Safe to
+        call twice."""
         if self._server is None or self._thread is None:
-            return
+            return True
         self._server.should_exit = True
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.warning("the web server did not stop in %g s", timeout_s)
-            return
+            return False
         self._server = self._thread = None
+        return True
 
 
 class _Server(uvicorn.Server):

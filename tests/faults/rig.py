@@ -160,7 +160,7 @@ class Rig:
         trace: TracebackType | None,
     ) -> None:
         self._fleet.close()
-        self._web.stop(WEB_STOP_S)
+        assert self._web.stop(WEB_STOP_S)
 
     def frames(self, name: str) -> int:
         """Pictures that the source gave so far."""

@@ -68,8 +68,8 @@ def judge(
         ),
         Verdict(
             f"SIGTERM ends it with 0 within {exit_bound_s:g} s",
-            course.exit_code == 0 and course.exit_s < exit_bound_s,
-            f"{course.exit_code} after {course.exit_s:.1f} s",
+            course.exit_code == 0 and course.exit_s < exit_bound_s and not course.left_behind,
+            "; ".join([f"{course.exit_code} after {course.exit_s:.1f} s", *course.left_behind]),
         ),
     ]
     if course.plan.seconds >= SHORTEST_S:

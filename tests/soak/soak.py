@@ -81,7 +81,7 @@ class Plan:
 @dataclass
 class Course:
     """What was seen. `ages_s` are those of all readings; `recordings` the pictures in each file;
-    `sink_failures` by stream and sink."""
+    `sink_failures` by stream and sink; `left_behind` the log's lines on what did not stop."""
 
     plan: Plan
     samples: list[Sample] = field(default_factory=list)
@@ -95,6 +95,7 @@ class Course:
     broken: list[str] = field(default_factory=list)
     exit_code: int | None = None
     exit_s: float = 0.0
+    left_behind: list[str] = field(default_factory=list)
 
     def age_shares_s(self) -> dict[str, float]:
         """The age that half of the readings, 99 of 100, 999 of 1000 and all did not exceed."""
@@ -117,6 +118,7 @@ class Course:
             "broken_recordings": self.broken,
             "exit_code": self.exit_code,
             "exit_s": self.exit_s,
+            "left_behind": self.left_behind,
             "samples": [asdict(one) for one in self.samples],
         }
 
@@ -158,6 +160,7 @@ def soak(plan: Plan, folder: Path) -> Course:
             _Weather(daemon, patients, course).run()
         course.viewers = [hls.seen, mjpeg.seen]
         course.exit_code, course.exit_s = daemon.end()
+        course.left_behind = [one for one in daemon.log.splitlines() if "did not stop" in one]
     for name in names:
         lines = (folder / f"{name}.jsonl").read_text().splitlines()
         course.ages_s += [json.loads(line)["age_ms"] / 1000 for line in lines]

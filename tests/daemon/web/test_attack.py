@@ -45,7 +45,7 @@ def small_house(connection: type[Connection]) -> Iterator[House]:
         yield house
     finally:
         house.stop_publishing()
-        house.web.stop(60)
+        assert house.web.stop(60)
 
 
 def connect(house: House) -> socket.socket:
@@ -133,7 +133,7 @@ def test_when_all_are_being_answered_one_more_is_refused() -> None:
         wait_until(lambda: house.web._server is not None and _answers(house))
     finally:
         house.stop_publishing()
-        house.web.stop(60)
+        assert house.web.stop(60)
 
 
 def _answers(house: House) -> bool:

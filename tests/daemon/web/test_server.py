@@ -29,7 +29,7 @@ def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:
     assert f"127.0.0.1:{house.web.port}" in str(error.value)
     assert "in use" in str(error.value)
     assert set(threading.enumerate()) <= before
-    taken.stop(1)
+    assert taken.stop(1)
 
 
 def test_a_name_that_is_not_known_is_named() -> None:
@@ -55,7 +55,7 @@ def test_an_address_that_is_not_ours_yet_is_named_and_listened_on(
 ) -> None:
     web = WebServer(House(["lobby"]).web._app, "192.0.2.1", 0)
     web.start()
-    web.stop(60)
+    assert web.stop(60)
     assert web.port > 0
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "listen = 192.0.2.1:0: no interface of this machine has this address yet" in caplog.text
@@ -67,7 +67,7 @@ def test_stop_does_not_wait_for_a_reader_that_stalls() -> None:
         with stalled_reader(house, "/streams/lobby/mjpeg"):
             wait_until(lambda: house.published_bytes > 4_000_000)  # All buffers are full.
             began_s = time.monotonic()
-            house.web.stop(60)
+            assert house.web.stop(60)
             assert time.monotonic() - began_s < READER_TIMEOUT_S / 2
 
 
@@ -95,7 +95,7 @@ def test_stop_ends_what_readers_read(monkeypatch: pytest.MonkeyPatch) -> None:
             thread.start()
         connected.wait(60)
         began_s = time.monotonic()
-        house.web.stop(60)
+        assert house.web.stop(60)
         took_s = time.monotonic() - began_s
         for thread in readers:
             thread.join(60)
@@ -110,7 +110,7 @@ def test_a_stop_that_takes_too_long_is_only_warned_of(caplog: pytest.LogCaptureF
     with serving("lobby") as house:
         assert house.web._server is not None
         house.web._server.loop.call_soon_threadsafe(release.wait)
-        house.web.stop(0.05)
+        assert not house.web.stop(0.05)
         release.set()
     assert "the web server did not stop in 0.05 s" in caplog.text
 
@@ -118,12 +118,12 @@ def test_a_stop_that_takes_too_long_is_only_warned_of(caplog: pytest.LogCaptureF
 def test_a_port_can_be_served_again_at_once(house: House) -> None:
     with house.client() as client:
         client.get("/livez")
-        house.web.stop(60)
+        assert house.web.stop(60)
     again = House(["lobby"]).web
     web = WebServer(again._app, "127.0.0.1", house.web.port)
     web.start()
     assert httpx.get(f"{web.url}livez", timeout=60, trust_env=False).status_code == 200
-    web.stop(60)
+    assert web.stop(60)
 
 
 def test_the_web_servers_own_loop_is_watched_while_it_runs() -> None:

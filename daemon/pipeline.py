@@ -31,6 +31,7 @@ log = logging.getLogger("affectd.sink")
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
 # What the threads of a stream may take to end, together, and each sink that is still to come then.
 CLOSE_S, LATE_S = 5.0, 0.5
+JOIN_S = 2.0  # of that, what each of source and stream may
 FINISH_S = 600.0  # what each may take at the end of a file, when nothing else is to stop
 
 
@@ -177,11 +178,14 @@ class Pipeline:
                 self._board.end_sink(self.name, writer.label)
 
     def close(self) -> None:
-        """Join every thread and finish every sink; `stop` was set, or the source has ended."""
+        """Join every thread and finish every sink, and warn of those that hang; `stop` was set, or
+        the source has ended."""
         end_s = time.monotonic() + CLOSE_S
         self.mailbox.close()
-        self.capture.join(2.0)
-        self.stream.join(2.0)
+        for thread, what in ((self.capture, "the source"), (self.stream, "the stream")):
+            thread.join(JOIN_S)
+            if thread.running:
+                log.warning("%s: %s did not end in %g s", self.name, what, JOIN_S)
         for part in self.sink_threads:
             part.close(max(LATE_S, end_s - time.monotonic()))
         for loop in (self._turns, self._opens):

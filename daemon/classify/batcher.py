@@ -97,12 +97,14 @@ class Batcher:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End after the batch at hand; waiting crops get no result."""
+        """End after the batch at hand, or warn after `timeout_s`; waiting crops get no result."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("the batch at hand did not end in %g s", timeout_s)
 
     def submit(self, jobs: Sequence[Job], deliver: Deliver) -> None:
         """Queue live crops; never waits. `deliver` is called on the batcher's thread, after each

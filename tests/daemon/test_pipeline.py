@@ -280,7 +280,9 @@ def test_a_fault_restarts_its_stream_and_no_other(caplog: pytest.LogCaptureFixtu
     assert [record.levelname for record in told] == ["ERROR", "DEBUG"]
 
 
-def test_stopping_in_mid_work_ends_in_time_and_finishes_the_film(tmp_path: Path) -> None:
+def test_stopping_in_mid_work_ends_in_time_and_finishes_the_film(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The classifier holds the stream's thread in the middle of a frame of a file."""
     around, known = Around(), Known()
     film = tmp_path / "film.mp4"
@@ -296,6 +298,7 @@ def test_stopping_in_mid_work_ends_in_time_and_finishes_the_film(tmp_path: Path)
         began_s = time.monotonic()
         pipeline.close()
         assert time.monotonic() - began_s < WAIT_S / 2
+        assert "film: the stream did not end in 2 s" in caplog.text
     pipeline.stream.join(WAIT_S)
     assert not pipeline.stream.running
     assert pictures_in(film) >= 5

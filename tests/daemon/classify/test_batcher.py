@@ -241,6 +241,15 @@ def test_a_stopped_batcher_keeps_no_crops(batcher: Batcher, echo: Echo, metrics:
     assert dropped(metrics, "stopping") == 3
 
 
+def test_a_batch_that_hangs_is_left_behind_with_a_warning(
+    batcher: Batcher, echo: Echo, caplog: pytest.LogCaptureFixture
+) -> None:
+    batcher.submit([job(1)], Inbox())
+    assert echo.entered.wait(WAIT_S)
+    batcher.stop(0.05)
+    assert "the batch at hand did not end in 0.05 s" in caplog.text
+
+
 def test_files_do_not_starve_cameras(batcher: Batcher, echo: Echo) -> None:
     """Two files always have crops waiting; a camera's crop has its turn all the same."""
     echo.go.set()

@@ -70,14 +70,14 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))
     unseen = _unseen(task, fer, err)
-    warning = "" if unseen is None else _warning(task, fer, err)
+    warnings = {} if unseen is None else _warnings(task, fer, err)
     passes = 1 + (other is not None) + (corruptions.passes() if task.corruptions else 0)
     with _reading(faces, passes, err) as read:
         guessed = read(classifier, faces.images)
         if task.predictions is not None:
             with _written(task.predictions):
                 predictions.write(task.predictions, faces, guessed)
-        report = _report(task, classifier, other, faces, unseen, warning, guessed, read)
+        report = _report(task, classifier, other, faces, unseen, warnings, guessed, read)
     _print(report, out)
     if task.report is not None:
         with _written(task.report):
@@ -92,7 +92,7 @@ def _report(
     other: ExpressionClassifier | None,
     faces: data.Faces,
     unseen: NDArray[np.bool_] | None,
-    warning: str,
+    warnings: dict[str, str],
     guessed: NDArray[np.float32],
     read: Read,
 ) -> Report:
@@ -126,7 +126,7 @@ def _report(
             seed=SEED,
             command=task.command,
             in_training=None if unseen is None else int((~unseen).sum()),
-            warning=warning,
+            warning=warnings.get(task.weights, ""),
         ),
         plain=plain,
         not_in_training=None
@@ -139,6 +139,7 @@ def _report(
         corruptions=costs,
         against=against,
         against_not_in_training=against_unseen,
+        against_warning=warnings.get(task.against or "", ""),
     )
 
 
@@ -150,15 +151,15 @@ def _unseen(task: Task, fer: data.FER2013, err: Console) -> NDArray[np.bool_] | 
     return fer.unseen(task.split)
 
 
-def _warning(task: Task, fer: data.FER2013, err: Console) -> str:
-    """That the net or its rival learnt from other images than these, or nothing."""
+def _warnings(task: Task, fer: data.FER2013, err: Console) -> dict[str, str]:
+    """What to say of the net or its rival, by name, if it learnt from other images than these."""
     fingerprint = fer.fingerprint()
-    found = []
+    found = {}
     for weights in dict.fromkeys(filter(None, (task.weights, task.against))):
         if other := provenance.warning(weights, fingerprint):
-            found.append(f"{other}; what is called not in training it may have learnt too")
-            err.print(found[-1])
-    return "; ".join(found)
+            found[weights] = f"{other}; what is called not in training it may have learnt too"
+            err.print(found[weights])
+    return found
 
 
 @contextmanager

@@ -55,7 +55,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Report:
-    """All figures of an evaluation. Shares are 0..1; None is a figure that is not defined."""
+    """All figures of an evaluation. Shares are 0..1; None is a figure that is not defined.
+
+    against_warning: the subject's `warning`, of the other net.
+    """
 
     subject: Subject
     plain: Scores
@@ -67,6 +70,7 @@ class Report:
     corruptions: list[Cost]
     against: Comparison | None
     against_not_in_training: Comparison | None
+    against_warning: str = ""
 
 
 def write(report: Report, folder: Path) -> None:
@@ -218,6 +222,9 @@ def _markdown(report: Report) -> Iterator[str]:
                 ("wrong", f"{report.against.only_second:,}", f"{report.against.both_wrong:,}"),
             ],
         )
+        if report.against_warning:
+            yield f"**{report.against_warning}.**"
+            yield ""
         for line in verdicts(report):
             yield line
             yield ""

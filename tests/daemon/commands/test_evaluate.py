@@ -97,7 +97,11 @@ def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Caps
     (warning,) = [line for line in done.err if line.startswith("WARNING")]
     assert warning.startswith(f"WARNING: {other} was trained on data")
     assert warning.endswith("; what is called not in training it may have learnt too")
-    assert f"**{warning}.**" in (tmp_path / "both" / "report.md").read_text()
+    report = json.loads((tmp_path / "both" / "report.json").read_text())
+    assert (report["subject"]["warning"], report["against_warning"]) == ("", warning)
+    of_the_net, _, of_the_rival = (tmp_path / "both" / "report.md").read_text().partition("Against")
+    assert "2 of these images stand in FER2013's Training too" in of_the_net
+    assert f"**{warning}.**" in of_the_rival
     alone = ("--weights", other, "--split", "holdout", "--tta", "none", "--report", tmp_path / "r")
     assert inside(capsys, "evaluate", "expression", "--data", bars, *alone).code == 0
     assert json.loads((tmp_path / "r" / "report.json").read_text())["subject"]["warning"] == warning

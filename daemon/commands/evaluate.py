@@ -101,7 +101,8 @@ def _report(
     assert plain is not None  # a split has images
     against = against_unseen = None
     if other is not None:
-        name = f"{other.name}, {other.engine}"  # the same weights may be read by two engines
+        # The same weights may be read by two engines, on two devices.
+        name = f"{other.name}, {other.engine} on {other.device}"
         theirs = read(other, faces.images)
         against = scores.compare(guessed, theirs, labels, name)
         if unseen is not None and unseen.any():

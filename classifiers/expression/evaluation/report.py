@@ -215,7 +215,7 @@ def _markdown(report: Report) -> Iterator[str]:
             ("", f"{report.against.other} right", "wrong"),
             [
                 (
-                    f"{subject.weights}, {subject.engine} right",
+                    f"{subject.weights}, {subject.engine} on {subject.device} right",
                     f"{report.against.both_right:,}",
                     f"{report.against.only_first:,}",
                 ),

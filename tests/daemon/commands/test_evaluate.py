@@ -58,8 +58,9 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     markdown = (folder / "report.md").read_text()
     assert len(names) == 13
     assert all(f"| {name} |" in markdown for name in names)
-    assert re.fullmatch("tiny-.{7}, torch float32", report["against"]["other"])
-    assert report["subject"]["device"] in ("cpu", "cuda")
+    device = report["subject"]["device"]
+    assert device in ("cpu", "cuda")
+    assert re.fullmatch(f"tiny-.{{7}}, torch float32 on {device}", report["against"]["other"])
     for key, images in (("against", 30), ("against_not_in_training", 28)):
         counts = ("both_right", "only_first", "only_second", "both_wrong")
         assert sum(report[key][count] for count in counts) == images

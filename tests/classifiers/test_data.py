@@ -215,6 +215,16 @@ def test_bad_sources_are_named(fer: Path, tmp_path: Path) -> None:
         data.load(fer, "private")
 
 
+def test_an_archive_of_two_copies_is_refused(fer: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    for top in (both, both / "backup"):
+        shutil.copytree(fer, top, dirs_exist_ok=True)
+    archive = write_tar(both, tmp_path / "both", "tar")
+    said = r"both\.tar: FER2013 lies in (\. and in backup|backup and in \.); accepted is one folder"
+    with pytest.raises(DataError, match=said):
+        data.read(archive)
+
+
 def test_a_class_that_is_missing_or_unknown_is_named(fer: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(fer, tmp_path / "fer")
     shutil.rmtree(folder / "train" / "sad")

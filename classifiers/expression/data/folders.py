@@ -45,15 +45,18 @@ def read_folder(source: Path, usages: Collection[Usage], strict: bool) -> dict[U
 def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usage, Faces]:
     """Read the same from a tar archive, compressed or not, going through it once.
 
-    The folders may lie in others, as where the folder itself was packed.
+    The folders may lie in another, as where the folder itself was packed, all in the same one.
 
-    Raises DataError when it is none, is cut short, and for a bad image if `strict`.
+    Raises DataError when it is none, is cut short, or holds two sets, and for a bad image if
+    `strict`.
     """
     pile = _Pile(source, usages, strict)
+    first: PurePosixPath | None = None
     try:
         with tarfile.open(source, tarinfo=_Member) as archive:
             for member in archive:
-                name = PurePosixPath(*PurePosixPath(member.name).parts[-3:])
+                parts = PurePosixPath(member.name).parts
+                name, root = PurePosixPath(*parts[-3:]), PurePosixPath(*parts[:-3])
                 usage = pile.usage(name)
                 if not member.isfile() or not (usage or name.name == CSV):
                     continue
@@ -61,6 +64,12 @@ def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usag
                 assert content is not None  # isfile() says so
                 if not usage:
                     return read_rows(content, f"{source}: {name}", usages)
+                first = first or root
+                if root != first:  # a copy would count twice
+                    raise DataError(
+                        f"{source}: FER2013 lies in {first} and in {root}; accepted is one folder "
+                        "that holds train and test"
+                    )
                 pile.add(usage, name, content.read())
     except FileNotFoundError:
         raise DataError(

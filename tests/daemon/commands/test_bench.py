@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 from rich.console import Console
 
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
 from daemon.commands.bench import machine, nets, record, run, table
 from daemon.commands.bench.bar import Bar
@@ -27,6 +29,7 @@ from daemon.errors import Reason, SinkError
 from daemon.sinks.mp4 import Mp4File
 from daemon.sources.video import VideoSource
 from tests.inside import inside
+from tests.nets import save_tiny
 
 MAX_AGE_MS = 1000.0
 
@@ -215,6 +218,23 @@ def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
     for settings in (ExpressionSettings(device="cpu"), ExpressionSettings(engine="openvino")):
         found = nets.ways(settings)
         assert {(way.device, way.engine) for way in found} == {("cpu", e) for e in installed()}
+
+
+def test_faces_are_timed_with_their_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them `temporal` would be timed as `none`."""
+    seen: list[list[int]] = []
+    plain = ExpressionClassifier.predict
+
+    def predict(*given: Any) -> Any:
+        _, _, turns = given
+        seen.append(turns.tolist())
+        return plain(*given)
+
+    monkeypatch.setattr(ExpressionClassifier, "predict", predict)
+    weights = str(save_tiny(tmp_path / "tiny.safetensors"))
+    expression = ExpressionSettings(weights=weights, max_batch=3)
+    assert nets.Way(expression, "torch", "cpu", "temporal").measure(0.0).a_second > 0.0
+    assert seen == [[0, 1, 2], [0, 1, 2]]
 
 
 def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:

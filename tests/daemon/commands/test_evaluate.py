@@ -6,11 +6,15 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from classifiers.expression import LABELS, data
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.evaluation import scores
+from classifiers.expression.evaluation.measure import classify
 from tests.affectd import ROOT, affectd
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
@@ -64,6 +68,13 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     for key, images in (("against", 30), ("against_not_in_training", 28)):
         counts = ("both_right", "only_first", "only_second", "both_wrong")
         assert sum(report[key][count] for count in counts) == images
+    faces, unseen = data.load(bars, "public"), data.read(bars).unseen("public")
+    ours, theirs = (
+        classify(ExpressionClassifier.load(weights, tta="none"), faces)[unseen]
+        for weights in (first, second)
+    )
+    rest = scores.compare(ours, theirs, faces.labels[unseen], report["against"]["other"])
+    assert report["against_not_in_training"] == asdict(rest)
     verdicts = [line for line in done.out if "McNemar" in line]
     assert [line.partition(": ")[0] for line in verdicts] == ["all", "not in training"]
     assert all(line in markdown for line in verdicts)

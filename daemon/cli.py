@@ -327,14 +327,14 @@ WRONG = (Reason.NOT_FOUND, Reason.NO_VIDEO, Reason.UNSUPPORTED, Reason.NOT_WRITA
 
 def main() -> None:
     """Entry point of `affectd`: turns every error that is meant for the user into one line."""
-    from classifiers.errors import CheckpointError, ClassifierError, RecipeError
+    from classifiers.errors import CheckpointError, ClassifierError, EngineError, RecipeError
     from detectors.errors import DetectorError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A file's name need not be text.
     try:
         app(prog_name="affectd")
-    except (ConfigError, RecipeError, CheckpointError) as error:
+    except (ConfigError, RecipeError, CheckpointError, EngineError) as error:
         _say(str(error))
         sys.exit(USAGE)
     except (SourceError, SinkError) as error:

@@ -361,6 +361,17 @@ def test_what_this_machine_lacks_for_expressions(
     assert len(lines) == 2
 
 
+def test_a_card_that_is_not_there_is_the_configuration_s_fault(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # wherever this runs
+    text = f'[detector]\nbackend = "haar"\n[expression]\ndevice = "cuda"\n{STREAM}'
+    source, target = "demo://x?seconds=1", tmp_path / "out.mp4"
+    done = inside(capsys, "video", source, target, "--config", config(tmp_path, text))
+    said = "affectd: expression.device is cuda, but torch finds no CUDA device here"
+    assert done == (2, [], [said])
+
+
 def test_a_net_by_a_path_from_the_service_s_folder_may_be_anywhere(
     tmp_path: Path, capsys: Capsys
 ) -> None:

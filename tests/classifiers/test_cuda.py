@@ -144,13 +144,16 @@ def test_where_bfloat16_is_too_coarse_a_card_reads_in_float32(
     assert said[0].endswith("read by torch float32")
 
 
+@pytest.mark.parametrize("made", [True, False])
 def test_where_bfloat16_fails_a_card_reads_in_float32(
-    card_with_bfloat16: None, monkeypatch: pytest.MonkeyPatch
+    card_with_bfloat16: None, monkeypatch: pytest.MonkeyPatch, made: bool
 ) -> None:
-    def fail(x: torch.Tensor) -> torch.Tensor:
+    """Once it is made, or when it is, as on a card without room for a second net."""
+
+    def fail(x: object) -> torch.Tensor:
         raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED\nand more")
 
-    monkeypatch.setattr(engines, "_bfloat16", lambda layers: fail)
+    monkeypatch.setattr(engines, "_bfloat16", (lambda layers: fail) if made else fail)
     said: list[str] = []
     running = engines.start(tiny().eval(), {}, 44, wanted="auto", device="cuda", log=said.append)
     assert running.precision == "float32"

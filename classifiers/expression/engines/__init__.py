@@ -104,7 +104,7 @@ def start(
     whole_float32(device)
     found = None
     if wanted == "auto" and device == "cuda":
-        found = _on_a_card(net)
+        found = _on_a_card(net, log)
     elif asked or (wanted == "auto" and _is_x86()):
         found = _openvino(net, ranges, crop_px, asked, log)
     elif wanted == "auto" and "openvino" in installed():
@@ -116,7 +116,7 @@ def start(
     except RuntimeError as error:
         if asked:
             raise
-        log(f"WARNING: {found} fails here, so expressions are read by {plain}: {first_line(error)}")
+        log(_fails(found, error))
         return plain
     if apart <= MOST_DIFFERENCE:
         return found
@@ -152,11 +152,22 @@ def _bfloat16(layers: nn.Module) -> Logits:
     return logits
 
 
-def _on_a_card(net: nn.Module) -> Running | None:
-    """The net in bfloat16, or None where the card lacks it."""
+def _on_a_card(net: nn.Module, log: Callable[[str], None]) -> Running | None:
+    """The net in bfloat16; None where the card lacks it, or room for it, which `log` is told."""
     if not has_bfloat16():
         return None
-    return Running("torch", "bfloat16", _bfloat16(net), lambda part, shape: _bfloat16(part))
+    try:
+        logits = _bfloat16(net)
+    except RuntimeError as error:
+        log(_fails("torch bfloat16", error))
+        return None
+    return Running("torch", "bfloat16", logits, lambda part, shape: _bfloat16(part))
+
+
+def _fails(what: object, error: Exception) -> str:
+    return (
+        f"WARNING: {what} fails here, so expressions are read by torch float32: {first_line(error)}"
+    )
 
 
 def _is_x86() -> bool:

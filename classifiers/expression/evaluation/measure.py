@@ -22,7 +22,9 @@ UNKNOWN_PERCENT = range(30, 61)  # the thresholds that `unknown_threshold` choos
 
 
 def batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Images [N, 48, 48] in parts of BATCH or more, but of less than twice as many."""
+    """Images [N, 48, 48] in parts of BATCH or more, but of less than twice as many; fewer than
+    BATCH in one part.
+    """
     return np.array_split(images, max(1, len(images) // BATCH))
 
 

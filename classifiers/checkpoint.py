@@ -46,7 +46,8 @@ class Record:
     testing to a figure between 0 and 1. `activations` are the least and largest input of layers, by
     name, on Training faces: what computing in int8 needs. `computed` says on which device and in
     which numbers the net was trained. `learnt_from` holds the SHA-256 of the weights that it began
-    with or was taught by, under what the recipe calls them. A record may lack these three.
+    with or was taught by (of a joint, its `sha256`), under what the recipe calls them. A record may
+    lack these three.
     """
 
     name: str

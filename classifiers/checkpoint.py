@@ -185,8 +185,8 @@ def _ranges(path: Path, found: Any) -> dict[str, tuple[float, float]]:
 def load_into(weights: Path, net: nn.Module, record: Record) -> None:
     """Load a weights file into `net` as float32, after checking it against its record.
 
-    Raises CheckpointError naming both files when the file is missing, cut, changed, or
-    belongs to another architecture.
+    Raises CheckpointError naming the file when it is missing, cut, or holds what torch cannot
+    read, and both when it was changed or belongs to another architecture.
     """
     both = f"{weights} and its record {record_path(weights).name}"
     try:
@@ -196,6 +196,8 @@ def load_into(weights: Path, net: nn.Module, record: Record) -> None:
         raise CheckpointError(f"{weights}: no such weights file") from None
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{weights}: cut short or not a safetensors file: {error}") from error
+    except KeyError as error:
+        raise CheckpointError(f"{weights}: holds {error}, which torch does not read") from error
     expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in tensors.items()}
     if expected != got:

@@ -118,6 +118,13 @@ def test_cut_weights_are_an_error(weights: Path, kept: float) -> None:
         ExpressionClassifier.load(weights)
 
 
+def test_weights_of_numbers_that_torch_lacks_are_an_error(weights: Path) -> None:
+    header = b'{"a": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}}'
+    weights.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: holds 'F8_E8M0', which torch"):
+        ExpressionClassifier.load(weights)
+
+
 def test_weights_of_another_architecture_are_an_error(weights: Path) -> None:
     other = {**OPTIONS, "widths": [4, 4, 8, 16]}
     path = record_path(weights)

@@ -14,11 +14,14 @@ from torch.optim import SGD
 
 from classifiers.errors import TrainingError
 from classifiers.expression import data
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import measure
-from classifiers.expression.training import train
+from classifiers.expression.training import joint, train
 from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.compiling import compile_fault, why
+from classifiers.expression.training.joint import JointRecipe
 from classifiers.expression.training.journal import Progress
+from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import Distillation, Recipe, Stage
 from classifiers.expression.training.run import Run
 from tests.nets import OPTIONS, save_tiny
@@ -90,21 +93,52 @@ def test_a_compiler_that_fails_ends_the_run_with_a_word(
         train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0)
 
 
+def fails_with(error: RuntimeError) -> Callable[..., None]:
+    def fail(*given: Any) -> None:
+        raise error
+
+    return fail
+
+
 @pytest.mark.parametrize(
-    ("where", "what"), [(Run, "__init__"), (Run, "one_step"), (SGD, "load_state_dict")], ids=str
+    ("where", "what", "error"),
+    [
+        (Run, "__init__", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.0 GiB.")),
+        (Run, "one_step", RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")),
+        (SGD, "load_state_dict", RuntimeError("CUDA error: out of memory\nand more")),
+    ],
+    ids=str,
 )
 def test_a_full_device_ends_a_run_with_a_word(
-    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: type, what: str
+    fer: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: type,
+    what: str,
+    error: RuntimeError,
 ) -> None:
     """There is no card here to fill: torch is made to say what it says there."""
-
-    def full(*given: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
     assert train.train(PLAN, fer, tmp_path, max_minutes=0.0) is None
-    monkeypatch.setattr(where, what, full)
-    with pytest.raises(TrainingError, match="the memory of the device is full: end what else"):
+    monkeypatch.setattr(where, what, fails_with(error))
+    with pytest.raises(
+        TrainingError, match=r"device is full: end .* and begin anew; the last stat"
+    ):
         train.train(PLAN, fer, tmp_path, resume=True)
+
+
+def test_a_full_device_ends_the_making_of_a_joint_with_a_word(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = JointRecipe("joint", (str(save_tiny(tmp_path / "tiny.safetensors")),))
+    error = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+    monkeypatch.setattr(ExpressionClassifier, "predict", fails_with(error))
+    with pytest.raises(TrainingError, match=r"device is full: end .*, or take --device cpu"):
+        joint.make(recipe, fer, tmp_path / "out")
+
+
+def test_another_failure_of_a_device_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="illegal"), full_memory_told("stop"):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 def test_the_line_that_says_what_a_compiler_lacks() -> None:

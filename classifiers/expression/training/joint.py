@@ -31,6 +31,7 @@ from classifiers.expression.evaluation.measure import (
     unknown_threshold,
 )
 from classifiers.expression.joint import Joint, Member, save
+from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill
 from classifiers.expression.tta import CROPS, STILL, Still, calibrate
 from classifiers.whole import write_whole
@@ -100,6 +101,7 @@ def read(path: Path) -> JointRecipe | None:
     return recipe
 
 
+@full_memory_told("take --device cpu")
 def make(
     recipe: JointRecipe,
     source: Path,
@@ -116,7 +118,8 @@ def make(
     Its nets are copied beside it; one whose weight is 0 is left out. `report` gets the share
     that is done, 0..1, and what is being done; `note` is told what was read, and `strict` is
     that of `data.read`. Returns the nets in the recipe's order, then the joint. Raises
-    DataError, and CheckpointError for a net that cannot be loaded.
+    DataError, CheckpointError for a net that cannot be loaded, and TrainingError when the device
+    is full.
     """
     need_extra()
     if (out / FILE).exists():

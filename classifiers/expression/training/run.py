@@ -27,6 +27,7 @@ from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.compiling import compiled
 from classifiers.expression.training.loss import LOSSES, one_hot
+from classifiers.expression.training.memory import is_full
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
@@ -211,9 +212,9 @@ class Run:
                 self.teacher.said = taught.to(self.device)
             self.learnt_from = state.get("learnt_from", self.learnt_from)
             return str(state.get("computes", ""))
-        except torch.OutOfMemoryError:
-            raise
         except UNREADABLE as error:
+            if is_full(error):
+                raise
             raise CheckpointError(f"{path}: not a state of training") from error
 
 

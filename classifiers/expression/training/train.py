@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.training.compiling import is_compiler_s, why
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
+from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
 from classifiers.expression.tta import STILL
@@ -34,19 +35,9 @@ STATE = "last.pt"
 WEIGHTS = "best.safetensors"
 
 
-@contextmanager
-def _full_memory_told() -> Iterator[None]:
-    """Raise TrainingError where a device's memory is full."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            "the memory of the device is full: end what else fills it, or lower batch in the "
-            "recipe; the last state, if there was one, was kept"
-        ) from error
-
-
-@_full_memory_told()
+@full_memory_told(
+    "lower batch in the recipe and begin anew; the last state, if there was one, was kept"
+)
 def train(
     recipe: Recipe,
     source: Path,

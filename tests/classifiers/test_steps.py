@@ -211,3 +211,35 @@ def test_no_step_waits_for_the_card(
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "muon"},
+        {"distillation": Distillation("tiny.safetensors", views="ten_crop")},
+    ],
+    ids=str,
+)
+def test_a_state_is_gone_on_with_on_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """It is read to the processor first."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "tiny.safetensors")
+    recipe = replace(PLAN, **changes)
+    first = Run(recipe, FACES, "cuda")
+    if first.teacher:
+        first.teacher.read()
+    first.one_step(first.order())
+    first.store(tmp_path / "last.pt")
+    again = Run(recipe, FACES, "cuda", resume=True)
+    again.restore(tmp_path / "last.pt")
+    for one, other in zip(first.net.parameters(), again.net.parameters(), strict=True):
+        assert other.is_cuda
+        assert torch.equal(other, one)
+    again.one_step(again.order())
+    assert again.step == 2
+    assert again.sums.isfinite().all()

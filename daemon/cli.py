@@ -6,11 +6,11 @@ import io
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
-from rich.console import Console
 
 from daemon.errors import (
     AffectdError,
@@ -20,8 +20,8 @@ from daemon.errors import (
     SourceError,
     UnusableError,
 )
-from daemon.redact import redact_text
 from daemon.service.signals import INTERRUPTED
+from daemon.terminal import err, out, path, say
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -38,24 +38,21 @@ events_app = typer.Typer(help="Readings as tables.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(events_app, name="events")
 
-# Lines of any length stay one line, and a path is shown as it is.
-out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=True)
+path_argument = partial(typer.Argument, parser=path)
+path_option = partial(typer.Option, parser=path, metavar="PATH")
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An affectd.toml.")]
-OtherConfig = Annotated[
-    Path | None, typer.Option(help="An affectd.toml; its streams are left out.")
-]
+ConfigFile = Annotated[Path, path_argument(metavar="CONFIG", help="An affectd.toml.")]
+OtherConfig = Annotated[Path | None, path_option(help="An affectd.toml; its streams are left out.")]
 Private = Annotated[
     Literal["none", "blur"],
     typer.Option("--privacy", help="blur covers faces once they are read."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-DataDir = Annotated[Path, typer.Option(metavar="PATH", help="FER2013: folder, tar or CSV.")]
+DataDir = Annotated[Path, path_option(help="FER2013: folder, tar or CSV.")]
 Family = Annotated[
     Literal["expression"], typer.Argument(metavar="expression", help="The family.", hidden=True)
 ]
-Readings = Annotated[Path, typer.Argument(metavar="IN", help="A JSONL of readings.")]
+Readings = Annotated[Path, path_argument(metavar="IN", help="A JSONL of readings.")]
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out lines that are no readings, and name them.")
 ]
@@ -102,7 +99,7 @@ def check(config: ConfigFile) -> None:
     verdict.foresee_covers(settings, service)
     found = faults()
     for fault in found:
-        _say(fault)
+        say(fault)
     if found:
         raise typer.Exit(FAILED)
     streams = ", ".join(stream.name for stream in settings.stream)
@@ -117,8 +114,8 @@ def video(
     source: Annotated[
         str, typer.Argument(metavar="IN", help="A video file, or demo://NAME?seconds=10.")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The annotated MP4.")],
-    events: Annotated[Path | None, typer.Option(help="Write the readings here, as JSONL.")] = None,
+    target: Annotated[Path, path_argument(metavar="OUT", help="The annotated MP4.")],
+    events: Annotated[Path | None, path_option(help="Write the readings here, as JSONL.")] = None,
     config: OtherConfig = None,
     privacy: Private = "none",
     force: Force = False,
@@ -132,9 +129,9 @@ def video(
 @app.command(epilog="Example: affectd image photos/ me.jpg --out read --json > images.jsonl")
 def image(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="IN…", help="Images, or folders of images.")
+        list[Path], path_argument(metavar="IN…", help="Images, or folders of images.")
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the annotated images.")],
+    folder: Annotated[Path, path_option("--out", help="Folder for the annotated images.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON an image.")
     ] = False,
@@ -163,8 +160,8 @@ def models_list() -> None:
     table, models = Table("model", "state", "file", box=None, pad_edge=False), list_models(folder)
     for model in models:
         table.add_row(model.name, model.state, model.path.name)
-    for name, path in shipped().items():
-        table.add_row(f"expression {name}", "shipped", path.name)
+    for name, weights in shipped().items():
+        table.add_row(f"expression {name}", "shipped", weights.name)
     out.print(table)
     out.print(f"Detectors: {folder}")
     licences = ", ".join(f"{model.name} {model.licence}" for model in models)
@@ -188,7 +185,7 @@ def models_pull(
 @events_app.command("to-csv", epilog="Example: affectd events to-csv readings.jsonl readings.csv")
 def events_to_csv(
     source: Readings,
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The CSV file.")],
+    target: Annotated[Path, path_argument(metavar="OUT", help="The CSV file.")],
     skip_broken: SkipBroken = False,
 ) -> None:
     """Flatten readings into a CSV file."""
@@ -203,7 +200,7 @@ def events_to_csv(
 )
 def events_to_parquet(
     source: Readings,
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The Parquet file.")],
+    target: Annotated[Path, path_argument(metavar="OUT", help="The Parquet file.")],
     skip_broken: SkipBroken = False,
 ) -> None:
     """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet"."""
@@ -219,9 +216,9 @@ def events_to_parquet(
 )
 def train(
     family: Family,
-    recipe: Annotated[Path, typer.Option(help="A recipe; see config/train/.")],
+    recipe: Annotated[Path, path_option(help="A recipe; see config/train/.")],
     data: DataDir,
-    target: Annotated[Path, typer.Option("--out", help="Folder for weights, log and state.")],
+    target: Annotated[Path, path_option("--out", help="Folder for weights, log and state.")],
     device: Annotated[Device, typer.Option(help="Where to train.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in OUT.")] = False,
     max_minutes: Annotated[
@@ -256,10 +253,10 @@ def evaluate(
         Engine, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
     ] = "torch",
     predictions: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Write what is said of each image here.")
+        Path | None, path_option(metavar="CSV", help="Write what is said of each image here.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write all figures and plots here.")
+        Path | None, path_option(metavar="DIR", help="Write all figures and plots here.")
     ] = None,
     corruptions: Annotated[
         bool, typer.Option("--corruptions", help="Also under what a camera does to faces.")
@@ -303,7 +300,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="Time for measuring.", min=10.0)] = 110.0,
     config: OtherConfig = None,
     target: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+        Path | None, path_option("--json", metavar="FILE", help="Write the figures here too.")
     ] = None,
 ) -> None:
     """Measure how many cameras and faces this machine carries."""
@@ -335,18 +332,13 @@ def main() -> None:
     try:
         app(prog_name="affectd")
     except (ConfigError, RecipeError, CheckpointError, EngineError) as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(USAGE)
     except (SourceError, SinkError) as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(USAGE if error.reason in WRONG else FAILED)
     except (AffectdError, ClassifierError, DetectorError) as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-
-
-def _say(text: str) -> None:
-    for line in text.splitlines():
-        err.print(redact_text(f"affectd: {line}"), style="red")

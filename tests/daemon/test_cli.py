@@ -68,6 +68,19 @@ def test_arguments_that_are_none(capsys: Capsys, arguments: list[str], said: str
     assert said in "\n".join(done.err)
 
 
+def test_a_tilde_is_a_home_wherever_a_path_stands(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell replaces that of `--out=~/x`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "r.jsonl").touch()
+    done = inside(capsys, "events", "to-csv", "~/r.jsonl", "~/r.csv")
+    assert done == (0, [f"0 readings written to {tmp_path}/r.csv"], [])
+    done = inside(capsys, "image", "~/none.jpg", "--out=~nobody-of-that-name/x")
+    said = "affectd: ~nobody-of-that-name/x: nobody of that name has a home here; accepted for a "
+    assert done == (2, [], [f"{said}file of that name is ./~nobody-of-that-name/x"])
+
+
 def test_version(capsys: Capsys) -> None:
     done = inside(capsys, "version")
     assert done.code == 0

@@ -1,0 +1,32 @@
+"""What every command has of its terminal: paths as they are typed, and lines that are printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from daemon.errors import ConfigError
+from daemon.redact import redact_text
+
+# Lines of any length stay one line, and a path is shown as it is.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=True)
+
+
+def path(text: str) -> Path:
+    """A path of the command line. A ~ at its start is a home, which no shell replaces in
+    `--out=~/read`. Raises ConfigError where nobody of that name has one."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{text}: nobody of that name has a home here; accepted for a file of that name is "
+            f"./{text}"
+        ) from None
+
+
+def say(text: str) -> None:
+    """Print what went wrong on standard error; no line shows a password."""
+    for line in text.splitlines():
+        err.print(redact_text(f"affectd: {line}"), style="red")

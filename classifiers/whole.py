@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file in one go; what stood there stays until all of it is written.
+    """Replace a file in one go, by the rules of `replaced`.
 
     As any new file it may be read by whom the umask lets. Raises OSError.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replaced(path) as part:
         part.write_bytes(content)
-        part.replace(path)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place if all goes well, and is removed if not: what
+    stood there stays until all of it is written. A link stays one.
+
+    Raises OSError, also where `path` is there and is no file: a device would become one.
+    """
+    real, part = _places(path)
+    try:
+        yield part
+        part.replace(real)
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def check_whole(path: Path) -> None:
+    """Raise the OSError that writing `path` whole would, as far as that is known before."""
+    _, part = _places(path)
+    part.touch()
+    part.unlink()
+
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """Where the file lies that `path` leads to, and where it is written until it is whole."""
+    real = Path(os.path.realpath(path))
+    if real.exists() and not real.is_file():
+        raise OSError(errno.EINVAL, "it is there and is no file", str(path))
+    return real, real.with_name(f".{real.name}.part")

@@ -30,7 +30,9 @@ from classifiers.expression.evaluation.report import (
     write,
 )
 from classifiers.expression.tta import Still
+from classifiers.whole import check_whole
 from daemon.commands.progress import progress_bar
+from daemon.commands.targets import written
 from daemon.errors import Reason, SinkError
 
 SEED = 0  # of the bootstrap and of the jitter
@@ -75,12 +77,12 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     with _reading(faces, passes, err) as read:
         guessed = read(classifier, faces.images)
         if task.predictions is not None:
-            with _written(task.predictions):
+            with written(task.predictions):
                 predictions.write(task.predictions, faces, guessed)
         report = _report(task, classifier, other, faces, unseen, warnings, guessed, read)
     _print(report, out)
     if task.report is not None:
-        with _written(task.report):
+        with written(task.report):
             write(report, task.report)
         err.print(f"Report: {task.report}")
     return report
@@ -211,13 +213,9 @@ def _print(report: Report, out: Console) -> None:
 def _check_targets(task: Task) -> None:
     """Raise SinkError for a target that cannot be written, ExtraError where plots cannot be."""
     if task.predictions is not None:
-        if task.predictions.is_dir():
-            raise SinkError(
-                Reason.NOT_WRITABLE,
-                f"{task.predictions} is a folder; accepted for --predictions is a file",
-            )
-        with _written(task.predictions):
+        with written(task.predictions):
             task.predictions.parent.mkdir(parents=True, exist_ok=True)
+            check_whole(task.predictions)
             both = task.predictions.exists() and task.source.exists()
             if both and task.predictions.samefile(task.source):
                 raise SinkError(
@@ -226,16 +224,5 @@ def _check_targets(task: Task) -> None:
                 )
     if task.report is not None:
         import_module("classifiers.expression.evaluation.plots")  # whether matplotlib is there
-        with _written(task.report):
+        with written(task.report):
             task.report.mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def _written(target: Path) -> Iterator[None]:
-    """Write a target within: what fails is one line that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise SinkError(
-            Reason.NOT_WRITABLE, f"{target} cannot be written ({error.strerror})"
-        ) from error

@@ -7,14 +7,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from classifiers.whole import replaced
 from daemon.errors import ConfigError, EventsError
 from daemon.reading import SCHEMA
 
@@ -258,19 +258,14 @@ def _is_moment(text: str) -> bool:
 
 @contextmanager
 def _replaced(target: Path, source: Path) -> Iterator[Path]:
-    """A file beside `target` that takes its place if all goes well, and is removed if not."""
-    real = Path(os.path.realpath(target))  # A link stays one.
-    part = real.with_name(f".{real.name}.part")
+    """`whole.replaced` for a table, which must not take the place of `source`."""
     try:
-        if real.exists():
-            if real.samefile(source):
+        if target.exists():
+            if target.samefile(source):
                 raise ConfigError(f"{target}: is IN itself; accepted is another file")
-            if not real.is_file():
+            if not target.is_file():
                 raise ConfigError(f"{target}: is no file; accepted is a file, new or to replace")
-        yield part
-        part.replace(real)
+        with replaced(target) as part:
+            yield part
     except OSError as error:
         raise EventsError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()

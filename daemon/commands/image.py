@@ -13,9 +13,11 @@ from av.video.reformatter import VideoReformatter
 from pydantic import SecretStr
 from rich.console import Console
 
+from classifiers.whole import write_whole
 from daemon.commands.offline import is_there, offline
+from daemon.commands.targets import written
 from daemon.config.settings import Privacy, StreamSettings
-from daemon.errors import ConfigError, Reason, SinkError, SourceError
+from daemon.errors import ConfigError, Reason, SourceError
 from daemon.frame import Frame
 from daemon.sinks.mjpeg import JpegEncoder, jpeg_form
 from daemon.sinks.recording import make_folder
@@ -47,10 +49,8 @@ def annotate_images(
     for error in unread:
         err.print(f"affectd: {error.filename} cannot be read: {error.strerror}", style="red")
     _make_way(images, force)
-    try:
+    with written(folder):
         make_folder(folder)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
     failed = len(unread)
     with offline(config, stream, err) as around:
@@ -165,20 +165,9 @@ def _write_image(frame: Frame, target: Path) -> None:
     width, height = frame.image.width, frame.image.height
     image = jpeg_form(VideoReformatter(), frame.image, width, height)
     encoded = JpegEncoder(width, height, JPEG_QUALITY).encode(image)
-    try:
+    with written(target):
         make_folder(target.parent)
-        target.unlink(missing_ok=True)  # A hard link may share it with an image.
-        target.write_bytes(encoded)
-    except OSError as error:
-        raise _not_writable(target, error) from error
-
-
-def _not_writable(path: Path, error: OSError) -> SinkError:
-    return SinkError(
-        Reason.NOT_WRITABLE,
-        f"{path} cannot be written ({error.strerror}); "
-        "accepted for --out is a folder that affectd may write to",
-    )
+        write_whole(target, encoded)  # A hard link may share what was there with an image.
 
 
 def _summary(labels: Sequence[str]) -> str:

@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from daemon.commands.offline import is_there, offline
 from daemon.commands.progress import progress_bar
+from daemon.commands.targets import written
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import MP4_ENDINGS, EventsSink, Mp4Sink, SinkSettings
-from daemon.errors import ConfigError, Reason, SinkError, SourceError
+from daemon.errors import ConfigError, Reason, SourceError
 from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.redact import redact_url, shown
@@ -200,12 +201,8 @@ def _replaced(target: Path, events: Path | None) -> Iterator[Callable[[], None]]
 
 
 def _put_aside(path: Path) -> Path:
-    try:
+    with written(path):
         return path.rename(path.with_name(f".{path.name}.{os.getpid()}.old"))
-    except OSError as error:
-        raise SinkError(
-            Reason.NOT_WRITABLE, f"{path} cannot be replaced ({error.strerror})"
-        ) from error
 
 
 def _frames_in(source: str) -> int | None:

@@ -14,7 +14,7 @@ import av
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import encode_error
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sink_error(kind: str, path: Path, error: OSError | av.FFmpegError) -> SinkError:
@@ -22,7 +22,7 @@ def sink_error(kind: str, path: Path, error: OSError | av.FFmpegError) -> SinkEr
     if isinstance(error, av.FFmpegError):  # Some are OSErrors, though no disk is touched.
         return encode_error(f"{kind} sink: {path}", error)
     cause = error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return SinkError(Reason.DISK_FULL, f"{kind} sink: {path}: no room left ({cause})")
     if error.errno in (errno.ENXIO, errno.EPIPE):
         return SinkError(Reason.NOT_WRITABLE, f"{kind} sink: {path}: nobody reads from this pipe")

@@ -174,12 +174,16 @@ def test_predictions_come_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_predictions_are_whole_or_not_there(tmp_path: Path) -> None:
     guessed, labels = sample(50)
-    target = tmp_path / "p.csv"
+    target, link = tmp_path / "p.csv", tmp_path / "link.csv"
     target.write_text("old")
+    link.symlink_to(target)
     with pytest.raises(ValueError, match="zip"):
-        predictions.write(target, faces(labels), guessed[:40])
+        predictions.write(link, faces(labels), guessed[:40])
     assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
+    predictions.write(link, faces(labels), guessed)
+    assert link.is_symlink()
+    assert target.read_text() != "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "p.csv"]
 
 
 def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:

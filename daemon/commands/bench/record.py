@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from daemon.errors import Reason, SinkError
+from classifiers.whole import write_whole
+from daemon.commands.targets import written
 from detectors.store import state_dir
 
 SCHEMA = 1
@@ -104,13 +105,9 @@ def kept_path() -> Path:
 
 def save(record: Record, path: Path) -> None:
     """Write the record as JSON, making the folder. Raises SinkError."""
-    try:
+    with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(record), indent=2) + "\n")
-    except OSError as error:
-        raise SinkError(
-            Reason.NOT_WRITABLE, f"{path}: cannot be written: {error.strerror}"
-        ) from error
+        write_whole(path, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
 
 def load(path: Path) -> Record | None:

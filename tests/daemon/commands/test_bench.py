@@ -139,7 +139,7 @@ def test_figures_that_were_asked_for_are_not_lost_with_the_kept_ones(
     err = io.StringIO()
     run.keep(a_record(3, 2, 1), tmp_path / "figures.json", Console(file=err, soft_wrap=True))
     assert record.load(tmp_path / "figures.json") == a_record(3, 2, 1)
-    assert err.getvalue().startswith(f"affectd: warning: {tmp_path}/file/bench.json: cannot be ")
+    assert err.getvalue().startswith(f"affectd: warning: {tmp_path}/file/bench.json cannot be ")
     with pytest.raises(SinkError, match=r"file/figures\.json"):
         run.keep(a_record(3, 2, 1), tmp_path / "file" / "figures.json", Console(file=err))
 

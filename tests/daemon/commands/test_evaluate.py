@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from dataclasses import asdict
@@ -169,17 +170,20 @@ def test_the_data_is_not_replaced(tmp_path: Path, capsys: Capsys) -> None:
 def test_what_cannot_be_written_is_said_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     file = tmp_path / "file"
     file.write_text("kept")
+    os.mkfifo(tmp_path / "fifo")
     for option, target in (
         ("--report", file),
         ("--report", file / "report"),
         ("--predictions", file / "p.csv"),
         ("--predictions", tmp_path),
+        ("--predictions", tmp_path / "fifo"),
     ):
         done = inside(capsys, "evaluate", "expression", "--data", "nowhere", option, target)
         assert done.code == 2
         (line,) = done.err
         assert line.startswith(f"affectd: {target} ")
     assert file.read_text() == "kept"
+    assert (tmp_path / "fifo").is_fifo()
 
 
 def test_against_weights_of_other_labels(tmp_path: Path, capsys: Capsys) -> None:

@@ -226,6 +226,16 @@ def test_what_exists_is_replaced_only_if_asked_and_never_an_input(
     assert image.read_bytes() == before != other.read_bytes()
 
 
+def test_a_full_disk_leaves_the_earlier_copy(tmp_path: Path, capsys: Capsys, light: Path) -> None:
+    image, out = black(tmp_path / "a.jpg"), tmp_path / "out"
+    before = black(out / "a.jpg").read_bytes()
+    (out / ".a.jpg.part").symlink_to("/dev/full")
+    done = inside(capsys, "image", image, "--out", out, "--config", light, "--force")
+    said = f"affectd: {out}/a.jpg: no room left (No space left on device)"
+    assert done == (1, [], [said])
+    assert [path.read_bytes() for path in out.iterdir()] == [before]
+
+
 def test_what_an_earlier_run_wrote_into_the_folder_is_not_read(
     tmp_path: Path, capsys: Capsys, light: Path
 ) -> None:

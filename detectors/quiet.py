@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ def quiet() -> Iterator[None]:
     The whole process shares the descriptor, so other threads' lines come late by as long as
     the block takes: put only model loading into it. Errors always pass.
     """
-    with _descriptor_2, tempfile.TemporaryFile() as held:
+    with _descriptor_2, os.fdopen(os.memfd_create("stderr"), "w+b") as held:
         real = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:

@@ -305,6 +305,17 @@ def test_calibrate_leaves_a_net_of_other_data_as_it_is(
     assert checkpoint.record_path(weights).read_bytes() == before
 
 
+@needs_openvino
+def test_calibrate_finds_out_first_that_it_may_not_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = save_tiny(tmp_path / "tiny.safetensors")
+    (tmp_path / ".tiny.json.part").mkdir()
+    done = inside(capsys, "calibrate", "expression", "--data", "nowhere", "--weights", weights)
+    said = f"affectd: {checkpoint.record_path(weights)}: cannot be written: Is a directory"
+    assert done == (2, [], [said])
+
+
 def test_a_layer_that_is_always_fed_the_same_has_no_range() -> None:
     """A record with an empty range could not be read again."""
     net = tiny()

@@ -15,6 +15,7 @@ from classifiers.expression.data import Faces
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.tta import CROPS, STILL
+from classifiers.whole import check_whole
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def calibrate(
     The activations are found on FER2013 Training at `source`, the scores on PublicTest. Of a
     joint, its nets come first. `report` gets the share that is done, 0..1, and what is being
     done; `note` is told what was read, and `strict` is that of `data.read`. Raises ExtraError
-    without OpenVINO, DataError, and CheckpointError for a net that cannot be loaded or was
-    trained on other data.
+    without OpenVINO, DataError, and CheckpointError for a net that cannot be loaded, was trained
+    on other data, or has a record that cannot be written.
     """
     import_module("classifiers.expression.engines.openvino")  # whether it is there, before the rest
     path = locate(weights)
@@ -51,6 +52,7 @@ def calibrate(
         files, nets_of_all = [*nets, path], 2 * len(nets)
     for file in files:
         ExpressionClassifier.load(file, device="cpu")
+        _check_record(checkpoint.record_path(file))
     fer = data.read(source, strict, {"Training", "PublicTest"})
     train, public = fer.split("train"), fer.split("public")
     _check_data(files, fer.fingerprint())
@@ -73,6 +75,14 @@ def calibrate(
         checkpoint.write_record(file, record)
         done.append(Calibrated(record.name, checkpoint.record_path(file), record.scores))
     return done
+
+
+def _check_record(path: Path) -> None:
+    """Raise CheckpointError for a record, or a joint, that could not be replaced."""
+    try:
+        check_whole(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _check_data(files: list[Path], data_sha256: str) -> None:

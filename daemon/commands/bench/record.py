@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from classifiers.whole import write_whole
+from classifiers.whole import check_whole, write_whole
 from daemon.commands.targets import written
 from detectors.store import state_dir
 
@@ -101,6 +101,13 @@ class Record:
 def kept_path() -> Path:
     """Where the newest measurement of this machine lies."""
     return state_dir() / "bench.json"
+
+
+def check(path: Path) -> None:
+    """Raise SinkError where `save` would, as far as that is known before; makes the folder."""
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_whole(path)
 
 
 def save(record: Record, path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from daemon.commands.bench.bar import Bar
 from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, Site, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
+from daemon.commands.targets import written
 from daemon.config.file import load
 from daemon.config.settings import Settings, StreamSettings
-from daemon.errors import ConfigError, SinkError
+from daemon.errors import ConfigError, Reason, SinkError
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.service import logs
@@ -46,9 +48,12 @@ def bench(
     for it.
 
     Everything but the streams comes from `config`. `target` gets the record too. Raises
-    ConfigError for arguments that cannot be meant, SinkError when `target` cannot be written.
+    ConfigError for arguments that cannot be meant, SinkError when `target`, or what cameras would
+    play, cannot be written.
     """
     kinds = _kinds(sinks)
+    if target is not None:
+        record.check(target)
     settings, secrets = _settings(config)
     logs.set_up("critical", secrets)  # Overloaded on purpose: what fails shows in the figures.
     others = machine.Others()
@@ -59,10 +64,10 @@ def bench(
         bar.begin()  # Models that had to be fetched take nothing from the measurement.
         try:
             asked = _asked(settings, loaded, fps, faces, kinds)
-            with tempfile.TemporaryDirectory(prefix="affectd-bench-") as folder:
-                site = Site(settings, loaded, metrics, fps, faces, kinds, Path(folder))
+            with _scratch() as folder:
+                site = Site(settings, loaded, metrics, fps, faces, kinds, folder)
                 with site:
-                    cameras = list(sizes(site, asked, Path(folder), bar))
+                    cameras = list(sizes(site, asked, folder, bar))
         finally:
             if loaded.batcher is not None:
                 loaded.batcher.stop()
@@ -79,21 +84,34 @@ def bench(
         cameras=tuple(cameras),
         faces=tuple(rates),
     )
+    keep(found, err)
     table.show(found, out)
-    keep(found, target, err)
+    if target is not None:
+        record.save(found, target)
     return found
 
 
-def keep(found: Record, target: Path | None, err: Console) -> None:
-    """Write the record to `target`, and to where `check` looks for it, if that can be written.
-    Raises SinkError for `target`."""
-    if target is not None:
-        record.save(found, target)
+def keep(found: Record, err: Console) -> None:
+    """Write the record to where `check` looks for it, if that can be written."""
     try:
         record.save(found, record.kept_path())
     except SinkError as error:
         text = f"affectd: warning: {error}; so `affectd check` does not go by these figures"
         err.print(text, style="yellow")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder that is gone afterwards. Raises SinkError where there can be none."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="affectd-bench-")
+    except OSError as error:
+        raise SinkError(
+            Reason.NOT_WRITABLE,
+            f"{error.strerror}; accepted is a TMPDIR that affectd may write to",
+        ) from error
+    with made as folder:
+        yield Path(folder)
 
 
 def _kinds(sinks: str) -> tuple[str, ...]:
@@ -145,7 +163,8 @@ def sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]
             return
         bar.say(f"{height_px}p: encoding a clip")
         clip = folder / f"{height_px}p.mp4"
-        make_clip(clip, width_px, height_px, asked.fps, asked.faces, CLIP_S * asked.fps)
+        with written(clip):
+            make_clip(clip, width_px, height_px, asked.fps, asked.faces, CLIP_S * asked.fps)
         left_s = bar.left_s() - bar.seconds * NETS_SHARE
         end_s = time.monotonic() + left_s / (len(SIZES) - index)
         carried, failed = _most(site, clip, f"{height_px}p", asked.max_age_ms, end_s, bar)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +31,7 @@ from daemon.config.settings import ExpressionSettings, Settings
 from daemon.errors import Reason, SinkError
 from daemon.sinks.mp4 import Mp4File
 from daemon.sources.video import VideoSource
-from tests.inside import inside
+from tests.inside import inside, write_light
 from tests.nets import save_tiny
 
 MAX_AGE_MS = 1000.0
@@ -37,6 +40,19 @@ MAX_AGE_MS = 1000.0
 def a_load(cameras: int, share: float = 1.0, age_ms: float | None = 50.0) -> Load:
     readings = 0.0 if age_ms is None else 15.0
     return Load(cameras, share, share, readings, age_ms, age_ms, 0.5 * cameras, None)
+
+
+class Busy(Site):
+    """Stands in for cameras, which take seconds."""
+
+    def __init__(self) -> None:
+        pass
+
+    def show(self, clip: Path, cameras: int) -> None:
+        pass
+
+    def watch(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Load:
+        return a_load(1)
 
 
 def a_record(*most_of: int) -> Record:
@@ -131,17 +147,45 @@ def test_a_record_that_cannot_be_written_says_where(tmp_path: Path) -> None:
         record.save(a_record(1, 1, 1), tmp_path / "file" / "bench.json")
 
 
-def test_figures_that_were_asked_for_are_not_lost_with_the_kept_ones(
+def test_figures_that_cannot_be_kept_are_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "file"))
     err = io.StringIO()
-    run.keep(a_record(3, 2, 1), tmp_path / "figures.json", Console(file=err, soft_wrap=True))
-    assert record.load(tmp_path / "figures.json") == a_record(3, 2, 1)
+    run.keep(a_record(3, 2, 1), Console(file=err, soft_wrap=True))
     assert err.getvalue().startswith(f"affectd: warning: {tmp_path}/file/bench.json cannot be ")
-    with pytest.raises(SinkError, match=r"file/figures\.json"):
-        run.keep(a_record(3, 2, 1), tmp_path / "file" / "figures.json", Console(file=err))
+
+
+def test_what_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "fifo"
+    os.mkfifo(target)
+    done = inside(capsys, "bench", "--json", target)
+    said = f"affectd: {target} cannot be written (it is there and is no file); accepted is a place "
+    assert done == (2, [], [f"{said}that affectd may write to"])
+
+
+def test_a_full_disk_under_a_clip_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "480p.mp4").symlink_to("/dev/full")
+    asked = replace(a_record(1, 1, 1).asked, fps=1, faces=1)
+    bar = Bar(10.0, Console(file=io.StringIO()))
+    with pytest.raises(SinkError, match=r"480p\.mp4: no room left") as hit:
+        list(run.sizes(Busy(), asked, tmp_path, bar))
+    assert hit.value.reason is Reason.DISK_FULL
+
+
+def test_a_machine_without_room_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(prefix: str) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", none)  # root writes anywhere
+    done = inside(capsys, "bench", "--config", write_light(tmp_path))
+    said = "No usable temporary directory found in ['/tmp']; accepted is a TMPDIR that affectd may "
+    assert done == (2, [], [f"affectd: {said}write to"])
 
 
 @pytest.mark.parametrize("most_of", [(3, 2, 1), (12, 8, 0), (0, 0, 0)])
@@ -190,18 +234,6 @@ def test_what_was_fetched_before_takes_no_time_of_the_measurement(
 
 
 def test_the_smallest_size_is_measured_though_no_time_is_left(tmp_path: Path) -> None:
-    class Busy(Site):
-        """Stands in for cameras, which take seconds."""
-
-        def __init__(self) -> None:
-            pass
-
-        def show(self, clip: Path, cameras: int) -> None:
-            pass
-
-        def watch(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Load:
-            return a_load(1)
-
     asked = replace(a_record(1, 1, 1).asked, fps=1, faces=1)
     bar = Bar(0.0, Console(file=io.StringIO()))
     (found,) = run.sizes(Busy(), asked, tmp_path, bar)

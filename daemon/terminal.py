@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from daemon.errors import ConfigError
+from daemon.errors import AffectdError, ConfigError
 from daemon.redact import redact_text
 
+
+class _Output(Console):
+    """Standard output. Where it takes no more, the command ends with one line."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            # Python would try at its end once more to write what waits, and print a traceback.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise AffectdError(f"standard output cannot be written: {error.strerror}") from error
+
+
 # Lines of any length stay one line, and a path is shown as it is.
-out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+out = _Output(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=True)
 
 

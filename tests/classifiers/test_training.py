@@ -329,6 +329,8 @@ def test_temperature_is_found_where_it_is_known() -> None:
         ),
         ('architecture = "vgg10"\nepochs = 0', "at least 1"),
         ("architecture =", "not a readable recipe"),
+        ("epochs = " + "9" * 5000, "not a readable recipe"),
+        ("epochs = " + "[" * 5000, "not a readable recipe"),
         (
             'architecture = "vgg10"\nepochs = 2\noptions = { width = 3 }',
             "options.width is unknown; accepted: widths, hidden, dropout",
@@ -383,6 +385,12 @@ def test_a_wrong_recipe_is_named_with_its_key(tmp_path: Path, text: str, said: s
     with pytest.raises(RecipeError, match=said) as caught:
         read(path)
     assert "recipe.toml" in str(caught.value)
+
+
+def test_a_recipe_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('\ufeffarchitecture = "vgg10"\nepochs = 2', encoding="utf-8")
+    assert read(path).epochs == 2
 
 
 def test_every_recipe_in_the_tree_is_valid() -> None:

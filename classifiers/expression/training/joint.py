@@ -8,7 +8,6 @@ the likelihood hears every face, has one minimum, and is what the daemon's proba
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -32,7 +31,7 @@ from classifiers.expression.evaluation.measure import (
 )
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.memory import full_memory_told
-from classifiers.expression.training.recipe import fill
+from classifiers.expression.training.recipe import fill, read_toml
 from classifiers.expression.tta import CROPS, STILL, Still, calibrate
 from classifiers.whole import write_whole
 
@@ -74,8 +73,8 @@ def read(path: Path) -> JointRecipe | None:
     Raises RecipeError or CheckpointError naming the file, the key and what is accepted.
     """
     try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, ValueError):
+        content = read_toml(path)
+    except RecipeError:
         return None
     if content.get("architecture") != "joint":
         return None

@@ -96,13 +96,7 @@ class Recipe:
 
 def read(path: Path) -> Recipe:
     """Read and check a recipe. Raises RecipeError naming the file, the key and what is accepted."""
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: not a readable recipe: {error}") from error
-    recipe: Recipe = fill(Recipe, content, f"{path}: ")
+    recipe: Recipe = fill(Recipe, read_toml(path), f"{path}: ")
     if recipe.architecture not in ARCHITECTURES:
         raise RecipeError(
             f"{path}: architecture is {recipe.architecture!r}; "
@@ -128,6 +122,16 @@ def read(path: Path) -> Recipe:
             f"{path}: options {recipe.options} make no {recipe.architecture}: {why}"
         ) from error
     return recipe
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table that a recipe is. Raises RecipeError for a file that is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
+        raise RecipeError(f"{path}: not a readable recipe: {error}") from error
 
 
 def fill(kind: Any, content: dict[str, Any], where: str) -> Any:

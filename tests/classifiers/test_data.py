@@ -91,8 +91,8 @@ def test_columns_may_come_in_any_order_quoted_and_with_spaces(fer: Path, tmp_pat
     lines = write_csv(fer, tmp_path / "plain.csv").read_text().splitlines()
     rows = (line.split(",") for line in lines)
     turned = [f'{emotion}, {usage},"{pixels}"\r\n' for emotion, pixels, usage in rows]
-    (tmp_path / "turned.csv").write_text("\ufeff" + "".join(turned) + "\r\n", newline="")
-    assert same(data.read(tmp_path / "plain.csv"), data.read(tmp_path / "turned.csv"))
+    (tmp_path / "turned.CSV").write_text("\ufeff" + "".join(turned) + "\r\n", newline="")
+    assert same(data.read(tmp_path / "plain.csv"), data.read(tmp_path / "turned.CSV"))
 
 
 def test_another_label_or_pixel_is_another_fingerprint(fer: Path, tmp_path: Path) -> None:
@@ -200,6 +200,9 @@ def test_bad_sources_are_named(fer: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.tar.xz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut\.tar\.xz: not a folder or a tar archive"):
         data.load(tmp_path / "cut.tar.xz", "train")
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(DataError, match=r"FER2013: file could not be opened successfully$"):
+        data.load(tmp_path / "text.zip", "train")
     plain = write_tar(fer, tmp_path / "plain", "tar").read_bytes()
     with tarfile.open(tmp_path / "plain.tar") as archive:
         header = archive.getmembers()[100].offset

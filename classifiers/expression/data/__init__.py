@@ -110,7 +110,7 @@ def read(source: Path, strict: bool = False, usages: Collection[Usage] = USAGES)
     """
     if source.is_dir():
         return FER2013(source, read_folder(source, usages, strict))
-    if source.suffix == ".csv":
+    if source.suffix.lower() == ".csv":
         return FER2013(source, read_csv(source, usages))
     return FER2013(source, read_tar(source, usages, strict))
 

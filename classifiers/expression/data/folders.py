@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.errors import DataError
+from classifiers.errors import DataError, first_line
 from classifiers.expression import LABELS
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.data.faces import Faces, Usage, gather
@@ -76,7 +76,8 @@ def read_tar(source: Path, usages: Collection[Usage], strict: bool) -> dict[Usag
             f"{source}: no such file; accepted is FER2013 as a folder, a tar archive or a .csv"
         ) from None
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{source}: not a folder or a tar archive of FER2013: {error}") from error
+        why = first_line(error).removesuffix(":")  # then all that tarfile tried
+        raise DataError(f"{source}: not a folder or a tar archive of FER2013: {why}") from error
     return pile.faces()
 
 

@@ -14,6 +14,8 @@ from typing import Literal
 from detectors.errors import ModelMismatchError, ModelMissingError, PullError
 from detectors.origins import Address, Origin, OriginFailure, WheelMember
 
+NO_HOME = Path("/nonexistent")  # as Debian names the home of users that have none
+
 Progress = Callable[[int, int], None]
 State = Literal["verified", "mismatch", "missing"]
 
@@ -93,16 +95,27 @@ def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     if state := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
         return Path(state)
     state_home = environ.get("XDG_STATE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    home = Path(state_home) if state_home.startswith("/") else Path("~/.local/state").expanduser()
-    return home / "affectd"
+    if state_home.startswith("/"):  # The XDG specification has relative paths ignored.
+        return Path(state_home, "affectd")
+    with contextlib.suppress(RuntimeError):
+        return Path("~/.local/state/affectd").expanduser()
+    return NO_HOME / ".local/state/affectd"
 
 
 def models_dir(configured: str, environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of the model files: the first that is set of the configuration's models.dir,
-    $AFFECTD_MODELS, systemd's state directory, and the user's state directory."""
-    if chosen := configured or environ.get("AFFECTD_MODELS", ""):
-        return Path(chosen).expanduser()
+    $AFFECTD_MODELS, systemd's state directory, and the user's state directory.
+
+    Raises ModelMissingError for the home of nobody."""
+    if configured:
+        return Path(configured)
+    if chosen := environ.get("AFFECTD_MODELS", ""):
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError:
+            raise ModelMissingError(
+                f"AFFECTD_MODELS: found {chosen!r}, and nobody of that name has a home here"
+            ) from None
     return state_dir(environ) / "models"
 
 

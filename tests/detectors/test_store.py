@@ -265,3 +265,16 @@ def test_the_folder_is_the_first_that_is_named() -> None:
     del everything["STATE_DIRECTORY"]
     assert store.models_dir("", everything) == Path("/state/affectd/models")
     assert store.models_dir("", {}) == Path.home() / ".local/state/affectd/models"
+
+
+def test_where_there_is_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without a name and $HOME, as in some containers; and a home of nobody."""
+
+    def none(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", none)
+    assert store.models_dir("", {}) == Path("/nonexistent/.local/state/affectd/models")
+    said = "AFFECTD_MODELS: found '~nobody/x', and nobody of that name has a home here"
+    with pytest.raises(ModelMissingError, match=said):
+        store.models_dir("", {"AFFECTD_MODELS": "~nobody/x"})

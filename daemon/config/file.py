@@ -26,6 +26,8 @@ from daemon.errors import ConfigError, UnusableError
 from daemon.redact import LEAST_PIECE, Redactor, secrets_in_url
 from daemon.url import split_url
 
+_LONG_NUMBER = "holds a whole number of thousands of digits, which no key accepts"
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -71,6 +73,8 @@ def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = Non
                     line = line.replace(repr(result.text), repr(template))
             if key not in faults or details["type"] == "extra_forbidden":
                 faults[key] = line
+    except ValueError:  # of json, for a number in hexadecimal
+        raise ConfigError(f"{path}: {_LONG_NUMBER}") from None
     if faults or settings is None:
         lines = (f"{path}: {dotted(key)}{line}" for key, line in faults.items())
         redactor = Redactor()
@@ -97,6 +101,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         what, _, place = str(error).removesuffix(")").partition(" (at ")
         raise ConfigError(f"{path}: {place}: not TOML: {what}") from None
+    except ValueError:
+        raise ConfigError(f"{path}: {_LONG_NUMBER}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not TOML: nested too deeply") from None
 

@@ -100,7 +100,7 @@ def _look_up(ref: str, env: Mapping[str, str]) -> str:
 
 def _read(path: Path, ref: str) -> str:
     try:
-        text = read_regular(path).decode("utf-8")
+        text = read_regular(path).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RefError(f"${{{ref}}}: {path} is not UTF-8 text") from None
     except OSError as error:

@@ -20,6 +20,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 def _from_home(path: str) -> str:
     """`path` with a ~ at its start replaced."""
+    if "\0" in path:
+        raise ValueError(f"found {path!r}, accepted is a path without NUL")
     if not path.startswith("~"):
         return path
     try:
@@ -60,6 +62,16 @@ class DaemonSettings(Table):
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError("accepted is HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464")
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _can_be_sent(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token != token.strip() or not token.isprintable():
+            raise ValueError(
+                "accepted are characters that can be printed, and no blank at either end"
+            )
         return value
 
     @property

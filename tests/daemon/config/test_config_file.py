@@ -81,6 +81,7 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
         ),
         ("[models]\npull = 1", "models.pull: found 1, accepted is true or false"),
         ("[models]\ndir = 1979-05-27", "models.dir: found a date or time, which no key accepts"),
+        ('models.dir = "a\\u0000b"', "models.dir: found 'a\\x00b', accepted is a path without NUL"),
         ("models = 3", "models: found 3, accepted is a table"),
         (
             "[overlay.colours]\nsad = 'blue'",
@@ -259,6 +260,12 @@ def test_broken_toml_names_line_and_column(tmp_path: Path) -> None:
 def test_absurd_nesting_is_refused(tmp_path: Path, text: str) -> None:
     (line,) = faults(tmp_path, text)
     assert line
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000])
+def test_a_number_that_cannot_be_written_in_digits_is_refused(tmp_path: Path, number: str) -> None:
+    (line,) = faults(tmp_path, f"detector.every = {number}\n{STREAM}")
+    assert line == "holds a whole number of thousands of digits, which no key accepts"
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:

@@ -70,6 +70,22 @@ def test_an_empty_file_does_not_switch_the_token_off(tmp_path: Path) -> None:
         assert str(caught.value).endswith(f": daemon.token: {ref} is empty")
 
 
+@pytest.mark.parametrize("content", ["abc\n\n", "a\0b", "  ", " abc"])
+def test_a_token_that_nobody_could_send_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tok").write_text(content)
+    head = f"daemon.token = '${{file:{tmp_path}/tok}}'"
+    with pytest.raises(ConfigError) as caught:
+        stream(tmp_path, "demo://", {}, head)
+    accepted = "daemon.token: accepted are characters that can be printed, and no blank at either"
+    assert accepted in str(caught.value)
+    assert "abc" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "tok").write_bytes(b"\xef\xbb\xbfabc\r\n")
+    assert expand(f"${{file:{tmp_path}/tok}}", {}).text == "abc"
+
+
 def test_a_file_that_may_never_answer_is_refused(tmp_path: Path) -> None:
     """A FIFO that nobody writes to, as a secret and as the configuration itself; a device."""
     fifo = tmp_path / "cam"

@@ -20,7 +20,7 @@ from daemon.errors import (
     SourceError,
     UnusableError,
 )
-from daemon.service.signals import INTERRUPTED
+from daemon.service import signals
 from daemon.terminal import err, out, path, say
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -66,11 +66,16 @@ ENGINES = f"{', '.join(get_args(Engine))}.".replace("torch", "torch (default)")
 WAYS = f"Views: {', '.join(get_args(TTA))} (default)."
 
 
+@app.callback()
+def begin(context: typer.Context) -> None:
+    """What comes before every command."""
+    if context.invoked_subcommand != "run":  # which waits for its signals
+        signals.raise_exit()
+
+
 @app.command(epilog="Example: affectd run /etc/affectd/affectd.toml")
 def run(config: ConfigFile) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from daemon.service import signals
-
     signals.hold()
     from classifiers.errors import ClassifierError
     from daemon.app import run_daemon
@@ -235,7 +240,7 @@ def train(
 
     options = (device, compiled, resume, max_minutes, strict)
     if not train_expression(recipe, data, target, *options, err):
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(signals.INTERRUPTED)
 
 
 @app.command(epilog="Example: affectd evaluate expression --data fer2013 --split public")
@@ -341,4 +346,4 @@ def main() -> None:
         say(str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(signals.INTERRUPTED)

@@ -45,6 +45,7 @@ def inside(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Done:
     """Run `affectd ARGUMENTS` to its end; what it changes in the process is put back."""
     argv = sys.argv
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    handled = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     sys.argv = ["affectd", *map(str, arguments)]
     capsys.readouterr()
     try:
@@ -53,6 +54,8 @@ def inside(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Done:
     finally:
         sys.argv = argv
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        for number, handler in handled.items():
+            signal.signal(number, handler)
     code = ended.value.code
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err

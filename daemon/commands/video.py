@@ -45,8 +45,8 @@ def annotate_video(
     """Read a file to its end and write it annotated; its readings too if `events` is given.
 
     Raises ConfigError for arguments that cannot be meant, SourceError or SinkError for the first
-    thing that goes wrong; what was written until then stays whole. KeyboardInterrupt passes, after
-    the files were finished.
+    thing that goes wrong; what was written until then stays whole. KeyboardInterrupt and SystemExit
+    pass, after the files were finished.
     """
     _check_source(source)
     _make_way(source, target, events, force)
@@ -90,7 +90,7 @@ def annotate_video(
         )
         try:
             _run(pipeline, stop, _frames_in(source), around.board, console, settle)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             made = written()
             until = f"{made} holds the frames until here" if made else "nothing was written"
             console.print(f"Interrupted; {until}")

@@ -1,6 +1,7 @@
 """SIGTERM, SIGINT and SIGHUP without handlers: held back from every thread, and waited for by one.
 
 A handler may run anywhere in the main thread, in the middle of a lock that it needs itself.
+Commands that come to an end of their own have one all the same, as Python has for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 RELOAD = signal.SIGHUP
@@ -42,6 +45,20 @@ def wait() -> signal.Signals:
 def stop_is_due() -> bool:
     """Whether a stop signal has come that nobody has waited for yet."""
     return not signal.sigpending().isdisjoint(STOP)
+
+
+def raise_exit() -> None:
+    """Let SIGTERM and SIGHUP raise SystemExit in the main thread, so that what is half done is put
+    in order. A second SIGTERM ends the process at once."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # behind `nohup` one is ignored
+            signal.signal(number, _exit)
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes sends more than one
+    raise SystemExit(128 + number)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A command that Ctrl-C ends."""
+"""A command that Ctrl-C ends, or another signal."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ def started(folder: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[s
         process.communicate()
 
 
-def interrupt(process: subprocess.Popen[str], when: Callable[[], bool]) -> str:
-    """Send SIGINT as soon as `when` is so; returns what was printed."""
+def interrupt(
+    process: subprocess.Popen[str], when: Callable[[], bool], number: int = signal.SIGINT
+) -> str:
+    """Send a signal as soon as `when` is so; returns what was printed."""
     end_s = time.monotonic() + 180.0
     while not when():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end_s
         time.sleep(0.05)  # a process of its own gives no event to wait on
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     printed, _ = process.communicate(timeout=100)
     return printed

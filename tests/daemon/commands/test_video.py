@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,20 @@ def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path, light: Path) -> None:
     assert process.returncode == 130
     assert printed.splitlines() == [f"Interrupted; {target} holds the frames until here"]
     assert frames_in(target) > 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_was_to_be_replaced_is_not_hidden_by_a_signal(
+    tmp_path: Path, light: Path, number: signal.Signals
+) -> None:
+    """Before the first frame: the old files are there again."""
+    target, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    for path in (target, events):
+        path.write_text("yesterday's")
+    url = "demo://x?size=3840x2160&fps=10&seconds=3600&faces=6"
+    what: list[str | Path] = [url, target, "--events", events, "--config", light, "--force"]
+    with started(tmp_path, "video", *what) as process:
+        interrupt(process, lambda: any(tmp_path.glob(".out.jsonl.*.old")), number)
+    assert process.returncode == 128 + number
+    assert not list(tmp_path.glob(".*"))
+    assert target.is_file()

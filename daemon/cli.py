@@ -13,9 +13,9 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from daemon.errors import (
+    WRONG,
     AffectdError,
     ConfigError,
-    Reason,
     SinkError,
     SourceError,
     UnusableError,
@@ -323,20 +323,22 @@ def version() -> None:
         out.print(f"{name} {number}")
 
 
-# Reasons of which the user can only be told to name something else.
-WRONG = (Reason.NOT_FOUND, Reason.NO_VIDEO, Reason.UNSUPPORTED, Reason.NOT_WRITABLE)
-
-
 def main() -> None:
     """Entry point of `affectd`: turns every error that is meant for the user into one line."""
-    from classifiers.errors import CheckpointError, ClassifierError, EngineError, RecipeError
+    from classifiers.errors import (
+        CheckpointError,
+        ClassifierError,
+        DataError,
+        EngineError,
+        RecipeError,
+    )
     from detectors.errors import DetectorError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A file's name need not be text.
     try:
         app(prog_name="affectd")
-    except (ConfigError, RecipeError, CheckpointError, EngineError) as error:
+    except (ConfigError, RecipeError, CheckpointError, DataError, EngineError) as error:
         say(str(error))
         sys.exit(USAGE)
     except (SourceError, SinkError) as error:

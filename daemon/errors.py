@@ -41,6 +41,15 @@ class Reason(StrEnum):
 # Of these the source is there, and gives no new pictures.
 STALLS = (Reason.STALLED, Reason.FROZEN)
 
+# Of these the user of a command can only be told to name something else.
+WRONG = (
+    Reason.NOT_FOUND,
+    Reason.AUTH_FAILED,
+    Reason.NO_VIDEO,
+    Reason.UNSUPPORTED,
+    Reason.NOT_WRITABLE,
+)
+
 # What streams and each kind of sink can fail for: what metrics count from zero on.
 STREAM_REASONS = (
     Reason.CONNECT_REFUSED,

@@ -64,7 +64,7 @@ def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> 
     The columns are COLUMNS and then the probabilities, `p_angry` and so on; null is an empty
     field. An existing target is replaced, once all is written. Raises EventsError, also at the
     first line that is no reading; with `on_broken`, such lines are skipped and told to it.
-    Raises ConfigError for a target that is `source` or no file.
+    Raises ConfigError for a source that cannot be read, and for a target that is it or no file.
     """
     with _Lines(source) as lines, _replaced(target, source) as part:
         probabilities = lines.survey(on_broken)
@@ -127,10 +127,10 @@ class _Lines:
         try:
             self._file: BinaryIO = self._source.open("rb")
         except OSError as error:
-            raise EventsError(f"{self._source} cannot be read: {error.strerror}") from error
+            raise ConfigError(f"{self._source} cannot be read: {error.strerror}") from error
         if not self._file.seekable():
             self._file.close()
-            raise EventsError(f"{self._source}: is a pipe; accepted is a file, which is read twice")
+            raise ConfigError(f"{self._source}: is a pipe; accepted is a file, which is read twice")
         return self
 
     def __exit__(self, *_: object) -> None:

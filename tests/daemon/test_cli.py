@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.affectd import environment
 from tests.inside import inside, write_light
 from tests.shared import MODELS, needs_shared
 
@@ -81,6 +84,18 @@ def test_a_tilde_is_a_home_wherever_a_path_stands(
     assert done == (2, [], [f"{said}file of that name is ./~nobody-of-that-name/x"])
 
 
+def test_what_is_not_there_was_told_wrong(tmp_path: Path, capsys: Capsys) -> None:
+    none = tmp_path / "none"
+    for command in (
+        ("video", none, tmp_path / "out.mp4"),
+        ("events", "to-csv", none, tmp_path / "out.csv"),
+        ("evaluate", "expression", "--data", none, "--tta", "none"),
+    ):
+        done = inside(capsys, *command)
+        assert (done.code, len(done.err)) == (2, 1)
+        assert done.err[0].startswith(f"affectd: {none}")
+
+
 def test_version(capsys: Capsys) -> None:
     done = inside(capsys, "version")
     assert done.code == 0
@@ -126,3 +141,21 @@ def test_readings_with_a_broken_line(tmp_path: Path, capsys: Capsys) -> None:
     done = inside(capsys, "events", "to-csv", source, target, "--skip-broken")
     assert done == (0, [f"0 readings written to {target}"], [said])
     assert target.is_file()
+
+
+def test_standard_output_on_a_full_disk(tmp_path: Path) -> None:
+    """What waits to be written must not fail once more at Python's end."""
+    (tmp_path / "r.jsonl").touch()
+    command = [sys.executable, "-m", "daemon", "events", "to-csv", "r.jsonl", "r.csv"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment(PYTHONUNBUFFERED=""),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    said = "affectd: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)

@@ -152,7 +152,7 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
     assert "1 skipped that are no 48x48 image: test/sad/PublicTest_x.jpg" in told
     assert "30 images" in told
     done = inside(capsys, *what, "--strict")
-    assert done.code == 1
+    assert done.code == 2
     assert done.out == []
     assert done.err[-1] == (
         f"affectd: {source}: test/sad/PublicTest_x.jpg is no image; accepted are 48x48 images"

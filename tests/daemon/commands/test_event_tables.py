@@ -187,11 +187,11 @@ def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EventsError, match=r"none\.jsonl cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"none\.jsonl cannot be read: No such file"):
         to_csv(tmp_path / "none.jsonl", tmp_path / "r.csv")
     ours, theirs = os.pipe()
     os.close(theirs)
-    with pytest.raises(EventsError, match=f"/dev/fd/{ours}: is a pipe; accepted is a file"):
+    with pytest.raises(ConfigError, match=f"/dev/fd/{ours}: is a pipe; accepted is a file"):
         to_csv(Path(f"/dev/fd/{ours}"), tmp_path / "r.csv")
     os.close(ours)
     source = write(tmp_path / "r.jsonl", reading(1))

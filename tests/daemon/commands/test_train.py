@@ -94,7 +94,7 @@ def test_training_on_data_or_into_a_folder_that_cannot_be_used(
     shutil.rmtree(data / "train" / "angry")
     what: list[str | Path] = ["--recipe", recipe, "--data", data]
     done = inside(capsys, "train", "expression", *what, "--out", tmp_path / "out")
-    assert done.code == 1
+    assert done.code == 2
     assert f"affectd: {data}: no Training images for angry; accepted" in done.err[-1]
     done = inside(capsys, "train", "expression", *what, "--out", recipe / "out")
     assert done.code == 2
@@ -125,7 +125,7 @@ def test_a_bad_image_is_left_out_of_training_and_named_or_refused(
     assert done.code == 2
     assert done.err[-1].endswith("out holds a run already; accepted: --resume, or another --out")
     done = inside(capsys, "train", "expression", *what, *other, "--strict")
-    assert done.code == 1
+    assert done.code == 2
     assert done.err[-1] == (
         f"affectd: {data}: train/sad/Training_x.jpg is no image; accepted are 48x48 images"
     )

@@ -14,7 +14,7 @@ import av
 
 from daemon.config.sink_settings import RtmpSink, RtspSink, SrtSink
 from daemon.errors import Reason, SinkError
-from daemon.network import network_fault, tls_options
+from daemon.remote import network_fault, tls_options
 from daemon.redact import redact_url
 from daemon.sinks import publisher
 from daemon.sinks.base import Packet, Takes

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import av
 
 from daemon.errors import Reason, SourceError, plain
-from daemon.network import PORTS, PROBE_S, network_fault
+from daemon.remote import PORTS, PROBE_S, network_fault
 from daemon.url import is_url, split_url
 
 _LOOKS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from daemon.network import tls_options
+from daemon.remote import tls_options
 from daemon.url import is_url
 
 _TLS = ("https:", "rtsps:")

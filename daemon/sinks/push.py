@@ -14,8 +14,8 @@ import av
 
 from daemon.config.sink_settings import RtmpSink, RtspSink, SrtSink
 from daemon.errors import Reason, SinkError
-from daemon.remote import network_fault, tls_options
 from daemon.redact import redact_url
+from daemon.remote import network_fault, tls_options
 from daemon.sinks import publisher
 from daemon.sinks.base import Packet, Takes
 from daemon.url import split_url

@@ -46,4 +46,5 @@ def _places(path: Path) -> tuple[Path, Path]:
     real = Path(os.path.realpath(path))
     if real.exists() and not real.is_file():
         raise OSError(errno.EINVAL, "it is there and is no file", str(path))
-    return real, real.with_name(f".{real.name}.part")
+    short = os.fsdecode(os.fsencode(real.name)[:200])  # a name has 255 bytes at most
+    return real, real.with_name(f".{short}.part")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 CHATTER = re.compile(
     rb"INFO: "
@@ -28,7 +30,7 @@ def quiet() -> Iterator[None]:
     The whole process shares the descriptor, so other threads' lines come late by as long as
     the block takes: put only model loading into it. Errors always pass.
     """
-    with _descriptor_2, os.fdopen(os.memfd_create("stderr"), "w+b") as held:
+    with _descriptor_2, _in_memory() as held:
         real = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
@@ -40,3 +42,10 @@ def quiet() -> Iterator[None]:
                 if not CHATTER.match(line):
                     os.write(real, line)
             os.close(real)
+
+
+def _in_memory() -> IO[bytes]:
+    """A file that needs no folder, but where Python was built for an old glibc."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("stderr"), "w+b")
+    return tempfile.TemporaryFile()

@@ -137,9 +137,9 @@ def _make_way(images: Sequence[tuple[Path, Path]], force: bool) -> None:
     for _, target in images:
         if path := read.get(_real(target)):
             raise ConfigError(f"{path}: lies in --out itself; accepted is another folder")
-        if not is_there(target):
+        if not is_there(target) and not target.is_symlink():
             continue
-        if not target.is_file():
+        if is_there(target) and not target.is_file():
             raise ConfigError(f"{target}: exists and is no file; accepted is another folder")
         if not force:
             raise ConfigError(
@@ -167,7 +167,9 @@ def _write_image(frame: Frame, target: Path) -> None:
     encoded = JpegEncoder(width, height, JPEG_QUALITY).encode(image)
     with written(target):
         make_folder(target.parent)
-        write_whole(target, encoded)  # A hard link may share what was there with an image.
+        if target.is_symlink():
+            target.unlink()  # What it leads to may be somebody's picture.
+        write_whole(target, encoded)  # So may what a hard link shares.
 
 
 def _summary(labels: Sequence[str]) -> str:

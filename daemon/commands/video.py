@@ -99,7 +99,7 @@ def annotate_video(
         raise pipeline.error
     frames = around.board.streams()[0].frames
     parts = written()
-    if not parts:
+    if not frames or not parts:  # With --force what stood there before is there again.
         raise SourceError(Reason.END_OF_STREAM, f"{shown(source)}: ended before its first picture")
     changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
     console.print(f"{frames} frames written to {parts}{changes}")

@@ -23,6 +23,7 @@ def started(folder: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=_heeds_all,
     )
     try:
         yield process
@@ -30,6 +31,12 @@ def started(folder: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[s
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def _heeds_all() -> None:
+    """A shell's `&` and `nohup` leave signals ignored, to children too."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def interrupt(

@@ -198,7 +198,8 @@ def test_what_exists_is_replaced_only_if_asked_and_never_an_input(
     """
     1. A file where an annotated copy would go is refused, and all stays as it is.
     2. With --force it is replaced, but not what else is to be read, nor a folder.
-    3. A hard link to an image is replaced, and the image stays.
+    3. A link to an image is replaced, a hard one too, and the image stays; one to nothing is no
+       way to write elsewhere.
     """
     image, other = black(tmp_path / "x" / "b.jpg"), black(tmp_path / "photos" / "b.jpg")
     other.write_bytes(other.read_bytes() + b"mine")
@@ -224,6 +225,25 @@ def test_what_exists_is_replaced_only_if_asked_and_never_an_input(
     before = image.read_bytes()
     assert inside(capsys, "image", image, *forced).code == 0
     assert image.read_bytes() == before != other.read_bytes()
+    kept = black(tmp_path / "kept.jpg")
+    before = kept.read_bytes()
+    for leads_to in (kept, tmp_path / "nowhere.jpg"):
+        other.unlink()
+        other.symlink_to(leads_to)
+        assert inside(capsys, "image", image, "--out", photos, "--config", light).code == 2
+        assert inside(capsys, "image", image, *forced).code == 0
+        assert not other.is_symlink()
+    assert kept.read_bytes() == before
+    assert not (tmp_path / "nowhere.jpg").exists()
+
+
+def test_a_name_may_be_as_long_as_the_system_lets_it(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    image = black(tmp_path / f"{'x' * 251}.jpg")
+    done = inside(capsys, "image", image, "--out", tmp_path / "out", "--config", light)
+    assert done.code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [image.name]
 
 
 def test_a_full_disk_leaves_the_earlier_copy(tmp_path: Path, capsys: Capsys, light: Path) -> None:

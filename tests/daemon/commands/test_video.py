@@ -117,6 +117,11 @@ def test_a_scene_that_is_over_at_once_is_an_error(
     )
     said = "demo://x?seconds=1e-11: ended before its first picture"
     assert done == (1, [], [f"affectd: {said}"])
+    (tmp_path / "out.mp4").write_text("yesterday's")
+    forced = ("--config", light, "--force")
+    done = inside(capsys, "video", "demo://x?seconds=1e-11", tmp_path / "out.mp4", *forced)
+    assert done == (1, [], [f"affectd: {said}"])
+    assert (tmp_path / "out.mp4").read_text() == "yesterday's"
 
 
 @pytest.mark.parametrize(

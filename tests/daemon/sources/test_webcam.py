@@ -93,6 +93,7 @@ def test_a_jpeg_that_lacks_pixels_is_damaged_and_one_that_is_merely_careless_is_
     noise = np.random.default_rng(1).integers(0, 255, (240, 320, 3), np.uint8)
     jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
     end, middle = b"\xff\xd9", len(jpeg) // 2
+    often = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_RST_INTERVAL, 10])[1].tobytes()
     for lacking in (jpeg[:middle], jpeg[:middle] + end, jpeg[: len(jpeg) * 19 // 20]):
         assert unpacker.unpack(np.frombuffer(lacking, np.uint8)) is None
     bare = _without_tables(jpeg)
@@ -104,6 +105,9 @@ def test_a_jpeg_that_lacks_pixels_is_damaged_and_one_that_is_merely_careless_is_
         bare + bytes(1000),
         jpeg[:-2] + b"\xff" * 9 + end,
         jpeg[:2] + b"\xff\xe1\0\x10Exif\0\0rubbish!" + jpeg[2:],
+        jpeg[:2] + jpeg,
+        often,
+        often.replace(b"\xff\xd3", b"stray\xff\xd3"),  # as Logitech's cameras do
     ):
         assert unpacker.unpack(np.frombuffer(careless, np.uint8)) is not None
 

@@ -287,7 +287,7 @@ def test_calibrate_writes_what_evaluate_then_finds(
         *("--engine", "openvino", "--tta", "flip"),
     )
     assert done.code == 0, done.err
-    assert done.out[0].endswith(", flip, openvino int8")
+    assert done.out[0].endswith(", flip, openvino int8 on cpu")
     assert any(f"{100 * share:.2f} %" in line for line in done.out)
 
 

@@ -72,7 +72,7 @@ def named(*files: str) -> set[Reason]:
 
 def test_no_stream_fails_for_a_reason_that_is_not_counted_from_the_start() -> None:
     sources = [str(path.relative_to(DAEMON)) for path in (DAEMON / "sources").glob("*.py")]
-    assert named("capture.py", "stream.py", "network.py", *sources) == set(STREAM_REASONS)
+    assert named("capture.py", "stream.py", "remote.py", *sources) == set(STREAM_REASONS)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,6 @@ def test_no_sink_fails_for_a_reason_that_is_not_counted_from_the_start(
 ) -> None:
     known = named("sinks/writer.py", *(f"sinks/{file}" for file in files.split()))
     if kind == "rtsp":
-        known |= named("network.py")
+        known |= named("remote.py")
     assert known == set(SINK_REASONS[kind])
     assert SINK_REASONS["rtsp"] == SINK_REASONS["rtmp"] == SINK_REASONS["srt"]

@@ -108,7 +108,8 @@ class Capture:
         self._thread.start()
 
     def join(self, timeout_s: float | None = None) -> None:
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # A signal may end everything before it was started.
+            self._thread.join(timeout_s)
 
     @property
     def running(self) -> bool:

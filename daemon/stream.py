@@ -83,7 +83,8 @@ class Stream:
         self._settings = settings
 
     def join(self, timeout_s: float | None = None) -> None:
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # A signal may end everything before it was started.
+            self._thread.join(timeout_s)
 
     @property
     def running(self) -> bool:

@@ -30,7 +30,7 @@ class Sweeper:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end; the stop event must have been set."""
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def _run(self) -> None:

@@ -85,7 +85,7 @@ class SharedEncoder:
         return not self._thread.is_alive()
 
     def join(self, timeout_s: float | None = None) -> None:
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def _run(self) -> None:

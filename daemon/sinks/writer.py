@@ -152,7 +152,7 @@ class Writer(Generic[Item]):
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.warning("%s: sink %s did not end in %g s", self._stream, self.label, timeout_s)
@@ -161,7 +161,7 @@ class Writer(Generic[Item]):
 
     def join(self) -> None:
         """After `close`: wait, however long, until the thread has ended."""
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:

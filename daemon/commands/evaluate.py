@@ -32,8 +32,8 @@ from classifiers.expression.evaluation.report import (
 from classifiers.expression.tta import Still
 from classifiers.whole import check_whole
 from daemon.commands.progress import progress_bar
-from daemon.commands.targets import written
 from daemon.errors import Reason, SinkError
+from daemon.sinks.recording import written
 
 SEED = 0  # of the bootstrap and of the jitter
 

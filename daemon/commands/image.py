@@ -15,12 +15,11 @@ from rich.console import Console
 
 from classifiers.whole import write_whole
 from daemon.commands.offline import is_there, offline
-from daemon.commands.targets import written
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SourceError
 from daemon.frame import Frame
 from daemon.sinks.mjpeg import JpegEncoder, jpeg_form
-from daemon.sinks.recording import make_folder
+from daemon.sinks.recording import make_folder, written
 from daemon.sources.video import VideoSource
 from daemon.steps import Steps
 

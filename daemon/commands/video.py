@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from daemon.commands.offline import is_there, offline
 from daemon.commands.progress import progress_bar
-from daemon.commands.targets import written
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import MP4_ENDINGS, EventsSink, Mp4Sink, SinkSettings
 from daemon.errors import ConfigError, Reason, SourceError
@@ -24,7 +23,7 @@ from daemon.pipeline import Pipeline
 from daemon.redact import redact_url, shown
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
-from daemon.sinks.recording import numbered
+from daemon.sinks.recording import numbered, written
 from daemon.sources.demo.source import parse
 from daemon.sources.open import open_source
 from daemon.url import local_path

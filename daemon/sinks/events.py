@@ -41,7 +41,7 @@ class EventsFile:
                 return False
             _append(self._current(), lines)
         except OSError as error:
-            raise sink_error("events", self.path, error) from error
+            raise sink_error(f"events sink: {self.path}", error) from error
         return bool(lines)
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class EventsFile:
             try:
                 os.close(descriptor)
             except OSError as error:
-                raise sink_error("events", self.path, error) from error
+                raise sink_error(f"events sink: {self.path}", error) from error
 
     def _current(self) -> int:
         """A descriptor of the file that the path means now."""

@@ -76,7 +76,7 @@ class _Recording:
         try:
             self.path, file = create_numbered(path)
         except OSError as error:
-            raise sink_error("mp4", path, error) from error
+            raise sink_error(f"mp4 sink: {path}", error) from error
         self._file = PieceFile(file)
         with self._whole():
             self._fragments = Fragments(first.encoder)
@@ -118,7 +118,7 @@ class _Recording:
         except (av.FFmpegError, OSError) as error:
             with suppress(SinkError):  # The first error says more.
                 self._finish()
-            raise sink_error("mp4", self.path, error) from error
+            raise sink_error(f"mp4 sink: {self.path}", error) from error
 
     def _finish(self) -> None:
         self._broken = True
@@ -127,4 +127,4 @@ class _Recording:
             if self._file.size <= self._header_size:
                 self.path.unlink(missing_ok=True)
         except OSError as error:
-            raise sink_error("mp4", self.path, error) from error
+            raise sink_error(f"mp4 sink: {self.path}", error) from error

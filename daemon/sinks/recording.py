@@ -6,6 +6,8 @@ import errno
 import itertools
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -17,22 +19,31 @@ from daemon.sinks.base import encode_error
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def sink_error(kind: str, path: Path, error: OSError | av.FFmpegError) -> SinkError:
-    """The SinkError that tells the user what the system, or libav, said about `path`."""
+def sink_error(target: Path | str, error: OSError | av.FFmpegError) -> SinkError:
+    """The SinkError that tells the user what the system, or libav, said about `target`."""
     if isinstance(error, av.FFmpegError):  # Some are OSErrors, though no disk is touched.
-        return encode_error(f"{kind} sink: {path}", error)
+        return encode_error(str(target), error)
     cause = error.strerror or str(error)
     if error.errno in FULL:
-        return SinkError(Reason.DISK_FULL, f"{kind} sink: {path}: no room left ({cause})")
+        return SinkError(Reason.DISK_FULL, f"{target}: no room left ({cause})")
     if error.errno in (errno.ENXIO, errno.EPIPE):
-        return SinkError(Reason.NOT_WRITABLE, f"{kind} sink: {path}: nobody reads from this pipe")
+        return SinkError(Reason.NOT_WRITABLE, f"{target}: nobody reads from this pipe")
     if isinstance(error, TimeoutError):
-        return SinkError(Reason.TIMEOUT, f"{kind} sink: {path}: {cause}")
+        return SinkError(Reason.TIMEOUT, f"{target}: {cause}")
     return SinkError(
         Reason.NOT_WRITABLE,
-        f"{kind} sink: {path} cannot be written ({cause}); "
+        f"{target} cannot be written ({cause}); "
         "accepted is a path in a folder that affectd may write to",
     )
+
+
+@contextmanager
+def written(target: Path) -> Iterator[None]:
+    """Write `target` within. An OSError becomes a SinkError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise sink_error(target, error) from error
 
 
 def make_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from classifiers.whole import check_whole, write_whole
-from daemon.commands.targets import written
+from daemon.sinks.recording import written
 from detectors.store import state_dir
 
 SCHEMA = 1

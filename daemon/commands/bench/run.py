@@ -20,13 +20,13 @@ from daemon.commands.bench.bar import Bar
 from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, Site, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
-from daemon.commands.targets import written
 from daemon.config.file import load
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.service import logs
+from daemon.sinks.recording import written
 from daemon.version import affectd_version
 
 CLIP_S = 2

@@ -163,8 +163,8 @@ def test_what_cannot_be_written_is_said_before_the_work(
     target = tmp_path / "fifo"
     os.mkfifo(target)
     done = inside(capsys, "bench", "--json", target)
-    said = f"affectd: {target} cannot be written (it is there and is no file); accepted is a place "
-    assert done == (2, [], [f"{said}that affectd may write to"])
+    said = f"affectd: {target} cannot be written (it is there and is no file); accepted is a path "
+    assert done == (2, [], [f"{said}in a folder that affectd may write to"])
 
 
 def test_a_full_disk_under_a_clip_is_said_in_one_line(tmp_path: Path) -> None:

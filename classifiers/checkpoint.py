@@ -16,6 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from classifiers.errors import CheckpointError
+from classifiers.expression.tta import STILL
 from classifiers.whole import write_whole
 
 TEXTS = (
@@ -32,8 +33,9 @@ KINDS: dict[str, Kind] = {
     "labels": (list, "a list of texts"),
 }
 FIXED = {"input_px": 48, "normalisation": "per_crop"}
-RANGES = {"crop_px": (32, 47), "temperature": (0.01, 100.0), "unknown_below": (0.0, 1.0)}
+RANGES = {"crop_px": (32, 47), "unknown_below": (0.0, 1.0)}
 """What the keys of a record may hold."""
+TEMPERATURES = (0.01, 100.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Record:
     """Everything that is needed to use weights rightly, and to make them again.
 
     `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
+    `temperature` is that of each of the modes `STILL`; one number in a file counts for all of them.
     `data_sha256` is the fingerprint of the data set, behind those of others that the net has learnt
     from by what it began with or was taught by, joined by `+`. `scores` maps a split and a way of
     testing to a figure between 0 and 1. `activations` are the least and largest input of layers, by
@@ -58,7 +61,7 @@ class Record:
     input_px: int
     crop_px: int
     normalisation: str
-    temperature: float
+    temperature: dict[str, float]
     unknown_below: float
     data_set: str
     data_sha256: str
@@ -130,6 +133,7 @@ def read_record(weights: Path) -> Record:
     if wrong := sorted({f.name for f in fields(Record)} ^ {*found}):
         raise CheckpointError(f"{path}: not a record of weights; missing or unknown: {wrong}")
     _check(path, found)
+    found["temperature"] = temperatures(path, found["temperature"])
     return Record(**{**found, "activations": _ranges(path, found["activations"])})
 
 
@@ -167,6 +171,21 @@ def need_number(path: Path, key: str, value: Any, least: float, most: float) -> 
     """Raise CheckpointError, naming file and key, for all but a number from least to most."""
     if type(value) not in (int, float) or not least <= value <= most:
         raise CheckpointError(f"{path}: {key} is {value!r}; accepted: {least:g} to {most:g}")
+
+
+def temperatures(path: Path, found: Any) -> dict[str, float]:
+    """The temperature of each mode as a record or a joint holds it: an object, or one number.
+
+    Raises CheckpointError, naming file and key, for anything else.
+    """
+    if not isinstance(found, dict):
+        need_number(path, "temperature", found, *TEMPERATURES)
+        return dict.fromkeys(STILL, float(found))
+    if wrong := sorted({*STILL} ^ {*found}):
+        raise CheckpointError(f"{path}: temperature; missing or unknown: {wrong}")
+    for mode, value in found.items():
+        need_number(path, f"temperature.{mode}", value, *TEMPERATURES)
+    return found
 
 
 def _ranges(path: Path, found: Any) -> dict[str, tuple[float, float]]:

@@ -12,6 +12,7 @@ from classifiers.checkpoint import Record
 from classifiers.expression import LABELS, joint
 from classifiers.expression.joint import Joint, Member
 from classifiers.expression.models import build
+from classifiers.expression.tta import STILL
 
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
@@ -21,6 +22,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet18": {"widths": [4, 8, 8, 16]},
 }
 """Options of a small net of each architecture."""
+
+
+def alike(temperature: float) -> dict[str, float]:
+    """The same temperature for all modes."""
+    return dict.fromkeys(STILL, temperature)
 
 
 def record(**changes: Any) -> Record:
@@ -34,7 +40,7 @@ def record(**changes: Any) -> Record:
         "input_px": 48,
         "crop_px": 44,
         "normalisation": "per_crop",
-        "temperature": 1.0,
+        "temperature": alike(1.0),
         "unknown_below": 0.0,
         "data_set": "none",
         "data_sha256": "",
@@ -64,7 +70,7 @@ def save_joint(path: Path, weights: dict[str, float], temperature: float = 1.0) 
         Member(net, checkpoint.read_record(path.parent / net).sha256, weight)
         for net, weight in weights.items()
     )
-    found = Joint("joint", members, temperature, 0.3, "holdout", "none", "", {}, "abc1234")
+    found = Joint("joint", members, alike(temperature), 0.3, "holdout", "none", "", {}, "abc1234")
     joint.save(path, found)
     return path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,18 +22,28 @@ from classifiers.expression import LABELS, engines, joint
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
-from classifiers.expression.tta import CROPS, TTA, calibrate, mean_probabilities
+from classifiers.expression.tta import (
+    CROPS,
+    STILL,
+    TTA,
+    mean_probabilities,
+    temperature_of,
+    with_temperature,
+)
 
 SHIPPED = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
 class Net:
-    """A net with its trained parameters, how its crops are cut and how much its word counts."""
+    """A net with its trained parameters, how its crops are cut and how much its word counts.
+
+    temperatures: of each of the modes `STILL`, by which its mean over the views is calibrated.
+    """
 
     module: nn.Module
     crop_px: int
-    temperature: float
+    temperatures: Mapping[str, float]
     weight: float = 1.0
     ranges: engines.Ranges = field(default_factory=dict)
 
@@ -64,7 +74,9 @@ class ExpressionClassifier:
         self.unknown_below = record.unknown_below
         self.tta = tta
         self.record = record
-        self.temperature = record.temperature if isinstance(record, Joint) else 1.0
+        self.temperatures: Mapping[str, float] = dict.fromkeys(STILL, 1.0)  # A net has its own.
+        if isinstance(record, Joint):
+            self.temperatures = record.temperature
         self.nets = tuple(nets)
         for net in self.nets:
             fuse(net.module.eval()).to(device).to(memory_format=torch.channels_last)
@@ -141,11 +153,14 @@ class ExpressionClassifier:
         if tta == "temporal" and turns is not None:
             turn = torch.from_numpy(turns).to(self.device, non_blocking=True)
         readers = self._four if tta == "four_crop" else self._whole
-        parts = [
-            net.weight * mean_probabilities(reader, faces, net.crop_px, tta, net.temperature, turn)
-            for net, reader in zip(self.nets, readers, strict=True)
-        ]
-        return calibrate(torch.stack(parts).sum(0), self.temperature).cpu().numpy()
+        parts = []
+        for net, reader in zip(self.nets, readers, strict=True):
+            own = temperature_of(net.temperatures, tta)
+            parts.append(
+                net.weight * mean_probabilities(reader, faces, net.crop_px, tta, own, turn)
+            )
+        common = temperature_of(self.temperatures, tta)
+        return with_temperature(torch.stack(parts).sum(0), common).cpu().numpy()
 
     @torch.no_grad()
     def look(self, x: torch.Tensor) -> torch.Tensor:
@@ -154,10 +169,11 @@ class ExpressionClassifier:
         No crops are made: this is what a net that learns from this one is shown itself.
         """
         parts = [
-            net.weight * calibrate(net.module(x).float().softmax(-1), net.temperature)
+            net.weight
+            * with_temperature(net.module(x).float().softmax(-1), net.temperatures["none"])
             for net in self.nets
         ]
-        return calibrate(torch.stack(parts).sum(0), self.temperature)
+        return with_temperature(torch.stack(parts).sum(0), self.temperatures["none"])
 
 
 def shipped() -> dict[str, Path]:

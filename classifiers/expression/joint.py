@@ -1,7 +1,7 @@
 """A joint on disk: one JSON file that names its nets and how much each one's word counts.
 
 The nets keep their own files and records. Each gives its mean over the crops, calibrated by its
-own temperature; the weighted sum of these is calibrated once more by the joint's.
+own temperature for that many; the weighted sum of these is calibrated once more by the joint's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from classifiers.checkpoint import OBJECT, TEXT, Kind, need_kinds, need_number, need_scores
+from classifiers.checkpoint import (
+    OBJECT,
+    TEXT,
+    Kind,
+    need_kinds,
+    need_number,
+    need_scores,
+    temperatures,
+)
 from classifiers.errors import CheckpointError
 from classifiers.whole import write_whole
 
@@ -37,13 +45,13 @@ class Member:
 class Joint:
     """What is needed to use several nets as one, and to find their weights again.
 
-    The weights, `temperature` and `unknown_below` were found on `split` of the data set, with
-    the views of `recipe`. `scores` are those of a net's record.
+    The weights and `unknown_below` were found on `split` of the data set, with the views of
+    `recipe`, and there too the `temperature` of each mode. `scores` are those of a net's record.
     """
 
     name: str
     members: tuple[Member, ...]
-    temperature: float
+    temperature: dict[str, float]
     unknown_below: float
     split: str
     data_set: str
@@ -54,9 +62,9 @@ class Joint:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of its temperature and its members' tensors and weights, wherever they lie.
+        """SHA-256 of its temperatures and its members' tensors and weights, wherever they lie.
 
-        What a member's record says, its own temperature and crop among it, is not in it.
+        What a member's record says, its own temperatures and crop among it, is not in it.
         """
         parts = [self.temperature, *((m.sha256, m.weight) for m in self.members)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -94,9 +102,9 @@ def read(path: Path) -> Joint:
     total = sum(member["weight"] for member in members)
     if abs(total - 1.0) > SUM_TOLERANCE:
         raise CheckpointError(f"{path}: the members' weights sum to {total:.6g}; accepted is 1")
-    need_number(path, "temperature", found["temperature"], 0.01, 100.0)
     need_number(path, "unknown_below", found["unknown_below"], 0.0, 1.0)
     need_scores(path, found["scores"])
+    found["temperature"] = temperatures(path, found["temperature"])
     return Joint(**{**found, "members": tuple(Member(**member) for member in members)})
 
 

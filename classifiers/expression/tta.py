@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Literal, get_args
 
@@ -103,10 +103,12 @@ def mean_probabilities(
     elif tta != "four_crop":
         x = views(x, crop_px, tta).flatten(0, 1)  # [T N, 1, c, c]
     logits = net(x.contiguous(memory_format=torch.channels_last)).float()
-    return calibrate(logits.view(CROPS[tta], len(faces), -1).softmax(-1).mean(0), temperature)
+    return with_temperature(
+        logits.view(CROPS[tta], len(faces), -1).softmax(-1).mean(0), temperature
+    )
 
 
-def calibrate(mean: torch.Tensor, temperature: float) -> torch.Tensor:
+def with_temperature(mean: torch.Tensor, temperature: float) -> torch.Tensor:
     """Probabilities [N, 7], less sure by `temperature`: above 1 flatter, at 1 the very same.
 
     Temperature scaling as in Guo et al. 2017 (arXiv:1706.04599), on the log of a mean.
@@ -114,3 +116,11 @@ def calibrate(mean: torch.Tensor, temperature: float) -> torch.Tensor:
     if temperature == 1.0:
         return mean
     return (mean.clamp_min(1e-12).log() / temperature).softmax(-1)
+
+
+def temperature_of(temperatures: Mapping[str, float], tta: TTA) -> float:
+    """That of a mode, of those that a record holds; `temporal` shows one view, as `none` does.
+
+    The mean of fewer views is surer than that of more, and no more often right.
+    """
+    return temperatures["none" if tta == "temporal" else tta]

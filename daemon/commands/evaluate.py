@@ -119,7 +119,7 @@ def _report(
             weights=classifier.name,
             file=locate(task.weights).name,
             sha256=classifier.record.sha256,
-            temperature=classifier.record.temperature,
+            temperature=classifier.record.temperature[task.tta],
             unknown_below=limit,
             data=task.source.name,
             split=task.split,

@@ -27,7 +27,7 @@ from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.joint import Joint
-from classifiers.expression.tta import VIEWS, calibrate, standardise, views
+from classifiers.expression.tta import VIEWS, standardise, views, with_temperature
 
 BATCH, TIMED = 32, 16
 CUT: dict[str, tuple[int, ...]] = {
@@ -67,7 +67,9 @@ def read(net: Net, faces: NDArray[np.uint8]) -> Read:
         for layers, four in fours.items():
             p = four(x).view(4, len(x), -1).softmax(-1).mean(0)
             found.setdefault(name_of(net, layers), []).append(p)
-    return {way: calibrate(torch.cat(parts), net.temperature) for way, parts in found.items()}
+    # Of ten crops, whatever the number: what is compared is the views.
+    temperature = net.temperatures["ten_crop"]
+    return {way: with_temperature(torch.cat(parts), temperature) for way, parts in found.items()}
 
 
 @torch.inference_mode()
@@ -147,7 +149,7 @@ def main() -> None:
             for net, found in zip(classifier.nets, each, strict=True)
         ]
         mixed = {
-            way: calibrate(
+            way: with_temperature(
                 sum(
                     (
                         net.weight * found[way]
@@ -155,7 +157,7 @@ def main() -> None:
                     ),
                     torch.zeros(()),
                 ),
-                classifier.temperature,
+                classifier.temperatures["ten_crop"],
             )
             for way in (*CUT, "four_crop")
         }

@@ -26,7 +26,15 @@ from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.evaluation.corruptions import jitter
 from classifiers.expression.joint import Joint
-from classifiers.expression.tta import CROPS, TTA, TURNS, VIEWS, calibrate, mean_probabilities
+from classifiers.expression.tta import (
+    CROPS,
+    TTA,
+    TURNS,
+    VIEWS,
+    mean_probabilities,
+    temperature_of,
+    with_temperature,
+)
 from daemon.track import Smoother
 
 SHIFT, SCALE = 0.03, 0.03  # of the face's side, each drawn within ± this
@@ -82,13 +90,17 @@ def read(
     for way in WAYS:
         views = seen(way, number)
         each = [
-            calibrate(of_net[views].mean(0), net.temperature)
+            with_temperature(of_net[views].mean(0), temperature_of(net.temperatures, way))
             for net, of_net in zip(nets, reads, strict=True)
         ]
         for name, alone in zip(members, each, strict=False):
             yield name, way, alone.numpy()
         mixed = torch.stack([net.weight * p for net, p in zip(nets, each, strict=True)]).sum(0)
-        yield classifier.name, way, calibrate(mixed, classifier.temperature).numpy()
+        yield (
+            classifier.name,
+            way,
+            with_temperature(mixed, temperature_of(classifier.temperatures, way)).numpy(),
+        )
 
 
 def films(

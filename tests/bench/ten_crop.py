@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.expression.classifier import ExpressionClassifier, locate
-from classifiers.expression.tta import calibrate
+from classifiers.expression.tta import with_temperature
 from tests.bench.peer_seed import Faces, Loop
 
 
@@ -30,12 +30,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     classifier = ExpressionClassifier.load("default", device="cpu", tta="ten_crop")
-    loop, temperature = Loop("default"), checkpoint.read_record(locate("default")).temperature
+    loop = Loop("default")
+    temperature = checkpoint.read_record(locate("default")).temperature["ten_crop"]
     rng = np.random.default_rng(0)
     faces = rng.integers(0, 256, (options.faces, 48, 48), dtype=np.uint8)
 
     def plain(faces: Faces) -> NDArray[np.float32]:
-        return calibrate(torch.from_numpy(loop.classify(faces)), temperature).numpy()
+        return with_temperature(torch.from_numpy(loop.classify(faces)), temperature).numpy()
 
     def batched(faces: Faces) -> NDArray[np.float32]:
         return np.concatenate(

@@ -17,12 +17,13 @@ from classifiers import checkpoint
 from classifiers.checkpoint import record_path
 from classifiers.errors import CheckpointError
 from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
-from tests.nets import OPTIONS, save_tiny, tiny
+from classifiers.expression.tta import STILL, TTA
+from tests.nets import OPTIONS, alike, save_tiny, tiny
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    return save_tiny(tmp_path / "tiny.safetensors", temperature=1.5)
+    return save_tiny(tmp_path / "tiny.safetensors", temperature=alike(1.5))
 
 
 def faces(count: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -31,7 +32,7 @@ def faces(count: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def test_a_saved_net_comes_back_with_its_record(weights: Path) -> None:
     again = checkpoint.read_record(weights)
-    assert again.temperature == 1.5
+    assert again.temperature == alike(1.5)
     net = tiny(seed=4)
     checkpoint.load_into(weights, net, again)
     for name, value in tiny().state_dict().items():
@@ -66,7 +67,7 @@ def test_a_full_disk_leaves_weights_and_record_as_they_were(weights: Path) -> No
     with pytest.raises(CheckpointError, match=r"tiny\.safetensors: cannot be written: No space"):
         checkpoint.save(weights, tiny(seed=5), record)
     with pytest.raises(CheckpointError, match=r"tiny\.json: cannot be written: No space"):
-        checkpoint.write_record(weights, replace(record, temperature=2.0))
+        checkpoint.write_record(weights, replace(record, temperature=alike(2.0)))
     assert [path.read_bytes() for path in files] == before
     assert sorted(weights.parent.iterdir()) == sorted(files)
 
@@ -201,6 +202,42 @@ def test_a_record_with_a_wrong_value_is_an_error_that_names_its_key(
     found = re.fullmatch(r"(.*): (\w+) is (.*); accepted(?: is|:) (.*)", str(caught.value))
     assert found
     assert found.groups() == (str(path), key, repr(value), accepted)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"none": 1.0}, r"temperature; missing or unknown: \['flip', 'four_crop', 'ten_crop'\]"),
+        ({**alike(1.0), "ten_crop": 0}, r"temperature\.ten_crop is 0; accepted: 0\.01 to 100"),
+    ],
+)
+def test_a_wrong_temperature_of_a_mode_is_an_error_that_names_it(
+    weights: Path, found: dict[str, float], said: str
+) -> None:
+    path = record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": found}))
+    with pytest.raises(CheckpointError, match=said):
+        checkpoint.read_record(weights)
+
+
+def test_one_temperature_counts_for_all_modes(weights: Path) -> None:
+    path = record_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": 1.25}))
+    assert checkpoint.read_record(weights).temperature == alike(1.25)
+
+
+def test_each_mode_is_calibrated_by_its_own_temperature(tmp_path: Path) -> None:
+    own = {"none": 0.5, "flip": 0.8, "four_crop": 1.5, "ten_crop": 2.0}
+    plain = save_tiny(tmp_path / "plain.safetensors", temperature=alike(1.0))
+    weights = save_tiny(tmp_path / "tiny.safetensors", temperature=own)
+    modes: tuple[TTA, ...] = (*STILL, "temporal")
+    for tta in modes:
+        means, found = (
+            ExpressionClassifier.load(file, device="cpu", tta=tta).predict(faces(3))
+            for file in (plain, weights)
+        )
+        powers = means.astype(np.float64) ** (1.0 / own["none" if tta == "temporal" else tta])
+        assert found == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-5)
 
 
 def test_a_list_of_labels_that_are_no_texts_is_an_error(weights: Path) -> None:

@@ -23,7 +23,7 @@ from classifiers.expression.training.recipe import Distillation, read
 from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
 from tests.classifiers.bars import PLAN
-from tests.nets import OPTIONS, save_tiny
+from tests.nets import OPTIONS, alike, save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_weights_of_other_data_are_noted(
     if way == "joint":
         weights = tmp_path / "joint.json"
         member = Member(str(teacher), checkpoint.read_record(teacher).sha256, 1.0)
-        save(weights, Joint("joint", (member,), 1.0, 0.3, "holdout", "none", "", {}, ""))
+        save(weights, Joint("joint", (member,), alike(1.0), 0.3, "holdout", "none", "", {}, ""))
     plan = replace(PLAN, distillation=Distillation(str(weights)))
     if way == "start":
         plan = replace(PLAN, start=str(weights))

@@ -20,6 +20,7 @@ from classifiers.errors import CheckpointError, EngineError, ExtraError
 from classifiers.expression import data, engines
 from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
 from classifiers.expression.engines.activations import find_ranges
+from classifiers.expression.evaluation.calibrate import calibrate
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.models import build
 from classifiers.expression.tta import STILL
@@ -289,6 +290,9 @@ def test_calibrate_writes_what_evaluate_then_finds(
     assert done.code == 0, done.err
     assert done.out[0].endswith(", flip, openvino int8 on cpu")
     assert any(f"{100 * share:.2f} %" in line for line in done.out)
+    assert found.temperature["none"] != 1.0  # which it was
+    calibrate(weights, bars)
+    assert checkpoint.read_record(weights).temperature == pytest.approx(found.temperature, rel=0.01)
 
 
 @needs_openvino

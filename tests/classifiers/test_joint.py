@@ -17,7 +17,7 @@ from classifiers.expression import LABELS, classifier, joint
 from classifiers.expression.classifier import ExpressionClassifier, shipped
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
-from tests.nets import save_joint, save_pair, save_tiny
+from tests.nets import alike, save_joint, save_pair, save_tiny
 
 Capsys = pytest.CaptureFixture[str]
 Faces = NDArray[np.uint8]
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_a_joint_as_it_was(pair: Path) -> None:
     before = pair.read_bytes()
     (pair.parent / ".joint.json.part").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"joint\.json: cannot be written: No space left"):
-        joint.save(pair, replace(joint.read(pair), temperature=2.0))
+        joint.save(pair, replace(joint.read(pair), temperature=alike(2.0)))
     assert pair.read_bytes() == before
 
 
@@ -96,7 +96,7 @@ def test_its_name_tells_joints_apart_but_not_places(pair: Path) -> None:
     a, b = found.members
     assert replace(found, members=(replace(a, net="x.safetensors"), b)).sha256 == found.sha256
     others = [
-        replace(found, temperature=0.9),
+        replace(found, temperature=alike(0.9)),
         replace(found, members=(replace(a, weight=0.4), replace(b, weight=0.6))),
         replace(found, members=(replace(a, sha256="0" * 64), b)),
     ]

@@ -20,7 +20,7 @@ from classifiers.expression.training.joint import JointRecipe, find_weights, mak
 from classifiers.expression.tta import STILL
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
-from tests.nets import save_pair
+from tests.nets import alike, save_pair
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -69,7 +69,7 @@ def test_weights_that_have_no_end_in_decimals_are_read_again(tmp_path: Path, par
     assert set(found) == {round(1.0 / parts, 6)}
     members = tuple(Member(f"{index}.safetensors", "", share) for index, share in enumerate(found))
     path = tmp_path / "joint.json"
-    joint.save(path, Joint("joint", members, 1.0, 0.3, "holdout", "none", "", {}, ""))
+    joint.save(path, Joint("joint", members, alike(1.0), 0.3, "holdout", "none", "", {}, ""))
     assert joint.read(path).members == members
 
 

@@ -1,4 +1,4 @@
-"""Prepare trained nets for int8: the ranges of their activations, and what int8 scores."""
+"""Prepare trained nets for int8: ranges of activations, temperatures, and what int8 scores."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
+import torch
+
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError
 from classifiers.expression import data, joint, provenance
 from classifiers.expression.classifier import ExpressionClassifier, locate, locate_member
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.activations import find_ranges
-from classifiers.expression.evaluation.measure import accuracy, classify
-from classifiers.expression.tta import CROPS, STILL
+from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
+from classifiers.expression.tta import CROPS, STILL, with_temperature
 from classifiers.whole import check_whole
 
 
@@ -35,13 +37,13 @@ def calibrate(
     note: Callable[[str], None] = lambda line: None,
     report: Callable[[float, str], None] = lambda share, text: None,
 ) -> list[Calibrated]:
-    """Write the activations and the scores in int8 of a net into its record, for good.
+    """Write a net's activations, and its temperatures and scores in int8, into its record.
 
-    The activations are found on FER2013 Training at `source`, the scores on PublicTest. Of a
-    joint, its nets come first. `report` gets the share that is done, 0..1, and what is being
-    done; `note` is told what was read, and `strict` is that of `data.read`. Raises ExtraError
-    without OpenVINO, DataError, and CheckpointError for a net that cannot be loaded, was trained
-    on other data, or has a record that cannot be written.
+    The activations are found on FER2013 Training at `source`, the temperatures on its holdout, the
+    scores on PublicTest. Of a joint, its nets come first. `report` gets the share that is done,
+    0..1, and what is being done; `note` is told what was read, and `strict` is that of `data.read`.
+    Raises ExtraError without OpenVINO, DataError, and CheckpointError for a net that cannot be
+    loaded, was trained on other data, or has a record that cannot be written.
     """
     import_module("classifiers.expression.engines.openvino")  # whether it is there, before the rest
     path = locate(weights)
@@ -54,16 +56,18 @@ def calibrate(
         ExpressionClassifier.load(file, device="cpu")
         _check_record(checkpoint.record_path(file))
     fer = data.read(source, strict, {"Training", "PublicTest"})
-    train, public = fer.split("train"), fer.split("public")
+    train, held, public = fer.split("train"), fer.split("holdout"), fer.split("public")
     _check_data(files, fer.fingerprint())
     note(train.summary("Training"))
+    note(held.summary("Holdout"))
     note(public.summary("PublicTest"))
-    work = _Work(public, nets_of_all * sum(CROPS[tta] for tta in STILL), report)
+    faces_of_all = nets_of_all * (len(held.files) + len(public.files))
+    work = _Work(faces_of_all * sum(CROPS[tta] for tta in STILL), report)
     done = []
     for file in files:
         if file.suffix == ".json":
-            whole = joint.read(file)
-            whole = replace(whole, scores=work.scores(file, whole.scores))
+            temperature, scores = work.measure(file, held, public)
+            whole = replace(joint.read(file), temperature=temperature, scores=scores)
             joint.save(file, whole)
             done.append(Calibrated(whole.name, file, whole.scores))
             continue
@@ -71,7 +75,8 @@ def calibrate(
         net = ExpressionClassifier.load(file, device="cpu").nets[0].module
         record = replace(record, activations=find_ranges(net, train.images, record.crop_px, "cpu"))
         checkpoint.write_record(file, record)
-        record = replace(record, scores=work.scores(file, record.scores))
+        temperature, scores = work.measure(file, held, public)
+        record = replace(record, temperature=temperature, scores=scores)
         checkpoint.write_record(file, record)
         done.append(Calibrated(record.name, checkpoint.record_path(file), record.scores))
     return done
@@ -98,23 +103,32 @@ def _check_data(files: list[Path], data_sha256: str) -> None:
 
 
 class _Work:
-    """Scores files, and knows how much of all the work is done. `crops` are those of a face."""
+    """Reads faces in int8, and knows how much of all the work, counted in views, is done."""
 
-    def __init__(self, public: Faces, crops: int, report: Callable[[float, str], None]) -> None:
-        self._public, self._report = public, report
-        self._all, self._read = crops * len(public.files), 0
+    def __init__(self, views: int, report: Callable[[float, str], None]) -> None:
+        self._report = report
+        self._all, self._read = views, 0
 
-    def scores(self, file: Path, known: dict[str, float]) -> dict[str, float]:
-        """`known` with the accuracy on PublicTest in int8, `public_{tta}_int8`, of every mode."""
+    def measure(
+        self, file: Path, held: Faces, public: Faces
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """A file's temperatures, and its scores with the accuracy on PublicTest in int8,
+        `public_{tta}_int8`, of every mode."""
         classifier = ExpressionClassifier.load(file, device="cpu", engine="openvino")
-        scores = dict(known)
+        temperature = dict(classifier.record.temperature)
+        scores = dict(classifier.record.scores)
         for tta in STILL:
             classifier.tta = tta
 
-            def read(number: int, text: str = f"{classifier.name} in int8, {tta}") -> None:
-                self._read += classifier.crops * number
+            crops, text = classifier.crops, f"{classifier.name} in int8, {tta}"
+
+            def read(number: int, crops: int = crops, text: str = text) -> None:
+                self._read += crops * number
                 self._report(self._read / self._all, text)
 
-            guessed = classify(classifier, self._public, done=read)
-            scores[f"public_{tta}_int8"] = round(accuracy(guessed, self._public), 5)
-        return scores
+            known = torch.from_numpy(classify(classifier, held, done=read))
+            plain = with_temperature(known, 1.0 / temperature[tta]).numpy()
+            temperature[tta] = round(fit_temperature(plain, held), 4)
+            guessed = classify(classifier, public, done=read)
+            scores[f"public_{tta}_int8"] = round(accuracy(guessed, public), 5)
+        return temperature, scores

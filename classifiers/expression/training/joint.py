@@ -32,7 +32,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill, read_toml
-from classifiers.expression.tta import CROPS, STILL, Still, calibrate
+from classifiers.expression.tta import CROPS, STILL, Still, with_temperature
 from classifiers.whole import write_whole
 
 FILE = "joint.json"
@@ -138,10 +138,13 @@ def make(
     guessed = _guess(nets, splits, report)
     alone = guessed["holdout", recipe.tta]
     weights = find_weights(alone, held.labels, recipe.step)
-    temperature = round(fit_temperature(_mix(alone, weights), held), 4)
+    plain = {key: _mix(parts, weights) for key, parts in guessed.items()}
+    temperature: dict[str, float] = {
+        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STILL
+    }
     mixed = {
-        key: calibrate(torch.from_numpy(_mix(parts, weights)), temperature).numpy()
-        for key, parts in guessed.items()
+        (split, tta): with_temperature(torch.from_numpy(parts), temperature[tta]).numpy()
+        for (split, tta), parts in plain.items()
     }
     joint = Joint(
         name="joint",

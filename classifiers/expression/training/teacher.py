@@ -10,7 +10,7 @@ import torch
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import batches
 from classifiers.expression.training.recipe import Distillation
-from classifiers.expression.tta import calibrate
+from classifiers.expression.tta import with_temperature
 
 
 class Teacher:
@@ -63,4 +63,4 @@ class Teacher:
         return self._blend(targets, self._classifier.look(x))
 
     def _blend(self, targets: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
-        return torch.lerp(targets, calibrate(said, self._plan.temperature), self._plan.share)
+        return torch.lerp(targets, with_temperature(said, self._plan.temperature), self._plan.share)

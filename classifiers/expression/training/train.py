@@ -29,7 +29,7 @@ from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STILL, with_temperature
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -178,14 +178,15 @@ def _finish(
     held = splits["holdout"]
     net = run.ema.half().float()  # as it is stored
     recipe = run.recipe
-    temperature = fit_temperature(
-        probabilities(net, held, recipe.field_px, "ten_crop", run.device), held
-    )
-    guessed = {
-        (name, tta): probabilities(net, faces, recipe.field_px, tta, run.device, temperature)
+    plain = {
+        (name, tta): probabilities(net, faces, recipe.field_px, tta, run.device)
         for name, faces in splits.items()
         for tta in STILL
     }
+    temperature: dict[str, float] = {
+        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STILL
+    }
+    sure = with_temperature(torch.from_numpy(plain["holdout", "ten_crop"]), temperature["ten_crop"])
     weights = out / WEIGHTS
     record = checkpoint.Record(
         name=recipe.architecture,
@@ -196,16 +197,16 @@ def _finish(
         input_px=FACE_PX,
         crop_px=recipe.field_px,
         normalisation="per_crop",
-        temperature=round(temperature, 4),
-        unknown_below=unknown_threshold(guessed["holdout", "ten_crop"], held.labels),
+        temperature=temperature,
+        unknown_below=unknown_threshold(sure.numpy(), held.labels),
         data_set="FER2013 Training, less holdout, copies and blank images",
         data_sha256=run.data_sha256,
         recipe=asdict(recipe),
         seed=recipe.seed,
         commit=commit,
         scores={
-            f"{name}_{tta}": round(accuracy(guessed[name, tta], splits[name]), 5)
-            for name, tta in guessed
+            f"{name}_{tta}": round(accuracy(guessed, splits[name]), 5)
+            for (name, tta), guessed in plain.items()
         },
         computed=run.computes,
         learnt_from=run.learnt_from,

@@ -21,11 +21,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def sink_error(target: Path | str, error: OSError | av.FFmpegError) -> SinkError:
     """The SinkError that tells the user what the system, or libav, said about `target`."""
-    if isinstance(error, av.FFmpegError):  # Some are OSErrors, though no disk is touched.
-        return encode_error(str(target), error)
     cause = error.strerror or str(error)
     if error.errno in FULL:
         return SinkError(Reason.DISK_FULL, f"{target}: no room left ({cause})")
+    if isinstance(error, av.FFmpegError):  # Some are OSErrors, though no disk is touched.
+        return encode_error(str(target), error)
     if error.errno in (errno.ENXIO, errno.EPIPE):
         return SinkError(Reason.NOT_WRITABLE, f"{target}: nobody reads from this pipe")
     if isinstance(error, TimeoutError):

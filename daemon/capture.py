@@ -52,7 +52,8 @@ class Capture:
     `run` tries again after 1, 2, 4 .. 60 s, each shortened or lengthened by up to a fifth so
     that a rack of cameras does not come back as one; the delay falls back to 1 s only after
     `GOOD_AFTER_S` of frames. A file that was read to its end is `ended` and closes the mailbox,
-    so does one that breaks off after frames were given: to read it again would give them twice.
+    so does one that breaks off after frames were given: to read it again would give them twice,
+    which is what `loop` asks for.
 
     With `once` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
     Media time and sequence numbers go on over a reconnect.
@@ -138,7 +139,7 @@ class Capture:
                 return
             if self._once or self._stop.is_set():
                 return
-            if not self._live and self._seq > given:
+            if not (self._live or self._settings.loop) and self._seq > given:
                 self._board.set_state(self.name, "ended", reason, str(self.error))
                 return
             self._pause()

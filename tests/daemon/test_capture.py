@@ -55,11 +55,18 @@ class Rig:
         *,
         policy: str = "auto",
         once: bool = False,
+        loop: bool = False,
         opener: OpenSource = open_source,
         clock: Clock | None = None,
     ) -> None:
         self.settings = StreamSettings.model_validate(
-            {"name": "s", "url": SecretStr(url), "policy": policy, "stall_timeout_s": 2.0}
+            {
+                "name": "s",
+                "url": SecretStr(url),
+                "policy": policy,
+                "loop": loop,
+                "stall_timeout_s": 2.0,
+            }
         )
         self.metrics = Metrics(CollectorRegistry())
         self.metrics.add_stream("s", [])
@@ -246,6 +253,19 @@ def test_a_file_that_breaks_off_is_not_read_twice() -> None:
     rig.capture.join(60.0)
     assert (rig.status.state, rig.status.reason) == ("ended", Reason.DECODE_ERROR)
     assert rig.capture.error is broken
+
+
+def test_a_looping_file_that_breaks_off_is_tried_again() -> None:
+    """Its disk is away just as it begins anew."""
+    clock = Clock()
+    away = SourceError(Reason.NOT_FOUND, "/mnt/nas/clip.mp4: there is no such file")
+    rig: Rig
+    opener, _ = _script(clock, [(7, away), (-1, away), (7, None)], lambda: pytest.fail("again"))
+    rig = Rig("/mnt/nas/clip.mp4", loop=True, opener=opener, clock=clock)
+    rig.capture.start()
+    assert [frame.seq for frame in rig.read()] == list(range(14))
+    rig.capture.join(60.0)
+    assert rig.value("affectd_stream_reconnects_total", reason="not_found") == 2
 
 
 def test_the_delay_doubles_to_a_minute_with_jitter() -> None:

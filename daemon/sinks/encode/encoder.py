@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import closing
 from fractions import Fraction
 
 import av
@@ -68,7 +69,9 @@ class Encoder:
 
     def close(self) -> None:
         """Let go of the codec and its pictures, some 25 MB of 1080p."""
-        self._opened = None
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
 
 def working(width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> list[str]:
@@ -87,12 +90,12 @@ def _passes_trial(name: str, width: int, height: int) -> bool:
     for plane, level in zip(image.planes, (80, 128, 128), strict=True):
         plane.update(bytes([level]) * plane.buffer_size)
     try:
-        opened = _Opened(name, image, settings, live=True)
-        referencer, packets = Referencer(), 0
-        for index in range(_TRIAL_FRAMES):
-            picture = referencer.reference(image, index * TIME_BASE.denominator // _RATE)
-            packets += len(opened.stream.encode(picture))
-        packets += len(opened.stream.encode(None))
+        with closing(_Opened(name, image, settings, live=True)) as opened:
+            referencer, packets = Referencer(), 0
+            for index in range(_TRIAL_FRAMES):
+                picture = referencer.reference(image, index * TIME_BASE.denominator // _RATE)
+                packets += len(opened.stream.encode(picture))
+            packets += len(opened.stream.encode(None))
     except (av.FFmpegError, ValueError) as error:  # PyAV knows no encoder of that name: ValueError
         why = getattr(error, "strerror", None) or str(error)
         log.debug("encoder %s does not work here at %dx%d: %s", name, width, height, why)
@@ -153,6 +156,11 @@ class _Opened:
         codec.color_trc = int(image.color_trc)
         codec.flags |= av.codec.context.Flags.global_header
         self._container.start_encoding()
+
+    def close(self) -> None:
+        """Free the codec at once: a graphics card has only so many, and container and stream hold
+        each other until then."""
+        self._container.close()
 
 
 def _nowhere() -> OutputContainer:

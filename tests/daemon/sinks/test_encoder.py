@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from daemon.config.sink_settings import ENCODERS, EncodedSink
 from daemon.errors import ConfigError
 from daemon.service import usable
 from daemon.sinks import push
+from daemon.sinks.encode import encoder
 from daemon.sinks.encode.encoder import Encoder, working, works
 from tests.daemon.outputs import picture
 from tests.inside import inside
@@ -69,6 +72,32 @@ def test_what_a_muxer_needs_outlives_the_codec(tmp_path: Path) -> None:
         frames = list(container.decode(video=0))
     assert [frame.pts for frame in frames] == [n * 3600 for n in range(5)]
     assert frames[0].colorspace == picture().colorspace
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def open_codecs() -> int:
+    codecs = [one for one in gc.get_objects() if isinstance(one, av.VideoCodecContext)]
+    return sum(one.is_open for one in codecs)
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_codec_is_free_as_soon_as_it_is_closed() -> None:
+    """A graphics card encodes only so many streams at once, and the next one comes right after."""
+    before = open_codecs()
+    made = Encoder(picture(0), EncodedSink(), live=True)
+    made.encode(picture(0), 0, key=True)
+    assert open_codecs() == before + 1
+    made.finish()
+    assert open_codecs() == before
+    assert encoder._passes_trial("libx264", 64, 48)
+    assert open_codecs() == before
 
 
 @needs_an_absent_one

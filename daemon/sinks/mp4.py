@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from daemon.sinks.recording import PieceFile, create_numbered, sink_error
 from daemon.sinks.segments import Segments
 
 MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes one of 2^31 ticks of TIME_BASE for a mistake
+STEP_S = 30.0  # More than a packet waits on its way here.
 
 
 class Mp4File:
@@ -24,16 +27,18 @@ class Mp4File:
 
     The time of a file starts at its first picture and keeps every distance between two. Another
     encoder (a new size or pixel format) finishes the file and opens the next; so does a pause of
-    `MOST_PAUSE_S`, and so do `segment_s` and `segment_mb`, at the next key picture. A slate is no
-    record of anything: it is not written, and what came before it is finished if there are
-    segments.
+    `MOST_PAUSE_S`, and so do `segment_s` and `segment_mb`, at the next key picture. Segments are
+    named by the time of day, so another one begins where that was set, or the machine was asleep,
+    by more than `STEP_S`. A slate is no record of anything: it is not written, and what came before
+    it is finished if there are segments.
     """
 
     takes: Takes = "packets"
     wanted = True
 
-    def __init__(self, config: Mp4Sink) -> None:
+    def __init__(self, config: Mp4Sink, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._config = config
+        self._monotonic = monotonic
         self._segments = Segments(config) if config.segmented else None
         self._recording: _Recording | None = None
 
@@ -49,7 +54,7 @@ class Mp4File:
             if self._segments is not None:
                 self._segments.prune(packet.captured_s, None)
                 path = self._segments.path(packet.captured_s)
-            self._recording = _Recording(self._config, path, packet)
+            self._recording = _Recording(self._config, path, packet, self._monotonic)
         elif self._segments is not None:
             self._segments.prune_now_and_then(packet.captured_s, self._recording.path)
         return True
@@ -67,8 +72,13 @@ class Mp4File:
 class _Recording:
     """One file, from its first picture, which is a key picture, to its last."""
 
-    def __init__(self, config: Mp4Sink, path: Path, first: Packet) -> None:
+    def __init__(
+        self, config: Mp4Sink, path: Path, first: Packet, monotonic: Callable[[], float]
+    ) -> None:
         self._first = first
+        self._monotonic = monotonic
+        self._began_s = monotonic()
+        self._most_step_s = STEP_S if config.segmented else math.inf
         self._most_ticks = round(config.segment_s / TIME_BASE)
         self._most_bytes = round(config.segment_mb * 1e6)
         self._broken = False
@@ -108,7 +118,13 @@ class _Recording:
     def _is_over(self, packet: Packet) -> bool:
         has_paused = (packet.pts - self._last_pts) * TIME_BASE > MOST_PAUSE_S
         is_long = 0 < self._most_ticks <= packet.pts - self._first.pts
-        return has_paused or is_long or 0 < self._most_bytes <= self._file.size
+        is_large = 0 < self._most_bytes <= self._file.size
+        return has_paused or is_long or is_large or self._has_stepped(packet)
+
+    def _has_stepped(self, packet: Packet) -> bool:
+        """Whether the time of day moved otherwise than time did, which stands while asleep."""
+        day_s = packet.captured_s - self._first.captured_s
+        return abs(day_s - (self._monotonic() - self._began_s)) > self._most_step_s
 
     @contextmanager
     def _whole(self) -> Iterator[None]:

@@ -94,10 +94,12 @@ class Encoded:
 
     def __init__(self, config: EncodedSink, sink: Sink[Packet], *, live: bool = True) -> None:
         self.sink = sink
+        self.now_s = 0.0
         self._coder = Coder(config, live=live, repeats=isinstance(config, HlsSink))
 
     def write(self, output: Output) -> bool:
         """Whether the last packet, if there was one, was written."""
+        self.now_s = output.captured_s
         try:
             return self._hand_on(self._coder.encode(output))
         except SinkError:
@@ -114,7 +116,9 @@ class Encoded:
 
 
 def mp4(config: Mp4Sink, *, live: bool = True) -> Encoded:
-    return Encoded(config, Mp4File(config), live=live)
+    """Its clock goes by the pictures that it is given."""
+    sink = Encoded(config, Mp4File(config, monotonic=lambda: sink.now_s), live=live)
+    return sink
 
 
 _RECORDER = """

@@ -112,7 +112,7 @@ def test_the_one_being_written_stays_however_large(tmp_path: Path) -> None:
     config = Mp4Sink(
         kind="mp4", path=tmp_path / "lobby.mp4", fragment_s=0.2, segment_s=1, keep_gb=1e-9
     )
-    sink = Encoded(config, Mp4File(config))
+    sink = mp4(config)
     seen = []
     for seq in range(100):
         sink.write(output(seq, pts_s=seq * 0.1, captured_s=NOON_S + seq * 11))
@@ -139,7 +139,7 @@ def test_the_folder_is_listed_once_an_hour(tmp_path: Path, monkeypatch: pytest.M
     config = Mp4Sink(
         kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_s=1, keep_gb=40_000e-9
     )
-    sink = Encoded(config, Mp4File(config))
+    sink = mp4(config)
     noise, image = np.random.default_rng(0), picture()
     for seq in range(400):
         plane(image, 0)[:] = noise.integers(16, 235, (48, 64))
@@ -199,6 +199,26 @@ def test_one_that_cannot_be_deleted_keeps_no_newer_one(
         Segments(config).prune(NOON_S, None)
     assert set(tmp_path.iterdir()) == {oldest, newest}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize("step_s", [3 * 3600.0, -3 * 3600.0], ids=["forward", "back"])
+def test_a_clock_that_is_set_begins_a_segment_of_the_right_name(
+    tmp_path: Path, step_s: float
+) -> None:
+    """It is a machine that was asleep too. 1. Pictures of before the step still come after it.
+    2. The first key picture of the new time begins a file."""
+    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_s=86400.0)
+    now_s = 1000.0
+    sink = Encoded(config, Mp4File(config, monotonic=lambda: now_s))
+    for seq in range(60):
+        late_s = 2.0 if 20 < seq < 30 else 0.0
+        now_s = 1000.0 + seq * 0.04 + late_s
+        sink.write(output(seq, captured_s=NOON_S + seq * 0.04 + (step_s if seq >= 30 else 0.0)))
+    sink.close()
+    hour = 12 + round(step_s / 3600)
+    first, second = tmp_path / "x-20261121T120000Z.mp4", tmp_path / f"x-20261121T{hour:02}0001Z.mp4"
+    assert names(tmp_path) == sorted([first.name, second.name])
+    assert (len(lumas(first)), len(lumas(second))) == (30, 30)
 
 
 def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ class Segments:
     together exceed `keep_gb`.
 
     The folder may hold tens of thousands, on a network disk: it is listed at first and then every
-    `LIST_EVERY_S`; between, `add` tells of each new one.
+    `LIST_EVERY_S`; between, `add` tells of each new one. Of those that had not changed for so long
+    when they were looked at, only the names are read again.
     """
 
     def __init__(self, config: Mp4Sink) -> None:
@@ -116,8 +117,13 @@ class Segments:
         """All segments of this sink but `current`, oldest first. Raises OSError."""
         if not self._base.parent.is_dir():
             return []
+        known = {
+            segment.name: segment
+            for segment in self._kept
+            if segment.ended_s < self._listed_s - LIST_EVERY_S
+        }
         paths = (path for path in self._base.parent.iterdir() if path != current)
-        return sorted(filter(None, map(self._segment, paths)))
+        return sorted(filter(None, (known.get(path.name) or self._segment(path) for path in paths)))
 
     def _segment(self, path: Path) -> _Segment | None:
         """What `path` is as a segment; None if it is none. Raises OSError."""

@@ -201,6 +201,32 @@ def test_one_that_cannot_be_deleted_keeps_no_newer_one(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+def test_a_folder_that_is_listed_again_is_looked_at_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network disk each look takes long. 1. Old segments, and one that somebody still copies.
+    2. An hour later others deleted one and added one, and the copy is whole."""
+    looked: list[str] = []
+    lstat = Path.lstat
+
+    def look(path: Path) -> os.stat_result:
+        looked.append(path.name)
+        return lstat(path)
+
+    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", segment_s=60, keep_gb=5500e-9)
+    old = [segment(tmp_path, f"x-20261121T0{n}0000Z.mp4", ended_s=NOON_S - 8000) for n in range(5)]
+    copied = segment(tmp_path, "x-20261121T060000Z.mp4", size=100)
+    segments = Segments(config)
+    segments.prune(NOON_S, None)
+    monkeypatch.setattr(Path, "lstat", look)
+    old[2].unlink()
+    segment(tmp_path, copied.name)
+    added = segment(tmp_path, "x-20261121T070000Z.mp4")
+    segments.prune(NOON_S + 3600, None)
+    assert sorted(looked) == [copied.name, added.name]
+    assert names(tmp_path) == sorted(path.name for path in (old[1], old[3], old[4], copied, added))
+
+
 @pytest.mark.parametrize("step_s", [3 * 3600.0, -3 * 3600.0], ids=["forward", "back"])
 def test_a_clock_that_is_set_begins_a_segment_of_the_right_name(
     tmp_path: Path, step_s: float

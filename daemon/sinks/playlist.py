@@ -15,6 +15,8 @@ LISTED = 12  # One late picture brings up to ten at once, and no reader is to mi
 KEPT = LISTED + 6  # A reader may still be on its way to what the list does not name any more.
 STALE_S = 30.0
 WANTED_S = 20.0
+NUMBERS_A_S = 4  # More than segments that begin in a second: each return from a slate begins one.
+MOST_NUMBER = 2**31 - 1  # Some players count no further. The numbers begin again at 0 in 2038.
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class Playlist:
     dropped. Nothing is on disk: nothing wears it out, fills it, or is left over after a restart.
 
     A run is a stretch of segments with one header; between two stands a discontinuity. Numbers of
-    segments and runs start at the Unix time in seconds, so that they go on rising when affectd
-    starts again, and no reader or cache takes a new segment for an old one.
+    segments and runs start at the Unix time times `NUMBERS_A_S`, so that they go on rising when
+    affectd starts again, and no reader or cache takes a new segment for an old one.
 
     Thread-safe: one thread adds, the web server's reads.
     """
@@ -46,7 +48,7 @@ class Playlist:
     ) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._number = self._run = int(clock())
+        self._number = self._run = int(clock() * NUMBERS_A_S) & MOST_NUMBER
         self._is_first = True
         self._target_s = 1
         self._segments: deque[_Segment] = deque(maxlen=KEPT)

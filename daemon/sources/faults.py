@@ -34,6 +34,11 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
 )
 # What libav says of an RTSP connection that ends in the middle of an answer, and of bad answers.
 _BROKEN_OFF = (av.error.InvalidDataError, av.error.PermissionError)
+# What libav says of CUDA and VAAPI that fail, and of much else, and what `open_fault` makes of it.
+_SAID_OF_A_CARD: Mapping[int | None, tuple[Reason, ...]] = {
+    errno.EPERM: (Reason.AUTH_FAILED, Reason.END_OF_STREAM),
+    errno.EIO: (Reason.CONNECT_REFUSED, Reason.TLS),
+}
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
@@ -77,6 +82,13 @@ def open_fault(
         reason, what = network_fault(target, plain(error))
         return SourceError(reason, f"{shown}: {what}")
     return SourceError(Reason.UNSUPPORTED, f"{shown}: {plain(error)}")
+
+
+def may_be_card(error: Exception, fault: SourceError) -> bool:
+    """Whether `error`, of which `open_fault` made `fault`, may be that of a graphics card, which
+    libav opens with the source, and not of a source that is away."""
+    said = _SAID_OF_A_CARD.get(getattr(error, "errno", None), ())
+    return fault.reason is Reason.UNSUPPORTED or fault.reason in said
 
 
 def read_fault(shown: str, error: Exception, limit_s: float) -> SourceError:

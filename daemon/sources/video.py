@@ -19,7 +19,7 @@ from daemon.frame import Frame
 from daemon.redact import shown
 from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
 from daemon.sources.decoder import accelerator, doubt, tell_of_fallback
-from daemon.sources.faults import is_timed_out, open_fault, read_fault, silence
+from daemon.sources.faults import is_timed_out, may_be_card, open_fault, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import SQUARE, check_size, is_size, to_frame_image
 from daemon.sources.tiff import holds_jpeg
@@ -235,12 +235,13 @@ class VideoSource(OneReader):
                 hwaccel=accelerated,
             )
         except (av.error.FFmpegError, ValueError) as error:
-            if accelerated is not None:
-                doubt()
             waited_s = time.monotonic() - began_s
-            raise open_fault(
+            fault = open_fault(
                 self._shown, self._target, options, error, waited_s, limit_s, self._stop.wait
-            ) from error
+            )
+            if accelerated is not None and may_be_card(error, fault):
+                doubt()
+            raise fault from error
         try:
             return container, self._choose(container)
         except SourceError:

@@ -379,6 +379,27 @@ def test_a_scene_that_cannot_be_drawn_is_an_error_at_the_start(
     )
 
 
+def test_a_camera_that_is_off_puts_no_graphics_card_in_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A trial at each retry would find the card full one day."""
+    tried: list[str] = []
+
+    def passes(device: str) -> bool:
+        tried.append(device)
+        return True
+
+    monkeypatch.setattr(decoder, "_trials", Trials(passes))
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        url = f"rtsp://127.0.0.1:{unheard.getsockname()[1]}/x"
+        for _ in range(2):
+            with pytest.raises(SourceError) as caught:
+                VideoSource("s", url, live=True, stop=threading.Event(), decoder="cuda")
+            assert caught.value.reason is Reason.CONNECT_REFUSED
+    assert tried == ["cuda"]
+
+
 @pytest.mark.skipif("cuda" not in ABSENT, reason="a graphics card is here that cannot be lost")
 @pytest.mark.skipif("cuda" not in hwdevices_available(), reason="this PyAV has no CUDA")
 def test_a_graphics_card_that_goes_away_leaves_it_to_the_processor(

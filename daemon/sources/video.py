@@ -208,10 +208,12 @@ class VideoSource(OneReader):
         return images if images or not decoded else None
 
     def _pixel(self) -> Fraction:
-        """Width by height of a pixel. A photo's is that of its print."""
+        """Width by height of a pixel. A photo's is that of its print. Where the container adds none
+        of its own, it may change with the pictures."""
         kind = self._container.format.name
         is_photo = kind in ("image2", "mpjpeg") or kind.endswith("_pipe")
-        return SQUARE if is_photo else self._video.sample_aspect_ratio or SQUARE
+        tells = self._video.codec_context if self._codes_pixel else self._video
+        return SQUARE if is_photo else tells.sample_aspect_ratio or SQUARE
 
     def _drop(self) -> None:
         self.damaged += 1
@@ -243,10 +245,12 @@ class VideoSource(OneReader):
                 doubt()
             raise fault from error
         try:
-            return container, self._choose(container)
+            video = self._choose(container)
         except SourceError:
             container.close()
             raise
+        self._codes_pixel = video.sample_aspect_ratio == video.codec_context.sample_aspect_ratio
+        return container, video
 
     def _choose(self, container: av.container.InputContainer) -> av.VideoStream:
         # libav renders any text file as a film of letters.

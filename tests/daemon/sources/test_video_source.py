@@ -184,6 +184,21 @@ def test_pixels_that_are_not_square_become_so(
     assert (lying.height, lying.width) == size
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_the_shape_of_pixels_may_change_with_the_pictures(tmp_path: Path, live: bool) -> None:
+    """A recorder that goes from half the columns to all of them, in a stream that goes on."""
+    parts = []
+    for width, ratio in ((128, "2/1"), (256, "1/1")):
+        part = tmp_path / f"{width}.h264"
+        options = {"x264-params": f"sar={ratio}"}
+        write_clip(part, width=width, height=96, frames=10, options=options)
+        parts.append(part.read_bytes())
+    joined = tmp_path / "joined.h264"
+    joined.write_bytes(b"".join(parts))
+    images = [frame.image for frame in open_video(joined, live=live).frames()]
+    assert [(image.width, image.height) for image in images] == [(256, 96)] * 20
+
+
 def test_a_photo_s_density_is_that_of_its_print(tmp_path: Path) -> None:
     Image.new("L", (160, 120)).save(tmp_path / "scan.jpg", dpi=(300, 600))
     image = frames_of(tmp_path / "scan.jpg")[0].image

@@ -37,7 +37,9 @@ class EventsFile:
     def write(self, output: Output) -> bool:
         lines = [reading.to_json().encode() + b"\n" for reading in output.readings]
         try:
-            if not lines and self.path.exists():
+            if self._descriptor is not None and not _is_at(self._descriptor, self.path):
+                self.close()  # Without a reading for days, too, a deleted one is to free its disk.
+            if not lines and (self._descriptor is not None or self.path.exists()):
                 return False
             _append(self._current(), lines)
         except OSError as error:
@@ -53,9 +55,7 @@ class EventsFile:
                 raise sink_error(f"events sink: {self.path}", error) from error
 
     def _current(self) -> int:
-        """A descriptor of the file that the path means now."""
-        if self._descriptor is not None and not _is_at(self._descriptor, self.path):
-            self.close()
+        """The descriptor, opened where there is none."""
         if self._descriptor is None:
             make_folder(self.path.parent)
             # A pipe that nobody reads would hold up open(2), and one that is full write(2).

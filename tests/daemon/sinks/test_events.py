@@ -67,6 +67,25 @@ def test_a_rotated_file_begins_anew(tmp_path: Path, how: str) -> None:
     assert not old.exists() or seqs(old) == [1]
 
 
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_rotated_file_is_let_go_though_there_is_nothing_to_read(
+    tmp_path: Path, anew: bool
+) -> None:
+    """Deleted and still open it would keep its disk."""
+    path, old = tmp_path / "readings.jsonl", tmp_path / "readings.jsonl.1"
+    sink = make(path)
+    sink.write(output(1, readings=[reading(1)]))
+    path.rename(old)
+    if anew:
+        path.touch()
+    assert not sink.write(output(2))
+    assert path.exists()
+    assert old.resolve() not in [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+    sink.write(output(3, readings=[reading(3)]))
+    sink.close()
+    assert (seqs(old), seqs(path)) == ([1], [3])
+
+
 def test_two_streams_may_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "readings.jsonl"
 

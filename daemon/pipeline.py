@@ -186,8 +186,11 @@ class Pipeline:
             thread.join(JOIN_S)
             if thread.running:
                 log.warning("%s: %s did not end in %g s", self.name, what, JOIN_S)
-        for part in self.sink_threads:
-            part.close(max(LATE_S, end_s - time.monotonic()))
+        for parts in (self.encoders, self.writers):  # What is encoded last is written too.
+            for part in parts:
+                part.end()  # One that hangs takes no time from the others.
+            for part in parts:
+                part.close(max(LATE_S, end_s - time.monotonic()))
         for loop in (self._turns, self._opens):
             loop.end()  # What hangs on is no longer of interest.
 

@@ -76,9 +76,13 @@ class SharedEncoder:
         for writer in self._writers:
             writer.check()
 
-    def close(self, timeout_s: float) -> bool:
-        """Encode what is queued and end the thread; the writers go on. False if time ran out."""
+    def end(self) -> None:
+        """Ask the thread to encode what is queued, and end; the writers go on."""
         self._pictures.close()
+
+    def close(self, timeout_s: float) -> bool:
+        """As `end`, and wait for it. False if time ran out."""
+        self.end()
         self.join(timeout_s)
         if self._thread.is_alive():
             log.warning("%s did not end in %g s", self._title, timeout_s)

@@ -144,14 +144,18 @@ class Writer(Generic[Item]):
                 self._fault = error
                 self._changed.notify_all()
 
-    def close(self, timeout_s: float) -> bool:
-        """Write what is queued, finish the sink, end the thread. False if time ran out.
-
-        Safe to call twice. Look at `error` afterwards if `retry` is off.
-        """
+    def end(self) -> None:
+        """Ask the thread to write what is queued, finish the sink, and end."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+
+    def close(self, timeout_s: float) -> bool:
+        """As `end`, and wait for it. False if time ran out.
+
+        Safe to call twice. Look at `error` afterwards if `retry` is off.
+        """
+        self.end()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         if self._thread.is_alive():

@@ -34,6 +34,7 @@ from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
 from detectors.base import Detection, Detector
 from detectors.select import Choice
+from tests.daemon.sinks.writers import Gated
 from tests.daemon.streams import (
     TALKING,
     WAIT_S,
@@ -302,6 +303,31 @@ def test_stopping_in_mid_work_ends_in_time_and_finishes_the_film(
     pipeline.stream.join(WAIT_S)
     assert not pipeline.stream.running
     assert pictures_in(film) >= 5
+
+
+def test_a_sink_that_hangs_takes_no_time_from_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two hangs until the second is closed: they are asked at once."""
+    hung = Gated()
+
+    class Other(Gated):
+        def close(self) -> None:
+            super().close()
+            hung.gate.set()
+
+    other = Other()
+    other.gate.set()
+    sinks = [hung, other]
+    monkeypatch.setattr(pipeline_module, "make_sink", lambda *_, **__: sinks.pop(0))
+    around = Around()
+    files = events(tmp_path / "a.jsonl"), events(tmp_path / "b.jsonl")
+    pipeline = around.pipeline(None, "lobby", DEMO.format(name="d"), *files)
+    with running(around, pipeline):
+        assert hung.entered.wait(WAIT_S)
+        assert other.entered.wait(WAIT_S)
+    assert "did not end" not in caplog.text
+    assert (hung.closes, other.closes) == (1, 1)
 
 
 def test_all_threads_end_and_no_loop_is_watched_any_more(tmp_path: Path) -> None:

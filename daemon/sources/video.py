@@ -266,6 +266,11 @@ class VideoSource(OneReader):
             raise SourceError(
                 Reason.NO_VIDEO, f"{self._shown}: has no video track (it has {', '.join(kinds)})"
             )
+        if any(video.disposition & Disposition.dependent for video in moving):
+            raise SourceError(
+                Reason.UNSUPPORTED,
+                f"{self._shown}: is a picture in tiles (HEIC, AVIF); accepted is a JPEG made of it",
+            )
         video = moving[0]
         if container.format.name.startswith(_QUALITIES):
             video = max(moving, key=lambda one: one.width * one.height)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import struct
 import threading
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 
 from daemon.errors import Reason
@@ -35,6 +38,57 @@ def test_sources_that_are_no_video_say_what_they_are(tmp_path: Path) -> None:
         assert fault.reason is reason, name
         assert words in str(fault)
         assert str(tmp_path / name) in str(fault)
+
+
+def test_a_photo_in_tiles_is_not_taken_for_one_of_them(tmp_path: Path) -> None:
+    """A phone's HEIC, with a thumbnail behind the tiles."""
+    path = tmp_path / "me.heic"
+    path.write_bytes(_heic())
+    with av.open(path) as container:
+        assert len(container.streams.video) == 3
+    fault = fault_of(path)
+    assert fault.reason is Reason.UNSUPPORTED
+    assert str(fault) == (
+        f"{path}: is a picture in tiles (HEIC, AVIF); accepted is a JPEG made of it"
+    )
+
+
+def _heic() -> bytes:
+    """Two tiles side by side, the grid that says so, and a thumbnail (ISO/IEC 23008-12)."""
+    tile = cv2.imencode(".jpg", np.zeros((64, 64), np.uint8))[1].tobytes()
+    grid = struct.pack(">4B2H", 0, 0, 0, 1, 128, 64)
+    items = [(b"jpeg", tile), (b"jpeg", tile), (b"grid", grid), (b"jpeg", tile)]
+
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return struct.pack(">I4s", 8 + len(body), kind) + body
+
+    def head(at: int) -> bytes:
+        """All before the data, which begins at byte `at`."""
+        places, infos = [], []
+        for number, (kind, data) in enumerate(items, 1):
+            places.append(struct.pack(">3H2I", number, 0, 1, at, len(data)))
+            infos.append(box(b"infe", struct.pack(">I2H", 2 << 24, number, 0), kind, b"\0"))
+            at += len(data)
+        size = box(b"ispe", struct.pack(">3I", 0, 64, 64))
+        sized = b"".join(struct.pack(">H2B", number, 1, 1) for number in (1, 2, 4))
+        return box(b"ftyp", b"heic", bytes(4), b"mif1heic") + box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"iloc", struct.pack(">I2BH", 0, 0x44, 0, len(items)), *places),
+            box(b"iinf", struct.pack(">IH", 0, len(items)), *infos),
+            box(b"iprp", box(b"ipco", size), box(b"ipma", struct.pack(">2I", 0, 3), sized)),
+            box(
+                b"iref",
+                bytes(4),
+                box(b"dimg", struct.pack(">4H", 3, 2, 1, 2)),
+                box(b"thmb", struct.pack(">3H", 4, 1, 3)),
+            ),
+        )
+
+    data = box(b"mdat", *(data for _, data in items))
+    return head(len(head(0)) + 8) + data
 
 
 def test_a_webcam_by_a_name_of_one_s_own_is_told_how_to_be_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,11 +155,13 @@ class Reader:
         limits: ExpressionSettings,
     ) -> Reading:
         classifier = self._batcher.classifier
-        smooth = track.smoother.update(probabilities, look.pts_s)
+        poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
+        # Kept, it would be in the labels of the good looks that follow.
+        smoother = replace(track.smoother) if poor else track.smoother
+        smooth = smoother.update(probabilities, look.pts_s)
         track.turn += 1
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
-        poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
         floor = limits.unknown_below
         if floor is None:
             floor = classifier.unknown_below

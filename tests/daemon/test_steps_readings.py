@@ -151,6 +151,23 @@ def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board)
     assert [reading.label for reading in readings] == ["happy"] * 3
 
 
+def test_a_look_too_poor_for_a_label_is_in_no_later_reading(metrics: Metrics, board: Board) -> None:
+    """The first and the third picture show the face well, the others do not."""
+    well, badly = settings(), settings(expression={"max_yaw_deg": 0.0})
+    looks = [sure_of("happy"), sure_of("sad"), sure_of("happy"), sure_of("sad")]
+    kept, readings = Smoother(half_life_s=0.5), []
+    with batching(free(looks), metrics) as batcher:
+        steps = stepping(batcher, metrics, board, keep_all=True)
+        for frame, look, limits in zip(talking(4), looks, (well, badly) * 2, strict=True):
+            steps.follow(limits)
+            (reading,) = walk(steps, [frame])[0].readings
+            smooth = (kept if limits is well else replace(kept)).update(look, frame.pts_s)
+            assert list(reading.probabilities.values()) == pytest.approx(smooth.tolist())
+            readings.append(reading)
+    assert [reading.label for reading in readings] == ["happy", UNKNOWN] * 2
+    assert readings[2].probabilities == pytest.approx(readings[0].probabilities)
+
+
 def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) -> None:
     """A face in 8 frames at 25 a second was seen for 7 steps; an outage shows nothing."""
     counted = {"stream": "lobby", "expression": "happy"}

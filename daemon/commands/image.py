@@ -18,6 +18,7 @@ from daemon.commands.offline import is_there, offline
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SourceError
 from daemon.frame import Frame
+from daemon.reading import FaceView
 from daemon.sinks.mjpeg import JpegEncoder, jpeg_form
 from daemon.sinks.recording import make_folder, written
 from daemon.sources.video import VideoSource
@@ -52,7 +53,7 @@ def annotate_images(
         make_folder(folder)
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
     failed = len(unread)
-    with offline(config, stream, err) as around:
+    with offline(config, stream, err, readings="--json" if as_json else None) as around:
         around.board.add(stream.name, ())
         detector = around.models.detector.make()
         try:
@@ -73,7 +74,7 @@ def annotate_images(
                     output = steps.take(frame)
                     _write_image(frame, target)
                     line["readings"] = [reading.to_event() for reading in output.readings]
-                    text = f"{path}: {_summary([r.label for r in output.readings])} → {target}"
+                    text = f"{path}: {_summary(output.faces)} → {target}"
                 except SourceError as error:
                     failed += 1
                     line["error"] = str(error)
@@ -171,5 +172,5 @@ def _write_image(frame: Frame, target: Path) -> None:
         write_whole(target, encoded)  # So may what a hard link shares.
 
 
-def _summary(labels: Sequence[str]) -> str:
-    return ", ".join(labels) if labels else "no face"
+def _summary(faces: Sequence[FaceView]) -> str:
+    return ", ".join(face.label or "a face" for face in faces) or "no face"

@@ -15,6 +15,7 @@ from rich.console import Console
 from daemon import models
 from daemon.config.file import load
 from daemon.config.settings import Settings, StreamSettings
+from daemon.errors import ConfigError
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
@@ -42,13 +43,21 @@ def is_there(path: Path) -> bool:
 
 
 @contextmanager
-def offline(config: Path | None, stream: StreamSettings, console: Console) -> Iterator[Offline]:
-    """Load models for one stream; everything else comes from `config`."""
+def offline(
+    config: Path | None, stream: StreamSettings, console: Console, *, readings: str | None
+) -> Iterator[Offline]:
+    """Load models for one stream; everything else comes from `config`. `readings` is the option
+    that asks for some, if any does. Raises ConfigError also where `config` has no face read."""
     if config is None:
         settings, secrets = Settings(stream=(stream,)), frozenset[str]()
     else:
         loaded = load(config, os.environ, stream)
         settings, secrets = loaded.settings, loaded.secrets
+    if readings is not None and not settings.expression.enabled:
+        raise ConfigError(
+            f"{config}: expression.enabled: found false, and {readings} wants readings; "
+            "accepted is true"
+        )
     logs.set_up("error", secrets)  # what a warning would say is raised here
     metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
     found = models.load(settings, metrics, health, console.print)

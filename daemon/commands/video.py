@@ -74,7 +74,11 @@ def annotate_video(
         made = [path for path in (target, *numbered(target)) if path not in others]
         return ", ".join(str(path) for path in made if is_there(path))
 
-    with offline(config, stream, console) as around, _replaced(target, events) as settle:
+    asked = None if events is None else "--events"
+    with (
+        offline(config, stream, console, readings=asked) as around,
+        _replaced(target, events) as settle,
+    ):
         pipeline = Pipeline(
             stream,
             around.settings,

@@ -229,6 +229,16 @@ class Settings(Table):
         return self
 
     @model_validator(mode="after")
+    def _faces_are_read(self) -> Settings:
+        for stream in self.stream:
+            if not self.expression.enabled and any(sink.kind == "events" for sink in stream.sink):
+                raise ValueError(
+                    "expression.enabled = false reads no face, and the sink of kind events of "
+                    f"stream {stream.name!r} writes nothing else; accepted is one of the two"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _files_apart(self) -> Settings:
         sinks = [sink for stream in self.stream for sink in stream.sink]
         films = {os.path.realpath(sink.path) for sink in sinks if isinstance(sink, Mp4Sink)}

@@ -145,6 +145,20 @@ def black(path: Path) -> Path:
 
 
 @needs_shared
+def test_faces_that_are_not_read_are_faces(
+    tmp_path: Path, capsys: Capsys, light: Path, face: NDArray[np.uint8]
+) -> None:
+    """1. They are drawn and told. 2. Their readings are refused."""
+    image, out = tmp_path / "a.png", tmp_path / "out"
+    image.write_bytes(cv2.imencode(".png", face)[1].tobytes())
+    what: list[str | Path] = [image, "--out", out, "--config", light]
+    assert inside(capsys, "image", *what) == (0, [f"{image}: a face → {out}/a.png.jpg"], [])
+    said = "expression.enabled: found false, and --json wants readings; accepted is true"
+    done = inside(capsys, "image", *what, "--json", "--force")
+    assert done == (2, [], [f"affectd: {light}: {said}"])
+
+
+@needs_shared
 @pytest.mark.parametrize("name", ["a.bmp", "a.png", "a.webp"])
 def test_the_overlay_has_its_colours_on_large_images_too(
     tmp_path: Path, capsys: Capsys, light: Path, face: NDArray[np.uint8], name: str

@@ -13,6 +13,7 @@ from daemon.sources.video import VideoSource
 from tests.daemon.commands.interrupted import interrupt, started
 from tests.inside import inside, write_light
 from tests.media import frames_in, write_clip
+from tests.nets import save_tiny
 from tests.shared import MODELS, VIDEO, needs_shared
 
 Capsys = pytest.CaptureFixture[str]
@@ -24,13 +25,22 @@ def light(tmp_path: Path) -> Path:
     return write_light(tmp_path)
 
 
-def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: Path) -> None:
+@pytest.fixture
+def reading(light: Path, tmp_path: Path) -> Path:
+    """One that reads faces, by a net that is loaded at once."""
+    net = save_tiny(tmp_path / "net.safetensors")
+    on = f'weights = "{net}"\nengine = "torch"'
+    light.write_text(light.read_text().replace("enabled = false", on))
+    return light
+
+
+def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, reading: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", frames=3)
     target, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
     whole = source.read_bytes()
     for path in (target, events):
         path.write_text("kept")
-    both: list[str | Path] = [source, target, "--events", events, "--config", light]
+    both: list[str | Path] = [source, target, "--events", events, "--config", reading]
 
     done = inside(capsys, "video", *both)
     said = "exists; accepted is a new file, or --force to replace it"
@@ -39,18 +49,18 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     assert done == (2, [], [f"affectd: {events}: {said}"])
     done = inside(capsys, "video", tmp_path / "absent.mp4", *both[1:], "--force")
     assert done == (2, [], [f"affectd: {tmp_path}/absent.mp4: there is no such file"])
-    done = inside(capsys, "video", source, source, "--config", light, "--force")
+    done = inside(capsys, "video", source, source, "--config", reading, "--force")
     assert done == (2, [], [f"affectd: {source}: is IN itself; accepted is another file"])
     assert inside(capsys, "video", f"file://{tmp_path}/i%6E.mp4", source, "--force") == done
     done = inside(capsys, "video", source, target, "--events", target, "--force")
     assert done.err == [f"affectd: {target}: is OUT already; accepted for --events is another file"]
-    done = inside(capsys, "video", source, tmp_path, "--config", light, "--force")
+    done = inside(capsys, "video", source, tmp_path, "--config", reading, "--force")
     assert done.err == [f"affectd: {tmp_path}: exists and is no file; accepted is a new file"]
-    done = inside(capsys, "video", source, tmp_path / "out.MKV", "--config", light)
+    done = inside(capsys, "video", source, tmp_path / "out.MKV", "--config", reading)
     said = "is written as MP4; accepted is a name in .mp4, .m4v, .mov"
     assert done == (2, [], [f"affectd: {tmp_path}/out.MKV: {said}"])
     long = tmp_path / f"{300 * 'n'}.mp4"
-    done = inside(capsys, "video", source, long, "--config", light)
+    done = inside(capsys, "video", source, long, "--config", reading)
     assert (done.code, len(done.err)) == (2, 1)
     assert "cannot be written (File name too long)" in done.err[0]
     assert source.read_bytes() == whole
@@ -61,7 +71,21 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, light: P
     assert events.read_text() == ""  # There was no face to read.
 
 
-def test_links_stay_and_are_followed(tmp_path: Path, capsys: Capsys, light: Path) -> None:
+def test_readings_of_a_configuration_that_reads_no_face_are_refused(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    """Else the empty file would say that there was no face."""
+    source, target, events = write_clip(tmp_path / "in.mp4"), tmp_path / "o.mp4", tmp_path / "e"
+    target.write_text("kept")
+    what: list[str | Path] = [source, target, "--config", light, "--force"]
+    done = inside(capsys, "video", *what, "--events", events)
+    said = "expression.enabled: found false, and --events wants readings; accepted is true"
+    assert done == (2, [], [f"affectd: {light}: {said}"])
+    assert target.read_text() == "kept"
+    assert not events.exists()
+
+
+def test_links_stay_and_are_followed(tmp_path: Path, capsys: Capsys, reading: Path) -> None:
     """
     1. One that leads to nothing yet, one to a file that is replaced; one to no video's name, and
        one to itself.
@@ -71,7 +95,7 @@ def test_links_stay_and_are_followed(tmp_path: Path, capsys: Capsys, light: Path
     links = [tmp_path / "to.mp4", tmp_path / "to.jsonl"]
     for link, led_to in zip(links, (real, events), strict=True):
         link.symlink_to(led_to.name)
-    what = ("video", source, links[0], "--events", links[1], "--config", light)
+    what = ("video", source, links[0], "--events", links[1], "--config", reading)
     for force in ([], ["--force"]):
         assert inside(capsys, *what, *force) == (0, [], [f"25 frames written to {real}"])
         assert all(link.is_symlink() for link in links)
@@ -141,14 +165,14 @@ def test_a_configuration_may_lack_streams_and_their_secrets(
 
 
 def test_what_is_replaced_stays_until_there_is_something_in_its_place(
-    tmp_path: Path, capsys: Capsys, light: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Capsys, reading: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target, events = (
         write_clip(tmp_path / "in.mp4"),
         tmp_path / "o.mp4",
         tmp_path / "o.jsonl",
     )
-    what: list[str | Path] = [source, target, "--events", events, "--config", light, "--force"]
+    what: list[str | Path] = [source, target, "--events", events, "--config", reading, "--force"]
     target.write_text("yesterday's")
     events.write_text("yesterday's too")
     with monkeypatch.context() as broken:
@@ -223,14 +247,14 @@ def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path, light: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_was_to_be_replaced_is_not_hidden_by_a_signal(
-    tmp_path: Path, light: Path, number: signal.Signals
+    tmp_path: Path, reading: Path, number: signal.Signals
 ) -> None:
     """Before the first frame: the old files are there again."""
     target, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
     for path in (target, events):
         path.write_text("yesterday's")
     url = "demo://x?size=3840x2160&fps=10&seconds=3600&faces=6"
-    what: list[str | Path] = [url, target, "--events", events, "--config", light, "--force"]
+    what: list[str | Path] = [url, target, "--events", events, "--config", reading, "--force"]
     with started(tmp_path, "video", *what) as process:
         interrupt(process, lambda: any(tmp_path.glob(".out.jsonl.*.old")), number)
     assert process.returncode == 128 + number

@@ -234,6 +234,13 @@ def test_readings_and_a_recording_in_one_file(tmp_path: Path) -> None:
     ]
 
 
+def test_readings_of_faces_that_are_not_read(tmp_path: Path) -> None:
+    events = "[[stream.sink]]\nkind = 'events'\npath = 'x.jsonl'\n"
+    (line,) = faults(tmp_path, "expression.enabled = false\n" + STREAM + events)
+    assert line.startswith("expression.enabled = false reads no face, and the sink of kind events ")
+    assert "of stream 'lobby'" in line
+
+
 def test_a_fault_is_told_whatever_secrets_are_empty_or_short(tmp_path: Path) -> None:
     text = "daemon.token = '${T}'\ndetector.backnd = 'haar'\n" + STREAM
     assert faults(tmp_path, text, {"T": ""}) == [

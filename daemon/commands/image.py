@@ -156,9 +156,22 @@ def _read_image(path: Path) -> Frame:
         raise SourceError(Reason.UNSUPPORTED, f"{path}: is a pipe; accepted is a file")
     source = VideoSource("image", str(path), live=False, stop=threading.Event())
     try:
-        return next(source.frames())
+        frames = source.frames()
+        frame = next(frames)
+        if not _is_jpeg(path) and next(frames, None) is not None:
+            raise SourceError(
+                Reason.UNSUPPORTED,
+                f"{path}: holds more than one picture; accepted by `affectd video`",
+            )
+        return frame
     finally:
         source.close()
+
+
+def _is_jpeg(path: Path) -> bool:
+    """Behind the picture that it shows, one of a phone may hold others (MPO, a gain map)."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\xff\xd8"
 
 
 def _write_image(frame: Frame, target: Path) -> None:

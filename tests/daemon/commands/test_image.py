@@ -189,6 +189,20 @@ def test_a_picture_that_names_no_colourspace_goes_by_its_height(
     assert cv2.absdiff(copy, np.asarray(seen, np.uint8)).mean() < 2.0
 
 
+def test_a_film_is_no_image(tmp_path: Path, capsys: Capsys, light: Path) -> None:
+    """But a photo is, behind which a phone has put another picture."""
+    gif, photo = tmp_path / "a.gif", black(tmp_path / "a.jpg")
+    write_clip(gif, frames=2, codec="gif", pix_fmt="bgr8")
+    film = write_clip(tmp_path / "a.mp4", frames=2)
+    two = tmp_path / "two.jfif"
+    two.write_bytes(2 * photo.read_bytes())
+    out = tmp_path / "out"
+    done = inside(capsys, "image", gif, film, photo, two, "--out", out, "--config", light)
+    said = "holds more than one picture; accepted by `affectd video`"
+    assert done.err == [f"affectd: {path}: {said}" for path in (gif, film)]
+    assert (done.code, len(done.out)) == (1, 2)
+
+
 def test_images_that_would_be_lost_and_folders_without_any(
     tmp_path: Path, capsys: Capsys, light: Path
 ) -> None:

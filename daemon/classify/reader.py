@@ -69,7 +69,8 @@ class Reader:
         self._stop = stop
         self._wake = wake
         self._clock = clock
-        self._since_s = clock() if file is None else None  # the tracker is as old
+        # The tracker is as old. With `once` two runs agree to the byte.
+        self._since_s = None if once else clock()
         self._inbox: deque[Result] = deque(maxlen=INBOX)
         # From zero on, so that a rate over them is right at once.
         for label in (*batcher.classifier.labels, UNKNOWN):

@@ -75,6 +75,7 @@ def stepping(
     chosen: Settings | None = None,
     *,
     keep_all: bool = False,
+    once: bool = False,
     detector: Detector | None = None,
 ) -> Steps:
     """The steps of that stream alone, without its thread."""
@@ -84,6 +85,7 @@ def stepping(
         chosen,
         detector or yunet().make(),
         batcher,
+        once=once,
         metrics=metrics,
         board=board,
         stop=threading.Event(),

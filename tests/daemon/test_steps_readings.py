@@ -108,24 +108,25 @@ def test_crops_of_a_batch_that_failed_are_counted_by_their_stream(
 
 
 def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, board: Board) -> None:
-    """A stream that begins anew counts from 1 again, which nobody may take for the same face."""
+    """A stream that begins anew counts from 1 again, which nobody may take for the same face. A
+    command goes through a file once, and two runs of it agree."""
     seen = []
     with batching(free(), metrics) as batcher:
-        for _ in range(2):
+        for is_file in (False, True, False, True):
             began_s = time.time()
-            steps = stepping(batcher, metrics, board)
+            steps = stepping(batcher, metrics, board, keep_all=is_file)
             made_s = time.time()
-            steps.take(talking(1)[0])
+            readings = steps.take(talking(1)[0]).readings
             settle(batcher)
-            (reading,) = steps.arrived()
+            (reading,) = *readings, *steps.arrived()
+            assert (reading.file is not None) is is_file
             assert reading.tracked_since_s is not None
             assert began_s <= reading.tracked_since_s <= made_s
             seen.append((reading.track, reading.tracked_since_s))
-        file = stepping(batcher, metrics, board, keep_all=True)
-        assert walk(file, talking(1))[0].readings[0].tracked_since_s is None
-    (first, _), (again, _) = seen
-    assert first == again == 1
-    assert len(set(seen)) == 2
+        command = stepping(batcher, metrics, board, keep_all=True, once=True)
+        assert walk(command, talking(1))[0].readings[0].tracked_since_s is None
+    assert [track for track, _ in seen] == [1] * 4
+    assert len(set(seen)) == 4
 
 
 def test_the_weights_say_what_is_too_little_where_the_settings_do_not(

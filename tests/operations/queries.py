@@ -26,6 +26,7 @@ NODE_EXPORTER = frozenset({"device", "fstype", "mountpoint"})
 # What rules and dashboard use of others than affectd.
 OTHERS = {
     "up": SCRAPED,
+    "process_start_time_seconds": SCRAPED,
     "ALERTS": SCRAPED | {"alertname", "alertstate", "severity", "stream", "sink", "stage"},
     "node_filesystem_avail_bytes": SCRAPED | NODE_EXPORTER,
     "node_filesystem_size_bytes": SCRAPED | NODE_EXPORTER,

@@ -73,11 +73,8 @@ def test_every_alert_is_whole() -> None:
         assert rule["for"], rule["alert"]
         assert rule["labels"]["severity"] in ("warning", "critical"), rule["alert"]
         # Whoever reads the message knows where to go: to a stream, or to a machine.
-        which = (
-            "stream"
-            if "affectd_" in rule["expr"] and "_config_" not in rule["expr"]
-            else "instance"
-        )
+        labels = labels_of(promql_parser.parse(rule["expr"]))
+        which = "stream" if "stream" in labels else "instance"
         assert f"$labels.{which}" in rule["annotations"]["summary"], rule["alert"]
         assert rule["annotations"]["description"].endswith("."), rule["alert"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -62,6 +63,11 @@ def test_what_is_fetched_holds_no_series_beside_those_of_the_guide() -> None:
     metrics = Metrics(CollectorRegistry())
     metrics.add_stream("lobby", ["mp4"])
     assert "_created" not in generate_latest(metrics.registry).decode()
+
+
+def test_the_process_says_since_when_it_runs() -> None:
+    (started_s,) = samples(Metrics(CollectorRegistry()), "process_start_time_seconds").values()
+    assert 0 < time.time() - started_s < 86400
 
 
 def named(*files: str) -> set[Reason]:

@@ -63,6 +63,13 @@ def test_promtool_accepts_the_configurations(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_prometheus_scrapes_what_the_rules_ask_for_and_sends_alerts_on() -> None:
+    """It takes the place of Debian's own file, which has node_exporter and Alertmanager too."""
+    config = yaml.safe_load((CONFIG / "prometheus/prometheus.yml").read_text())
+    assert [job["job_name"] for job in config["scrape_configs"]] == ["affectd", "node"]
+    assert config["alerting"]["alertmanagers"]
+
+
 @pytest.mark.parametrize("query", rule_queries(), ids=lambda query: query.where)
 def test_a_rule_names_metrics_and_labels_that_affectd_exports(query: Query) -> None:
     assert query.named <= labels_of(promql_parser.parse(query.expr))

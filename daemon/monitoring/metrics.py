@@ -21,6 +21,7 @@ from daemon.monitoring.status import STATES, Board, State
 
 STAGES = ("decode", "detect", "track", "overlay", "encode")
 _FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_BATCH_S = (*_FAST_S, 2.0, 5.0, 10.0)
 _AGE_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 _CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
 # Why crops are dropped when the classifier cannot keep up.
@@ -90,7 +91,7 @@ class Metrics:
             "affectd_classify_seconds",
             "Time to classify one batch.",
             ["model"],
-            buckets=_FAST_S,
+            buckets=_BATCH_S,
             registry=registry,
         )
         self.batch_crops = Histogram(
@@ -100,7 +101,7 @@ class Metrics:
             "affectd_batch_wait_seconds",
             "Time that a face waits for its batch to close.",
             ["model"],
-            buckets=_FAST_S,
+            buckets=_BATCH_S,
             registry=registry,
         )
         self.frame_age_seconds = Histogram(

@@ -70,6 +70,15 @@ def test_the_process_says_since_when_it_runs() -> None:
     assert 0 < time.time() - started_s < 86400
 
 
+def test_a_batch_of_seconds_is_told_from_one_of_a_second() -> None:
+    metrics = Metrics(CollectorRegistry())
+    for metric in (metrics.classify_seconds, metrics.batch_wait_seconds):
+        metric.labels("vgg10").observe(2.4)
+    for name in ("affectd_classify_seconds_bucket", "affectd_batch_wait_seconds_bucket"):
+        buckets = samples(metrics, name)
+        assert (buckets["2.0", "vgg10"], buckets["5.0", "vgg10"]) == (0.0, 1.0)
+
+
 def named(*files: str) -> set[Reason]:
     """The reasons that these files of the daemon can give."""
     text = "\n".join((DAEMON / file).read_text(encoding="utf-8") for file in files)

@@ -30,8 +30,8 @@ WORKDIR /var/lib/affectd
 VOLUME /var/lib/affectd
 EXPOSE 9464
 # Loading the models takes a while; a loop that hangs is found by /livez. Docker itself does not
-# restart what is unhealthy: docs/deploy.md.
+# restart what is unhealthy: docs/deploy.md. Docker may set http_proxy, which is not asked here.
 HEALTHCHECK --start-period=5m --interval=30s --timeout=5s \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9464/livez', timeout=4)"]
+    CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:9464/livez', timeout=4)"]
 ENTRYPOINT ["affectd"]
 CMD ["run", "/etc/affectd/affectd.toml"]

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from daemon.config.settings import DaemonSettings
 from daemon.config.table import is_loopback
 
-COOKIE = "affectd"
 OPEN_PATHS = ("/livez", "/readyz")
 # How the paths end that an open page asks for: it stays signed in.
 _RENEWING = ("/", ".html", "/api/streams", ".m3u8")
@@ -43,12 +42,14 @@ class Guard:
 
     Token: every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the
     cookie that opening a page with `?token=…` sets, and each look at it renews. The cookie holds
-    a digest of the token, not the token.
+    a digest of the token, not the token. Its name has the port, since browsers send a cookie to
+    every port of a host: another daemon there has its own.
     """
 
     def __init__(self, settings: DaemonSettings) -> None:
         self._host = settings.host
         self._is_loopback = is_loopback(settings.host)
+        self._cookie_name = f"affectd-{settings.port}"
         self.follow(settings)
 
     def follow(self, settings: DaemonSettings) -> None:
@@ -60,6 +61,7 @@ class Guard:
         # In one step: requests are answered on another thread.
         self._rules = _Rules(
             token=token,
+            cookie_name=self._cookie_name,
             cookie=hmac.new(token, b"affectd page", sha256).hexdigest().encode(),
             names=frozenset(map(str.lower, settings.allowed_hosts)),
             headers={**_HEADERS, "Cross-Origin-Resource-Policy": policy},
@@ -110,6 +112,7 @@ class Guard:
 @dataclass(frozen=True, slots=True)
 class _Rules:
     token: bytes
+    cookie_name: str
     cookie: bytes
     names: frozenset[str]
     headers: dict[str, str]
@@ -154,7 +157,8 @@ def _has_bearer(request: Request, rules: _Rules) -> bool:
 
 
 def _has_cookie(request: Request, rules: _Rules) -> bool:
-    return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), rules.cookie)
+    sent = request.cookies.get(rules.cookie_name, "")
+    return hmac.compare_digest(sent.encode(), rules.cookie)
 
 
 def _sign_in(request: Request, rules: _Rules) -> Response:
@@ -168,7 +172,7 @@ def _cookie(request: Request, rules: _Rules) -> str:
     """The header that keeps a browser signed in for a month from here on."""
     response = Response()
     response.set_cookie(
-        COOKIE,
+        rules.cookie_name,
         rules.cookie.decode(),
         max_age=_MONTH_S,
         httponly=True,

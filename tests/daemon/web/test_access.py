@@ -35,7 +35,7 @@ WRONG: list[dict[str, str]] = [
     {"Authorization": "Bearer wrong"},
     {"Authorization": "Basic s3cret"},
     {"Authorization": "Bearer"},
-    {"Cookie": "affectd=s3cret"},
+    {"Cookie": "affectd-9464=s3cret"},
 ]
 
 
@@ -103,6 +103,23 @@ def test_an_open_page_stays_signed_in(guarded: House) -> None:
         bearer = {b"Authorization": "Bearer s3cret pässword".encode()}
         assert "set-cookie" not in client.get("/api/streams", headers=bearer).headers
         assert "set-cookie" not in client.get("/api/streams").headers
+
+
+def test_two_daemons_of_a_host_keep_their_readers_signed_in() -> None:
+    here, there = (
+        DaemonSettings(listen=f"127.0.0.1:{port}", token=SecretStr(f"s3cret {port}"))
+        for port in (9464, 9465)
+    )
+    with (
+        serving("lobby", settings=here) as one,
+        serving("lobby", settings=there) as other,
+        one.client() as browser,  # which tells no port from another either
+    ):
+        assert browser.get("/", params={"token": "s3cret 9464"}).status_code == 303
+        sign_in = {"token": "s3cret 9465"}
+        assert browser.get(other.web.url, params=sign_in).status_code == 303
+        assert browser.get(other.web.url).status_code == 200
+        assert browser.get("/").status_code == 200
 
 
 def test_behind_https_the_cookie_goes_by_nothing_else(guarded: House) -> None:

@@ -95,7 +95,7 @@ def test_every_query_is_answered_and_every_panel_shows_something(tmp_path: Path)
         with prometheus(scraper, address, rules=RULES) as client:
             ask(client, 'affectd_readings_total{stream="lobby"} > 0', WAIT_S)
             ask(client, 'affectd_stream_reconnects_total{stream="gone"} > 0', WAIT_S)
-            values = {"instance": as_grafana([address]), "__rate_interval": f"{SHOWN_S}s"}
+            values = {"instance": address, "__rate_interval": f"{SHOWN_S}s"}
             for streams in (["gone", "lobby"], ["lobby"]):
                 chosen = {**values, "stream": as_grafana(streams)}
                 wanted = [q for q in queries if streams != ["lobby"] or "econnects" not in q.where]

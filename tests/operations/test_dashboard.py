@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ from tests.prometheus import PROMTOOL, needs_prometheus
 
 VALUES = {
     "instance": "box:9464",
-    "stream": "lobby",
-    "__rate_interval": "1m0s",
+    "stream": "(film|lobby)",
+    "__rate_interval": "5m0s",
 }
 # All that Grafana brings; anything else would have to be installed.
 BUILT_IN = {"row", "stat", "timeseries", "state-timeline", "table"}
@@ -131,6 +131,29 @@ def test_expressions_have_the_colours_of_the_overlay() -> None:
         assert shown == COLOURS
 
 
+def must_show(folder: Path, series: Mapping[str, str], numbers: Mapping[str, float | None]) -> None:
+    """Panels show these numbers, or nothing, 10 minutes after the series began."""
+    job = '{job="affectd", instance="box:9464", '
+    given = [{"series": name.replace("{", job), "values": value} for name, value in series.items()]
+    shown = {panel["title"]: panel["targets"][0]["expr"] for panel in panels()}
+    asked = [
+        {
+            "expr": f"sum({substituted(shown[title], VALUES)})",
+            "eval_time": "10m",
+            "exp_samples": [] if number is None else [{"labels": "{}", "value": number}],
+        }
+        for title, number in numbers.items()
+    ]
+    test = {"tests": [{"interval": "1m", "input_series": given, "promql_expr_test": asked}]}
+    path = folder / "test.yml"
+    path.write_text(yaml.safe_dump(test))
+    assert PROMTOOL
+    done = subprocess.run(
+        [PROMTOOL, "test", "rules", str(path)], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @needs_prometheus
 @pytest.mark.parametrize(
     ("series", "down"),
@@ -144,21 +167,22 @@ def test_expressions_have_the_colours_of_the_overlay() -> None:
 def test_a_daemon_that_is_down_passes_for_none_without_a_fault(
     tmp_path: Path, series: dict[str, int], down: dict[str, int | None]
 ) -> None:
-    labels = '{job="affectd", instance="box:9464", stream="lobby"}'
-    given = [{"series": f"{name}{labels}", "values": str(value)} for name, value in series.items()]
-    shown = {panel["title"]: panel["targets"][0]["expr"] for panel in panels()}
-    asked = [
-        {
-            "expr": substituted(shown[title], VALUES),
-            "exp_samples": [] if number is None else [{"labels": "{}", "value": number}],
-        }
-        for title, number in down.items()
-    ]
-    test = {"tests": [{"interval": "1m", "input_series": given, "promql_expr_test": asked}]}
-    path = tmp_path / "test.yml"
-    path.write_text(yaml.safe_dump(test))
-    assert PROMTOOL
-    done = subprocess.run(
-        [PROMTOOL, "test", "rules", str(path)], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    given = {f'{name}{{stream="lobby"}}': f"{value}x10" for name, value in series.items()}
+    must_show(tmp_path, given, down)
+
+
+@needs_prometheus
+def test_a_file_that_ended_and_a_server_that_is_off_are_no_faults_of_a_stream(
+    tmp_path: Path,
+) -> None:
+    lost = 'affectd_frames_dropped_total{stream="lobby", stage="sink_rtsp"'
+    given = {
+        'affectd_stream_last_frame_timestamp_seconds{stream="film"}': "0x10",
+        'affectd_stream_state{stream="film", state="ended"}': "1x10",
+        'affectd_stream_last_frame_timestamp_seconds{stream="lobby"}': "0+60x8 480 480",
+        'affectd_stream_state{stream="lobby", state="ended"}': "0x10",
+        'affectd_frames_total{stream="lobby"}': "0+600x10",
+        lost + ', reason="down"}': "0+600x10",
+        lost + ', reason="slow"}': "0+150x10",
+    }
+    must_show(tmp_path, given, {"Longest without a frame": 120, "Frames lost": 0.25})

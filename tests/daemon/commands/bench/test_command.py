@@ -1,0 +1,91 @@
+"""`affectd bench` as it is called."""
+
+from __future__ import annotations
+
+import errno
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import Reason, SinkError
+from daemon.sinks.mp4 import Mp4File
+from tests.inside import inside, write_light
+
+
+def test_a_machine_without_room_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(prefix: str) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", none)  # root writes anywhere
+    done = inside(capsys, "bench", "--config", write_light(tmp_path))
+    said = "No usable temporary directory found in ['/tmp']; accepted is a TMPDIR that affectd may "
+    assert done == (2, [], [f"affectd: {said}write to"])
+
+
+def test_bench_measures_real_cameras(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Haar, which needs no model file: what is printed, written and kept agrees."""
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    config = tmp_path / "affectd.toml"
+    config.write_text(
+        '[detector]\nbackend = "haar"\nlong_side_px = 160\n[expression]\ntta = "none"\n'
+        '[[stream]]\nname = "unused"\nurl = "demo://unused"\n'
+    )
+    target = tmp_path / "figures.json"
+    options: list[str | Path] = ["--config", config, "--fps", "2", "--faces", "1", "--json", target]
+    done = inside(capsys, "bench", "--seconds", "10", *options)
+    assert done.code == 0, done.err
+    found = json.loads(target.read_text())
+    assert found == json.loads((tmp_path / "state/affectd/bench.json").read_text())
+    heights = [size["height_px"] for size in found["cameras"]]
+    assert heights == [480, 720, 1080][: len(heights)]
+    assert heights
+    for size in found["cameras"]:
+        load = size["carried"] or size["failed"]
+        assert load["frames_share"] > 0.0
+        assert load["cpu_cores"] > 0.0
+    assert found["asked"]["detector"] == "haar"
+    assert found["faces"][0]["a_second"] > 0.0
+    assert "This machine" in done.out[-1]
+
+
+def test_bench_says_what_fails_under_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink that writes nothing would let the machine carry far more."""
+
+    def full(sink: Mp4File, packet: object) -> bool:
+        raise SinkError(Reason.DISK_FULL, "the disk is full")
+
+    monkeypatch.setattr(Mp4File, "write", full)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    config = tmp_path / "affectd.toml"
+    config.write_text(
+        '[detector]\nbackend = "haar"\nlong_side_px = 160\n[expression]\nenabled = false\n'
+        '[[stream]]\nname = "unused"\nurl = "demo://unused"\n'
+    )
+    options: list[str | Path] = ["--config", config, "--fps", "2", "--faces", "1"]
+    done = inside(capsys, "bench", "--seconds", "10", *options)
+    assert done.code == 1
+    assert done.err[-1] == "affectd: what the cameras feed does not work: the disk is full"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sinks", "vhs"], "--sinks: found 'vhs'; accepted: none, or"),
+        (["--fps", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_bench_says_what_it_accepts(
+    capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    done = inside(capsys, "bench", *options)
+    assert done.code == 2
+    assert said in "\n".join(done.err)

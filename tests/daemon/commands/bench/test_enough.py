@@ -1,0 +1,91 @@
+"""What `check` says of a configuration after a measurement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from daemon.commands.bench import machine, record
+from daemon.commands.bench.enough import warning
+from daemon.config.file import load
+from daemon.config.settings import Settings
+from tests.daemon.commands.bench.records import a_record
+from tests.inside import inside
+
+
+def settings_of(tmp_path: Path, *urls: str) -> Settings:
+    lines = [f'[[stream]]\nname = "s{at}"\nurl = "{url}"' for at, url in enumerate(urls)]
+    path = tmp_path / "affectd.toml"
+    path.write_text("\n".join(lines))
+    return load(path, {}).settings
+
+
+def test_enough(tmp_path: Path) -> None:
+    """As many as were carried are fine, one more is not, and files do not count."""
+    two = ["rtsp://10.0.0.1/a", "rtsp://10.0.0.2/b"]
+    clips = ["party.mp4"] * 9
+    measured = a_record(3, 2, 1)
+    assert warning(settings_of(tmp_path, *two, *clips), measured, 4) is None
+    said = warning(settings_of(tmp_path, *two, "rtsp://10.0.0.3/c"), measured, 4)
+    assert said is not None
+    assert "3 of them taken for 1280x720 at 15 fps" in said
+    assert "3 of 480p, 2 of 720p, 1 of 1080p" in said
+
+
+def test_enough_knows_the_sizes_that_are_configured(tmp_path: Path) -> None:
+    measured = a_record(3, 2, 1)
+    one = "demo://a?size=1920x1080&fps=15"
+    assert warning(settings_of(tmp_path, one), measured, 4) is None
+    assert warning(settings_of(tmp_path, one, one), measured, 4) is not None
+    assert warning(settings_of(tmp_path, "demo://a?size=1920x1080&fps=30"), measured, 4) is not None
+    assert warning(settings_of(tmp_path, "demo://a?size=3840x2160&fps=15"), measured, 4) is not None
+    small = "demo://a?size=320x180&fps=15"
+    assert warning(settings_of(tmp_path, *[small] * 3), measured, 4) is None
+    said = warning(settings_of(tmp_path, *[small] * 4), measured, 4)
+    assert said is not None
+    assert "taken for" not in said
+
+
+def test_a_size_of_which_no_number_was_too_many_says_nothing(tmp_path: Path) -> None:
+    """As where the time was over after one camera."""
+    short = a_record(1, 1, 1)
+    one, *others = short.cameras
+    some = replace(short, cameras=(one, *(replace(size, failed=None) for size in others)))
+    none = replace(short, cameras=tuple(replace(size, failed=None) for size in short.cameras))
+    many = settings_of(tmp_path, "rtsp://10.0.0.1/a", "rtsp://10.0.0.2/b")
+    assert warning(many, none, 4) is None
+    said = warning(many, some, 4)
+    assert said is not None
+    assert "Carried were 1 of 480p, 1 or more of 720p, 1 or more of 1080p, at" in said
+    _, middle, largest = a_record(8, 4, 0).cameras
+    late = replace(
+        short, cameras=(replace(a_record(8, 4, 0).cameras[0], failed=None), middle, largest)
+    )
+    small = ["demo://a?size=640x480&fps=15"] * 8
+    assert warning(settings_of(tmp_path, *small), late, 4) is None
+
+
+def test_a_record_of_another_machine_or_a_busy_one_says_nothing(tmp_path: Path) -> None:
+    many = settings_of(tmp_path, *["rtsp://10.0.0.1/a"] * 9)
+    assert warning(many, a_record(3, 2, 1), 4) is not None
+    assert warning(many, a_record(3, 2, 1), 8) is None
+    assert warning(many, replace(a_record(3, 2, 1), others_share=0.3), 4) is None
+
+
+def test_check_warns_and_still_says_valid(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    settings_of(tmp_path, "rtsp://u:geheim@10.0.0.1/a", "rtsp://u:geheim@10.0.0.2/b")
+    path = tmp_path / "affectd.toml"
+    done = inside(capsys, "check", path)
+    assert (done.code, done.err) == (0, [])
+    record.save(replace(a_record(1, 1, 0), cores=machine.cores()), tmp_path / "affectd/bench.json")
+    done = inside(capsys, "check", path)
+    assert done.code == 0
+    assert done.out == [f"{path}: valid; streams: s0, s1"]
+    assert done.err[0].startswith(f"affectd: warning: {path}: asks for about 100 %")
+    assert "geheim" not in "\n".join(done.err)

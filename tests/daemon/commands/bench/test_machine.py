@@ -1,0 +1,79 @@
+"""What is measured of the machine itself: its nets, its power."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.engines import installed
+from daemon.commands.bench import nets
+from daemon.commands.bench.power import Meter
+from daemon.config.settings import ExpressionSettings
+from tests.nets import save_tiny
+
+
+def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There it is bfloat16, by `auto`, beside float32."""
+    monkeypatch.setattr(nets, "cuda_fault", lambda: "")
+    found = nets.ways(ExpressionSettings())
+    assert {(way.device, way.engine) for way in found} == {("cuda", "auto"), ("cuda", "torch")}
+    for settings in (ExpressionSettings(device="cpu"), ExpressionSettings(engine="openvino")):
+        found = nets.ways(settings)
+        assert {(way.device, way.engine) for way in found} == {("cpu", e) for e in installed()}
+
+
+def test_faces_are_timed_with_their_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them `temporal` would be timed as `none`."""
+    seen: list[list[int]] = []
+    plain = ExpressionClassifier.predict
+
+    def predict(*given: Any) -> Any:
+        _, _, turns = given
+        seen.append(turns.tolist())
+        return plain(*given)
+
+    monkeypatch.setattr(ExpressionClassifier, "predict", predict)
+    weights = str(save_tiny(tmp_path / "tiny.safetensors"))
+    expression = ExpressionSettings(weights=weights, max_batch=3)
+    assert nets.Way(expression, "torch", "cpu", "temporal").measure(0.0).a_second > 0.0
+    assert seen == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:
+    """Two packages, one of whose counters starts again; a part of a package is not added to it."""
+    zones = {"intel-rapl:0": 900_000, "intel-rapl:1": 100, "intel-rapl:0:0": 1}
+    for name, energy_uj in zones.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{energy_uj}\n")
+        (tmp_path / name / "max_energy_range_uj").write_text("1000000\n")
+    meter = Meter(tmp_path, smi=None)
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("400000\n")
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("500100\n")
+    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("900000\n")
+    elapsed_s = 0.5 + 1e-9
+    assert meter.watts(elapsed_s) == pytest.approx(1e-6 * (500_000 + 500_000) / elapsed_s)
+
+
+def test_a_machine_that_tells_no_power(tmp_path: Path) -> None:
+    assert Meter(tmp_path, smi=None).watts() is None
+
+
+def test_power_of_a_part_is_not_told(tmp_path: Path) -> None:
+    """1. Cards tell, processors have no counter. 2. They have one for root only. 3. They have one
+    for anyone. 4. One of the cards, or all, do not tell."""
+    smi, zone = tmp_path / "smi", tmp_path / "intel-rapl:0"
+    smi.write_text("#!/bin/sh\necho 300\necho 20.5\n")
+    smi.chmod(0o755)
+    assert Meter(tmp_path, str(smi)).watts() is None
+    zone.mkdir()
+    assert Meter(tmp_path, str(smi)).watts() is None
+    (zone / "energy_uj").write_text("100\n")
+    assert Meter(tmp_path, str(smi)).watts() == 320.5
+    for fault in ("echo 300; echo '[N/A]'", "exit 9"):
+        smi.write_text(f"#!/bin/sh\n{fault}\n")
+        assert Meter(tmp_path, str(smi)).watts() is None

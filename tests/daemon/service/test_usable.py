@@ -15,6 +15,7 @@ from daemon.config.settings import (
 )
 from daemon.errors import ConfigError
 from daemon.service import usable
+from tests.inside import inside
 
 OFF = ExpressionSettings(enabled=False)
 
@@ -58,3 +59,18 @@ def test_weights_that_cannot_be_looked_for_from_here_are_left_to_the_service(
     """As where the working directory is a home that nobody else may enter."""
     weights = f"{'n' * 300}.safetensors"  # stands in for it: root may enter any
     usable.check(tmp_path, settings(expression=ExpressionSettings(weights=weights)))
+
+
+def test_a_scene_that_cannot_be_drawn_is_an_error_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "affectd.toml"
+    path.write_text('[[stream]]\nname = "a"\nurl = "demo://x?width=640"\n')
+    done = inside(capsys, "check", path)
+    assert (done.code, done.err) == (
+        2,
+        [
+            f"affectd: {path}: stream[0].url: demo:// has no option 'width'; "
+            "accepted are faces, fps, seconds, seed, size"
+        ],
+    )

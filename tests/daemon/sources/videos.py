@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,8 @@ from daemon.sources.video import VideoSource
 WAIT_S = 60.0
 
 
-def open_video(url: Path | str, *, live: bool = False, loop: bool = False) -> VideoSource:
-    return VideoSource("s", str(url), live=live, loop=loop, stop=threading.Event())
+def open_video(url: Path | str, *, live: bool = False, **more: Any) -> VideoSource:
+    return VideoSource("s", str(url), live=live, stop=threading.Event(), **more)
 
 
 def playing(
@@ -30,25 +31,19 @@ def playing(
     end_s = time.monotonic() + WAIT_S
     while True:
         try:
-            frames = VideoSource(
-                "s",
-                url,
-                live=True,
-                stop=threading.Event(),
-                stall_timeout_s=stall_timeout_s,
-                network=network,
-            ).frames()
+            source = open_video(url, live=True, stall_timeout_s=stall_timeout_s, network=network)
+            frames = source.frames()
             return [next(frames) for _ in range(pictures)], frames
         except SourceError:
             if time.monotonic() > end_s:
                 raise
 
 
-def frames_of(url: Path | str) -> list[Frame]:
-    return list(open_video(url).frames())
+def frames_of(url: Path | str, **more: Any) -> list[Frame]:
+    return list(open_video(url, **more).frames())
 
 
-def fault_of(url: Path | str) -> SourceError:
+def fault_of(url: Path | str, **more: Any) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        frames_of(url)
+        frames_of(url, **more)
     return caught.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from csv import DictReader
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -15,18 +15,15 @@ import pytest
 import torch
 
 from classifiers import checkpoint
-from classifiers.errors import CheckpointError, DataError, RecipeError, TrainingError
+from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
-from classifiers.expression.training.augment import Augmentation, augment, mix
 from classifiers.expression.training.interrupt import between_steps
-from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.loss import LOSSES
-from classifiers.expression.training.recipe import Distillation, read
+from classifiers.expression.training.recipe import Distillation
 from classifiers.expression.training.train import train
-from classifiers.expression.tta import standardise
 from tests.classifiers.bars import PLAN, write_bars
 
 
@@ -224,15 +221,6 @@ def test_weights_whose_state_was_deleted_are_not_replaced(fer: Path, tmp_path: P
     assert weights.read_bytes() == written
 
 
-def test_with_mixup_the_larger_part_of_a_face_is_its_own() -> None:
-    """So that what is counted as right is what the face shows most of."""
-    x, targets = torch.randn(8, 1, 4, 4), torch.eye(8)
-    for seed in range(50):
-        torch.manual_seed(seed)
-        mixed = mix(x, targets, 0.2)[1]
-        assert (mixed.argmax(1) == torch.arange(8)).all()
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
 @pytest.mark.parametrize("views", ["same", "ten_crop"])
 def test_a_graphics_card_trains_and_resumes(
@@ -279,32 +267,6 @@ def test_a_loss_that_is_not_a_number_stops_with_a_word(fer: Path, tmp_path: Path
         train(replace(PLAN, learning_rate=1e30, warmup_epochs=0.0), fer, tmp_path)
 
 
-def test_augmented_faces_differ_but_repeat_with_the_seed() -> None:
-    faces = torch.randint(0, 256, (8, 48, 48), dtype=torch.uint8)
-
-    def augmented(seed: int) -> torch.Tensor:
-        torch.manual_seed(seed)
-        return augment(faces, 44, 40, Augmentation())
-
-    assert augmented(1).shape == (8, 1, 40, 40)
-    assert torch.equal(augmented(1), augmented(1))
-    assert not torch.allclose(augmented(1), augmented(2), atol=0.1)
-    assert torch.isfinite(augmented(1)).all()
-
-
-def test_no_augmentation_is_the_centre_crop() -> None:
-    faces = torch.randint(0, 256, (4, 48, 48), dtype=torch.uint8)
-    still = Augmentation(*[0.0] * len(fields(Augmentation)))
-    torch.manual_seed(0)
-    got = augment(faces, 44, 44, still)
-    centre = standardise(faces)[:, :, 2:46, 2:46]
-    same = [
-        torch.allclose(g, c, atol=0.02) or torch.allclose(g, c.flip(-1), atol=0.02)
-        for g, c in zip(got, centre, strict=True)
-    ]
-    assert all(same)
-
-
 def test_temperature_is_found_where_it_is_known() -> None:
     """Labels drawn from p; shown p sharpened by 2, the fit must find about 2."""
     rng = np.random.default_rng(0)
@@ -314,87 +276,3 @@ def test_temperature_is_found_where_it_is_known() -> None:
     sharp = np.exp(2 * logits) / np.exp(2 * logits).sum(1, keepdims=True)
     faces = data.Faces(np.zeros((len(labels), 1, 1), np.uint8), labels, ("",) * len(labels))
     assert fit_temperature(sharp.astype(np.float32), faces) == pytest.approx(2.0, abs=0.1)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('architecture = "vgg10"\nepochs = 2\nlearnin_rate = 0.1', "did you mean learning_rate"),
-        ('architecture = "vgg11"\nepochs = 2', "accepted: vgg10"),
-        ('architecture = "vgg10"\nepochs = "2"', "epochs is '2'; accepted is a int"),
-        ('architecture = "vgg10"', "epochs"),
-        (
-            'architecture = "vgg10"\nepochs = 2\noptimizer = "adam"',
-            "optimizer is 'adam'; accepted: sgd, muon",
-        ),
-        ('architecture = "vgg10"\nepochs = 0', "at least 1"),
-        ("architecture =", "not a readable recipe"),
-        ("epochs = " + "9" * 5000, "not a readable recipe"),
-        ("epochs = " + "[" * 5000, "not a readable recipe"),
-        (
-            'architecture = "vgg10"\nepochs = 2\noptions = { width = 3 }',
-            "options.width is unknown; accepted: widths, hidden, dropout",
-        ),
-        ('architecture = "vgg10"\nepochs = 2\noptions = 3', "options is 3; accepted is a table"),
-        ('architecture = "vgg10"\nepochs = 2\naugmentation = 3', "augmentation is 3; accepted is"),
-        (
-            'architecture = "vgg10"\nepochs = 2\ndistillation = "joint"',
-            "distillation is 'joint'; accepted is a table",
-        ),
-        ('architecture = "vgg10"\nepochs = 2\nstages = 44', "stages is 44; accepted is a list of"),
-        ('architecture = "vgg10"\nepochs = 2\nstages = [44]', r"stages is \[44\]; accepted is a"),
-        (
-            'architecture = "vgg10"\nepochs = 2\noptions = { widths = [8, 16, 32] }',
-            r"options {'widths': \[8, 16, 32\]} make no vgg10: ",
-        ),
-        (
-            'architecture = "vgg10"\nepochs = 2\noptions = { widths = [8, 8, 8, 8, 8] }',
-            r"options {'widths': \[8, 8, 8, 8, 8\]} make no vgg10: ",
-        ),
-        (
-            'architecture = "vgg10"\nepochs = 2\nseed = 20261120120000',
-            "seed is 20261120120000; acc",
-        ),
-        (
-            'architecture = "vgg10"\nepochs = 2\n'
-            "stages = [{ start = 0.0, out_px = 40 }, { start = 0.6, out_px = 44 },"
-            " { start = 0.3, out_px = 42 }]",
-            r"stages start at \[0.0, 0.6, 0.3\]; accepted are rising ones from 0.0 on",
-        ),
-        (
-            'architecture = "vgg10"\nepochs = 2\nema_decay = 1.0',
-            "ema_decay is 1.0; accepted: 0 to 0.9999",
-        ),
-        (
-            'architecture = "vgg10"\nepochs = 2\n[augmentation]\nscale = 1.0',
-            "augmentation.scale is 1.0; accepted: 0 to 0.9",
-        ),
-        (
-            'architecture = "vgg10"\nepochs = 2\n[distillation]\nshare = 0.5',
-            "distillation.teacher is missing",
-        ),
-        (
-            'architecture = "vgg10"\nepochs = 2\n[augmentation]\nzoom = 1.0',
-            "augmentation.zoom is unknown; accepted: rotate_deg",
-        ),
-    ],
-)
-def test_a_wrong_recipe_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text(text)
-    with pytest.raises(RecipeError, match=said) as caught:
-        read(path)
-    assert "recipe.toml" in str(caught.value)
-
-
-def test_a_recipe_may_have_a_byte_order_mark(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text('\ufeffarchitecture = "vgg10"\nepochs = 2', encoding="utf-8")
-    assert read(path).epochs == 2
-
-
-def test_every_recipe_in_the_tree_is_valid() -> None:
-    recipes = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.toml"))
-    assert recipes
-    for path in recipes:
-        assert read_joint(path) or read(path).epochs > 0

@@ -1,0 +1,95 @@
+"""Recipes of training as they are read: wrong ones, and those that come with affectd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from classifiers.errors import RecipeError
+from classifiers.expression.training.joint import read as read_joint
+from classifiers.expression.training.recipe import read
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('architecture = "vgg10"\nepochs = 2\nlearnin_rate = 0.1', "did you mean learning_rate"),
+        ('architecture = "vgg11"\nepochs = 2', "accepted: vgg10"),
+        ('architecture = "vgg10"\nepochs = "2"', "epochs is '2'; accepted is a int"),
+        ('architecture = "vgg10"', "epochs"),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptimizer = "adam"',
+            "optimizer is 'adam'; accepted: sgd, muon",
+        ),
+        ('architecture = "vgg10"\nepochs = 0', "at least 1"),
+        ("architecture =", "not a readable recipe"),
+        ("epochs = " + "9" * 5000, "not a readable recipe"),
+        ("epochs = " + "[" * 5000, "not a readable recipe"),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptions = { width = 3 }',
+            "options.width is unknown; accepted: widths, hidden, dropout",
+        ),
+        ('architecture = "vgg10"\nepochs = 2\noptions = 3', "options is 3; accepted is a table"),
+        ('architecture = "vgg10"\nepochs = 2\naugmentation = 3', "augmentation is 3; accepted is"),
+        (
+            'architecture = "vgg10"\nepochs = 2\ndistillation = "joint"',
+            "distillation is 'joint'; accepted is a table",
+        ),
+        ('architecture = "vgg10"\nepochs = 2\nstages = 44', "stages is 44; accepted is a list of"),
+        ('architecture = "vgg10"\nepochs = 2\nstages = [44]', r"stages is \[44\]; accepted is a"),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptions = { widths = [8, 16, 32] }',
+            r"options {'widths': \[8, 16, 32\]} make no vgg10: ",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\noptions = { widths = [8, 8, 8, 8, 8] }',
+            r"options {'widths': \[8, 8, 8, 8, 8\]} make no vgg10: ",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\nseed = 20261120120000',
+            "seed is 20261120120000; acc",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\n'
+            "stages = [{ start = 0.0, out_px = 40 }, { start = 0.6, out_px = 44 },"
+            " { start = 0.3, out_px = 42 }]",
+            r"stages start at \[0.0, 0.6, 0.3\]; accepted are rising ones from 0.0 on",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\nema_decay = 1.0',
+            "ema_decay is 1.0; accepted: 0 to 0.9999",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\n[augmentation]\nscale = 1.0',
+            "augmentation.scale is 1.0; accepted: 0 to 0.9",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\n[distillation]\nshare = 0.5',
+            "distillation.teacher is missing",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\n[augmentation]\nzoom = 1.0',
+            "augmentation.zoom is unknown; accepted: rotate_deg",
+        ),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=said) as caught:
+        read(path)
+    assert "recipe.toml" in str(caught.value)
+
+
+def test_a_recipe_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('\ufeffarchitecture = "vgg10"\nepochs = 2', encoding="utf-8")
+    assert read(path).epochs == 2
+
+
+def test_every_recipe_in_the_tree_is_valid() -> None:
+    recipes = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        assert read_joint(path) or read(path).epochs > 0

@@ -24,6 +24,8 @@ END_S = 40.0  # affectd ends within ten seconds, on a machine that is not busy
 
 # The head of a configuration that loads no model.
 LIGHT = '[detector]\nbackend = "haar"\n[expression]\nenabled = false\n'
+# A stream, to be put last.
+STREAM = '[[stream]]\nname = "lobby"\nurl = "demo://lobby?size=160x120&fps=5&seconds=1"\n'
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -62,6 +62,13 @@ def inside(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Done:
     return Done(code if isinstance(code, int) else 0, printed.out.splitlines(), _lines(printed.err))
 
 
+def write_config(folder: Path, text: str) -> Path:
+    """Write `text` as a configuration into `folder`; returns its path."""
+    path = folder / "affectd.toml"
+    path.write_text(text)
+    return path
+
+
 def write_light(folder: Path) -> Path:
     """Write a configuration that loads no model; returns its path."""
     path = folder / "light.toml"

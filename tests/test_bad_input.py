@@ -10,21 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from classifiers import checkpoint
-from tests.affectd import LIGHT, Daemon
-from tests.inside import inside
+from tests.affectd import LIGHT, STREAM, Daemon
+from tests.inside import inside, write_config
 from tests.media import write_clip
-from tests.nets import OPTIONS, save_tiny
-
-STREAM = '[[stream]]\nname = "lobby"\nurl = "demo://lobby?size=160x120&fps=5&seconds=1"\n'
+from tests.nets import save_tiny
 
 Capsys = pytest.CaptureFixture[str]
-
-
-def config(folder: Path, text: str) -> Path:
-    path = folder / "affectd.toml"
-    path.write_text(text)
-    return path
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -46,7 +37,7 @@ def config(folder: Path, text: str) -> Path:
 def test_a_configuration_that_does_not_validate(
     tmp_path: Path, capsys: Capsys, command: str, text: str, line: str
 ) -> None:
-    path = config(tmp_path, f"{text}\n{STREAM}")
+    path = write_config(tmp_path, f"{text}\n{STREAM}")
     assert inside(capsys, command, path) == (2, [], [f"affectd: {path}: {line}"])
 
 
@@ -54,25 +45,22 @@ def test_a_secret_whose_file_is_not_there_may_come(tmp_path: Path, capsys: Capsy
     """As from a disk that is mounted late: only where all else is right."""
     secret = tmp_path / "token"
     token = f"daemon.token = '${{file:{secret}}}'"
-    path = config(tmp_path, f"{token}\n{STREAM}")
+    path = write_config(tmp_path, f"{token}\n{STREAM}")
     said = f"affectd: {path}: daemon.token: ${{file:{secret}}}: {secret}: No such file or directory"
     assert inside(capsys, "check", path) == (2, [], [said])
     assert inside(capsys, "run", path) == (1, [], [said])
-    path = config(tmp_path, f"{token}\n[overlay]\nbars = 1\n{STREAM}")
+    path = write_config(tmp_path, f"{token}\n[overlay]\nbars = 1\n{STREAM}")
     assert inside(capsys, "run", path).code == 2
 
 
 def test_every_fault_of_a_configuration_has_its_line(tmp_path: Path, capsys: Capsys) -> None:
-    path = config(tmp_path, f"[detectr]\n[overlay]\nbars = 1\n{STREAM}")
+    path = write_config(tmp_path, f"[detectr]\n[overlay]\nbars = 1\n{STREAM}")
     done = inside(capsys, "check", path)
     assert done.code == 2
     assert sorted(done.err) == [
         f"affectd: {path}: detectr: unknown key; did you mean detector?",
         f"affectd: {path}: overlay.bars: found 1, accepted is true or false",
     ]
-
-
-# --- sources ---------------------------------------------------------------------------------
 
 
 def absent(path: Path) -> None:
@@ -142,7 +130,7 @@ def test_video_names_a_source_that_is_no_good(
 ) -> None:
     source, target = tmp_path / f"in{ending}", tmp_path / "out.mp4"
     make(source)
-    light = config(tmp_path, LIGHT + STREAM)
+    light = write_config(tmp_path, LIGHT + STREAM)
     done = inside(capsys, "video", source, target, "--config", light)
     assert done.code == code
     assert done.err[-1].startswith(f"affectd: {source}")
@@ -157,7 +145,7 @@ def test_video_takes_odd_and_vast_pictures(
 ) -> None:
     source, target = tmp_path / "in.mkv", tmp_path / "out.mp4"
     make(source)
-    light = config(tmp_path, LIGHT + STREAM)
+    light = write_config(tmp_path, LIGHT + STREAM)
     done = inside(capsys, "video", source, target, "--config", light)
     assert done == (0, [], [f"{frames} frames written to {target}"])
 
@@ -245,13 +233,12 @@ def test_faulty_streams_are_down_with_their_reason_while_another_goes_on(
 def test_a_port_that_is_taken(tmp_path: Path, capsys: Capsys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = inside(capsys, "run", config(tmp_path, f"daemon.listen = '{address}'\n{STREAM}"))
+        done = inside(
+            capsys, "run", write_config(tmp_path, f"daemon.listen = '{address}'\n{STREAM}")
+        )
     # Not 2, which would keep systemd from trying again when the address is free.
     assert done.code == 1
     assert f"[daemon] listen = {address}: the address is in use by another" in done.err[-1]
-
-
-# --- outputs ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("which", ["mp4", "events", "image"])
@@ -266,121 +253,8 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: Capsys, which:
         "events": ["video", clip, tmp_path / "out.mp4", "--events", inner],
         "image": ["image", tmp_path / "a.png", "--out", inner],
     }
-    done = inside(capsys, *arguments[which], "--config", config(tmp_path, weights + STREAM))
+    done = inside(capsys, *arguments[which], "--config", write_config(tmp_path, weights + STREAM))
     (line,) = done.err
     assert f"{inner} cannot be written (" in line
     assert re.search(r"(is not a folder|Not a directory)\); accepted .* may write to$", line)
     assert done.code == 2
-
-
-# --- weights ---------------------------------------------------------------------------------
-
-
-def cut(weights: Path) -> str:
-    weights.write_bytes(weights.read_bytes()[:-100])
-    return f"{weights}: cut short or not a safetensors file"
-
-
-def recordless(weights: Path) -> str:
-    checkpoint.record_path(weights).unlink()
-    return f"{weights}: its record small.json is missing; accepted is a .safetensors file with"
-
-
-def of_another_net(weights: Path) -> str:
-    record = checkpoint.record_path(weights).read_text()
-    save_tiny(weights, options={**OPTIONS, "hidden": 16})
-    checkpoint.record_path(weights).write_text(record)
-    return f"{weights} and its record small.json do not fit: the record says vgg10"
-
-
-def of_another_architecture(weights: Path) -> str:
-    path = checkpoint.record_path(weights)
-    path.write_text(path.read_text().replace('"vgg10"', '"resnet50"'))
-    return f"{path}: expression/resnet50 is not an expression net; accepted: vgg10"
-
-
-def gone(weights: Path) -> str:
-    weights.unlink()
-    return f"{weights}: no such weights file"
-
-
-@pytest.mark.parametrize("spoil", [cut, recordless, of_another_net, of_another_architecture, gone])
-def test_weights_that_cannot_be_used(
-    tmp_path: Path, capsys: Capsys, spoil: Callable[[Path], str]
-) -> None:
-    """In a configuration that is checked, run or used, and named on the command line."""
-    weights, target = save_tiny(tmp_path / "small.safetensors"), tmp_path / "out.mp4"
-    target.write_text("kept")
-    said = spoil(weights)
-    path = config(
-        tmp_path,
-        f'[daemon]\nlisten = "127.0.0.1:0"\nlog_level = "error"\n[detector]\nbackend = "haar"\n'
-        f'[expression]\nweights = "{weights}"\n{STREAM}',
-    )
-    commands: list[list[str | Path]] = [
-        ["check", path],
-        ["run", path],
-        ["video", "demo://x?seconds=1", target, "--force", "--config", path],
-        ["evaluate", "expression", "--data", tmp_path, "--weights", weights],
-    ]
-    for command in commands:
-        done = inside(capsys, *command)
-        assert done.code == (1 if command[0] == "run" else 2)
-        (line,) = done.err
-        key = f"{path}: expression.weights: " if command[1] == path else ""
-        assert line.startswith(f"affectd: {key}{said}")
-    assert target.read_text() == "kept"
-
-
-def test_a_service_is_to_try_again_for_a_net_that_may_come(tmp_path: Path, capsys: Capsys) -> None:
-    """Named from its own folder, where nothing is looked for before it starts."""
-    path = config(
-        tmp_path,
-        f'[daemon]\nlisten = "127.0.0.1:0"\nlog_level = "error"\n[detector]\nbackend = "haar"\n'
-        f'[expression]\nweights = "nowhere/small.safetensors"\n{STREAM}',
-    )
-    done = inside(capsys, "run", path)
-    assert done.code == 1
-    assert done.err[-1].startswith("affectd: nowhere/small.safetensors: its record small.json is")
-
-
-# A service is to try again: what is not there may come.
-@pytest.mark.parametrize(("command", "code"), [("check", 2), ("run", 1)])
-def test_what_this_machine_lacks_for_expressions(
-    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, command: str, code: int
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # wherever this runs
-    path = config(tmp_path, f'[expression]\nweights = "defualt"\ndevice = "cuda"\n{STREAM}')
-    done = inside(capsys, command, path)
-    assert done.code == code
-    lines = [line.removeprefix(f"affectd: {path}: expression.") for line in done.err]
-    assert lines[0] == (
-        "device: found cuda, but torch finds no CUDA device here; accepted: auto, cpu"
-    )
-    assert lines[1].startswith("weights: 'defualt' is no net; accepted: default, joint, ")
-    assert len(lines) == 2
-
-
-def test_a_card_that_is_not_there_is_the_configuration_s_fault(
-    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # wherever this runs
-    text = f'[detector]\nbackend = "haar"\n[expression]\ndevice = "cuda"\n{STREAM}'
-    source, target = "demo://x?seconds=1", tmp_path / "out.mp4"
-    done = inside(capsys, "video", source, target, "--config", config(tmp_path, text))
-    said = "affectd: expression.device is cuda, but torch finds no CUDA device here"
-    assert done == (2, [], [said])
-
-
-def test_a_net_by_a_path_from_the_service_s_folder_may_be_anywhere(
-    tmp_path: Path, capsys: Capsys
-) -> None:
-    path = config(tmp_path, f'[expression]\nweights = "nets/mine.safetensors"\n{STREAM}')
-    assert inside(capsys, "check", path).code == 0
-
-
-def test_weights_of_an_unknown_name(tmp_path: Path, capsys: Capsys) -> None:
-    done = inside(capsys, "evaluate", "expression", "--data", tmp_path, "--weights", "best")
-    assert done.code == 2
-    assert "'best' is no net; accepted: " in done.err[0]
-    assert done.err[0].endswith("or the path of a net's .safetensors or a joint's .json")

@@ -14,37 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from daemon.config.sink_settings import SinkSettings
 from daemon.monitoring.metrics import Metrics
-from daemon.sinks.base import Output, Packet, Sink, Takes
+from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import make_sink, sink_labels, that_agree
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
-
-
-class Gated:
-    """A sink of packets, and a fake: no real one stalls and fails at a test's command."""
-
-    takes: Takes = "packets"
-
-    def __init__(self) -> None:
-        self.wanted = True
-        self.gate = threading.Event()
-        self.entered = threading.Event()
-        self.fault: Exception | None = None
-        self.written: list[Packet] = []
-        self.closes = 0
-
-    def write(self, packet: Packet, /) -> bool:
-        self.entered.set()
-        assert self.gate.wait(60.0)
-        if self.fault is not None:
-            raise self.fault
-        self.written.append(packet)
-        return True
-
-    def close(self) -> None:
-        self.closes += 1
 
 
 class Sharing:

@@ -23,7 +23,8 @@ from daemon.sinks.encode.coder import Coder
 from daemon.sinks.make import that_agree
 from daemon.sinks.playlist import Playlist
 from tests.daemon.outputs import output, picture
-from tests.daemon.sinks.sharing import Gated, decoded, fed, pixels, sharing
+from tests.daemon.sinks.sharing import decoded, fed, pixels, sharing
+from tests.daemon.sinks.writers import Gated
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.waiting import wait_until
 
@@ -184,7 +185,7 @@ def test_settings_that_differ_have_encoders_of_their_own(tmp_path: Path) -> None
 
 
 def test_a_slow_sink_loses_its_own_and_goes_on_with_a_key_picture(tmp_path: Path) -> None:
-    slow = Gated()
+    slow = Gated("packets")
     total = 2 * QUEUE_PACKETS + 20
     with sharing([mp4(tmp_path / "x.mp4")], [slow]) as made:
         for seq in range(total):
@@ -205,7 +206,7 @@ def test_a_slow_sink_loses_its_own_and_goes_on_with_a_key_picture(tmp_path: Path
 
 @pytest.mark.usefixtures("roomy")
 def test_what_comes_after_a_fault_begins_with_a_key_picture(tmp_path: Path) -> None:
-    sink = Gated()
+    sink = Gated("packets")
     sink.gate.set()
     with sharing([mp4(tmp_path / "x.mp4")], [sink]) as made, fed(made, noisy, every_s=0.01):
         wait_until(lambda: len(sink.written) >= 10)
@@ -223,7 +224,7 @@ def test_what_comes_after_a_fault_begins_with_a_key_picture(tmp_path: Path) -> N
 
 
 def test_a_file_waits_for_its_slowest_sink_and_loses_nothing(tmp_path: Path) -> None:
-    slow = Gated()
+    slow = Gated("packets")
     given: list[int] = []
     with sharing([mp4(tmp_path / "x.mp4", preset="medium")], [slow], live=False) as made:
 
@@ -254,7 +255,7 @@ def test_a_picture_that_cannot_be_encoded_is_an_error_of_each_sink(
 ) -> None:
     """1. A picture in a format that H.264 does not have. 2. Both are down, for that. 3. Pictures
     that can be encoded: both are up again by themselves."""
-    sink = Gated()
+    sink = Gated("packets")
     sink.gate.set()
     with sharing([mp4(tmp_path / "x.mp4")], [sink], live=live) as made:
         made.put(output(0, image=av.VideoFrame(16, 16, "rgb24")))
@@ -286,7 +287,7 @@ def test_nothing_is_encoded_for_those_who_want_nothing(tmp_path: Path) -> None:
 
 
 def test_a_slate_is_for_readers_and_the_recording_goes_on_after_it(tmp_path: Path) -> None:
-    sink = Gated()
+    sink = Gated("packets")
     sink.gate.set()
     configs = [mp4(tmp_path / "x.mp4"), mp4(tmp_path / "part.mp4", segment_s=3600)]
     with sharing(configs, [sink], live=False) as made:
@@ -307,7 +308,7 @@ def test_a_slate_is_for_readers_and_the_recording_goes_on_after_it(tmp_path: Pat
 def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None:
     """1. A file stream's sink hangs. 2. Its pictures go on to the other sink, and it shows as
     down. 3. It comes back, and goes on with a key picture."""
-    hung = Gated()
+    hung = Gated("packets")
     with sharing([mp4(tmp_path / "x.mp4")], [hung], live=False, hung_s={"gated": 0.5}) as made:
         for seq in range(QUEUE_PACKETS * 3):
             made.put(noisy(seq))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -23,15 +24,15 @@ class Gated:
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.fault: Exception | None = None
-        self.written: list[Output] = []
+        self.written: list[Any] = []  # of what it takes
         self.closes = 0
 
-    def write(self, output: Output) -> bool:
+    def write(self, item: Any, /) -> bool:
         self.entered.set()
         assert self.gate.wait(WAIT_S)
         if self.fault is not None:
             raise self.fault
-        self.written.append(output)
+        self.written.append(item)
         return True
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -27,23 +26,8 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, StreamStatus
 from daemon.sources.base import Report, Source
 from daemon.sources.open import is_live, open_source
+from tests.clock import Clock
 from tests.media import write_clip
-
-
-@dataclass
-class Clock:
-    """Time that passes only when told to."""
-
-    now_s: float = 1000.0
-    waits_s: list[float] = field(default_factory=list)
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def wait(self, seconds: float) -> bool:
-        self.waits_s.append(seconds)
-        self.now_s += seconds
-        return False
 
 
 class Rig:

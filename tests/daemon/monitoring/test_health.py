@@ -3,15 +3,7 @@ from __future__ import annotations
 from daemon.errors import Reason
 from daemon.monitoring.health import Health
 from daemon.monitoring.status import StreamStatus
-
-
-class Clock:
-    """Time by hand: what is tested is what happens after many seconds."""
-
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 def test_a_loop_that_stops_turning_is_named() -> None:

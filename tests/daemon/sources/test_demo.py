@@ -19,6 +19,7 @@ from daemon.sources.demo.scene import Scene
 from daemon.sources.demo.script import CHANGE_S, EACH_S, ORDER
 from daemon.sources.demo.source import DemoSource, parse
 from detectors.base import Detector
+from tests.clock import Clock
 from tests.demo import expected
 from tests.shared import MODELS
 
@@ -144,16 +145,6 @@ def test_a_bad_option_is_named_with_what_is_accepted(query: str, words: tuple[st
     assert "\n" not in str(caught.value)
 
 
-class Clock:
-    """A clock that only `Pacer.wait` and `sleep` move: real time would make the test slow."""
-
-    def __init__(self) -> None:
-        self.now_s = 50.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 class Pacer(Event):
     """A stop event whose waiting moves the clock instead of the world."""
 
@@ -167,7 +158,7 @@ class Pacer(Event):
 
 
 def test_live_keeps_real_time_and_leaves_out_what_is_late() -> None:
-    clock = Clock()
+    clock = Clock(now_s=50.0)
     pacer = Pacer(clock)
     source = DemoSource("test", SMALL, stop=pacer, monotonic=clock)
     seen = []

@@ -82,7 +82,7 @@ class House:
             self.feeds[name] = JpegFeed()
             self.board.add(name, ["mjpeg", "events"])
             self.metrics.add_stream(name, ["mjpeg", "events"])
-        app = make_app(
+        self.app = make_app(
             self.board,
             self.metrics,
             self.health,
@@ -93,7 +93,7 @@ class House:
             playlists=self.playlists,
             max_readers=max_readers,
         )
-        self.web = WebServer(app, settings.host, port, reader_timeout_s)
+        self.web = WebServer(self.app, settings.host, port, reader_timeout_s)
         self.published_bytes = 0
         self._stopping = threading.Event()
         self._publishers: list[threading.Thread] = []

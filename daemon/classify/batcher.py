@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from classifiers.base import Classifier
 from classifiers.expression.crop import FACE_PX
 from daemon.classify.crop_queue import CropQueue, Queued
 from daemon.classify.jobs import Deliver, Job, Result
-from daemon.ladder import Ladder, Rung, Wait
+from daemon.ladder import Ladder, Rung
 from daemon.monitoring.metrics import Metrics
 from daemon.traces import Traces
 
@@ -64,8 +63,8 @@ class Batcher:
         max_batch: int,
         max_wait_s: float,
         queue_crops: int,
-        ladder: Ladder | None = None,
-        use: Callable[[Rung], None] = lambda rung: None,
+        ladder: Ladder,
+        use: Callable[[Rung], None],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
         beat: Callable[[], None] = lambda: None,
@@ -78,8 +77,7 @@ class Batcher:
         self._use = use
         self._clock = clock
         self._beat = beat
-        max_age_s = math.inf if ladder is None else ladder.max_age_s
-        self._live = CropQueue(queue_crops, self._give_up, max_age_s=max_age_s)
+        self._live = CropQueue(queue_crops, self._give_up, max_age_s=ladder.max_age_s)
         self._kept: list[_Kept] = []  # at most one a file stream: its thread waits
         self._changed = threading.Condition()
         self._wait = wait or self._changed.wait
@@ -149,8 +147,7 @@ class Batcher:
             self._classify_live(live)
         elif self._failing:
             self._predict([_BLANK], [0])
-        if self.ladder is not None:
-            self.ladder.turn()
+        self.ladder.turn()
         if not self._failing:
             self._beat()
         return True
@@ -186,8 +183,7 @@ class Batcher:
     def _classify_kept(self, kept: _Kept) -> None:
         """Classify the next of a file's crops, and wake their owner after the last."""
         jobs, kept.jobs = kept.jobs[: self._max_batch], kept.jobs[self._max_batch :]
-        if self.ladder is not None:
-            self._use(self.ladder.top)
+        self._use(self.ladder.top)
         rows = self._read(jobs)
         crops = self.classifier.crops
         kept.results += [Result(job.token, row, crops) for job, row in zip(jobs, rows, strict=True)]
@@ -197,13 +193,12 @@ class Batcher:
             kept.done.set()
 
     def _classify_live(self, live: list[Queued]) -> None:
-        if self.ladder is not None:
-            self._use(self.ladder.rung)
+        self._use(self.ladder.rung)
         began_s = self._clock()
         rows = self._read([queued.job for queued in live])
         crops, done_s = self.classifier.crops, self._clock()
-        if not self._failing and self.ladder is not None:
-            self.ladder.saw([_wait(queued, done_s) for queued in live], done_s - began_s)
+        if not self._failing:
+            self.ladder.saw([queued.waited(done_s) for queued in live], done_s - began_s)
         results: dict[Deliver, list[Result]] = {}
         for queued, row in zip(live, rows, strict=True):
             results.setdefault(queued.deliver, []).append(Result(queued.job.token, row, crops))
@@ -235,8 +230,8 @@ class Batcher:
         return rows
 
     def _give_up(self, queued: Queued, reason: str) -> None:
-        if reason == "too_old" and self.ladder is not None:
-            self.ladder.gave_up(_wait(queued, self._clock()))
+        if reason == "too_old":
+            self.ladder.gave_up(queued.waited(self._clock()))
         self._drop(queued.job.stream, reason)
 
     def _drop(self, stream: str, reason: str) -> None:
@@ -250,7 +245,3 @@ class Batcher:
                 kept.done.set()
             self._kept.clear()
             self._live.clear("stopping")
-
-
-def _wait(queued: Queued, now_s: float) -> Wait:
-    return Wait(now_s - queued.since.captured_s, now_s - queued.since.submitted_s)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from daemon.classify.jobs import Deliver, Job
+from daemon.ladder import Wait
 
 TURNED_AWAY = 4096  # faces that found no room and whose turns are kept
 
@@ -26,6 +27,9 @@ class Queued:
     job: Job
     deliver: Deliver
     since: Since
+
+    def waited(self, now_s: float) -> Wait:
+        return Wait(now_s - self.since.captured_s, now_s - self.since.submitted_s)
 
 
 class CropQueue:

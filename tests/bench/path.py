@@ -27,7 +27,6 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from daemon.capture import Capture, mailbox_for
-from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import Mp4Sink
 from daemon.frame import plane
@@ -44,6 +43,7 @@ from daemon.sources.video import VideoSource
 from daemon.stream import Stream
 from detectors.base import Box, Detection
 from tests.bench.sites import Instant
+from tests.daemon.streams import batcher_for
 
 STREAM = "bench"
 NOISE_LEVELS = 4.0  # standard deviation of luma, as indoors
@@ -128,7 +128,7 @@ def whole(clip: Path, target: Path) -> int:
     metrics, board, stop = Metrics(CollectorRegistry()), Board(time.time), threading.Event()
     metrics.add_stream(STREAM, ["mp4"])
     board.add(STREAM, ["mp4"])
-    batcher = Batcher(Instant(), metrics, max_batch=16, max_wait_s=0.0, queue_crops=64)
+    batcher = batcher_for(Instant(), metrics, max_batch=16, max_wait_s=0.0, queue_crops=64)
     config = Mp4Sink(kind="mp4", path=target)
     writer = Writer(
         Mp4File(config), STREAM, "mp4", keep_all=True, metrics=metrics, stop=stop, retry=False

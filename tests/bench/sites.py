@@ -25,7 +25,6 @@ from pydantic import SecretStr
 from classifiers.base import Reads
 from classifiers.expression import LABELS
 from daemon.capture import Capture, mailbox_for
-from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import EventsSink
 from daemon.frame import Frame
@@ -39,6 +38,7 @@ from daemon.sinks.writer import Writer
 from daemon.sources.base import Report
 from daemon.stream import Stream
 from detectors.base import Box, Detection
+from tests.daemon.streams import batcher_for
 
 PICTURES = 3  # that a source shows in turn, so that they do not count as frozen
 
@@ -146,7 +146,7 @@ def site(
     """Run live streams of `faces` faces each, with an events sink each, until the block is left."""
     metrics, board, stop = Metrics(CollectorRegistry()), Board(time.time), threading.Event()
     running = Site(board, metrics)
-    batcher = Batcher(Instant(), metrics, max_batch=16, max_wait_s=0.01, queue_crops=1024)
+    batcher = batcher_for(Instant(), metrics, max_batch=16, max_wait_s=0.01, queue_crops=1024)
     shown = pictures(*size_px)
     parts: list[Capture | Stream] = []
     writers: list[Writer[Output]] = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from classifiers.expression import LABELS
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job
 from daemon.frame import Frame
-from daemon.ladder import Ladder
+from daemon.ladder import Ladder, rungs
 from daemon.monitoring.metrics import Metrics
 from daemon.sources.video import VideoSource
 from detectors import select
@@ -86,13 +88,19 @@ def free(says: Sequence[NDArray[np.float32]] = ()) -> Known:
     return known
 
 
+def batcher_for(
+    classifier: Classifier, metrics: Metrics, ladder: Ladder | None = None, **options: Any
+) -> Batcher:
+    """A batcher that tells nobody of steps; without `ladder` it takes none."""
+    ladder = ladder or Ladder(rungs("none", {"none": 1}), math.inf)
+    return Batcher(classifier, metrics, ladder=ladder, use=lambda rung: None, **options)
+
+
 @contextmanager
 def batching(
     classifier: Classifier, metrics: Metrics, ladder: Ladder | None = None
 ) -> Iterator[Batcher]:
-    batcher = Batcher(
-        classifier, metrics, max_batch=8, max_wait_s=0.0, queue_crops=16, ladder=ladder
-    )
+    batcher = batcher_for(classifier, metrics, ladder, max_batch=8, max_wait_s=0.0, queue_crops=16)
     batcher.start()
     try:
         yield batcher

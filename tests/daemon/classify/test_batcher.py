@@ -16,6 +16,7 @@ from classifiers.base import Reads
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.monitoring.metrics import Metrics
+from tests.daemon.streams import batcher_for
 from tests.waiting import wait_until
 
 WAIT_S = 60.0
@@ -84,7 +85,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def batcher(echo: Echo, metrics: Metrics) -> Iterator[Batcher]:
-    made = Batcher(echo, metrics, max_batch=4, max_wait_s=0.02, queue_crops=6)
+    made = batcher_for(echo, metrics, max_batch=4, max_wait_s=0.02, queue_crops=6)
     made.start()
     yield made
     echo.go.set()
@@ -97,7 +98,7 @@ def dropped(metrics: Metrics, reason: str, stream: str = "lobby") -> float:
 
 
 def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> None:
-    batcher = Batcher(echo, metrics, max_batch=4, max_wait_s=WAIT_S, queue_crops=6)
+    batcher = batcher_for(echo, metrics, max_batch=4, max_wait_s=WAIT_S, queue_crops=6)
     batcher.start()
     inbox = Inbox()
     echo.go.set()
@@ -213,7 +214,7 @@ def test_a_model_that_fails_for_good_stops_the_beat(echo: Echo, metrics: Metrics
     echo.go.set()
     echo.fail = True
     beats: list[str] = []
-    made = Batcher(
+    made = batcher_for(
         echo,
         metrics,
         max_batch=1,
@@ -276,7 +277,7 @@ def test_files_do_not_starve_cameras(batcher: Batcher, echo: Echo) -> None:
 
 def test_stop_wakes_a_caller_whose_crops_will_not_be_classified(echo: Echo) -> None:
     metrics = Metrics(CollectorRegistry())
-    batcher = Batcher(echo, metrics, max_batch=1, max_wait_s=0.0, queue_crops=4)
+    batcher = batcher_for(echo, metrics, max_batch=1, max_wait_s=0.0, queue_crops=4)
     batcher.start()
     results: list[Result] = []
     caller = threading.Thread(

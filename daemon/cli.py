@@ -128,7 +128,7 @@ def video(
     """Annotate a video file, every frame with its own readings."""
     from daemon.commands.video import annotate_video
 
-    annotate_video(source, target, events, config, force, err, privacy=privacy)
+    annotate_video(source, target, events, config=config, force=force, console=err, privacy=privacy)
 
 
 @app.command(epilog="Example: affectd image photos/ me.jpg --out read --json > images.jsonl")
@@ -147,7 +147,16 @@ def image(
     """Annotate images; those that cannot be read are named."""
     from daemon.commands.image import annotate_images
 
-    failed = annotate_images(sources, folder, as_json, config, force, out, err, privacy=privacy)
+    failed = annotate_images(
+        sources,
+        folder,
+        as_json=as_json,
+        config=config,
+        force=force,
+        out=out,
+        err=err,
+        privacy=privacy,
+    )
     if failed:
         raise typer.Exit(FAILED)
 
@@ -238,8 +247,18 @@ def train(
     """Train a classifier."""
     from daemon.commands.train import train_expression
 
-    options = (device, compiled, resume, max_minutes, strict)
-    if not train_expression(recipe, data, target, *options, err):
+    done = train_expression(
+        recipe,
+        data,
+        target,
+        device=device,
+        compiled=compiled,
+        resume=resume,
+        max_minutes=max_minutes,
+        strict=strict,
+        console=err,
+    )
+    if not done:
         raise typer.Exit(signals.INTERRUPTED)
 
 
@@ -274,9 +293,19 @@ def evaluate(
     """Measure a classifier on a labelled split."""
     from daemon.commands.evaluate import Task, evaluate_expression
 
-    command = shlex.join(["affectd", *sys.argv[1:]])
-    options = (predictions, report, corruptions, against, strict, command)
-    task = Task(data, split, weights, tta, engine, *options)
+    task = Task(
+        source=data,
+        split=split,
+        weights=weights,
+        tta=tta,
+        engine=engine,
+        predictions=predictions,
+        report=report,
+        corruptions=corruptions,
+        against=against,
+        strict=strict,
+        command=shlex.join(["affectd", *sys.argv[1:]]),
+    )
     evaluate_expression(task, out, err)
 
 
@@ -292,7 +321,7 @@ def calibrate(
     """Prepare trained weights for int8, and score them in it."""
     from daemon.commands.calibrate import calibrate_expression
 
-    calibrate_expression(weights, data, strict, out, err)
+    calibrate_expression(weights, data, strict=strict, out=out, err=err)
 
 
 @app.command(epilog="Example: affectd bench --fps 25 --faces 1 --sinks none")

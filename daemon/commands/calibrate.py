@@ -14,7 +14,7 @@ from daemon.commands.progress import progress_bar
 
 
 def calibrate_expression(
-    weights: str, source: Path, strict: bool, out: Console, err: Console
+    weights: str, source: Path, *, strict: bool, out: Console, err: Console
 ) -> None:
     """Write into records what int8 needs and scores; print both accuracies.
 

@@ -25,6 +25,7 @@ def train_expression(
     recipe: Path,
     source: Path,
     out: Path,
+    *,
     device: Literal["cpu", "cuda"],
     compiled: bool,
     resume: bool,
@@ -55,7 +56,15 @@ def train_expression(
         ) from error
     console.print(f"Reading {source} …")
     if isinstance(plan, JointRecipe):
-        train_joint(plan, source, out, device, strict, _commit(), console)
+        train_joint(
+            plan,
+            source,
+            out,
+            device=device,
+            strict=strict,
+            commit=_commit(),
+            console=console,
+        )
         return True
     columns = (
         TextColumn("{task.description}"),

@@ -17,6 +17,7 @@ def train_joint(
     plan: JointRecipe,
     source: Path,
     out: Path,
+    *,
     device: Literal["cpu", "cuda"],
     strict: bool,
     commit: str,

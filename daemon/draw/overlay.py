@@ -84,9 +84,10 @@ class _Face:
     visible: Rect
     size_px: int
     stale: bool
-    plate: tuple[int, Rect, list[tuple[glyphs.Strip, _Style]]] | None = None
+    parts: Sequence[tuple[glyphs.Strip, _Style]] = ()
+    plate: placing.Placed | None = None
     chart: _Chart | None = None
-    panel: tuple[int, Rect] | None = None
+    panel: placing.Placed | None = None
 
 
 class Overlay:
@@ -124,15 +125,15 @@ class Overlay:
             self._draw_box(canvas, system, face)
         for face in sliced(shown):
             if face.panel and face.chart:
-                self._draw_chart(canvas, system, face, face.chart, face.panel[1])
+                self._draw_chart(canvas, system, face, face.chart, face.panel.rect)
         for face in sliced(shown):
             if face.plate:
-                _draw_plate(canvas, face.plate[1], face.plate[2])
+                _draw_plate(canvas, face.plate.rect, face.parts)
         self._kept = {
             face.view.track: _Kept(
                 face.size_px,
-                face.plate and face.plate[0],
-                face.panel and face.panel[0],
+                face.plate and face.plate.number,
+                face.panel and face.panel.number,
             )
             for face in shown
         }
@@ -156,21 +157,20 @@ class Overlay:
         boxes = placing.Crowd(face.visible for face in shown)
         for face in reversed(shown):
             before = self._kept.get(face.view.track)
-            parts = self._plate_parts(face, whole, system)
-            if not parts:
+            face.parts = self._plate_parts(face, whole, system)
+            if not face.parts:
                 continue
-            width = sum(strip.width for strip, _ in parts)
-            found = placing.plate(
+            width = sum(strip.width for strip, _ in face.parts)
+            face.plate = placing.plate(
                 face.visible,
-                (width, parts[0][0].height),
+                (width, face.parts[0][0].height),
                 whole,
                 boxes,
                 taken,
                 before.plate if before else None,
             )
-            if found:
-                face.plate = *found, parts
-                taken.add(found[1])
+            if face.plate:
+                taken.add(face.plate.rect)
         for face in shown:
             if not (self._settings.bars and face.plate and _judged(face.view)):
                 continue
@@ -180,7 +180,7 @@ class Overlay:
             before = self._kept.get(face.view.track)
             face.panel = placing.panel(
                 face.visible,
-                face.plate[1],
+                face.plate.rect,
                 face.chart.size,
                 whole,
                 boxes,
@@ -188,7 +188,7 @@ class Overlay:
                 before.panel if before else None,
             )
             if face.panel:
-                taken.add(face.panel[1])
+                taken.add(face.panel.rect)
 
     def _plate_parts(
         self, face: _Face, whole: Rect, system: ColourSystem

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from daemon.draw.paint import Rect
 
@@ -16,6 +17,13 @@ _ORDER = 0.02  # Cost of each later place in the list, so that equal ones keep t
 _TEXT = 8  # How much worse it is to cover text than to cover a face.
 _TOLERATED = 0.25  # A panel that would cover more than this is left out.
 _CELL_PX = 128
+
+
+class Placed(NamedTuple):
+    """Which of the places was chosen, and where that is."""
+
+    number: int
+    rect: Rect
 
 
 class Crowd:
@@ -44,8 +52,8 @@ def plate(
     faces: Crowd,
     taken: Crowd,
     before: int | None,
-) -> tuple[int, Rect] | None:
-    """Above the face, inside its top, below, inside its bottom: the index and the rectangle.
+) -> Placed | None:
+    """Above the face, inside its top, below, inside its bottom.
 
     None only when `size` is larger than the frame. A plate may cover other faces when it must,
     for without it a face says nothing.
@@ -56,8 +64,7 @@ def plate(
         _at(x, y, size) for y in (face.y0 - height, face.y0, face.y1, (face.y1 - height) // 2 * 2)
     ]
     places.append(_at(x, max(0, min(face.y0, (frame.y1 - height) // 2 * 2)), size))
-    scored = _scored(face, places, frame, faces, taken, before)
-    return min(scored)[1:] if scored else None
+    return _cheapest(_scored(face, places, frame, faces, taken, before))
 
 
 def panel(
@@ -68,7 +75,7 @@ def panel(
     faces: Crowd,
     taken: Crowd,
     before: int | None,
-) -> tuple[int, Rect] | None:
+) -> Placed | None:
     """Right of the face, left, below, above, or in a corner of a face that fills the frame.
 
     `own` is the face's plate, which a panel beside it keeps clear of. None where the panel would
@@ -94,8 +101,7 @@ def panel(
             _at((face.x1 - width - 2 * gap) // 2 * 2, inner_y, size),
         ]
     scored = _scored(face, places, frame, faces, taken, before)
-    scored = [one for one in scored if one[0] <= _TOLERATED]
-    return min(scored)[1:] if scored else None
+    return _cheapest([one for one in scored if one[0] <= _TOLERATED])
 
 
 def _scored(
@@ -105,8 +111,8 @@ def _scored(
     faces: Crowd,
     taken: Crowd,
     before: int | None,
-) -> list[tuple[float, int, Rect]]:
-    """(cost, index, place) of the places that lie wholly in the frame. Of `faces` all but `face`,
+) -> list[tuple[float, Placed]]:
+    """Cost and place of the places that lie wholly in the frame. Of `faces` all but `face`,
     the very object, are in the way."""
     x0, y0, x1, y1 = zip(*places, strict=True)
     around = Rect(min(x0), min(y0), max(x1), max(y1)).within(frame)
@@ -119,8 +125,12 @@ def _scored(
         hidden = sum([place.shared(other) for other in others])
         hidden += _TEXT * sum([place.shared(text) for text in texts])
         cost = hidden / place.area + _ORDER * index
-        scored.append((cost - (_HEAD_START if index == before else 0.0), index, place))
+        scored.append((cost - (_HEAD_START if index == before else 0.0), Placed(index, place)))
     return scored
+
+
+def _cheapest(scored: Sequence[tuple[float, Placed]]) -> Placed | None:
+    return min(scored)[1] if scored else None
 
 
 def _cells(rect: Rect) -> Iterator[tuple[int, int]]:

@@ -20,11 +20,11 @@ def test_plates_of_faces_in_one_place_do_not_cover_each_other() -> None:
     for _ in range(4):
         found = placing.plate(face, (150, 28), frame, Crowd([face]), Crowd(taken), None)
         assert found
-        taken.append(found[1])
+        taken.append(found.rect)
     assert not any(one.shared(other) for one, other in combinations(taken, 2))
     panel = placing.panel(face, taken[0], (110, 160), frame, Crowd(), Crowd(taken), None)
     assert panel
-    assert not any(panel[1].shared(plate) for plate in taken)
+    assert not any(panel.rect.shared(plate) for plate in taken)
 
 
 def test_a_panel_that_would_hide_another_face_goes_elsewhere_or_away() -> None:
@@ -32,11 +32,11 @@ def test_a_panel_that_would_hide_another_face_goes_elsewhere_or_away() -> None:
     size = 110, 160
     alone = placing.panel(face, plate, size, frame, Crowd(), Crowd([plate]), None)
     assert alone
-    assert alone[1].x0 >= face.x1
+    assert alone.rect.x0 >= face.x1
     neighbour = Rect(480, 200, 640, 380)
     beside = placing.panel(face, plate, size, frame, Crowd([neighbour]), Crowd([plate]), None)
     assert beside
-    assert not beside[1].shared(neighbour)
+    assert not beside.rect.shared(neighbour)
     assert placing.panel(face, plate, size, frame, Crowd([frame]), Crowd([plate]), None) is None
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from classifiers.expression import Device, Split, Still, Wanted
 from daemon.errors import (
     WRONG,
     AffectdError,
@@ -57,13 +58,9 @@ SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out lines that are no readings, and name them.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
-Device = Literal["cpu", "cuda"]
-Engine = Literal["auto", "torch", "openvino"]
-Split = Literal["train", "holdout", "public", "private"]
-TTA = Literal["none", "flip", "four_crop", "ten_crop"]
 SPLITS = f"{', '.join(get_args(Split))}.".replace("public", "public (default)")
-ENGINES = f"{', '.join(get_args(Engine))}.".replace("torch", "torch (default)")
-WAYS = f"Views: {', '.join(get_args(TTA))} (default)."
+ENGINES = f"{', '.join(get_args(Wanted))}.".replace("torch", "torch (default)")
+WAYS = f"Views: {', '.join(get_args(Still))} (default)."
 
 
 @app.callback()
@@ -272,9 +269,9 @@ def evaluate(
     weights: Annotated[
         str, typer.Option(metavar="NAME", help="Shipped name, or a file.")
     ] = "default",
-    tta: Annotated[TTA, typer.Option(metavar="NAME", help=WAYS, show_default=False)] = "ten_crop",
+    tta: Annotated[Still, typer.Option(metavar="NAME", help=WAYS, show_default=False)] = "ten_crop",
     engine: Annotated[
-        Engine, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
+        Wanted, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
     ] = "torch",
     predictions: Annotated[
         Path | None, path_option(metavar="CSV", help="Write what is said of each image here.")

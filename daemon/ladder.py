@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from classifiers.expression import TTA
+
 log = logging.getLogger("affectd.ladder")
 
 WINDOW_S = 1.0  # what is decided upon: the readings of so long
@@ -16,7 +18,7 @@ HIGH, LOW = 0.8, 0.5  # of max_age_s: above the one work is shed, below the othe
 HOLD_S, MOST_HOLD_S = 5.0, 320.0  # how long there has to be room before more is tried
 _FRESH = 0.2  # weight of the newest batch in what a face costs
 
-_FEWER: dict[str, tuple[str, ...]] = {
+_FEWER: dict[TTA, tuple[TTA, ...]] = {
     "ten_crop": ("ten_crop", "flip", "none"),
     "four_crop": ("four_crop", "flip", "none"),
     "flip": ("flip", "none"),
@@ -29,7 +31,7 @@ class Rung:
     """A way to work: `crops` views of a face by `tta`, of all nets together, and faces looked for
     on every `thinning`-th of the frames on which the configuration has them looked for."""
 
-    tta: str
+    tta: TTA
     crops: int
     thinning: int = 1
 
@@ -38,7 +40,7 @@ class Rung:
         return f"crops per face: {self.crops}{fewer}"
 
 
-def rungs(tta: str, crops: Mapping[str, int]) -> tuple[Rung, ...]:
+def rungs(tta: TTA, crops: Mapping[TTA, int]) -> tuple[Rung, ...]:
     """From the configured way down to the cheapest: first fewer crops, then fewer detections.
 
     `crops` says how many views of a face each way has.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import cast
 
 import cv2
 
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.tta import CROPS, TTA
+from classifiers.expression.tta import CROPS
 from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings
 from daemon.ladder import Ladder, Rung, rungs
@@ -81,7 +80,7 @@ def load(
             metrics.load_steps.labels("down" if down else "up").inc()
 
         def use(rung: Rung) -> None:
-            classifier.tta = cast(TTA, rung.tta)
+            classifier.tta = rung.tta
 
         ways = rungs(expression.tta, {tta: nets * crops for tta, crops in CROPS.items()})
         batcher = Batcher(

@@ -1,4 +1,17 @@
-"""Facial expression of one face: FER2013's seven classes from a 48x48 grey crop."""
+"""Facial expression of one face: FER2013's seven classes from a 48x48 grey crop.
+
+Imports nothing that takes time, so that the command line can name what it accepts.
+"""
+
+from typing import Literal
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Classes in the order of FER2013's `emotion` column, which is the order of the logits."""
+
+Device = Literal["cpu", "cuda"]
+Engine = Literal["torch", "openvino"]
+Wanted = Literal["auto", Engine]
+Split = Literal["train", "holdout", "public", "private"]
+Still = Literal["none", "flip", "four_crop", "ten_crop"]
+"""Views of a face that is looked at once; `temporal` would show it one, as `none`."""
+TTA = Literal[Still, "temporal"]

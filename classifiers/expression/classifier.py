@@ -18,14 +18,13 @@ from classifiers import checkpoint
 from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError, EngineError
-from classifiers.expression import LABELS, engines, joint
+from classifiers.expression import LABELS, TTA, Device, Wanted, engines, joint
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import (
     CROPS,
     STILL,
-    TTA,
     mean_probabilities,
     temperature_of,
     with_temperature,
@@ -66,7 +65,7 @@ class ExpressionClassifier:
         *,
         device: str,
         tta: TTA,
-        engine: engines.Wanted = "torch",
+        engine: Wanted = "torch",
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = f"{record.name}-{record.sha256[:7]}"
@@ -93,9 +92,9 @@ class ExpressionClassifier:
         cls,
         weights: str | Path = "default",
         *,
-        device: Literal["auto", "cpu", "cuda"] = "auto",
+        device: Literal["auto", Device] = "auto",
         tta: TTA = "ten_crop",
-        engine: engines.Wanted = "torch",
+        engine: Wanted = "torch",
         log: Callable[[str], None] = lambda line: None,
     ) -> ExpressionClassifier:
         """Load shipped weights by name, or by path a net's .safetensors or a joint's .json.

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 
+from classifiers.expression import TTA, Still
 from classifiers.expression.four_crop import FourCrop
 
-Still = Literal["none", "flip", "four_crop", "ten_crop"]
-TTA = Literal[Still, "temporal"]
 STILL: tuple[Still, ...] = get_args(Still)
-"""The modes for a face that is looked at once; `temporal` would show it one view, as `none`."""
 
 # Views by number, as torchvision's `TenCrop` orders them: corners top left, top right, bottom left,
 # bottom right, then the centre; from 5 on the same of the mirrored face.

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from classifiers.expression import data, provenance
+from classifiers.expression import Split, Still, Wanted, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier, locate
-from classifiers.expression.engines import Wanted
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
 from classifiers.expression.evaluation.report import (
@@ -29,7 +28,6 @@ from classifiers.expression.evaluation.report import (
     verdicts,
     write,
 )
-from classifiers.expression.tta import Still
 from classifiers.whole import check_whole
 from daemon.commands.progress import progress_bar
 from daemon.errors import Reason, SinkError
@@ -45,7 +43,7 @@ class Task:
     """What to evaluate on what, and what to leave behind. `command` is how the user asked."""
 
     source: Path
-    split: data.Split
+    split: Split
     weights: str
     tta: Still
     engine: Wanted = "torch"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from classifiers.errors import RecipeError
+from classifiers.expression import Device
 from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.training.compiling import compile_fault
 from classifiers.expression.training.joint import JointRecipe
@@ -26,7 +26,7 @@ def train_expression(
     source: Path,
     out: Path,
     *,
-    device: Literal["cpu", "cuda"],
+    device: Device,
     compiled: bool,
     resume: bool,
     max_minutes: float | None,

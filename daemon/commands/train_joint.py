@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from classifiers.expression import Device
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from daemon.commands.progress import progress_bar
 
@@ -18,7 +18,7 @@ def train_joint(
     source: Path,
     out: Path,
     *,
-    device: Literal["cpu", "cuda"],
+    device: Device,
     strict: bool,
     commit: str,
     console: Console,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from classifiers.expression import TTA, Device, Wanted
 from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
 from daemon.config.table import Table, check_host, check_transport, is_loopback
 
@@ -121,9 +122,9 @@ class ExpressionSettings(Table):
 
     enabled: bool = True
     weights: HomePath = "default"
-    tta: Literal["none", "flip", "four_crop", "ten_crop", "temporal"] = "ten_crop"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    engine: Literal["auto", "torch", "openvino"] = "auto"
+    tta: TTA = "ten_crop"
+    device: Literal["auto", Device] = "auto"
+    engine: Wanted = "auto"
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0
     queue_crops: Annotated[int, Field(ge=1, le=65536)] = 256

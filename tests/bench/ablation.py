@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.checkpoint import Record, read_record
-from classifiers.expression import data
+from classifiers.expression import Device, Still, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.joint import read as read_joint
 from classifiers.expression.models import build
@@ -36,9 +36,8 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
-from classifiers.expression.tta import CROPS, STILL, Still, mean_probabilities, reader
+from classifiers.expression.tta import CROPS, STILL, mean_probabilities, reader
 
-Device = Literal["cpu", "cuda"]
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
 NO_AUGMENTATION = Augmentation(*[0.0] * len(fields(Augmentation)))
 BATCH = 64

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from classifiers import checkpoint
+from classifiers.expression import TTA, Wanted
 from classifiers.expression.classifier import ExpressionClassifier, locate
-from classifiers.expression.engines import Wanted, installed
+from classifiers.expression.engines import installed
 from classifiers.expression.models import build
-from classifiers.expression.tta import CROPS, STILL, TTA, mean_probabilities
+from classifiers.expression.tta import CROPS, STILL, mean_probabilities
 
 BATCH = 16
 Faces = NDArray[np.uint8]

@@ -23,7 +23,7 @@ from rich.progress import track
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from classifiers.expression import data
+from classifiers.expression import Split, data
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.joint import Joint
@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", default="joint")
-    parser.add_argument("--split", choices=get_args(data.Split), default="public")
+    parser.add_argument("--split", choices=get_args(Split), default="public")
     parser.add_argument("--faces", type=int, default=0, help="of the split, evenly; 0: all")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)

@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from classifiers.expression import LABELS
+from classifiers.expression import LABELS, TTA, Engine
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data import load
-from classifiers.expression.engines import Engine, installed
-from classifiers.expression.tta import STILL, TTA
+from classifiers.expression.engines import installed
+from classifiers.expression.tta import STILL
 from daemon import models
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import Mp4Sink

@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import binomtest
 
-from classifiers.expression import data
+from classifiers.expression import TTA, Split, data
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.evaluation.corruptions import jitter
 from classifiers.expression.joint import Joint
 from classifiers.expression.tta import (
     CROPS,
-    TTA,
     TURNS,
     VIEWS,
     mean_probabilities,
@@ -147,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", default="joint")
-    parser.add_argument("--split", choices=get_args(data.Split), default="public")
+    parser.add_argument("--split", choices=get_args(Split), default="public")
     parser.add_argument("--faces", type=int, default=1200, help="drawn from the split; 0: all")
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--fps", type=float, default=10.0)

@@ -4,22 +4,22 @@ torch is made to fail as it does there, and what a card can do is made up."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from classifiers.errors import EngineError
-from classifiers.expression import engines
+from classifiers.expression import TTA, Device, Wanted, engines
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.models import build
-from classifiers.expression.tta import STILL, TTA, mean_probabilities
+from classifiers.expression.tta import STILL, mean_probabilities
 from tests.nets import SMALL, save_tiny, tiny
 
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
-WAYS: tuple[tuple[Literal["cpu", "cuda"], engines.Wanted], ...] = (
+WAYS: tuple[tuple[Device, Wanted], ...] = (
     ("cpu", "torch"),
     ("cuda", "torch"),
     ("cuda", "auto"),

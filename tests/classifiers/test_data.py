@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from classifiers.errors import DataError
-from classifiers.expression import LABELS, data
+from classifiers.expression import LABELS, Split, data
 from classifiers.expression.data.faces import Usage
 from tests.classifiers.bars import write_bars
 
@@ -45,7 +45,7 @@ def write_tar(folder: Path, base: Path, kind: str = "xztar") -> Path:
 
 
 def same(ours: data.FER2013, theirs: data.FER2013) -> bool:
-    splits: tuple[data.Split, ...] = ("train", "holdout", "public")
+    splits: tuple[Split, ...] = ("train", "holdout", "public")
     return ours.fingerprint() == theirs.fingerprint() and all(
         np.array_equal(ours.split(split).images, theirs.split(split).images)
         and np.array_equal(ours.split(split).labels, theirs.split(split).labels)

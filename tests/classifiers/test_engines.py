@@ -17,7 +17,7 @@ from torch import nn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, EngineError, ExtraError
-from classifiers.expression import data, engines
+from classifiers.expression import Wanted, data, engines
 from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.calibrate import calibrate
@@ -43,7 +43,7 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "classifiers.expression.engines.openvino", raising=False)
 
 
-def start(net: nn.Module, ranges: engines.Ranges, wanted: engines.Wanted) -> Any:
+def start(net: nn.Module, ranges: engines.Ranges, wanted: Wanted) -> Any:
     """What runs the net, and what was said."""
     said: list[str] = []
     return engines.start(net, ranges, 44, wanted=wanted, device="cpu", log=said.append), said

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from classifiers.expression import data
+from classifiers.expression import Still, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.four_crop import FourCrop
-from classifiers.expression.tta import Still
 from tests.shared import SHARED, needs_shared
 
 EVERY = 24

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torchvision.transforms.functional import ten_crop
 
+from classifiers.expression import TTA
 from classifiers.expression.models import VGG10
 from classifiers.expression.tta import (
     CROPS,
-    TTA,
     TURNS,
     mean_probabilities,
     standardise,

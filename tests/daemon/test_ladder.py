@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from classifiers.expression import TTA
+from classifiers.expression.tta import CROPS
 from daemon.ladder import HIGH, HOLD_S, LOW, MOST_HOLD_S, WINDOW_S, Ladder, Rung, Wait, rungs
-from tests.daemon.classify.simulated import VIEWS, World
+from tests.daemon.classify.simulated import World
 
 
 def waits(age_s: float, count: int = 10) -> list[Wait]:
@@ -20,18 +22,18 @@ def waits(age_s: float, count: int = 10) -> list[Wait]:
 
 @settings(max_examples=100)
 @given(ages=st.lists(st.floats(0.0, 3.0), max_size=300), tta=st.sampled_from(["ten_crop", "none"]))
-def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta: str) -> None:
+def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta: TTA) -> None:
     """Down only where readings were late; up only where they were not for the whole hold, so at
     most once in that time; never off its ends."""
     world = World()
     steps: list[tuple[float, bool]] = []
     ladder = Ladder(
-        rungs(tta, VIEWS),
+        rungs(tta, CROPS),
         1.0,
         clock=world.clock,
         told=lambda rung, down: steps.append((world.now_s, down)),
     )
-    ways = rungs(tta, VIEWS)
+    ways = rungs(tta, CROPS)
     late_s, early_s = -math.inf, 0.0  # when readings were late last
     for age_s in ages:
         at = ways.index(ladder.rung)
@@ -69,7 +71,7 @@ def test_a_steady_load_is_not_flapped_over(
     world = World()
     steps: list[tuple[float, bool]] = []
     ladder = Ladder(
-        rungs("ten_crop", VIEWS),
+        rungs("ten_crop", CROPS),
         1.0,
         clock=world.clock,
         told=lambda rung, down: steps.append((world.now_s, down)),
@@ -87,7 +89,7 @@ def test_a_steady_load_is_not_flapped_over(
 
 
 def test_temporal_has_no_crops_to_shed_only_detections() -> None:
-    assert rungs("temporal", VIEWS) == (
+    assert rungs("temporal", CROPS) == (
         Rung("temporal", 1, 1),
         Rung("temporal", 1, 2),
         Rung("temporal", 1, 4),
@@ -105,7 +107,7 @@ def test_a_joint_counts_the_crops_of_all_its_nets() -> None:
 
 def test_a_step_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
-    ladder = Ladder(rungs("flip", VIEWS), 0.5, clock=world.clock)
+    ladder = Ladder(rungs("flip", CROPS), 0.5, clock=world.clock)
     for _ in range(3):
         world.pass_(WINDOW_S)
         ladder.saw(waits(1.2), 0.1)

@@ -7,22 +7,20 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import DataError
-from classifiers.expression import LABELS
+from classifiers.expression import LABELS, Split
 from classifiers.expression.data.faces import USAGES, Faces, Usage
 from classifiers.expression.data.folders import TOPS, read_folder, read_tar
 from classifiers.expression.data.kaggle import read_csv
 
-__all__ = ["FER2013", "Faces", "Split", "load", "read"]
+__all__ = ["FER2013", "Faces", "load", "read"]
 
 HOLDOUT_BYTES = 13  # of 256: about 5 % of Training
 
-Split = Literal["train", "holdout", "public", "private"]
 _USAGE: dict[Split, Usage] = {
     "train": "Training",
     "holdout": "Training",

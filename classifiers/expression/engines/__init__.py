@@ -13,13 +13,11 @@ import torch
 from torch import nn
 
 from classifiers.errors import EngineError, ExtraError, first_line
+from classifiers.expression import Engine, Wanted
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import standardise
-
-Engine = Literal["torch", "openvino"]
-Wanted = Literal["auto", Engine]
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
 """Standardised crops, float32 [B, 1, c, c] on the device, to logits [B, 7]; any B, one thread."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from classifiers.base import Classifier
+from classifiers.expression import TTA
 from classifiers.expression.data import Faces
-from classifiers.expression.tta import TTA, mean_probabilities, reader
+from classifiers.expression.tta import mean_probabilities, reader
 from classifiers.extras import extra
 
 BATCH = 64  # faces

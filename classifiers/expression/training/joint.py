@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
-from classifiers.expression import data, provenance
+from classifiers.expression import Device, Still, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier, locate_member, shipped
 from classifiers.expression.evaluation.measure import (
     accuracy,
@@ -32,7 +32,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill, read_toml
-from classifiers.expression.tta import CROPS, STILL, Still, with_temperature
+from classifiers.expression.tta import CROPS, STILL, with_temperature
 from classifiers.whole import write_whole
 
 FILE = "joint.json"
@@ -106,7 +106,7 @@ def make(
     source: Path,
     out: Path,
     *,
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Device = "cpu",
     strict: bool = False,
     commit: str = "",
     note: Callable[[str], None] = lambda line: None,

@@ -6,19 +6,17 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from classifiers.expression import TTA, Device, Wanted
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FACE_PX
-from classifiers.expression.engines import Wanted, installed
+from classifiers.expression.engines import installed
 from classifiers.expression.engines.cuda import cuda_fault
-from classifiers.expression.tta import CROPS, TTA
+from classifiers.expression.tta import CROPS
 from daemon.commands.bench.record import Faces
 from daemon.config.settings import ExpressionSettings
-
-Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)

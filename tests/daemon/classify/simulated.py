@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
+from classifiers.expression import TTA
 from classifiers.expression.tta import CROPS
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.ladder import Ladder, Rung, rungs
 from daemon.monitoring.metrics import Metrics
 
-VIEWS: dict[str, int] = dict(CROPS.items())
 FACE = np.zeros((48, 48), np.uint8)
 
 
@@ -61,7 +61,7 @@ class Slow:
     world: World
     crop_s: float
     batch_s: float = 0.0
-    tta: str = "ten_crop"
+    tta: TTA = "ten_crop"
     name: str = "slow"
     reads: Reads = "face"
     labels: tuple[str, ...] = ("a", "b")
@@ -72,7 +72,7 @@ class Slow:
 
     @property
     def crops(self) -> int:
-        return VIEWS[self.tta]
+        return CROPS[self.tta]
 
     def predict(
         self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
@@ -119,7 +119,7 @@ class House:
         self.model = Slow(self.world, crop_s, batch_s)
         self.steps: list[tuple[float, Rung, bool]] = []
         self.ladder = Ladder(
-            rungs(self.model.tta, VIEWS),
+            rungs(self.model.tta, CROPS),
             max_age_s,
             clock=self.world.clock,
             told=lambda rung, down: self.steps.append((self.world.now_s, rung, down)),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
-from classifiers.expression import LABELS
+from classifiers.expression import LABELS, TTA
 from classifiers.expression.tta import CROPS
 from daemon import ladder
 from daemon.classify.batcher import Batcher
@@ -43,7 +43,7 @@ class Slow:
     machine's to say."""
 
     view_s: float
-    tta: str = "ten_crop"
+    tta: TTA = "ten_crop"
     name: str = "slow-0000000"
     reads: Reads = "face"
     labels: tuple[str, ...] = LABELS
@@ -54,7 +54,7 @@ class Slow:
 
     @property
     def crops(self) -> int:
-        return dict(CROPS.items())[self.tta]  # type: ignore[index]
+        return CROPS[self.tta]
 
     def predict(
         self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
@@ -80,14 +80,13 @@ def test_crops_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
     def use(rung: Rung) -> None:
         slow.tta = rung.tta
 
-    views: dict[str, int] = dict(CROPS.items())
     batcher = Batcher(
         slow,
         metrics,
         max_batch=1,
         max_wait_s=0.0,
         queue_crops=16,
-        ladder=Ladder(rungs("ten_crop", views), MAX_AGE_S, told=told),
+        ladder=Ladder(rungs("ten_crop", CROPS), MAX_AGE_S, told=told),
         use=use,
     )
     board.ladder = batcher.ladder

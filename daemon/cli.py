@@ -163,8 +163,8 @@ def models_list() -> None:
     """Show which model files are there, and whether they are right."""
     from rich.table import Table
 
-    from classifiers.expression.classifier import SHIPPED, shipped
     from classifiers.expression.engines import installed
+    from classifiers.expression.weight_files import SHIPPED, shipped
     from detectors.store import list_models, models_dir
 
     folder = models_dir("")

@@ -29,8 +29,7 @@ from classifiers.expression.tta import (
     temperature_of,
     with_temperature,
 )
-
-SHIPPED = Path(__file__).parent / "weights"
+from classifiers.expression.weight_files import locate, locate_member, record_of
 
 
 @dataclass(frozen=True)
@@ -105,12 +104,10 @@ class ExpressionClassifier:
         ExtraError for an engine that cannot run here.
         """
         path = locate(weights)
-        record: Record | Joint
-        if path.suffix == ".json":
-            record = joint.read(path)
+        record = record_of(path)
+        if isinstance(record, Joint):
             nets = [_member(path, member) for member in record.members if member.weight > 0.0]
         else:
-            record = checkpoint.read_record(path)
             nets = [load_net(path, record)]
         if device == "auto" and engine == "openvino":
             device = "cpu"
@@ -173,37 +170,6 @@ class ExpressionClassifier:
             for net in self.nets
         ]
         return with_temperature(torch.stack(parts).sum(0), self.temperatures["none"])
-
-
-def shipped() -> dict[str, Path]:
-    """The weights that came with the package by name: a net's .safetensors, a joint's .json."""
-    nets = {path.stem: path for path in SHIPPED.glob("*.safetensors")}
-    return dict(sorted({**{path.stem: path for path in SHIPPED.glob("*.json")}, **nets}.items()))
-
-
-def locate(weights: str | Path) -> Path:
-    """The file that a name or a path means. Raises CheckpointError for what is neither."""
-    path = shipped().get(str(weights), Path(weights))
-    if path.suffix not in (".safetensors", ".json"):
-        raise CheckpointError(
-            f"{str(weights)!r} is no net; accepted: {', '.join(shipped())}, "
-            "or the path of a net's .safetensors or a joint's .json"
-        )
-    return path
-
-
-def locate_member(net: str, folder: Path, where: str) -> Path:
-    """The file of one net of a joint: a shipped name, or a path seen from `folder`.
-
-    Raises CheckpointError, beginning with `where`, for what is neither.
-    """
-    path = shipped().get(net, folder / net)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(
-            f"{where}a member is {net!r}; accepted: the name of a shipped net, "
-            "or the path of a .safetensors file"
-        )
-    return path
 
 
 def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:

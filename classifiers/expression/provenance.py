@@ -6,12 +6,10 @@ folder of JPEGs are, it is another part: nearly all of it is what the net learnt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from classifiers import checkpoint
-from classifiers.expression import joint
-from classifiers.expression.classifier import locate, locate_member
+from classifiers.expression.weight_files import locate, nets_of, record_of
 
 
 def warning(weights: str | Path, data_sha256: str) -> str:
@@ -19,8 +17,7 @@ def warning(weights: str | Path, data_sha256: str) -> str:
 
     weights: what `expression.weights` accepts. Raises CheckpointError for weights without a record.
     """
-    named = ((file, one) for file in _files(weights) for one in _named(file))
-    other = next(((file, one) for file, one in named if one != data_sha256), None)
+    other = next(((file, one) for file, one in _named(weights) if one != data_sha256), None)
     if other is None:
         return ""
     file, known = other
@@ -36,13 +33,8 @@ def joined(learnt_from: Iterable[str | Path], data_sha256: str) -> str:
 
     Raises CheckpointError for weights without a record.
     """
-    known = [one for weights in learnt_from for file in _files(weights) for one in _named(file)]
+    known = [one for weights in learnt_from for _, one in _named(weights)]
     return "+".join([*dict.fromkeys(one for one in known if one != data_sha256), data_sha256])
-
-
-def record(file: Path) -> checkpoint.Record | joint.Joint:
-    """That of a net, or of a joint. Raises CheckpointError where it cannot be read."""
-    return joint.read(file) if file.suffix == ".json" else checkpoint.read_record(file)
 
 
 def own(data_sha256: str) -> str:
@@ -50,13 +42,7 @@ def own(data_sha256: str) -> str:
     return data_sha256.rpartition("+")[2]
 
 
-def _files(weights: str | Path) -> list[Path]:
-    """The nets that these weights are."""
-    path = locate(weights)
-    if path.suffix != ".json":
-        return [path]
-    return [locate_member(m.net, path.parent, f"{path}: ") for m in joint.read(path).members]
-
-
-def _named(file: Path) -> list[str]:
-    return [one for one in record(file).data_sha256.split("+") if one]
+def _named(weights: str | Path) -> Iterator[tuple[Path, str]]:
+    """Of each net that these weights are, the data that its record names."""
+    for file in nets_of(locate(weights)):
+        yield from ((file, one) for one in record_of(file).data_sha256.split("+") if one)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression import Split, Still, Wanted, data, provenance
-from classifiers.expression.classifier import ExpressionClassifier, locate
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
 from classifiers.expression.evaluation.report import (
@@ -28,6 +28,7 @@ from classifiers.expression.evaluation.report import (
     verdicts,
     write,
 )
+from classifiers.expression.weight_files import locate
 from classifiers.whole import check_whole
 from daemon.commands.progress import progress_bar
 from daemon.errors import Reason, SinkError

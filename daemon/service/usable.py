@@ -82,7 +82,8 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
             yield f"device: found cuda, but {fault}; accepted: auto, cpu"
     if expression.enabled and expression.weights != "default":
         from classifiers.errors import CheckpointError
-        from classifiers.expression.classifier import ExpressionClassifier, locate
+        from classifiers.expression.classifier import ExpressionClassifier
+        from classifiers.expression.weight_files import locate
 
         try:
             path = locate(expression.weights)

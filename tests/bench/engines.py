@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.expression import TTA, Wanted
-from classifiers.expression.classifier import ExpressionClassifier, locate
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
 from classifiers.expression.models import build
 from classifiers.expression.tta import CROPS, STILL, mean_probabilities
+from classifiers.expression.weight_files import locate
 
 BATCH = 16
 Faces = NDArray[np.uint8]

@@ -16,8 +16,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from classifiers import checkpoint
 from classifiers.expression import LABELS
-from classifiers.expression.classifier import locate
 from classifiers.expression.models import build
+from classifiers.expression.weight_files import locate
 
 Faces = NDArray[np.uint8]
 

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from classifiers import checkpoint
-from classifiers.expression.classifier import ExpressionClassifier, locate
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.tta import with_temperature
+from classifiers.expression.weight_files import locate
 from tests.bench.peer_seed import Faces, Loop
 
 

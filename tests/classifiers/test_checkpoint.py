@@ -16,8 +16,10 @@ import torch
 from classifiers import checkpoint
 from classifiers.checkpoint import record_path
 from classifiers.errors import CheckpointError
-from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
-from classifiers.expression.tta import STILL, TTA
+from classifiers.expression import TTA
+from classifiers.expression.classifier import ExpressionClassifier, fuse
+from classifiers.expression.tta import STILL
+from classifiers.expression.weight_files import shipped
 from tests.nets import OPTIONS, alike, save_tiny, tiny
 
 

@@ -18,12 +18,13 @@ from torch import nn
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, EngineError, ExtraError
 from classifiers.expression import Wanted, data, engines
-from classifiers.expression.classifier import ExpressionClassifier, fuse, shipped
+from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.calibrate import calibrate
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.models import build
 from classifiers.expression.tta import STILL
+from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT
 from tests.classifiers.bars import write_bars
 from tests.inside import inside

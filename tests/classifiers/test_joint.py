@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from classifiers.errors import CheckpointError
-from classifiers.expression import LABELS, classifier, joint
-from classifiers.expression.classifier import ExpressionClassifier, shipped
+from classifiers.expression import LABELS, joint, weight_files
+from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
 from tests.nets import alike, save_joint, save_pair, save_tiny
@@ -108,7 +109,7 @@ def test_a_joint_is_shipped_beside_its_nets(
 ) -> None:
     """Its nets too are named, and it may name them so."""
     expected = load(pair).predict(faces)
-    monkeypatch.setattr(classifier, "SHIPPED", pair.parent)
+    monkeypatch.setattr(weight_files, "SHIPPED", pair.parent)
     assert list(shipped()) == ["a", "b", "joint"]
     edit(pair, lambda content: content["members"][0].update(net="a"))
     assert np.array_equal(load("joint").predict(faces), expected)

@@ -12,12 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from classifiers.errors import CheckpointError, RecipeError
-from classifiers.expression import LABELS, classifier, data, joint, provenance
-from classifiers.expression.classifier import ExpressionClassifier, shipped
+from classifiers.expression import LABELS, data, joint, provenance, weight_files
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
 from classifiers.expression.joint import Joint, Member
 from classifiers.expression.training.joint import JointRecipe, find_weights, make, read
 from classifiers.expression.tta import STILL
+from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
 from tests.nets import alike, save_pair
@@ -87,7 +88,7 @@ def test_a_joint_is_made_by_one_command(
     3. It reads as its record says, and what it was found on is written down.
     """
     folder = pair.parent
-    monkeypatch.setattr(classifier, "SHIPPED", folder)
+    monkeypatch.setattr(weight_files, "SHIPPED", folder)
     recipe, out = folder / "joint.toml", folder / "out"
     other = folder / "b.safetensors"
     recipe.write_text(f'architecture = "joint"\nmembers = ["a", "{other}"]\nstep = 0.25\n')
@@ -218,5 +219,5 @@ def test_a_net_of_other_data_is_told(tmp_path: Path, fer: Path, pair: Path, caps
 
 def test_shipped_nets_are_of_one_data_set() -> None:
     """The joint of them is made again by its recipe, which warns of others."""
-    known = json.loads((classifier.SHIPPED / "joint.json").read_text())["data_sha256"]
+    known = json.loads((weight_files.SHIPPED / "joint.json").read_text())["data_sha256"]
     assert not any(provenance.warning(weights, known) for weights in shipped())

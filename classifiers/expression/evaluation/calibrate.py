@@ -12,11 +12,12 @@ import torch
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError
 from classifiers.expression import data, joint, provenance
-from classifiers.expression.classifier import ExpressionClassifier, locate, locate_member
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.tta import CROPS, STILL, with_temperature
+from classifiers.expression.weight_files import locate, nets_of, record_of
 from classifiers.whole import check_whole
 
 
@@ -47,11 +48,8 @@ def calibrate(
     """
     import_module("classifiers.expression.engines.openvino")  # whether it is there, before the rest
     path = locate(weights)
-    files, nets_of_all = [path], 1
-    if path.suffix == ".json":
-        members = [member for member in joint.read(path).members if member.weight > 0.0]
-        nets = [locate_member(member.net, path.parent, f"{path}: ") for member in members]
-        files, nets_of_all = [*nets, path], 2 * len(nets)
+    nets = nets_of(path)
+    files = nets if path in nets else [*nets, path]
     for file in files:
         ExpressionClassifier.load(file, device="cpu")
         _check_record(checkpoint.record_path(file))
@@ -61,17 +59,17 @@ def calibrate(
     note(train.summary("Training"))
     note(held.summary("Holdout"))
     note(public.summary("PublicTest"))
-    faces_of_all = nets_of_all * (len(held.files) + len(public.files))
-    work = _Work(faces_of_all * sum(CROPS[tta] for tta in STILL), report)
+    reads = sum(len(nets_of(file)) for file in files) * (len(held.files) + len(public.files))
+    work = _Work(reads * sum(CROPS[tta] for tta in STILL), report)
     done = []
     for file in files:
-        if file.suffix == ".json":
+        record = record_of(file)
+        if isinstance(record, joint.Joint):
             temperature, scores = work.measure(file, held, public)
-            whole = replace(joint.read(file), temperature=temperature, scores=scores)
+            whole = replace(record, temperature=temperature, scores=scores)
             joint.save(file, whole)
             done.append(Calibrated(whole.name, file, whole.scores))
             continue
-        record = checkpoint.read_record(file)
         net = ExpressionClassifier.load(file, device="cpu").nets[0].module
         record = replace(record, activations=find_ranges(net, train.images, record.crop_px, "cpu"))
         checkpoint.write_record(file, record)
@@ -93,7 +91,7 @@ def _check_record(path: Path) -> None:
 def _check_data(files: list[Path], data_sha256: str) -> None:
     """Raise CheckpointError where a record's figures are of other data than those to come."""
     for file in files:
-        known = provenance.own(provenance.record(file).data_sha256)
+        known = provenance.own(record_of(file).data_sha256)
         if known not in ("", data_sha256):
             raise CheckpointError(
                 f"{file}: its figures are of data whose fingerprint begins with {known[:7]}, that "

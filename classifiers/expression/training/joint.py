@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
 from classifiers.expression import Device, Still, data, provenance
-from classifiers.expression.classifier import ExpressionClassifier, locate_member, shipped
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import (
     accuracy,
     classify,
@@ -33,6 +33,7 @@ from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill, read_toml
 from classifiers.expression.tta import CROPS, STILL, with_temperature
+from classifiers.expression.weight_files import locate_member, shipped
 from classifiers.whole import write_whole
 
 FILE = "joint.json"

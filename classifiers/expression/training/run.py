@@ -18,7 +18,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, DataError, TrainingError
-from classifiers.expression.classifier import locate
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.models import build
@@ -31,6 +30,7 @@ from classifiers.expression.training.memory import is_full
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
+from classifiers.expression.weight_files import locate
 from classifiers.whole import write_whole
 
 UNREADABLE = (

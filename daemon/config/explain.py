@@ -114,10 +114,19 @@ def _tag(table: type[BaseModel]) -> str:
 
 def _tags(key: Key) -> str:
     """The kinds that the list of tables around `key` accepts."""
-    table: list[type[BaseModel]] = [Settings]
-    for name in _names(key[:-1]):
-        table = list(_tables(table[0].model_fields[name].annotation))
-    return ", ".join(map(_tag, table))
+    return ", ".join(map(_tag, _tables_at(_names(key[:-1]))))
+
+
+def _tables_at(names: Sequence[str]) -> list[type[BaseModel]]:
+    """The tables that may stand at a key; none where a value does, or nothing that is known."""
+    tables: list[type[BaseModel]] = [Settings]
+    for name in names:
+        tables = [inner for known in _annotations(tables, name) for inner in _tables(known)]
+    return tables
+
+
+def _annotations(tables: Sequence[type[BaseModel]], name: str) -> list[object]:
+    return [table.model_fields[name].annotation for table in tables if name in table.model_fields]
 
 
 def _names(key: Key) -> list[str]:
@@ -149,13 +158,8 @@ def _unquoted(expected: str) -> str:
 
 def is_secret(key: Key) -> bool:
     """Whether what stands at `key` may be a secret, by the schema."""
-    tables: list[type[BaseModel]] = [Settings]
-    annotation: object = None
-    for name in _names(key):
-        known = [t.model_fields[name].annotation for t in tables if name in t.model_fields]
-        annotation = known[0] if known else None
-        tables = [inner for one in known for inner in _tables(one)]
-    return annotation is SecretStr
+    *around, name = _names(key) or [""]  # of the whole file none
+    return _annotations(_tables_at(around), name)[:1] == [SecretStr]
 
 
 def at(key: Key, raw: Any) -> Any:

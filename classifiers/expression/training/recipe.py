@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
-from classifiers.errors import RecipeError
+from classifiers.errors import RecipeError, first_line
 from classifiers.expression.models import ARCHITECTURES
 from classifiers.expression.training.augment import Augmentation
 
@@ -117,9 +117,8 @@ def read(path: Path) -> Recipe:
             for px in (recipe.field_px, *(stage.out_px for stage in recipe.stages)):
                 net(torch.empty(2, 1, px, px))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        why = (str(error).splitlines() or [""])[0]
         raise RecipeError(
-            f"{path}: options {recipe.options} make no {recipe.architecture}: {why}"
+            f"{path}: options {recipe.options} make no {recipe.architecture}: {first_line(error)}"
         ) from error
     return recipe
 

@@ -61,6 +61,7 @@ class Writer(Generic[Item]):
         self._stream = stream
         self._keep_all = keep_all
         self._metrics = metrics
+        self._up_gauge = metrics.sink_up.labels(stream, label)
         self._stop = stop
         self._retry = retry
         self._clock = clock
@@ -84,7 +85,7 @@ class Writer(Generic[Item]):
         name = f"sink {stream} {label}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._count_drops("slow", 0)
-        self._set_up(False)
+        self._up_gauge.set(0)
 
     def start(self) -> None:
         self._thread.start()
@@ -183,7 +184,7 @@ class Writer(Generic[Item]):
                     self._end(error)
                     break
                 self._wait_down()
-        self._set_up(False)
+        self._up_gauge.set(0)
 
     def _run_once(self) -> None:
         """Write until the writer closes and nothing is left. Raises what the sink raises."""
@@ -280,7 +281,7 @@ class Writer(Generic[Item]):
     def _report(self, error: Exception) -> None:
         reason = error.reason if isinstance(error, SinkError) else Reason.INTERNAL
         self._metrics.sink_errors.labels(self._stream, self.label, reason).inc()
-        self._set_up(False)
+        self._up_gauge.set(0)
         self._is_up = False
         what = "" if isinstance(error, SinkError) else f"{type(error).__name__}: "
         self._note(False, reason, f"{what}{error}")
@@ -290,13 +291,10 @@ class Writer(Generic[Item]):
             self._reported = reason
 
     def _came_up(self) -> None:
-        self._set_up(True)
+        self._up_gauge.set(1)
         if not self._is_up:
             self._is_up = True
             self._note(True, None, None)
-
-    def _set_up(self, up: bool) -> None:
-        self._metrics.sink_up.labels(self._stream, self.label).set(up)
 
     def _lose(self, count: int, reason: str | None = None) -> None:
         is_down = self._down or self._fault is not None

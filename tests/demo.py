@@ -17,5 +17,5 @@ def expected(url: str, t_s: float) -> list[tuple[float, float, str, bool]]:
     for actor in parse(url).actors():
         x, y = actor.place(t_s).at(0, MIDDLE_Y)
         look = actor.look(t_s)
-        shown.append((x, y, look.now, look.settled))
+        shown.append((x, y, look.now, look.share >= 1.0))
     return shown

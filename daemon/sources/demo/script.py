@@ -35,10 +35,6 @@ class Look:
     share: float
     shut: float
 
-    @property
-    def settled(self) -> bool:
-        return self.share >= 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

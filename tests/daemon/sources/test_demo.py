@@ -89,7 +89,7 @@ def test_the_picture_of_a_settled_face_is_that_of_its_expression() -> None:
     for k, name in enumerate(ORDER):
         t_s = k * EACH_S + 1.5
         assert actor.look(t_s).now == name
-        assert actor.look(t_s).settled
+        assert actor.look(t_s).share >= 1.0
         by_expression[name] = still.head(actor, actor.look(t_s))
     for a in ORDER:
         for b in ORDER:

@@ -109,20 +109,6 @@ def resolve(
     return ways.trial("haar")
 
 
-def make(
-    backend: Backend,
-    *,
-    range: Range,
-    min_score: float,
-    models: Path,
-    pull: bool,
-    log: Log,
-) -> Detector:
-    """Resolve and build in one step, where one detector is enough. Raises DetectorError."""
-    choice = resolve(backend, range=range, min_score=min_score, models=models, pull=pull, log=log)
-    return choice.make()
-
-
 @dataclass(frozen=True, slots=True)
 class _Ways:
     """What resolving needs to know, whichever backend it tries."""

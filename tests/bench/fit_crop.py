@@ -17,8 +17,9 @@ import numpy as np
 
 from classifiers.expression import data
 from classifiers.expression.crop import FRAMINGS
-from detectors.select import Backend, make
+from detectors.select import Backend
 from tests.classifiers.pasted import find, scenes
+from tests.detectors.kinds import make
 from tests.shared import MODELS, SHARED
 
 BACKENDS: tuple[Backend, ...] = ("mediapipe", "yunet", "haar")
@@ -37,9 +38,7 @@ def main() -> None:
     out = sys.stdout.write
     out("backend    found   side  (mad)   right  (mad)   down   (mad)   tilt_deg   in use\n")
     for backend in BACKENDS:
-        detector = make(
-            backend, range="short", min_score=0.5, models=chosen.models, pull=False, log=print
-        )
+        detector = make(backend, "short", models=chosen.models)
         rows = []
         for scene in scenes(train[picked], chosen.seed):
             detection = find(detector, scene)

@@ -13,9 +13,10 @@ from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.frame import is_full_range, plane
-from detectors.select import Backend, make
+from detectors.select import Backend
 from tests.classifiers.pasted import find, scenes
-from tests.shared import MODELS, SHARED, needs_shared
+from tests.detectors.kinds import make
+from tests.shared import SHARED, needs_shared
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def right_as_they_are() -> NDArray[np.bool_]:
 def test_detected_faces_are_read_like_the_originals(backend: Backend) -> None:
     """1. Paste PublicTest faces. 2. Detect and crop. 3. Classify both. 4. Compare."""
     faces = public()
-    detector = make(backend, range="short", min_score=0.5, models=MODELS, pull=False, log=print)
+    detector = make(backend, "short")
     crops, found = [], []
     for number, scene in enumerate(scenes(faces.images, seed=7)):
         detection = find(detector, scene)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 from detectors import store
 from detectors.base import Detector
-from detectors.select import Backend, Range, make
+from detectors.select import Backend, Range, resolve
 from detectors.yunet import YuNet
 from tests.shared import MODELS
 
@@ -18,11 +19,12 @@ def build(kind: str, min_score: float = 0.5) -> Detector:
     if kind == "yunet by opencv":
         return YuNet(store.load("yunet", MODELS), min_score=min_score)
     backend, _, range = kind.partition(" ")
-    return make(
-        cast(Backend, backend),
-        range=cast(Range, range or "full"),
-        min_score=min_score,
-        models=MODELS,
-        pull=False,
-        log=lambda _: None,
+    return make(cast(Backend, backend), cast(Range, range or "full"), min_score)
+
+
+def make(backend: Backend, range: Range, min_score: float = 0.5, models: Path = MODELS) -> Detector:
+    """The detector of a backend whose model is there."""
+    choice = resolve(
+        backend, range=range, min_score=min_score, models=models, pull=False, log=lambda _: None
     )
+    return choice.make()

@@ -124,13 +124,13 @@ def test_mediapipe_loads_late_and_silently() -> None:
     code = f"""
 import os, sys
 from pathlib import Path
-from detectors.select import make
+from detectors.select import resolve
 from detectors.quiet import quiet
-models, log = Path({str(MODELS)!r}), lambda _: None
-make("yunet", range="full", min_score=0.5, models=models, pull=False, log=log).close()
+options = dict(min_score=0.5, models=Path({str(MODELS)!r}), pull=False, log=lambda _: None)
+resolve("yunet", range="full", **options).make().close()
 assert "mediapipe" not in sys.modules
 for range in ("short", "full"):
-    make("mediapipe", range=range, min_score=0.5, models=models, pull=False, log=log).close()
+    resolve("mediapipe", range=range, **options).make().close()
 with quiet():
     os.write(2, b"INFO: chatter\\nERROR: a real one\\n")
 """

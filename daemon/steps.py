@@ -130,7 +130,7 @@ class Steps:
                     places = self._tracker.whereabouts(frame.pts_s)
                     cover(frame.image, places, self._turn.sliced)
                 self._overlay.draw(frame.image, faces, self._turn.sliced)
-        return Output(frame, readings, faces)
+        return Output(frame, readings)
 
     def _fit(self, frame: Frame) -> None:
         """Let the tracks follow a change of the picture's size."""

@@ -76,12 +76,12 @@ class Slate:
         self._due_s = now_s + EVERY_S
         image = self._draw(last, Reason.STALLED if status is None else status.reason)
         frame = replace(last, pts_s=last.pts_s + quiet_s, captured_s=self._clock(), image=image)
-        return Output(frame, (), (), slate=True)
+        return Output(frame, (), slate=True)
 
     def without_picture(self, readings: Sequence[Reading]) -> Output:
         """Readings of frames that were handed out already, for sinks that look at nothing else."""
         assert self._last is not None
-        return Output(self._last, readings, (), slate=True)
+        return Output(self._last, readings, slate=True)
 
     def _patience_s(self, status: StreamStatus | None) -> float:
         if status is not None and status.state in ("down", "stalled"):

@@ -11,7 +11,7 @@ import av
 
 from daemon.errors import Reason, SinkError, plain
 from daemon.frame import Frame
-from daemon.reading import FaceView, Reading
+from daemon.reading import Reading
 from daemon.sinks.encode.encoder import Encoder
 
 Takes = Literal["pictures", "readings", "packets"]
@@ -19,8 +19,8 @@ Takes = Literal["pictures", "readings", "packets"]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a stream hands out for each frame: the drawn picture, the readings that arrived since
-    the frame before, and the faces as drawn. Shared by all that take it: read only.
+    """What a stream hands out for each frame: the drawn picture, and the readings that arrived
+    since the frame before. Shared by all that take it: read only.
 
     The picture's own pts and time base mean nothing here: sinks go by `frame.pts_s`, and take
     a reference of their own (encode/reference.py) before they set anything on it.
@@ -29,7 +29,6 @@ class Output:
 
     frame: Frame
     readings: Sequence[Reading]
-    faces: Sequence[FaceView]
     slate: bool = False
 
     @property

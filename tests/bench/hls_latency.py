@@ -65,7 +65,7 @@ def feed(sink: Encoded, width: int, height: int, stop: threading.Event) -> None:
     while not stop.wait(max(0.0, began_s + seq / FPS - time.time())):
         now_s = time.time()
         frame = Frame("lobby", seq, now_s - began_s, now_s, clock_picture(width, height, now_s))
-        sink.write(Output(frame, (), ()))
+        sink.write(Output(frame, ()))
         seq += 1
 
 

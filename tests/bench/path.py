@@ -32,7 +32,6 @@ from daemon.config.sink_settings import Mp4Sink
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
-from daemon.reading import FaceView
 from daemon.sinks.base import Output
 from daemon.sinks.encode.coder import Coder
 from daemon.sinks.mp4 import Mp4File
@@ -103,10 +102,9 @@ def plain(clip: Path, target: Path) -> int:
     source = VideoSource(STREAM, str(clip), live=False, stop=threading.Event())
     config = Mp4Sink(kind="mp4", path=target)
     coder, sink = Coder(config, live=False), Mp4File(config)
-    faces: tuple[FaceView, ...] = ()
     count = 0
     for frame in source.frames():
-        for packet in coder.encode(Output(frame, (), faces)):
+        for packet in coder.encode(Output(frame, ())):
             sink.write(packet)
         count += 1
     for packet in coder.finish():

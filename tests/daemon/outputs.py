@@ -82,7 +82,7 @@ def output(
         time.time() if captured_s is None else captured_s,
         picture(seq) if image is None else image,
     )
-    return Output(frame, readings, (), slate)
+    return Output(frame, readings, slate)
 
 
 class Encoded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
@@ -12,8 +13,8 @@ from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
-from daemon.reading import Reading
-from daemon.sinks.base import Outlet, Output
+from daemon.reading import FaceView, Reading
+from daemon.sinks.base import Outlet
 from daemon.steps import Steps
 from daemon.stream import Stream
 from detectors.base import Detector
@@ -92,5 +93,20 @@ def stepping(
     )
 
 
-def walk(steps: Steps, frames: Sequence[Frame]) -> list[Output]:
-    return [steps.take(frame) for frame in frames]
+class Taken(NamedTuple):
+    """What came of a frame: what the stream handed out, and what the board said of its faces."""
+
+    frame: Frame
+    readings: Sequence[Reading]
+    faces: Sequence[FaceView]
+
+
+def walk(steps: Steps, frames: Sequence[Frame]) -> list[Taken]:
+    return [_taken(steps, frame) for frame in frames]
+
+
+def _taken(steps: Steps, frame: Frame) -> Taken:
+    output = steps.take(frame)
+    status = steps._board.stream(steps.name)
+    assert status is not None
+    return Taken(output.frame, output.readings, status.faces)

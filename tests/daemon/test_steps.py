@@ -197,7 +197,7 @@ def test_boxes_that_are_none_are_left_out_and_far_ones_do_no_harm(
 ) -> None:
     with batching(free(), metrics) as batcher:
         steps = stepping(batcher, metrics, board, keep_all=True, detector=Odd())
-        output = steps.take(talking(1)[0])
+        output = walk(steps, talking(1))[0]
     assert [face.box_px for face in output.faces] == [(-9000, 9000, 40, 40)]
 
 

@@ -103,33 +103,29 @@ def _complexion(c: Canvas, person: Person, skin: NDArray[np.floating[Any]]) -> P
     return picture
 
 
-def _forms(c: Canvas, person: Person, p: Pose, units: Units, outline: Points) -> Plane:
+def _forms(c: Canvas, person: Person, p: Pose, au: Units, outline: Points) -> Plane:
     """Height of the face towards the viewer, in units."""
-
-    def au(n: int) -> float:
-        return units.get(n, 0.0)
-
     right = outline[:_CONTOUR]
     half = np.interp(c.y[:, 0], right[:, 1], right[:, 0]).astype(np.float32)[:, None]
     r = np.clip(np.abs(c.x) / np.maximum(half, 1), 0, 1)
     h = 78 * np.sqrt(np.clip(1 - r**2.3, 0, 1)) * np.clip(half / 80, 0, 1) ** 0.6
     h = c.blurred(h.astype(np.float32), 3)
     h -= 9 * c.bumps(46, 4, 24, 15)  # sockets
-    h += 5 * c.bumps(48, -30 + 6 * au(4), 30, 9) + 3 * c.bump(0, -32, 20, 12)
-    cheek_y = 52 - 12 * au(6) - 5 * au(9) - 4 * au(10)
-    h += (7 + 8 * au(6) + 4 * au(12)) * c.bumps(60, cheek_y, 23, 18)
-    h -= 5 * c.bumps(76, 108, 20, 24) * (1 - 0.5 * au(12))
+    h += 5 * c.bumps(48, -30 + 6 * au[4], 30, 9) + 3 * c.bump(0, -32, 20, 12)
+    cheek_y = 52 - 12 * au[6] - 5 * au[9] - 4 * au[10]
+    h += (7 + 8 * au[6] + 4 * au[12]) * c.bumps(60, cheek_y, 23, 18)
+    h -= 5 * c.bumps(76, 108, 20, 24) * (1 - 0.5 * au[12])
     n = person.nose
-    tip_y = 66 - 4 * au(9)
+    tip_y = 66 - 4 * au[9]
     h += 11 * c.bump(0, 10, 11, 30) * np.clip((c.y + 40) / 60, 0, 1)
     h += 13 * c.bump(0, tip_y - 16, 12 * n, 20) + 12 * c.bump(0, tip_y - 2, 11 * n, 9)
-    wing_x = 20 * n + 2 * au(9) + 3 * au(12)
-    h += (9 + 3 * au(9)) * c.bumps(wing_x, tip_y + 3 - 4 * au(9), 7, 7)
+    wing_x = 20 * n + 2 * au[9] + 3 * au[12]
+    h += (9 + 3 * au[9]) * c.bumps(wing_x, tip_y + 3 - 4 * au[9], 7, 7)
     h += 7 * c.bump(0, 112, 42, 22)  # the teeth behind the lips
     h -= 2.5 * c.bump(0, 90, 4.5, 8)  # philtrum
     h += 4 * c.fill(p.upper_lip, blur=2.6) + 6.5 * c.fill(p.lower_lip, blur=3.2)
-    h -= (5 + 2 * au(17)) * c.bump(0, p.below_lip_y + 1, 30, 6)
-    h += (9 + 3 * au(17)) * c.bump(0, (p.below_lip_y + p.chin_y) / 2 + 5, 24, 17)
+    h -= (5 + 2 * au[17]) * c.bump(0, p.below_lip_y + 1, 30, 6)
+    h += (9 + 3 * au[17]) * c.bump(0, (p.below_lip_y + p.chin_y) / 2 + 5, 24, 17)
     return h
 
 
@@ -156,12 +152,9 @@ def _coarse_blur(plane: Plane, deviation_px: float) -> Plane:
     return wide
 
 
-def _folds(c: Canvas, person: Person, p: Pose, units: Units) -> Plane:
+def _folds(c: Canvas, person: Person, p: Pose, au: Units) -> Plane:
     """Wrinkles, 0..1 and a little more: age makes them, muscles deepen them."""
     folds = np.zeros(c.shape, np.float32)
-
-    def au(n: int) -> float:
-        return units.get(n, 0.0)
 
     def add(
         strength: float, *lines: Points, width: float, blur: float, mirror: bool = True
@@ -173,22 +166,22 @@ def _folds(c: Canvas, person: Person, p: Pose, units: Units) -> Plane:
                 out=folds,
             )
 
-    age, a4 = person.age, au(4)
-    smile = 0.95 * au(12) + 0.7 * au(10) + 0.5 * au(9) + 0.35 * au(20) + 0.35 * au(15)
+    age, a4 = person.age, au[4]
+    smile = 0.95 * au[12] + 0.7 * au[10] + 0.5 * au[9] + 0.35 * au[20] + 0.35 * au[15]
     add(0.12 + 0.3 * age + smile, p.nasolabial, width=5, blur=2.2)
     bag = p.lower_lid[3:-1] + np.array([0, 8], np.float32)
-    add(0.25 + 0.3 * age + 0.6 * au(6) + 0.3 * (au(7) + au(9)), bag, width=3, blur=1.6)
+    add(0.25 + 0.3 * age + 0.6 * au[6] + 0.3 * (au[7] + au[9]), bag, width=3, blur=1.6)
     add(0.8, p.lid_crease, width=2.4, blur=0.7)
     crows = [
         curve([(80, k - 2), (88, 2.2 * k - 5), (97, 3.6 * k - 7)], 10) for k in (-3.0, 0.0, 3.5)
     ]
-    add(0.1 * age + 0.7 * au(6) + 0.2 * au(7), *crows, width=2.2, blur=0.9)
+    add(0.1 * age + 0.7 * au[6] + 0.2 * au[7], *crows, width=2.2, blur=0.9)
     y = float(p.brow[0, 1])
     frown = curve([(7 - 1.5 * a4, y - 8), (8 - 1.5 * a4, y + 4), (6, y + 18)], 12)
-    add(0.1 * age + 0.95 * a4 + 0.3 * au(9), frown, width=4, blur=1.3)
-    lift = max(au(1), au(2))
+    add(0.1 * age + 0.95 * a4 + 0.3 * au[9], frown, width=4, blur=1.3)
+    lift = max(au[1], au[2])
     # The inner brow alone wrinkles the middle of the forehead, in short roofs.
-    reach, roof = (62, 0) if au(2) > 0.35 * au(1) else (34, 5)
+    reach, roof = (62, 0) if au[2] > 0.35 * au[1] else (34, 5)
     rows = [
         curve(
             [
@@ -200,13 +193,13 @@ def _folds(c: Canvas, person: Person, p: Pose, units: Units) -> Plane:
     ]  # fmt: skip
     add(0.2 * age + 0.5 * lift, *rows, width=2.6, blur=1.5, mirror=False)
     scrunch = [curve([(2, 4 + k), (9, 1 + k), (17, 6 + k)], 10) for k in (-8.0, 0.0, 8.0)]
-    add(0.9 * au(9), *scrunch, width=3, blur=1.0)
+    add(0.9 * au[9], *scrunch, width=3, blur=1.0)
     x, y = p.mouth_corner
     dimple = curve([(x - 1, y - 5), (x + 3, y), (x + 2, y + 6)], 8)
-    add(0.5 + 0.4 * au(12), dimple, width=4, blur=1.6)
+    add(0.5 + 0.4 * au[12], dimple, width=4, blur=1.6)
     droop = curve([(x + 1, y + 2), (x + 6, y + 12), (x + 5, y + 24)], 10)
-    add(0.8 * au(15) + 0.2 * age, droop, width=4, blur=1.8)
+    add(0.8 * au[15] + 0.2 * age, droop, width=4, blur=1.8)
     y = p.below_lip_y
     ledge = curve([(-26, y + 3), (0, y - 1), (26, y + 3)], 14)
-    add(0.35 + 0.5 * au(17), ledge, width=6, blur=2.5, mirror=False)
+    add(0.35 + 0.5 * au[17], ledge, width=6, blur=2.5, mirror=False)
     return folds

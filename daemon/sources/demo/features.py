@@ -26,12 +26,8 @@ def lips(
     paint(picture, strength * c.fill(p.lower_lip, blur=0.9), colour)
 
 
-def mouth(c: Canvas, p: Pose, units: Units, picture: Picture) -> None:
+def mouth(c: Canvas, p: Pose, au: Units, picture: Picture) -> None:
     """The line between the lips; in an open mouth the teeth and the tongue."""
-
-    def au(n: int) -> float:
-        return units.get(n, 0.0)
-
     line = (p.lip_inner_top + p.lip_inner_bottom) / 2
     seam = c.strokes(line, width=3.0, blur=0.7, mirror=False)
     paint(picture, 0.85 * np.clip(seam, 0, 1), (0.20, 0.09, 0.08))
@@ -41,10 +37,10 @@ def mouth(c: Canvas, p: Pose, units: Units, picture: Picture) -> None:
     inside = np.empty_like(picture)
     inside[:] = _INSIDE
     top, bottom = float(p.lip_inner_top[20, 1]), float(p.lip_inner_bottom[20, 1])
-    if au(26) > 0.4:
-        tongue = c.fill(ellipse(0, bottom + 3, 24, 14 * au(26)), blur=2.5)
+    if au[26] > 0.4:
+        tongue = c.fill(ellipse(0, bottom + 3, 24, 14 * au[26]), blur=2.5)
         paint(inside, 0.8 * tongue, (0.55, 0.26, 0.25))
-    upper = 9 * au(12) + 7 * au(10) + 6 * au(20) + 5 * au(25) - 7 * au(26) * (1 - au(12))
+    upper = 9 * au[12] + 7 * au[10] + 6 * au[20] + 5 * au[25] - 7 * au[26] * (1 - au[12])
     if upper > 1:
         edge = p.lip_inner_top.copy()
         edge[:, 1] = 0.3 * np.maximum(edge[:, 1], top)
@@ -52,7 +48,7 @@ def mouth(c: Canvas, p: Pose, units: Units, picture: Picture) -> None:
         row = c.fill(np.vstack([np.subtract(p.lip_inner_top, [0, 8]), edge[::-1]]), blur=0.5)
         shade = np.clip(1.05 - (c.x / 62) ** 2, 0.3, 1) * np.clip(0.7 + (c.y - top) / 14, 0.7, 1)
         paint(inside, row, _teeth(c, shade, width=10.0, shift=5.0, white=(0.93, 0.90, 0.85)))
-    lower = 7 * au(20) + (4 * au(10) + 6 * au(23)) * au(25) - 3 * au(12)
+    lower = 7 * au[20] + (4 * au[10] + 6 * au[23]) * au[25] - 3 * au[12]
     if lower > 1:
         edge = p.lip_inner_bottom - np.array([0, lower], np.float32)
         row = c.fill(np.vstack([np.add(p.lip_inner_bottom, [0, 8]), edge[::-1]]), blur=0.5)
@@ -68,9 +64,9 @@ def _teeth(
     return np.asarray(np.array(white) * (shade * gaps)[..., None], np.float32)
 
 
-def nostrils(c: Canvas, person: Person, units: Units, picture: Picture) -> None:
-    a9, n = units.get(9, 0.0), person.nose
-    wide = a9 + 0.4 * units.get(12, 0.0)
+def nostrils(c: Canvas, person: Person, au: Units, picture: Picture) -> None:
+    a9, n = au[9], person.nose
+    wide = a9 + 0.4 * au[12]
     holes = c.fill(ellipse(9.5 * n + wide, 75 - 4 * a9, 5.2 + wide, 2.6), blur=1.0, mirror=True)
     paint(picture, 0.75 * holes, (0.16, 0.08, 0.07))
     wing = curve(
@@ -80,7 +76,7 @@ def nostrils(c: Canvas, person: Person, units: Units, picture: Picture) -> None:
     darken(picture, c.fill(ellipse(0, 81, 22 * n, 4.5), blur=3), 0.22)
 
 
-def eyes(c: Canvas, person: Person, p: Pose, units: Units, picture: Picture) -> None:
+def eyes(c: Canvas, person: Person, p: Pose, au: Units, picture: Picture) -> None:
     darken(picture, 0.5 * c.bumps(45, -6, 22, 12) + 0.5 * c.bumps(28, 0, 8, 12), 0.24)
     opening = c.fill(np.vstack([p.upper_lid, p.lower_lid[::-1]]), blur=0.4, mirror=True)
     lid = float(p.upper_lid[12, 1])
@@ -88,7 +84,7 @@ def eyes(c: Canvas, person: Person, p: Pose, units: Units, picture: Picture) -> 
     shade = np.clip(1 - ((np.abs(c.x) - 50) / 34) ** 2, 0.4, 1)
     shade = shade * np.clip(0.55 + (c.y - lid) / 9, 0.5, 1)
     ball = np.asarray(np.array([0.86, 0.83, 0.80]) * shade[..., None], np.float32)
-    y = 0.5 - 0.5 * units.get(5, 0.0)
+    y = 0.5 - 0.5 * au[5]
     iris = np.array(person.iris, np.float32) / 255
     for rx, ry, down, blur, colour in (
         (9.6, 9.6, 0.0, 0.5, iris * 0.45),

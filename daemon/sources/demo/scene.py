@@ -98,7 +98,7 @@ class Scene:
             eased = 0.5 - 0.5 * math.cos(math.pi * share)
             units = mix(EXPRESSIONS[before], EXPRESSIONS[now], eased)
             if look.shut:
-                units[43] = max(look.shut, units.get(43, 0.0))
+                units[43] = max(look.shut, units[43])
             scale = min(SPRITE_MAX_PX_PER_UNIT, actor.px_per_unit)
             found = sprite(self._heads[actor.index].draw(units), LEFT, TOP, scale)
             self._drawn[key] = found

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame, is_full_range, plane
-from daemon.sources.demo.pose import EXPRESSIONS, mix, pose
+from daemon.sources.demo.pose import EXPRESSIONS, Units, mix, pose
 from daemon.sources.demo.scene import Scene
 from daemon.sources.demo.script import CHANGE_S, EACH_S, ORDER
 from daemon.sources.demo.source import DemoSource, parse
@@ -100,17 +100,17 @@ def test_the_picture_of_a_settled_face_is_that_of_its_expression() -> None:
 
 
 def test_action_units_move_what_they_name() -> None:
-    rest, smile, jaw = pose({}), pose({12: 1.0}), pose({25: 1.0, 26: 1.0})
+    rest, smile, jaw = pose(Units()), pose(Units({12: 1.0})), pose(Units({25: 1.0, 26: 1.0}))
     assert smile.mouth_corner[0] > rest.mouth_corner[0]  # zygomaticus major: out
     assert smile.mouth_corner[1] < rest.mouth_corner[1]  # and up
     assert rest.open_units == 0
     assert jaw.open_units > 20
     assert jaw.chin_y > rest.chin_y
-    assert pose({1: 1.0}).brow[0, 1] < rest.brow[0, 1]  # the inner brow rises
-    assert pose({4: 1.0}).brow[0, 1] > rest.brow[0, 1]  # and sinks
-    closed = pose({43: 1.0})
+    assert pose(Units({1: 1.0})).brow[0, 1] < rest.brow[0, 1]  # the inner brow rises
+    assert pose(Units({4: 1.0})).brow[0, 1] > rest.brow[0, 1]  # and sinks
+    closed = pose(Units({43: 1.0}))
     assert np.abs(closed.upper_lid - closed.lower_lid).max() < 2
-    assert pose({15: 1.0}).mouth_corner[1] > rest.mouth_corner[1]
+    assert pose(Units({15: 1.0})).mouth_corner[1] > rest.mouth_corner[1]
 
 
 def test_mixing_goes_from_one_expression_to_the_other() -> None:

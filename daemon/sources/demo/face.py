@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.sources.demo import features
-from daemon.sources.demo.canvas import Canvas, Picture, Plane, ellipse, mirrored, paint
+from daemon.sources.demo.grid import Grid, Picture, Plane, ellipse, mirrored, paint
 from daemon.sources.demo.hair import surroundings
 from daemon.sources.demo.people import Person
 from daemon.sources.demo.pose import Points, Pose, Units, curve, pose
@@ -30,48 +30,48 @@ class Head:
 
     def __init__(self, person: Person, px_per_unit: float, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        c = self._canvas = Canvas(px_per_unit)
+        g = self._grid = Grid(px_per_unit)
         self._person = person
-        self._around = surroundings(c, person, rng)
-        fine = cv2.GaussianBlur(rng.standard_normal(c.shape).astype(np.float32), (0, 0), 1.2)
+        self._around = surroundings(g, person, rng)
+        fine = cv2.GaussianBlur(rng.standard_normal(g.shape).astype(np.float32), (0, 0), 1.2)
         self._grain = 1 + 0.02 * fine
-        hairs = rng.standard_normal(c.shape).astype(np.float32)
-        hairs = cv2.GaussianBlur(hairs, (0, 0), sigmaX=1.6 * c.scale, sigmaY=0.5 * c.scale + 0.2)
+        hairs = rng.standard_normal(g.shape).astype(np.float32)
+        hairs = cv2.GaussianBlur(hairs, (0, 0), sigmaX=1.6 * g.scale, sigmaY=0.5 * g.scale + 0.2)
         self._brow_hairs = hairs / hairs.std()
 
     def draw(self, units: Units) -> NDArray[np.uint8]:
         """Head, hair and neck under these action units, RGBA uint8 [h, w, 4]."""
-        c, person = self._canvas, self._person
+        g, person = self._grid, self._person
         p = pose(units, lips=person.lips)
         outline = _contour(person, p.chin_y)
-        folds = _folds(c, person, p, units)
-        light, gloss = _light(c, _forms(c, person, p, units, outline) - 1.9 * folds)
+        folds = _folds(g, person, p, units)
+        light, gloss = _light(g, _forms(g, person, p, units, outline) - 1.9 * folds)
         light *= 1 - 0.38 * np.clip(folds, 0, 1.2)
         skin = np.array(person.skin, np.float32) / 255
-        picture = _complexion(c, person, skin)
-        features.lips(c, person, p, picture, skin)
+        picture = _complexion(g, person, skin)
+        features.lips(g, person, p, picture, skin)
         picture *= (light * self._grain)[..., None]
         picture += (0.10 * gloss)[..., None]
-        features.mouth(c, p, units, picture)
-        features.nostrils(c, person, units, picture)
-        features.eyes(c, person, p, units, picture)
-        features.brows(c, person, p, picture, self._brow_hairs)
+        features.mouth(g, p, units, picture)
+        features.nostrils(g, person, units, picture)
+        features.eyes(g, person, p, units, picture)
+        features.brows(g, person, p, picture, self._brow_hairs)
         if person.glasses:
-            features.glasses(c, picture)
+            features.glasses(g, picture)
         return self._assemble(picture, outline)
 
     def _assemble(self, picture: Picture, outline: Points) -> NDArray[np.uint8]:
         """The face over neck and ears, hair over the face."""
-        c, around = self._canvas, self._around
+        g, around = self._grid, self._around
         head = around.back.copy()
-        shadow = c.fill(outline + np.array([8, 20], np.float32), blur=9)
+        shadow = g.fill(outline + np.array([8, 20], np.float32), blur=9)
         head *= (1 - 0.55 * shadow * around.neck)[..., None]
-        face = c.fill(outline, blur=0.6)
+        face = g.fill(outline, blur=0.6)
         paint(head, face, picture)
-        fringe = np.clip(c.blurred(around.cap, 5) * 1.3, 0, 1) * (1 - around.cap)
+        fringe = np.clip(g.blurred(around.cap, 5) * 1.3, 0, 1) * (1 - around.cap)
         head *= (1 - 0.30 * fringe)[..., None]
         paint(head, around.cap, around.strands)
-        out = np.empty((*c.shape, 4), np.uint8)
+        out = np.empty((*g.shape, 4), np.uint8)
         out[..., :3] = np.clip(head * 255 + 0.5, 0, 255)
         alpha = np.maximum(np.maximum(around.back_alpha, face), around.cap)
         out[..., 3] = np.clip(alpha * 255 + 0.5, 0, 255)
@@ -92,51 +92,51 @@ def _contour(person: Person, chin_y: float) -> Points:
     return np.vstack([half, mirrored(half)[::-1]])
 
 
-def _complexion(c: Canvas, person: Person, skin: NDArray[np.floating[Any]]) -> Picture:
-    picture = np.empty((*c.shape, 3), np.float32)
+def _complexion(g: Grid, person: Person, skin: NDArray[np.floating[Any]]) -> Picture:
+    picture = np.empty((*g.shape, 3), np.float32)
     picture[:] = skin
-    warm = 0.5 * c.bumps(60, 52, 26, 20) + 0.5 * c.bump(0, 64, 20, 14)
+    warm = 0.5 * g.bumps(60, 52, 26, 20) + 0.5 * g.bump(0, 64, 20, 14)
     paint(picture, 0.35 * np.clip(warm, 0, 1), skin * [1.0, 0.82, 0.80])
     if person.stubble:
-        beard = c.fill(ellipse(0, 140, 84, 62), blur=14)
+        beard = g.fill(ellipse(0, 140, 84, 62), blur=14)
         paint(picture, person.stubble * beard, skin * [0.55, 0.56, 0.6])
     return picture
 
 
-def _forms(c: Canvas, person: Person, p: Pose, au: Units, outline: Points) -> Plane:
+def _forms(g: Grid, person: Person, p: Pose, au: Units, outline: Points) -> Plane:
     """Height of the face towards the viewer, in units."""
     right = outline[:_CONTOUR]
-    half = np.interp(c.y[:, 0], right[:, 1], right[:, 0]).astype(np.float32)[:, None]
-    r = np.clip(np.abs(c.x) / np.maximum(half, 1), 0, 1)
+    half = np.interp(g.y[:, 0], right[:, 1], right[:, 0]).astype(np.float32)[:, None]
+    r = np.clip(np.abs(g.x) / np.maximum(half, 1), 0, 1)
     h = 78 * np.sqrt(np.clip(1 - r**2.3, 0, 1)) * np.clip(half / 80, 0, 1) ** 0.6
-    h = c.blurred(h.astype(np.float32), 3)
-    h -= 9 * c.bumps(46, 4, 24, 15)  # sockets
-    h += 5 * c.bumps(48, -30 + 6 * au[4], 30, 9) + 3 * c.bump(0, -32, 20, 12)
+    h = g.blurred(h.astype(np.float32), 3)
+    h -= 9 * g.bumps(46, 4, 24, 15)  # sockets
+    h += 5 * g.bumps(48, -30 + 6 * au[4], 30, 9) + 3 * g.bump(0, -32, 20, 12)
     cheek_y = 52 - 12 * au[6] - 5 * au[9] - 4 * au[10]
-    h += (7 + 8 * au[6] + 4 * au[12]) * c.bumps(60, cheek_y, 23, 18)
-    h -= 5 * c.bumps(76, 108, 20, 24) * (1 - 0.5 * au[12])
+    h += (7 + 8 * au[6] + 4 * au[12]) * g.bumps(60, cheek_y, 23, 18)
+    h -= 5 * g.bumps(76, 108, 20, 24) * (1 - 0.5 * au[12])
     n = person.nose
     tip_y = 66 - 4 * au[9]
-    h += 11 * c.bump(0, 10, 11, 30) * np.clip((c.y + 40) / 60, 0, 1)
-    h += 13 * c.bump(0, tip_y - 16, 12 * n, 20) + 12 * c.bump(0, tip_y - 2, 11 * n, 9)
+    h += 11 * g.bump(0, 10, 11, 30) * np.clip((g.y + 40) / 60, 0, 1)
+    h += 13 * g.bump(0, tip_y - 16, 12 * n, 20) + 12 * g.bump(0, tip_y - 2, 11 * n, 9)
     wing_x = 20 * n + 2 * au[9] + 3 * au[12]
-    h += (9 + 3 * au[9]) * c.bumps(wing_x, tip_y + 3 - 4 * au[9], 7, 7)
-    h += 7 * c.bump(0, 112, 42, 22)  # the teeth behind the lips
-    h -= 2.5 * c.bump(0, 90, 4.5, 8)  # philtrum
-    h += 4 * c.fill(p.upper_lip, blur=2.6) + 6.5 * c.fill(p.lower_lip, blur=3.2)
-    h -= (5 + 2 * au[17]) * c.bump(0, p.below_lip_y + 1, 30, 6)
-    h += (9 + 3 * au[17]) * c.bump(0, (p.below_lip_y + p.chin_y) / 2 + 5, 24, 17)
+    h += (9 + 3 * au[9]) * g.bumps(wing_x, tip_y + 3 - 4 * au[9], 7, 7)
+    h += 7 * g.bump(0, 112, 42, 22)  # the teeth behind the lips
+    h -= 2.5 * g.bump(0, 90, 4.5, 8)  # philtrum
+    h += 4 * g.fill(p.upper_lip, blur=2.6) + 6.5 * g.fill(p.lower_lip, blur=3.2)
+    h -= (5 + 2 * au[17]) * g.bump(0, p.below_lip_y + 1, 30, 6)
+    h += (9 + 3 * au[17]) * g.bump(0, (p.below_lip_y + p.chin_y) / 2 + 5, 24, 17)
     return h
 
 
-def _light(c: Canvas, height: Plane) -> tuple[Plane, Plane]:
+def _light(g: Grid, height: Plane) -> tuple[Plane, Plane]:
     """Shade and gloss of a height field in units."""
-    gx = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=c.scale / 8)
-    gy = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=c.scale / 8)
+    gx = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=g.scale / 8)
+    gy = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=g.scale / 8)
     inverse = 1 / np.sqrt(gx**2 + gy**2 + 1)
     lx, ly, lz = (np.array(LIGHT) / np.linalg.norm(LIGHT)).tolist()
     toward = (-gx * lx - gy * ly + lz) * inverse
-    hollow = height - _coarse_blur(height, 14 * c.scale)
+    hollow = height - _coarse_blur(height, 14 * g.scale)
     light = 0.36 + 0.80 * np.clip(toward, 0, 1) + 0.012 * np.clip(hollow, -14, 8)
     # Blinn's half vector between the lamp and the viewer.
     hx, hy, hz = (np.array([lx, ly, lz + 1]) / np.linalg.norm([lx, ly, lz + 1])).tolist()
@@ -152,9 +152,9 @@ def _coarse_blur(plane: Plane, deviation_px: float) -> Plane:
     return wide
 
 
-def _folds(c: Canvas, person: Person, p: Pose, au: Units) -> Plane:
+def _folds(g: Grid, person: Person, p: Pose, au: Units) -> Plane:
     """Wrinkles, 0..1 and a little more: age makes them, muscles deepen them."""
-    folds = np.zeros(c.shape, np.float32)
+    folds = np.zeros(g.shape, np.float32)
 
     def add(
         strength: float, *lines: Points, width: float, blur: float, mirror: bool = True
@@ -162,7 +162,7 @@ def _folds(c: Canvas, person: Person, p: Pose, au: Units) -> Plane:
         if strength > 0.02:
             np.add(
                 folds,
-                strength * c.strokes(*lines, width=width, blur=blur, mirror=mirror),
+                strength * g.strokes(*lines, width=width, blur=blur, mirror=mirror),
                 out=folds,
             )
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.sources.demo.canvas import LEFT, TOP
 from daemon.sources.demo.face import Head
+from daemon.sources.demo.grid import LEFT, TOP
 from daemon.sources.demo.pose import EXPRESSIONS, mix
 from daemon.sources.demo.script import Actor, Look, Place
 

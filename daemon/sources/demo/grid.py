@@ -20,7 +20,7 @@ LEFT, TOP, RIGHT, BOTTOM = -140.0, -213.0, 140.0, 272.0
 """What part of face coordinates a head's picture covers; see pose."""
 
 
-class Canvas:
+class Grid:
     """A picture's grid in face coordinates.
 
     `x` [1, width] and `y` [height, 1] are the coordinates of its pixels.

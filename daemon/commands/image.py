@@ -74,7 +74,8 @@ def annotate_images(
                     output = steps.take(frame)
                     _write_image(frame, target)
                     line["readings"] = [reading.to_event() for reading in output.readings]
-                    text = f"{path}: {_summary(output.faces)} → {target}"
+                    (shown,) = around.board.streams()
+                    text = f"{path}: {_summary(shown.faces)} → {target}"
                 except SourceError as error:
                     failed += 1
                     line["error"] = str(error)

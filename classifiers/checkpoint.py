@@ -16,7 +16,6 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from classifiers.errors import CheckpointError
-from classifiers.expression.tta import STILL
 from classifiers.whole import write_whole
 
 TEXTS = (
@@ -36,6 +35,7 @@ FIXED = {"input_px": 48, "normalisation": "per_crop"}
 RANGES = {"crop_px": (32, 47), "unknown_below": (0.0, 1.0)}
 """What the keys of a record may hold."""
 TEMPERATURES = (0.01, 100.0)
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Record:
     """Everything that is needed to use weights rightly, and to make them again.
 
     `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
-    `temperature` is that of each of the modes `STILL`; one number in a file counts for all of them.
+    `temperature` is that of each way of testing; a file may hold one number for `all` of them.
     `data_sha256` is the fingerprint of the data set, behind those of others that the net has learnt
     from by what it began with or was taught by, joined by `+`. `scores` maps a split and a way of
     testing to a figure between 0 and 1. `activations` are the least and largest input of layers, by
@@ -174,17 +174,15 @@ def need_number(path: Path, key: str, value: Any, least: float, most: float) -> 
 
 
 def temperatures(path: Path, found: Any) -> dict[str, float]:
-    """The temperature of each mode as a record or a joint holds it: an object, or one number.
+    """The temperature of each way of testing, as a record or a joint holds it, or one for `all`.
 
-    Raises CheckpointError, naming file and key, for anything else.
+    Raises CheckpointError, naming file and key, for what is neither.
     """
     if not isinstance(found, dict):
         need_number(path, "temperature", found, *TEMPERATURES)
-        return dict.fromkeys(STILL, float(found))
-    if wrong := sorted({*STILL} ^ {*found}):
-        raise CheckpointError(f"{path}: temperature; missing or unknown: {wrong}")
-    for mode, value in found.items():
-        need_number(path, f"temperature.{mode}", value, *TEMPERATURES)
+        return {ALL: float(found)}
+    for way, value in found.items():
+        need_number(path, f"temperature.{way}", value, *TEMPERATURES)
     return found
 
 

@@ -50,7 +50,7 @@ class Smoother:
 class Track:
     """One face over time. `detection` is where it was found last, `place` where it is taken to be
     in the newest frame. `speed` is in pixels a second, of the box's centre; `shown_s` is the time
-    since it was found before, 0 for a new face; `turn` counts its readings."""
+    since it was found before, 0 for a new face; `turn` counts the readings in its average."""
 
     id: int
     detection: Detection

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 
 from classifiers import checkpoint
-from classifiers.checkpoint import Record
+from classifiers.checkpoint import ALL, Record
 from classifiers.expression import LABELS, joint
 from classifiers.expression.joint import Joint, Member
 from classifiers.expression.models import build
-from classifiers.expression.tta import STILL
 
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
@@ -26,7 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def alike(temperature: float) -> dict[str, float]:
     """The same temperature for all modes."""
-    return dict.fromkeys(STILL, temperature)
+    return {ALL: temperature}
 
 
 def record(**changes: Any) -> Record:
@@ -64,20 +63,25 @@ def save_tiny(path: Path, seed: int = 3, **changes: Any) -> Path:
     return path
 
 
-def save_joint(path: Path, weights: dict[str, float], temperature: float = 1.0) -> Path:
+def save_joint(
+    path: Path, weights: dict[str, float], temperature: dict[str, float] | None = None
+) -> Path:
     """Write a joint of the nets that lie beside it, by file name; returns `path`."""
     members = tuple(
         Member(net, checkpoint.read_record(path.parent / net).sha256, weight)
         for net, weight in weights.items()
     )
-    found = Joint("joint", members, alike(temperature), 0.3, "holdout", "none", "", {}, "abc1234")
+    known = temperature or alike(1.0)
+    found = Joint("joint", members, known, 0.3, "holdout", "none", "", {}, "abc1234")
     joint.save(path, found)
     return path
 
 
 def save_pair(folder: Path) -> Path:
     """Write a joint of two nets that differ in all that nets can differ in; returns its path."""
-    save_tiny(folder / "a.safetensors", seed=1, temperature=1.5)
+    own = {"none": 1.1, "flip": 1.2, "four_crop": 1.4, "ten_crop": 1.5}
+    save_tiny(folder / "a.safetensors", seed=1, temperature=own)
     wider = {"widths": [4, 8, 8, 8], "hidden": 16, "dropout": 0.0}
-    save_tiny(folder / "b.safetensors", seed=2, temperature=0.7, crop_px=40, options=wider)
-    return save_joint(folder / "joint.json", {"a.safetensors": 0.3, "b.safetensors": 0.7}, 0.8)
+    save_tiny(folder / "b.safetensors", seed=2, temperature=alike(0.7), crop_px=40, options=wider)
+    common = {"none": 0.5, "flip": 0.6, "four_crop": 0.9, "ten_crop": 0.8}
+    return save_joint(folder / "joint.json", {"a.safetensors": 0.3, "b.safetensors": 0.7}, common)

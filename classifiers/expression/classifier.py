@@ -24,8 +24,9 @@ from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import (
     CROPS,
-    STILL,
+    UNCHANGED,
     mean_probabilities,
+    need_modes,
     temperature_of,
     with_temperature,
 )
@@ -72,7 +73,7 @@ class ExpressionClassifier:
         self.unknown_below = record.unknown_below
         self.tta = tta
         self.record = record
-        self.temperatures: Mapping[str, float] = dict.fromkeys(STILL, 1.0)  # A net has its own.
+        self.temperatures = UNCHANGED  # A net has its own.
         if isinstance(record, Joint):
             self.temperatures = record.temperature
         self.nets = tuple(nets)
@@ -164,12 +165,12 @@ class ExpressionClassifier:
 
         No crops are made: this is what a net that learns from this one is shown itself.
         """
-        parts = [
-            net.weight
-            * with_temperature(net.module(x).float().softmax(-1), net.temperatures["none"])
-            for net in self.nets
-        ]
-        return with_temperature(torch.stack(parts).sum(0), self.temperatures["none"])
+        parts = []
+        for net in self.nets:
+            own = temperature_of(net.temperatures, "none")
+            parts.append(net.weight * with_temperature(net.module(x).float().softmax(-1), own))
+        common = temperature_of(self.temperatures, "none")
+        return with_temperature(torch.stack(parts).sum(0), common)
 
 
 def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:
@@ -201,6 +202,7 @@ def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:
             f"{path} and its record {checkpoint.record_path(path).name} do not fit: "
             f"activations.{strange[0]} is no layer of {record.architecture}"
         )
+    need_modes(checkpoint.record_path(path), record.temperature)
     return Net(module, record.crop_px, record.temperature, weight, record.activations)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from classifiers.checkpoint import (
+    ALL,
     OBJECT,
     TEXT,
     Kind,
@@ -22,6 +23,7 @@ from classifiers.checkpoint import (
     temperatures,
 )
 from classifiers.errors import CheckpointError
+from classifiers.expression.tta import STILL, need_modes
 from classifiers.whole import write_whole
 
 SUM_TOLERANCE = 1e-4  # weights stand with six digits
@@ -66,7 +68,10 @@ class Joint:
 
         What a member's record says, its own temperatures and crop among it, is not in it.
         """
-        parts = [self.temperature, *((m.sha256, m.weight) for m in self.members)]
+        parts = [
+            self.temperature.get(ALL) or [*map(self.temperature.get, STILL)],
+            *((m.sha256, m.weight) for m in self.members),
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -105,6 +110,7 @@ def read(path: Path) -> Joint:
     need_number(path, "unknown_below", found["unknown_below"], 0.0, 1.0)
     need_scores(path, found["scores"])
     found["temperature"] = temperatures(path, found["temperature"])
+    need_modes(path, found["temperature"])
     return Joint(**{**found, "members": tuple(Member(**member) for member in members)})
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import get_args
 
 import torch
 from torch import nn
 
+from classifiers.checkpoint import ALL
+from classifiers.errors import CheckpointError
 from classifiers.expression import TTA, Still
 from classifiers.expression.four_crop import FourCrop
 
@@ -116,9 +119,20 @@ def with_temperature(mean: torch.Tensor, temperature: float) -> torch.Tensor:
     return (mean.clamp_min(1e-12).log() / temperature).softmax(-1)
 
 
+UNCHANGED: Mapping[str, float] = {ALL: 1.0}
+"""The temperatures of what is not calibrated."""
+
+
 def temperature_of(temperatures: Mapping[str, float], tta: TTA) -> float:
     """That of a mode, of those that a record holds; `temporal` shows one view, as `none` does.
 
     The mean of fewer views is surer than that of more, and no more often right.
     """
-    return temperatures["none" if tta == "temporal" else tta]
+    still = "none" if tta == "temporal" else tta
+    return temperatures[still if still in temperatures else ALL]
+
+
+def need_modes(path: Path, temperatures: Mapping[str, float]) -> None:
+    """Raise CheckpointError for temperatures that are neither for `all` nor of every mode."""
+    if {*temperatures} != {ALL} and (wrong := sorted({*STILL} ^ {*temperatures})):
+        raise CheckpointError(f"{path}: temperature; missing or unknown: {wrong}")

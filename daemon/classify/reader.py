@@ -160,7 +160,7 @@ class Reader:
         # Kept, it would be in the labels of the good looks that follow.
         smoother = replace(track.smoother) if poor else track.smoother
         smooth = smoother.update(probabilities, look.pts_s)
-        track.turn += 1
+        track.turn += not poor
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
         floor = limits.unknown_below

@@ -28,6 +28,7 @@ from classifiers.expression.evaluation.report import (
     verdicts,
     write,
 )
+from classifiers.expression.tta import temperature_of
 from classifiers.expression.weight_files import locate
 from classifiers.whole import check_whole
 from daemon.commands.progress import progress_bar
@@ -118,7 +119,7 @@ def _report(
             weights=classifier.name,
             file=locate(task.weights).name,
             sha256=classifier.record.sha256,
-            temperature=classifier.record.temperature[task.tta],
+            temperature=temperature_of(classifier.record.temperature, task.tta),
             unknown_below=limit,
             data=task.source.name,
             split=task.split,

@@ -18,7 +18,6 @@ from daemon.commands.offline import is_there, offline
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SourceError
 from daemon.frame import Frame
-from daemon.reading import FaceView
 from daemon.sinks.mjpeg import JpegEncoder, jpeg_form
 from daemon.sinks.recording import make_folder, written
 from daemon.sources.video import VideoSource
@@ -74,8 +73,9 @@ def annotate_images(
                     output = steps.take(frame)
                     _write_image(frame, target)
                     line["readings"] = [reading.to_event() for reading in output.readings]
-                    (shown,) = around.board.streams()
-                    text = f"{path}: {_summary(shown.faces)} → {target}"
+                    labels = ", ".join(reading.label for reading in output.readings) or "no face"
+                    reads = around.settings.expression.enabled
+                    text = f"{path}: {labels} → {target}" if reads else f"{path} → {target}"
                 except SourceError as error:
                     failed += 1
                     line["error"] = str(error)
@@ -184,7 +184,3 @@ def _write_image(frame: Frame, target: Path) -> None:
         if target.is_symlink():
             target.unlink()  # What it leads to may be somebody's picture.
         write_whole(target, encoded)  # So may what a hard link shares.
-
-
-def _summary(faces: Sequence[FaceView]) -> str:
-    return ", ".join(face.label or "a face" for face in faces) or "no face"

@@ -1,9 +1,9 @@
-"""Gives back, every few seconds, what ended decoders and encoders hold.
+"""Gives back, every few seconds, what ended muxers and encoders hold.
 
-In PyAV a container and its streams refer to each other, so neither goes before Python's collector
-of cycles has run, which by itself it does when enough objects came up: after hours, in a daemon
-that makes few. Until then every closed one keeps its memory and its threads. Models and modules,
-which stay, are taken out of the collector's sight, so that a run takes milliseconds.
+In PyAV a container and its streams refer to each other, so one that nobody closed, as at a fault,
+does not go before Python's collector of cycles has run, which by itself it does when enough objects
+came up: after hours, in a daemon that makes few. Until then each keeps its memory. Models and
+modules, which stay, are taken out of the collector's sight, so that a run takes milliseconds.
 """
 
 from __future__ import annotations

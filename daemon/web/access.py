@@ -42,14 +42,13 @@ class Guard:
 
     Token: every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the
     cookie that opening a page with `?token=…` sets, and each look at it renews. The cookie holds
-    a digest of the token, not the token. Its name has the port, since browsers send a cookie to
-    every port of a host: another daemon there has its own.
+    a digest of the token, not the token. So does its name, since browsers send a cookie to every
+    port of a host: another daemon there has its own.
     """
 
     def __init__(self, settings: DaemonSettings) -> None:
         self._host = settings.host
         self._is_loopback = is_loopback(settings.host)
-        self._cookie_name = f"affectd-{settings.port}"
         self.follow(settings)
 
     def follow(self, settings: DaemonSettings) -> None:
@@ -61,8 +60,8 @@ class Guard:
         # In one step: requests are answered on another thread.
         self._rules = _Rules(
             token=token,
-            cookie_name=self._cookie_name,
-            cookie=hmac.new(token, b"affectd page", sha256).hexdigest().encode(),
+            cookie_name=f"affectd-{_digest(token, b'affectd name')[:8]}",
+            cookie=_digest(token, b"affectd page").encode(),
             names=frozenset(map(str.lower, settings.allowed_hosts)),
             headers={**_HEADERS, "Cross-Origin-Resource-Policy": policy},
         )
@@ -181,6 +180,10 @@ def _cookie(request: Request, rules: _Rules) -> str:
         secure=request.headers.get("x-forwarded-proto") == "https",
     )
     return response.headers["set-cookie"]
+
+
+def _digest(token: bytes, use: bytes) -> str:
+    return hmac.new(token, use, sha256).hexdigest()
 
 
 def _is_number(host: str) -> bool:

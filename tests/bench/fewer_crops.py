@@ -27,7 +27,7 @@ from classifiers.expression import Split, data
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.joint import Joint
-from classifiers.expression.tta import VIEWS, standardise, views, with_temperature
+from classifiers.expression.tta import VIEWS, standardise, temperature_of, views, with_temperature
 
 BATCH, TIMED = 32, 16
 CUT: dict[str, tuple[int, ...]] = {
@@ -68,7 +68,7 @@ def read(net: Net, faces: NDArray[np.uint8]) -> Read:
             p = four(x).view(4, len(x), -1).softmax(-1).mean(0)
             found.setdefault(name_of(net, layers), []).append(p)
     # Of ten crops, whatever the number: what is compared is the views.
-    temperature = net.temperatures["ten_crop"]
+    temperature = temperature_of(net.temperatures, "ten_crop")
     return {way: with_temperature(torch.cat(parts), temperature) for way, parts in found.items()}
 
 
@@ -157,7 +157,7 @@ def main() -> None:
                     ),
                     torch.zeros(()),
                 ),
-                classifier.temperatures["ten_crop"],
+                temperature_of(classifier.temperatures, "ten_crop"),
             )
             for way in (*CUT, "four_crop")
         }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.tta import with_temperature
+from classifiers.expression.tta import temperature_of, with_temperature
 from classifiers.expression.weight_files import locate
 from tests.bench.peer_seed import Faces, Loop
 
@@ -32,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     classifier = ExpressionClassifier.load("default", device="cpu", tta="ten_crop")
     loop = Loop("default")
-    temperature = checkpoint.read_record(locate("default")).temperature["ten_crop"]
+    temperature = temperature_of(checkpoint.read_record(locate("default")).temperature, "ten_crop")
     rng = np.random.default_rng(0)
     faces = rng.integers(0, 256, (options.faces, 48, 48), dtype=np.uint8)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, EngineError, ExtraError
-from classifiers.expression import Wanted, data, engines
+from classifiers.expression import Wanted, data, engines, joint
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.calibrate import calibrate
@@ -28,7 +28,7 @@ from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
-from tests.nets import SMALL, record, save_tiny, tiny
+from tests.nets import SMALL, record, save_pair, save_tiny, tiny
 from tests.shared import SHARED, needs_shared
 
 needs_openvino = pytest.mark.skipif(
@@ -294,6 +294,22 @@ def test_calibrate_writes_what_evaluate_then_finds(
     assert found.temperature["none"] != 1.0  # which it was
     calibrate(weights, bars)
     assert checkpoint.read_record(weights).temperature == pytest.approx(found.temperature, rel=0.01)
+
+
+@needs_openvino
+def test_calibrating_a_joint_fits_it_after_its_nets(tmp_path: Path) -> None:
+    bars = write_bars(tmp_path / "bars", train=30, public=4)
+    pair = save_pair(tmp_path)
+    before = joint.read(pair).temperature
+    assert [one.name for one in calibrate(pair, bars)] == ["tiny", "tiny", "joint"]
+    found = joint.read(pair)
+    assert {*found.temperature} == {*STILL}
+    assert found.temperature != before
+    public = data.read(bars, False, {"Training", "PublicTest"}).split("public")
+    for tta in STILL:
+        both = ExpressionClassifier.load(pair, device="cpu", tta=tta)
+        share = accuracy(classify(both, public), public)
+        assert found.scores[f"public_{tta}"] == pytest.approx(share, abs=1e-5)
 
 
 @needs_openvino

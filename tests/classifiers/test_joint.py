@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from classifiers.errors import CheckpointError
-from classifiers.expression import LABELS, joint, weight_files
+from classifiers.expression import LABELS, TTA, joint, weight_files
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.tta import STILL
 from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
@@ -45,17 +47,27 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
 
 
 def test_a_joint_of_one_is_that_net(tmp_path: Path, faces: Faces) -> None:
-    net = save_tiny(tmp_path / "a.safetensors", temperature=1.5)
+    net = save_tiny(tmp_path / "a.safetensors", temperature=alike(1.5))
     alone = load(save_joint(tmp_path / "joint.json", {"a.safetensors": 1.0}))
     assert np.array_equal(alone.predict(faces), load(net).predict(faces))
     assert alone.crops == 10
 
 
 def test_a_joint_is_the_weighted_sum_calibrated(pair: Path, faces: Faces) -> None:
-    a, b = (load(pair.parent / name).predict(faces) for name in ("a.safetensors", "b.safetensors"))
-    powers = (0.3 * a.astype(np.float64) + 0.7 * b) ** (1.0 / 0.8)
+    common = joint.read(pair).temperature
+    modes: tuple[TTA, ...] = (*STILL, "temporal")
+    for tta in modes:
+        a, b, both = (
+            ExpressionClassifier.load(path, device="cpu", tta=tta).predict(faces)
+            for path in (pair.parent / "a.safetensors", pair.parent / "b.safetensors", pair)
+        )
+        own = common["none" if tta == "temporal" else tta]
+        powers = (0.3 * a.astype(np.float64) + 0.7 * b) ** (1.0 / own)
+        assert both == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-5)
+
+
+def test_a_joint_tells_what_it_is(pair: Path) -> None:
     both = load(pair)
-    assert both.predict(faces) == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-5)
     assert both.labels == LABELS
     assert both.unknown_below == 0.3
     assert both.name == f"joint-{joint.read(pair).sha256[:7]}"
@@ -90,6 +102,17 @@ def test_a_full_disk_leaves_a_joint_as_it_was(pair: Path) -> None:
     with pytest.raises(CheckpointError, match=r"joint\.json: cannot be written: No space left"):
         joint.save(pair, replace(joint.read(pair), temperature=alike(2.0)))
     assert pair.read_bytes() == before
+
+
+def test_its_hash_is_that_of_one_temperature_or_of_the_modes_in_their_order(pair: Path) -> None:
+    found = replace(joint.read(pair), temperature=alike(0.9625))
+    parts = [0.9625, *((member.sha256, member.weight) for member in found.members)]
+    assert found.sha256 == hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    modes = {"none": 0.5, "flip": 0.6, "four_crop": 0.9, "ten_crop": 0.8}
+    turned = dict(reversed(modes.items()))
+    both = {replace(found, temperature=known).sha256 for known in (modes, turned)}
+    assert len(both) == 1
+    assert found.sha256 not in both
 
 
 def test_its_name_tells_joints_apart_but_not_places(pair: Path) -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
-import torch
-
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError
 from classifiers.expression import data, joint, provenance
@@ -16,7 +14,7 @@ from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
-from classifiers.expression.tta import CROPS, STILL, with_temperature
+from classifiers.expression.tta import CROPS, STILL, UNCHANGED
 from classifiers.expression.weight_files import locate, nets_of, record_of
 from classifiers.whole import check_whole
 
@@ -59,7 +57,8 @@ def calibrate(
     note(train.summary("Training"))
     note(held.summary("Holdout"))
     note(public.summary("PublicTest"))
-    reads = sum(len(nets_of(file)) for file in files) * (len(held.files) + len(public.files))
+    nets_read = sum(len(nets_of(file)) * (2 if file.suffix == ".json" else 1) for file in files)
+    reads = nets_read * (len(held.files) + len(public.files))
     work = _Work(reads * sum(CROPS[tta] for tta in STILL), report)
     done = []
     for file in files:
@@ -111,22 +110,31 @@ class _Work:
         self, file: Path, held: Faces, public: Faces
     ) -> tuple[dict[str, float], dict[str, float]]:
         """A file's temperatures, and its scores with the accuracy on PublicTest in int8,
-        `public_{tta}_int8`, of every mode."""
+        `public_{tta}_int8`, of every mode. Of a joint those in float32 are found anew too."""
         classifier = ExpressionClassifier.load(file, device="cpu", engine="openvino")
-        temperature = dict(classifier.record.temperature)
+        temperature: dict[str, float] = {}
         scores = dict(classifier.record.scores)
+        whole = None
+        if isinstance(classifier.record, joint.Joint):
+            classifier.temperatures = UNCHANGED
+            whole = ExpressionClassifier.load(file, device="cpu")
+        else:
+            classifier.nets = (replace(classifier.nets[0], temperatures=UNCHANGED),)
         for tta in STILL:
             classifier.tta = tta
-
             crops, text = classifier.crops, f"{classifier.name} in int8, {tta}"
 
             def read(number: int, crops: int = crops, text: str = text) -> None:
                 self._read += crops * number
                 self._report(self._read / self._all, text)
 
-            known = torch.from_numpy(classify(classifier, held, done=read))
-            plain = with_temperature(known, 1.0 / temperature[tta]).numpy()
+            plain = classify(classifier, held, done=read)
             temperature[tta] = round(fit_temperature(plain, held), 4)
             guessed = classify(classifier, public, done=read)
             scores[f"public_{tta}_int8"] = round(accuracy(guessed, public), 5)
+            if whole is not None:  # What a joint says goes by its nets' temperatures.
+                whole.tta = tta
+                for split, faces in (("holdout", held), ("public", public)):
+                    guessed = classify(whole, faces, done=read)
+                    scores[f"{split}_{tta}"] = round(accuracy(guessed, faces), 5)
         return temperature, scores

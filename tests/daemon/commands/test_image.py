@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_read_is_named(
     done = inside(capsys, "image", photos, "--out", out, "--config", light)
     assert done.code == 1
     assert done.err == [f"affectd: {photos}/inner cannot be read: Permission denied"]
-    assert done.out == [f"{photos}/a.png: no face → {out}/a.png.jpg"]
+    assert done.out == [f"{photos}/a.png → {out}/a.png.jpg"]
     done = inside(capsys, "image", photos / "inner", "--out", out, "--config", light, "--force")
     assert (done.code, done.out) == (1, [])
 
@@ -145,14 +145,14 @@ def black(path: Path) -> Path:
 
 
 @needs_shared
-def test_faces_that_are_not_read_are_faces(
+def test_faces_that_are_not_read_are_drawn(
     tmp_path: Path, capsys: Capsys, light: Path, face: NDArray[np.uint8]
 ) -> None:
-    """1. They are drawn and told. 2. Their readings are refused."""
+    """1. Nothing is said of them. 2. Their readings are refused."""
     image, out = tmp_path / "a.png", tmp_path / "out"
     image.write_bytes(cv2.imencode(".png", face)[1].tobytes())
     what: list[str | Path] = [image, "--out", out, "--config", light]
-    assert inside(capsys, "image", *what) == (0, [f"{image}: a face → {out}/a.png.jpg"], [])
+    assert inside(capsys, "image", *what) == (0, [f"{image} → {out}/a.png.jpg"], [])
     said = "expression.enabled: found false, and --json wants readings; accepted is true"
     done = inside(capsys, "image", *what, "--json", "--force")
     assert done == (2, [], [f"affectd: {light}: {said}"])
@@ -217,7 +217,7 @@ def test_images_that_would_be_lost_and_folders_without_any(
     assert done.err[0].startswith(f"affectd: {tmp_path}/none: no image in it; accepted: .jpg, ")
     assert not (tmp_path / "out").exists()
     done = inside(capsys, "image", image, "--out", tmp_path / "out", "--config", light)
-    assert done == (0, [f"{image}: no face → {tmp_path}/out/a.jpg"], [])
+    assert done == (0, [f"{image} → {tmp_path}/out/a.jpg"], [])
 
 
 def test_what_exists_is_replaced_only_if_asked_and_never_an_input(
@@ -290,7 +290,7 @@ def test_what_an_earlier_run_wrote_into_the_folder_is_not_read(
     photos = black(tmp_path / "photos" / "a.png").parent
     black(photos / "sub" / "b.jpg")
     said = [
-        f"{photos}/{name}: no face → {photos}/read/{copy}"
+        f"{photos}/{name} → {photos}/read/{copy}"
         for name, copy in (("a.png", "a.png.jpg"), ("sub/b.jpg", "sub/b.jpg"))
     ]
     for force in ([], ["--force"]):
@@ -307,7 +307,7 @@ def test_names_that_cannot_be_printed_or_looked_up(
     image = black(tmp_path / os.fsdecode(b"M\xfcller.jpg"))
     out, long = tmp_path / "out", tmp_path / ("n" * 300 + ".jpg")
     done = inside(capsys, "image", long, image, "--out", out, "--config", light)
-    assert done.out == [rf"{tmp_path}/M\udcfcller.jpg: no face → {out}/M\udcfcller.jpg"]
+    assert done.out == [rf"{tmp_path}/M\udcfcller.jpg → {out}/M\udcfcller.jpg"]
     assert (done.code, done.err) == (1, [f"affectd: {long}: File name too long"])
     assert (out / image.name).is_file()
 
@@ -319,4 +319,4 @@ def test_what_is_hidden_in_a_folder_is_not_read(
     black(photos / ".thumbnails" / "a.png")
     (photos / "._a.png").write_bytes(b"what a Mac knows of a.png")
     done = inside(capsys, "image", photos, "--out", tmp_path / "out", "--config", light)
-    assert done == (0, [f"{photos}/a.png: no face → {tmp_path}/out/a.png.jpg"], [])
+    assert done == (0, [f"{photos}/a.png → {tmp_path}/out/a.png.jpg"], [])

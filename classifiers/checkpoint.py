@@ -16,7 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from classifiers.errors import CheckpointError
-from classifiers.whole import write_whole
+from classifiers.whole import write_json, write_whole, written
 
 TEXTS = (
     *("name", "family", "architecture", "normalisation"),
@@ -91,13 +91,11 @@ def save(
         for name, value in net.state_dict().items()
     }
     content = to_bytes(tensors)
-    try:
+    with written(weights, CheckpointError):
         weights.parent.mkdir(parents=True, exist_ok=True)
         # Not by save_file, whose files nobody but their owner may read: another user trains than
         # the one that a service runs as.
         write_whole(weights, content)
-    except OSError as error:
-        raise CheckpointError(f"{weights}: cannot be written: {error.strerror}") from error
     known = Record(**{**asdict(record), "sha256": hashlib.sha256(content).hexdigest()})
     write_record(weights, known)
     return known
@@ -106,10 +104,8 @@ def save(
 def write_record(weights: Path, record: Record) -> None:
     """Replace the record of a weights file. Raises CheckpointError if that cannot be written."""
     path = record_path(weights)
-    try:
-        write_whole(path, (json.dumps(asdict(record), indent=2) + "\n").encode())
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+    with written(path, CheckpointError):
+        write_json(path, record)
 
 
 def read_record(weights: Path) -> Record:

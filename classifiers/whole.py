@@ -1,12 +1,17 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what to say of those that cannot be."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from classifiers.errors import ClassifierError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -16,6 +21,20 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with replaced(path) as part:
         part.write_bytes(content)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """`write_whole` of a dataclass as JSON. Raises OSError."""
+    write_whole(path, (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+
+@contextmanager
+def written(path: Path, kind: type[ClassifierError]) -> Iterator[None]:
+    """Write `path` within. An OSError becomes an error of `kind` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

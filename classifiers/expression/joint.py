@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from classifiers.checkpoint import (
 )
 from classifiers.errors import CheckpointError
 from classifiers.expression.tta import STILL, need_modes
-from classifiers.whole import write_whole
+from classifiers.whole import write_json, written
 
 SUM_TOLERANCE = 1e-4  # weights stand with six digits
 KINDS: dict[str, Kind] = {
@@ -77,10 +77,8 @@ class Joint:
 
 def save(path: Path, joint: Joint) -> None:
     """Write a joint; its nets must lie where it says they do. Raises CheckpointError."""
-    try:
-        write_whole(path, (json.dumps(asdict(joint), indent=2) + "\n").encode())
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+    with written(path, CheckpointError):
+        write_json(path, joint)
 
 
 def read(path: Path) -> Joint:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 from classifiers.whole import replaced
 from daemon.errors import ConfigError, EventsError
 from daemon.reading import SCHEMA
+from daemon.sinks.recording import written
 
 Row = dict[str, Any]
 OnBroken = Callable[[str], None]
@@ -64,7 +65,8 @@ def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> 
     The columns are COLUMNS and then the probabilities, `p_angry` and so on; null is an empty
     field. An existing target is replaced, once all is written. Raises EventsError, also at the
     first line that is no reading; with `on_broken`, such lines are skipped and told to it.
-    Raises ConfigError for a source that cannot be read, and for a target that is it or no file.
+    Raises ConfigError for a source that cannot be read, and for a target that is it or no file;
+    SinkError for one that cannot be written.
     """
     with _Lines(source) as lines, _replaced(target, source) as part:
         probabilities = lines.survey(on_broken)
@@ -259,7 +261,7 @@ def _is_moment(text: str) -> bool:
 @contextmanager
 def _replaced(target: Path, source: Path) -> Iterator[Path]:
     """`whole.replaced` for a table, which must not take the place of `source`."""
-    try:
+    with written(target):
         if target.exists():
             if target.samefile(source):
                 raise ConfigError(f"{target}: is IN itself; accepted is another file")
@@ -267,5 +269,3 @@ def _replaced(target: Path, source: Path) -> Iterator[Path]:
                 raise ConfigError(f"{target}: is no file; accepted is a file, new or to replace")
         with replaced(target) as part:
             yield part
-    except OSError as error:
-        raise EventsError(f"{target} cannot be written: {error.strerror or error}") from error

@@ -19,6 +19,7 @@ from classifiers.expression.training.recipe import read
 from classifiers.expression.training.train import train
 from daemon.commands.progress import progress_bar
 from daemon.commands.train_joint import train_joint
+from daemon.sinks.recording import make_folder, written
 
 
 def train_expression(
@@ -35,7 +36,8 @@ def train_expression(
 ) -> bool:
     """Train with a progress bar; returns whether the run came to its end.
 
-    Raises RecipeError for arguments that cannot be used, and what `train` raises.
+    Raises RecipeError for arguments that cannot be used, SinkError for a folder that cannot be
+    written, and what `train` raises.
     """
     if device == "cuda" and (fault := cuda_fault()):
         raise RecipeError(f"--device is cuda, but {fault}; accepted: cpu")
@@ -47,13 +49,8 @@ def train_expression(
     plan = joint or read(recipe)
     if compiled and (fault := compile_fault(device)):
         raise RecipeError(f"--compile cannot be had: {fault}; accepted: without it")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecipeError(
-            f"{out} cannot be written ({error.strerror}); "
-            "accepted for --out is a folder that affectd may write to"
-        ) from error
+    with written(out):
+        make_folder(out)
     console.print(f"Reading {source} …")
     if isinstance(plan, JointRecipe):
         train_joint(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daemon.config.sink_settings import EventsSink
 from daemon.sinks.base import Output, Takes
-from daemon.sinks.recording import make_folder, sink_error
+from daemon.sinks.recording import make_folder, written
 
 READER_S = 5.0
 
@@ -36,23 +36,19 @@ class EventsFile:
 
     def write(self, output: Output) -> bool:
         lines = [reading.to_json().encode() + b"\n" for reading in output.readings]
-        try:
+        with written(f"events sink: {self.path}"):
             if self._descriptor is not None and not _is_at(self._descriptor, self.path):
                 self.close()  # Without a reading for days, too, a deleted one is to free its disk.
             if not lines and (self._descriptor is not None or self.path.exists()):
                 return False
             _append(self._current(), lines)
-        except OSError as error:
-            raise sink_error(f"events sink: {self.path}", error) from error
         return bool(lines)
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            try:
+            with written(f"events sink: {self.path}"):
                 os.close(descriptor)
-            except OSError as error:
-                raise sink_error(f"events sink: {self.path}", error) from error
 
     def _current(self) -> int:
         """The descriptor, opened where there is none."""

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import av
-
 from daemon.config.sink_settings import Mp4Sink
 from daemon.errors import SinkError
 from daemon.sinks.base import Packet, Takes
 from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
-from daemon.sinks.recording import PieceFile, create_numbered, sink_error
+from daemon.sinks.recording import PieceFile, create_numbered, written
 from daemon.sinks.segments import Segments
 
 MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes one of 2^31 ticks of TIME_BASE for a mistake
@@ -83,10 +81,8 @@ class _Recording:
         self._most_bytes = round(config.segment_mb * 1e6)
         self._broken = False
         self._header_size = 0
-        try:
+        with written(f"mp4 sink: {path}"):
             self.path, file = create_numbered(path)
-        except OSError as error:
-            raise sink_error(f"mp4 sink: {path}", error) from error
         self._file = PieceFile(file)
         with self._whole():
             self._fragments = Fragments(first.encoder)
@@ -130,17 +126,16 @@ class _Recording:
     def _whole(self) -> Iterator[None]:
         """At a fault the file ends with what it holds. Raises SinkError."""
         try:
-            yield
-        except (av.FFmpegError, OSError) as error:
+            with written(f"mp4 sink: {self.path}"):
+                yield
+        except SinkError:
             with suppress(SinkError):  # The first error says more.
                 self._finish()
-            raise sink_error(f"mp4 sink: {self.path}", error) from error
+            raise
 
     def _finish(self) -> None:
         self._broken = True
-        try:
+        with written(f"mp4 sink: {self.path}"):
             self._file.close()
             if self._file.size <= self._header_size:
                 self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise sink_error(f"mp4 sink: {self.path}", error) from error

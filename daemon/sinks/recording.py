@@ -19,8 +19,17 @@ from daemon.sinks.base import encode_error
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def sink_error(target: Path | str, error: OSError | av.FFmpegError) -> SinkError:
-    """The SinkError that tells the user what the system, or libav, said about `target`."""
+@contextmanager
+def written(target: Path | str) -> Iterator[None]:
+    """Write `target` within. What the system or libav says against it becomes a SinkError that
+    names it."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise _sink_error(target, error) from error
+
+
+def _sink_error(target: Path | str, error: OSError | av.FFmpegError) -> SinkError:
     cause = error.strerror or str(error)
     if error.errno in FULL:
         return SinkError(Reason.DISK_FULL, f"{target}: no room left ({cause})")
@@ -35,15 +44,6 @@ def sink_error(target: Path | str, error: OSError | av.FFmpegError) -> SinkError
         f"{target} cannot be written ({cause}); "
         "accepted is a path in a folder that affectd may write to",
     )
-
-
-@contextmanager
-def written(target: Path) -> Iterator[None]:
-    """Write `target` within. An OSError becomes a SinkError that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise sink_error(target, error) from error
 
 
 def make_folder(folder: Path) -> None:

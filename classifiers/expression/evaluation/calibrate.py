@@ -16,7 +16,7 @@ from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.tta import CROPS, STILL, UNCHANGED
 from classifiers.expression.weight_files import locate, nets_of, record_of
-from classifiers.whole import check_whole
+from classifiers.whole import check_whole, written
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def calibrate(
     files = nets if path in nets else [*nets, path]
     for file in files:
         ExpressionClassifier.load(file, device="cpu")
-        _check_record(checkpoint.record_path(file))
+        record_file = checkpoint.record_path(file)
+        with written(record_file, CheckpointError):
+            check_whole(record_file)
     fer = data.read(source, strict, {"Training", "PublicTest"})
     train, held, public = fer.split("train"), fer.split("holdout"), fer.split("public")
     _check_data(files, fer.fingerprint())
@@ -77,14 +79,6 @@ def calibrate(
         checkpoint.write_record(file, record)
         done.append(Calibrated(record.name, checkpoint.record_path(file), record.scores))
     return done
-
-
-def _check_record(path: Path) -> None:
-    """Raise CheckpointError for a record, or a joint, that could not be replaced."""
-    try:
-        check_whole(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _check_data(files: list[Path], data_sha256: str) -> None:

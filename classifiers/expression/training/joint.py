@@ -34,7 +34,7 @@ from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill, read_toml
 from classifiers.expression.tta import CROPS, STILL, with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
-from classifiers.whole import write_whole
+from classifiers.whole import write_whole, written
 
 FILE = "joint.json"
 MOST_MIXTURES = 200_000
@@ -249,8 +249,6 @@ def _copy(name: str, file: Path, net: ExpressionClassifier, weight: float, out: 
     copy = out / (file.name if name in shipped() else f"{net.name}.safetensors")
     record = checkpoint.record_path
     for source, target in ((file, copy), (record(file), record(copy))):
-        try:
+        with written(target, CheckpointError):
             write_whole(target, source.read_bytes())
-        except OSError as error:
-            raise CheckpointError(f"{target}: cannot be written: {error.strerror}") from error
     return Member(copy.name, net.record.sha256, weight)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from classifiers.errors import TrainingError
-from classifiers.whole import write_whole
+from classifiers.whole import write_whole, written
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -47,13 +47,11 @@ class Journal:
         self._csv = out / CSV
         self._lines = [",".join(("epoch", *FIGURES))]
         self._board = None
-        try:
+        with written(out, TrainingError):
             if epochs and self._csv.exists():
                 self._lines = self._csv.read_text().splitlines()[: epochs + 1]
             if SummaryWriter is not None:
                 self._board = SummaryWriter(out / TENSORBOARD)
-        except OSError as error:
-            raise TrainingError(f"{out}: cannot be written: {error.strerror}") from error
 
     def __enter__(self) -> Journal:
         return self
@@ -73,10 +71,8 @@ class Journal:
         figures = {name: getattr(done, name) for name in FIGURES}
         values = (f"{value:.5f}" for value in figures.values())
         self._lines.append(",".join((str(done.epoch + 1), *values)))
-        try:
+        with written(self._csv, TrainingError):
             write_whole(self._csv, "".join(f"{line}\n" for line in self._lines).encode())
             if self._board is not None:
                 for name, value in figures.items():
                     self._board.add_scalar(name, value, done.epoch + 1)
-        except OSError as error:
-            raise TrainingError(f"{self._csv}: cannot be written: {error.strerror}") from error

@@ -31,7 +31,7 @@ from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
 from classifiers.expression.weight_files import locate
-from classifiers.whole import write_whole
+from classifiers.whole import write_whole, written
 
 UNREADABLE = (
     OSError,
@@ -171,10 +171,8 @@ class Run:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        try:
+        with written(path, TrainingError):
             write_whole(path, content.getvalue())
-        except OSError as error:
-            raise TrainingError(f"{path}: cannot be written: {error.strerror}") from error
 
     def restore(self, path: Path) -> str:
         """Go on from a stored state, and return what it was computed on and in, empty if unknown.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from classifiers.whole import check_whole, write_whole
+from classifiers.whole import check_whole, write_json
 from daemon.sinks.recording import written
 from detectors.store import state_dir
 
@@ -114,7 +113,7 @@ def save(record: Record, path: Path) -> None:
     """Write the record as JSON, making the folder. Raises SinkError."""
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(asdict(record), indent=2) + "\n").encode())
+        write_json(path, record)
 
 
 def load(path: Path) -> Record | None:

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.commands import event_tables
 from daemon.commands.event_tables import COLUMNS, to_csv, to_parquet
-from daemon.errors import ConfigError, EventsError
+from daemon.errors import ConfigError, EventsError, Reason, SinkError
 from daemon.reading import Reading
 from tests.daemon.outputs import LABELS, reading
 
@@ -196,8 +196,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     os.close(ours)
     source = write(tmp_path / "r.jsonl", reading(1))
     for target in (tmp_path / "none" / "r.csv", source / "r.csv"):
-        with pytest.raises(EventsError, match=r"r\.csv cannot be written: N"):
+        with pytest.raises(SinkError, match=r"r\.csv cannot be written \(N") as hit:
             to_csv(source, target)
+        assert hit.value.reason is Reason.NOT_WRITABLE
 
 
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])

@@ -100,7 +100,7 @@ def test_training_on_data_or_into_a_folder_that_cannot_be_used(
     assert done.code == 2
     assert done.err == [
         f"affectd: {recipe}/out cannot be written (Not a directory); "
-        "accepted for --out is a folder that affectd may write to"
+        "accepted is a path in a folder that affectd may write to"
     ]
 
 

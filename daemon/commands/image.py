@@ -121,12 +121,12 @@ def _images(
 def _images_in(source: Path, folder: Path, unread: list[OSError]) -> list[Path]:
     """The images of a folder, without what is hidden (folders of thumbnails, a Mac's `._a.jpg`
     beside each file), and without what an earlier run wrote to `folder` within it."""
-    written = _real(folder)
-    holds_it = _real(source) in written.parents
+    out = _real(folder)
+    holds_it = _real(source) in out.parents
     found: list[Path] = []
     for where, folders, names in os.walk(source, onerror=unread.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if holds_it and _real(Path(where)).is_relative_to(written):
+        if holds_it and _real(Path(where)).is_relative_to(out):
             continue
         found += [Path(where, name) for name in (*names, *folders) if not name.startswith(".")]
     return sorted(path for path in found if path.suffix.lower() in IMAGES)

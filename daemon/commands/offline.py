@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from daemon import models
-from daemon.config.file import load
+from daemon.config.file import load_around
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError
 from daemon.monitoring.health import Health
@@ -48,17 +48,14 @@ def offline(
 ) -> Iterator[Offline]:
     """Load models for one stream; everything else comes from `config`. `readings` is the option
     that asks for some, if any does. Raises ConfigError also where `config` has no face read."""
-    if config is None:
-        settings, secrets = Settings(stream=(stream,)), frozenset[str]()
-    else:
-        loaded = load(config, os.environ, stream)
-        settings, secrets = loaded.settings, loaded.secrets
+    loaded = load_around(stream, config, os.environ)
+    settings = loaded.settings
     if readings is not None and not settings.expression.enabled:
         raise ConfigError(
             f"{config}: expression.enabled: found false, and {readings} wants readings; "
             "accepted is true"
         )
-    logs.set_up("error", secrets)  # what a warning would say is raised here
+    logs.set_up("error", loaded.secrets)  # what a warning would say is raised here
     metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
     found = models.load(settings, metrics, health, console.print)
     try:

@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from daemon.commands.offline import is_there, offline
+from daemon.commands.offline import Offline, is_there, offline
 from daemon.commands.progress import progress_bar
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import MP4_ENDINGS, EventsSink, Mp4Sink, SinkSettings
@@ -51,26 +51,13 @@ def annotate_video(
     _make_way(source, target, events, force)
     # A link stays one, and may lead to what is not there yet.
     target, events = _behind(target), events and _behind(events)
-    sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
-    if events is not None:
-        sinks.append(EventsSink(kind="events", path=events))
-    try:
-        stream = StreamSettings(
-            name="video",
-            url=SecretStr(source),
-            policy="file",
-            privacy=privacy,
-            sink=tuple(sinks),
-        )
-    except ValidationError as error:
-        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"IN: {fault}") from error
+    stream = _stream(source, target, events, privacy)
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
     stop = threading.Event()
     others = numbered(target)
 
-    def written() -> str:
+    def parts_made() -> str:
         made = [path for path in (target, *numbered(target)) if path not in others]
         return ", ".join(str(path) for path in made if is_there(path))
 
@@ -94,18 +81,42 @@ def annotate_video(
         try:
             _run(pipeline, stop, _frames_in(source), around.board, console, settle)
         except (KeyboardInterrupt, SystemExit):
-            made = written()
+            made = parts_made()
             until = f"{made} holds the frames until here" if made else "nothing was written"
             console.print(f"Interrupted; {until}")
             raise
     if pipeline.error is not None:
         raise pipeline.error
-    frames = around.board.streams()[0].frames
-    parts = written()
-    if not frames or not parts:  # With --force what stood there before is there again.
+    _tell(source, target, parts_made(), around, console)
+    if pipeline.capture.cut is not None:
+        raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
+
+
+def _stream(source: str, target: Path, events: Path | None, privacy: Privacy) -> StreamSettings:
+    """Raises ConfigError for a source that can be none."""
+    sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
+    if events is not None:
+        sinks.append(EventsSink(kind="events", path=events))
+    try:
+        return StreamSettings(
+            name="video",
+            url=SecretStr(source),
+            policy="file",
+            privacy=privacy,
+            sink=tuple(sinks),
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"IN: {fault}") from error
+
+
+def _tell(source: str, target: Path, parts: str, around: Offline, console: Console) -> None:
+    """Say what was made, and what was lost. Raises SourceError where no video came about."""
+    (stream,) = around.board.streams()
+    if not stream.frames or not parts:  # With --force what stood there before is there again.
         raise SourceError(Reason.END_OF_STREAM, f"{shown(source)}: ended before its first picture")
     changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
-    console.print(f"{frames} frames written to {parts}{changes}")
+    console.print(f"{stream.frames} frames written to {parts}{changes}")
     lost = around.metrics.registry.get_sample_value(
         "affectd_frames_dropped_total",
         {"stream": stream.name, "stage": "decode", "reason": "damaged"},
@@ -114,8 +125,6 @@ def annotate_video(
         console.print(
             f"affectd: warning: {redact_url(source)}: {lost:g} damaged packets gave no frame"
         )
-    if pipeline.capture.cut is not None:
-        raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
 
 
 def _run(

@@ -88,6 +88,13 @@ def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = Non
     return Loaded(settings, _secrets(expanded))
 
 
+def load_around(stream: StreamSettings, path: Path | None, env: Mapping[str, str]) -> Loaded:
+    """`load` for one stream; without a `path`, all else is at its defaults."""
+    if path is None:
+        return Loaded(Settings(stream=(stream,)), frozenset())
+    return load(path, env, stream)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         text = read_regular(path).decode("utf-8-sig")

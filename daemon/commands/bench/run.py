@@ -20,7 +20,7 @@ from daemon.commands.bench.bar import Bar
 from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, Site, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
-from daemon.config.file import load
+from daemon.config.file import load_around
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError
 from daemon.monitoring.health import Health
@@ -54,8 +54,11 @@ def bench(
     kinds = _kinds(sinks)
     if target is not None:
         record.check(target)
-    settings, secrets = _settings(config)
-    logs.set_up("critical", secrets)  # Overloaded on purpose: what fails shows in the figures.
+    stream = StreamSettings(name="bench", url=SecretStr("bench"))
+    configured = load_around(stream, config, os.environ)
+    settings = configured.settings
+    # Overloaded on purpose: what fails shows in the figures.
+    logs.set_up("critical", configured.secrets)
     others = machine.Others()
     with Bar(seconds, err) as bar:
         bar.say("loading models")
@@ -122,14 +125,6 @@ def _kinds(sinks: str) -> tuple[str, ...]:
                 f"--sinks: found {kind!r}; accepted: none, or any of {', '.join(SINKS)}"
             )
     return kinds
-
-
-def _settings(config: Path | None) -> tuple[Settings, frozenset[str]]:
-    stream = StreamSettings(name="bench", url=SecretStr("bench"))
-    if config is not None:
-        loaded = load(config, os.environ, stream)
-        return loaded.settings, loaded.secrets
-    return Settings(stream=(stream,)), frozenset()
 
 
 def _unshed(settings: Settings) -> Settings:

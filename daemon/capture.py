@@ -163,7 +163,7 @@ class Capture:
             return
         if self._live:
             raise SourceError(Reason.END_OF_STREAM, "the source ended")
-        self.cut = getattr(source, "cut", None)
+        self.cut = source.cut
         self._board.set_state(
             self.name, "ended", None if self.cut is None else Reason.DECODE_ERROR, self.cut
         )

@@ -17,4 +17,4 @@ settings.load_profile("steady")
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A camera's server on a busy machine may take long to begin."""
-    monkeypatch.setattr("daemon.sources.video.OPEN_TIMEOUT_S", 60.0)
+    monkeypatch.setattr("daemon.sources.container.OPEN_TIMEOUT_S", 60.0)

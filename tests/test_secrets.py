@@ -30,10 +30,11 @@ import av.logging
 av.logging.set_level(av.logging.DEBUG)
 logging.getLogger("libav").setLevel(logging.DEBUG)
 from daemon.sources import video
+from daemon.url import split_url
 opened = video.VideoSource._open
 def fail(self):
     if self._name.startswith("boom"):
-        url = self._target
+        url = split_url(self._url).encoded()
         warnings.warn(f"cannot read {url}")
         try:
             raise OSError(5, f"cannot read {url}", url)

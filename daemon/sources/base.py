@@ -28,8 +28,9 @@ UNHEARD = Report()
 
 
 class Source(Protocol):
-    """An open source, read by one thread. One that reads files may have `cut: str | None`: what to
-    say of a file that ended too early."""
+    """An open source, read by one thread. `cut` is what to say of a file that ended too early."""
+
+    cut: str | None
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames until the source ends. Raises SourceError; never holds for longer than
@@ -44,6 +45,8 @@ class Source(Protocol):
 class OneReader(ABC):
     """A source that one thread reads and any thread closes. What it holds must not be freed under
     the thread that reads it: that one frees it itself."""
+
+    cut: str | None = None
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop

@@ -8,35 +8,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from fractions import Fraction
-from pathlib import Path
 
 import av
-from av.stream import Discard, Disposition
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import shown
-from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
-from daemon.sources.decoder import accelerator, doubt, tell_of_fallback
-from daemon.sources.faults import is_timed_out, may_be_card, open_fault, read_fault, silence
+from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, OneReader, Report
+from daemon.sources.container import Opened, open_container
+from daemon.sources.decoder import tell_of_fallback
+from daemon.sources.faults import is_timed_out, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
-from daemon.sources.picture import SQUARE, check_size, is_size, to_frame_image
+from daemon.sources.picture import check_size, is_size, to_frame_image
 from daemon.sources.tiff import holds_jpeg
 from daemon.sources.timeline import Pace, Timeline
-from daemon.url import local_path, split_url
 
 log = logging.getLogger("affectd.source")
 
-OPEN_TIMEOUT_S = 10.0
 # A sound one undoes so many, and not all: libav now and then makes a picture of mere noise.
 SOUND_UNDOES = 5
 DEFAULT_FPS = 25.0
-# These write their length at the beginning, so that a cut file can be told from a short one.
-_HONEST_LENGTH = ("mov", "matroska", "avi", "flv")
 _CUT_TOLERANCE_S = 0.5
-# Their tracks are the same pictures in several sizes.
-_QUALITIES = ("hls", "dash")
 
 
 class VideoSource(OneReader):
@@ -71,24 +63,22 @@ class VideoSource(OneReader):
         super().__init__(stop)
         self._live = live
         self.damaged = 0
-        self.cut: str | None = None
         self._name = stream
         self._loop = loop
         self._network, self._decoder = network, decoder
         self._stall_timeout_s = stall_timeout_s
         self._report = report
         self._monotonic = monotonic
-        self._shown = shown(url)
-        self._target, self._is_file = _target(url)
+        self._url, self._shown = url, shown(url)
         self._has_pictures = False  # From then on, a size that cannot be is damage.
-        self._container, self._video = self._open()
-        tell_of_fallback(stream, decoder, self._video.codec_context)
+        self._opened = self._open()
+        tell_of_fallback(stream, decoder, self._opened.video.codec_context)
 
     def _frames(self) -> Iterator[Frame]:
-        rate = self._video.average_rate or self._video.guessed_rate
+        rate = self._opened.video.average_rate or self._opened.video.guessed_rate
         timeline = Timeline(1.0 / float(rate) if rate else 1.0 / DEFAULT_FPS)
-        by_arrival = self._live and not self._is_file
-        pace = Pace(self._stall_timeout_s) if self._live and self._lies_ready() else None
+        by_arrival = self._live and not self._opened.is_file
+        pace = Pace(self._stall_timeout_s) if self._live and self._opened.lies_ready else None
         seq = 0
         while not self._ending():
             before = seq
@@ -114,16 +104,14 @@ class VideoSource(OneReader):
             if by_arrival or not self._loop:
                 return
             timeline.restart()
-            self._container.close()
-            self._container, self._video = self._open()
+            self._opened.container.close()
+            self._opened = self._open()
 
     def _free(self) -> None:
-        self._container.close()
+        self._opened.container.close()
 
     def _time(self, image: av.VideoFrame) -> float | None:
-        """Motion JPEG carries no time, and libav counts 25 a second: take when each came."""
-        is_untimed = self._container.format.name == "mpjpeg"
-        return self._monotonic() if is_untimed else image.time
+        return self._monotonic() if self._opened.is_untimed else image.time
 
     def _images(self) -> Iterator[av.VideoFrame]:
         """Decode once from here to the end. Yields pictures as a Frame wants them."""
@@ -138,7 +126,7 @@ class VideoSource(OneReader):
                 end_s = max(end_s, float((packet.pts + length) * packet.time_base))
             images: list[av.VideoFrame] | None = []
             # Sound is read and let go, so that it cannot hide that the video stands still.
-            if packet.stream.index == self._video.index:
+            if packet.stream.index == self._opened.video.index:
                 images = self._decode(packet)
             if images is None:
                 self._drop()
@@ -159,11 +147,11 @@ class VideoSource(OneReader):
         self._look_for_cut(end_s)
 
     def _packets(self) -> Iterator[av.Packet]:
-        limit_s = self._stall_timeout_s if self._live and not self._is_file else math.inf
+        limit_s = self._stall_timeout_s if self._live and not self._opened.is_file else math.inf
         began_s = self._monotonic()
         try:
             # Its end ends the time-out, past which libav would take no leave of the server.
-            with closing(self._container.demux()) as packets:
+            with closing(self._opened.container.demux()) as packets:
                 for packet in packets:
                     # At its time-out libav first hands out what its parser held back.
                     if is_timed_out(self._monotonic() - began_s, limit_s):
@@ -180,7 +168,7 @@ class VideoSource(OneReader):
         began_s = time.perf_counter()
         if packet.is_corrupt:
             return None
-        if self._container.format.name == "tiff_pipe" and holds_jpeg(bytes(packet)):
+        if self._opened.is_tiff and holds_jpeg(bytes(packet)):
             raise SourceError(
                 Reason.UNSUPPORTED,
                 f"{self._shown}: is a TIFF compressed as JPEG; accepted are LZW, Deflate, "
@@ -199,106 +187,34 @@ class VideoSource(OneReader):
                     self._drop()
                 continue
             check_size(self._shown, image.width, image.height)
-            if self._container.format.name == "avi":
-                image.pts = image.dts  # It has no other times, and libav's guess swaps B-frames.
-            images.append(to_frame_image(image, self._pixel()))
+            if self._opened.goes_by_dts:
+                image.pts = image.dts
+            images.append(to_frame_image(image, self._opened.pixel))
             self._has_pictures = True
         for _ in images:
             self._report.decoded((time.perf_counter() - began_s) / len(images))
         return images if images or not decoded else None
 
-    def _pixel(self) -> Fraction:
-        """Width by height of a pixel. A photo's is that of its print. Where the container adds none
-        of its own, it may change with the pictures."""
-        kind = self._container.format.name
-        is_photo = kind in ("image2", "mpjpeg") or kind.endswith("_pipe")
-        tells = self._video.codec_context if self._codes_pixel else self._video
-        return SQUARE if is_photo else tells.sample_aspect_ratio or SQUARE
-
     def _drop(self) -> None:
         self.damaged += 1
         self._report.damaged()
 
-    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
-        """Open the container and choose its video. Raises SourceError."""
-        if self._is_file:
-            _check_file(self._target, self._shown)
-        limit_s = min(OPEN_TIMEOUT_S, self._stall_timeout_s)
-        timeouts = None if self._is_file else (limit_s, self._stall_timeout_s)
-        accelerated = accelerator(self._decoder)
-        options = self._network.options(self._target, self._stall_timeout_s)
-        began_s = time.monotonic()
-        try:
-            container = av.open(
-                f"file:{self._target}" if self._is_file else self._target,
-                timeout=timeouts,
-                options=options,
-                metadata_errors="replace",
-                hwaccel=accelerated,
-            )
-        except (av.error.FFmpegError, ValueError) as error:
-            waited_s = time.monotonic() - began_s
-            fault = open_fault(
-                self._shown, self._target, options, error, waited_s, limit_s, self._stop.wait
-            )
-            if accelerated is not None and may_be_card(error, fault):
-                doubt()
-            raise fault from error
-        try:
-            video = self._choose(container)
-        except SourceError:
-            container.close()
-            raise
-        self._codes_pixel = video.sample_aspect_ratio == video.codec_context.sample_aspect_ratio
-        return container, video
-
-    def _choose(self, container: av.container.InputContainer) -> av.VideoStream:
-        # libav renders any text file as a film of letters.
-        if container.format.name == "tty":
-            raise SourceError(Reason.UNSUPPORTED, f"{self._shown}: is text, not a video")
-        moving = [
-            video
-            for video in container.streams.video
-            if not video.disposition & Disposition.attached_pic
-        ]
-        if not moving:
-            kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-            raise SourceError(
-                Reason.NO_VIDEO, f"{self._shown}: has no video track (it has {', '.join(kinds)})"
-            )
-        if any(video.disposition & Disposition.dependent for video in moving):
-            raise SourceError(
-                Reason.UNSUPPORTED,
-                f"{self._shown}: is a picture in tiles (HEIC, AVIF); accepted is a JPEG made of it",
-            )
-        video = moving[0]
-        if container.format.name.startswith(_QUALITIES):
-            video = max(moving, key=lambda one: one.width * one.height)
-        for other in moving:
-            if other is not video:
-                other.discard = Discard.all  # Else it is fetched too.
-        if video.codec_context is None:
-            raise SourceError(Reason.UNSUPPORTED, f"{self._shown}: libav has no decoder for it")
-        if video.width and video.height:
-            check_size(self._shown, video.width, video.height)
-        video.thread_type = "SLICE" if self._live else "AUTO"
-        if video.codec_context.name == "mjpeg":
-            video.codec_context.options = WHOLE_JPEG
-        return video
+    def _open(self) -> Opened:
+        return open_container(
+            self._url,
+            live=self._live,
+            stall_timeout_s=self._stall_timeout_s,
+            network=self._network,
+            decoder=self._decoder,
+            wait=self._stop.wait,
+        )
 
     def _look_for_cut(self, end_s: float) -> None:
-        container, video = self._container, self._video
-        if not self._is_file or not container.format.name.startswith(_HONEST_LENGTH):
+        promised_s = self._opened.promised_s
+        if promised_s is None or self.cut is not None:
             return
-        promised_s = (container.duration or 0) / av.time_base
-        if any(other.discard == Discard.all for other in container.streams.video):
-            # The container's length is that of the longest, which may be one of those.
-            promised_s = float((video.duration or 0) * (video.time_base or 0))
-        read_s = end_s
-        # What libav writes of a Matroska's length is the time of its end.
-        if not container.format.name.startswith("matroska"):
-            read_s -= (container.start_time or 0) / av.time_base
-        if self.cut is None and read_s < promised_s - _CUT_TOLERANCE_S:
+        read_s = end_s - self._opened.start_s
+        if read_s < promised_s - _CUT_TOLERANCE_S:
             self.cut = f"{self._shown}: is cut: it ends at {read_s:.1f} s of {promised_s:.1f} s"
             log.warning("stream %s: %s", self._name, self.cut)
 
@@ -308,39 +224,3 @@ class VideoSource(OneReader):
                 Reason.STALLED,
                 f"{self._shown}: its timestamps stand still for {self._stall_timeout_s:g} s",
             )
-
-    def _lies_ready(self) -> bool:
-        """Whether pictures can be had before their time: of a file, here or on a web server, and
-        of HLS and DASH, whose segments come at once."""
-        if self._is_file or self._container.format.name.startswith(_QUALITIES):
-            return True
-        return self._target.lower().startswith("http") and bool(self._container.duration)
-
-
-def _target(url: str) -> tuple[str, bool]:
-    """What libav opens, and whether that is a local file."""
-    if (path := local_path(url)) is not None:
-        return path, True
-    try:
-        return split_url(url).encoded(), False
-    except ValueError:
-        raise SourceError(
-            Reason.UNSUPPORTED, f"{shown(url)}: names no host; accepted is rtsp://HOST/PATH"
-        ) from None
-
-
-def _check_file(path: str, shown: str) -> None:
-    """Say of a file what libav would say less clearly. Raises SourceError."""
-    try:
-        size = Path(path).stat().st_size
-    except FileNotFoundError:
-        raise SourceError(Reason.NOT_FOUND, f"{shown}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "is no path"
-        raise SourceError(Reason.NOT_FOUND, f"{shown}: {why}") from None
-    if Path(path).is_char_device():
-        raise SourceError(
-            Reason.UNSUPPORTED, f"{shown}: is a device; accepted for a webcam is v4l2://{path}"
-        )
-    if Path(path).is_file() and size == 0:
-        raise SourceError(Reason.UNSUPPORTED, f"{shown}: the file is empty")

@@ -92,6 +92,8 @@ class Instant:
 class Decoded:
     """A camera whose pictures lie ready in memory: it costs a wait and a reference each."""
 
+    cut: str | None = None
+
     def __init__(
         self,
         stream: str,

@@ -97,6 +97,8 @@ class Rig:
 class _Scripted:
     """Gives frames at 25 per second of the rig's clock, then ends or raises `error`."""
 
+    cut: str | None = None
+
     def __init__(self, clock: Clock, frames: int, error: Exception | None) -> None:
         self._clock, self._frames, self._error = clock, frames, error
         self.closed = 0

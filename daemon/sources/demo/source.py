@@ -111,6 +111,8 @@ class DemoSource:
     `clock` gives seconds since the epoch, `monotonic` paces. Raises SourceError for the URL.
     """
 
+    cut: str | None = None
+
     def __init__(
         self,
         stream: str,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import Reason, SourceError
-from daemon.sources import video
+from daemon.sources import container
 from daemon.sources.video import VideoSource
 from tests.daemon.sources.videos import fault_of, frames_of
 from tests.media import write_clip
@@ -100,7 +100,7 @@ def test_a_file_over_http(tmp_path: Path) -> None:
 
 def test_a_silent_server_is_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a stream that is given up after half a second; one with more patience has a minute."""
-    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(container, "OPEN_TIMEOUT_S", 60.0)
     with _silent() as address:
         for scheme in ("rtsp", "http"):
             began_s = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import Reason, SourceError
-from daemon.sources import video
+from daemon.sources import container
 from daemon.sources.network import BY_TCP, Network
 from tests.daemon.sources.videos import WAIT_S, fault_of, playing
 from tests.faults.proxy import Proxy
@@ -92,13 +92,13 @@ def test_a_certificate_that_the_camera_made_itself(
 def test_more_patience_with_a_stream_than_with_opening_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """libav knows one time-out for both. 1. A server that says nothing is given up soon. 2. One
     that falls silent while it is read is given as long as it was promised."""
-    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(container, "OPEN_TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began_s = time.monotonic()
         url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/cam"
         assert fault(url, stall_timeout_s=120.0).reason is Reason.TIMEOUT
         assert time.monotonic() - began_s < 60.0
-    monkeypatch.setattr(video, "OPEN_TIMEOUT_S", 2.5)
+    monkeypatch.setattr(container, "OPEN_TIMEOUT_S", 2.5)
     with RtspServer() as server:
         _, frames = playing(server.url(), stall_timeout_s=5.0)
         began_s = time.monotonic()

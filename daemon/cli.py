@@ -161,24 +161,9 @@ def image(
 @models_app.command("list", epilog="Example: affectd models list")
 def models_list() -> None:
     """Show which model files are there, and whether they are right."""
-    from rich.table import Table
+    from daemon.commands.models import list_models
 
-    from classifiers.expression.engines import installed
-    from classifiers.expression.weight_files import SHIPPED, shipped
-    from detectors.store import list_models, models_dir
-
-    folder = models_dir("")
-    table, models = Table("model", "state", "file", box=None, pad_edge=False), list_models(folder)
-    for model in models:
-        table.add_row(model.name, model.state, model.path.name)
-    for name, weights in shipped().items():
-        table.add_row(f"expression {name}", "shipped", weights.name)
-    out.print(table)
-    out.print(f"Detectors: {folder}")
-    licences = ", ".join(f"{model.name} {model.licence}" for model in models)
-    out.print(f"Licences of the detectors: {licences}")
-    out.print(f"Expressions: {SHIPPED}")
-    out.print(f"Engines on the processor, fastest first: {', '.join(installed())}")
+    list_models(out)
 
 
 @models_app.command("pull", epilog="Example: affectd models pull yunet")

@@ -27,6 +27,7 @@ from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.compiling import compiled
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.memory import is_full
+from classifiers.expression.training.products import by_products
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
@@ -80,12 +81,14 @@ class Run:
             begin_with(net, start, recipe.architecture, recipe.options)
             self.learnt_from[recipe.start] = checkpoint.read_record(start).sha256
         self.net = net.to(device).to(memory_format=torch.channels_last)
-        self._forward = compiled(self.net) if by_compiled else self.net
         self.ema = deepcopy(self.net)
+        self.dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
+        if device == "cpu":
+            by_products(self.net)
+        self._forward = compiled(self.net) if by_compiled else self.net
         self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         self._averaged = _floats(self.ema), _floats(self.net)
         self.optimizers = optimizers.make(self.net, recipe)
-        self.dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
         self.computes = f"{device} in {str(self.dtype).removeprefix('torch.')}"
         self.computes += ", compiled" if by_compiled else ""
         self.step = 0

@@ -43,6 +43,8 @@ class Reading:
     quality: Quality
     crops: int
     weights: str
+    engine: str
+    detector: str
     age_ms: float | None
     file: str | None = None
 
@@ -69,6 +71,8 @@ class Reading:
             },
             "crops": self.crops,
             "weights": self.weights,
+            "engine": self.engine,
+            "detector": self.detector,
             "age_ms": None if self.age_ms is None else round(self.age_ms, 1),
         }
 

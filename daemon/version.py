@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 
@@ -15,10 +16,9 @@ def affectd_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """affectd, Python and the packages whose versions matter in a report of a fault."""
-    packages = ("torch", "av", "mediapipe", "opencv-contrib-python", "numpy")
-    return {
-        "affectd": affectd_version(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    """affectd, Python and what is installed of the packages that faults and figures depend on."""
+    found = {"affectd": affectd_version(), "python": platform.python_version()}
+    for name in ("torch", "openvino", "av", "mediapipe", "opencv-contrib-python", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

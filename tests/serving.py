@@ -52,6 +52,8 @@ def reading(stream: str, seq: int) -> Reading:
         quality=quality,
         crops=10,
         weights="test",
+        engine="torch float32",
+        detector="haar",
         age_ms=9.0,
     )
 

@@ -38,6 +38,7 @@ class _Look:
     track: int
     box: Box
     quality: Quality
+    detector: str
 
 
 class Reader:
@@ -98,7 +99,15 @@ class Reader:
             face = crop(luma, corners, found.eyes, framing, full_range)
             quality = assess(corners, found.eyes, found.nose, face)
             look = _Look(
-                frame.seq, frame.pts_s, frame.captured_s, came_s, size_px, track.id, box, quality
+                seq=frame.seq,
+                pts_s=frame.pts_s,
+                captured_s=frame.captured_s,
+                came_s=came_s,
+                frame_px=size_px,
+                track=track.id,
+                box=box,
+                quality=quality,
+                detector=detector,
             )
             now_s = time.monotonic()
             jobs.append(Job(self._stream, track.id, face, look, came_s, now_s, track.turn))
@@ -187,6 +196,8 @@ class Reader:
             quality=look.quality,
             crops=crops,
             weights=classifier.name,
+            engine=classifier.engine,
+            detector=look.detector,
             age_ms=1000.0 * age_s if live else None,
             file=self._file,
         )

@@ -34,6 +34,7 @@ from classifiers.whole import check_whole
 from daemon.commands.progress import progress_bar
 from daemon.errors import Reason, SinkError
 from daemon.sinks.recording import written
+from daemon.version import versions
 
 SEED = 0  # of the bootstrap and of the jitter
 
@@ -123,11 +124,13 @@ def _report(
             unknown_below=limit,
             data=task.source.name,
             split=task.split,
+            split_sha256=faces.fingerprint(),
             tta=task.tta,
             engine=classifier.engine,
             device=classifier.device,
             seed=SEED,
             command=task.command,
+            versions=versions(),
             in_training=None if unseen is None else int((~unseen).sum()),
             warning=warnings.get(task.weights, ""),
         ),

@@ -52,6 +52,8 @@ COLUMNS = (
     Column("yaw_deg", ("quality", "yaw_deg"), float, optional=True),
     Column("crops", ("crops",), int),
     Column("weights", ("weights",), str),
+    Column("engine", ("engine",), str, optional=True),
+    Column("detector", ("detector",), str, optional=True),
     Column("age_ms", ("age_ms",), float, optional=True),
 )
 FILE = Column("file", ("file",), str, optional=True)  # Before the others where there are images.

@@ -201,11 +201,13 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
             0.4,
             "d",
             "public",
+            "89abcde",
             "none",
             "torch float32",
             "cpu",
             0,
             "a|b",
+            {"affectd": "1.0", "torch": "2.1"},
             9,
         ),
         plain=plain,
@@ -244,3 +246,4 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
     assert f"| accuracy | {100 * plain.accuracy:.2f} % | – |" in text
     assert "McNemar" in text
     assert "`a&#124;b`" in text
+    assert "| versions | affectd 1.0, torch 2.1 |" in text

@@ -62,6 +62,8 @@ def reading(seq: int, *, live: bool = True, yaw_deg: float | None = 4.0) -> Read
         quality=Quality(30, 0.125, yaw_deg),
         crops=10,
         weights="vgg10-3f2a91c",
+        engine="openvino int8",
+        detector="yunet",
         age_ms=41.0 if live else None,
     )
 

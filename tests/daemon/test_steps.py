@@ -92,6 +92,7 @@ def test_a_file_waits_for_the_readings_of_each_frame(
         assert sum(reading.probabilities.values()) == pytest.approx(1.0)
         assert (face.age_s, reading.frame_px) == (0.0, (360, 288))
         assert reading.weights == classifier.name
+        assert reading.engine == classifier.engine
         assert reading.crops == 10
     assert value(metrics.registry, "affectd_reading_age_seconds_count", stream="lobby") == 0
 

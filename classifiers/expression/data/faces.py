@@ -38,6 +38,12 @@ class Faces:
         """SHA-256 of each image's pixels: equal for copies, whatever their file is called."""
         return [hashlib.sha256(image.tobytes()).digest() for image in self.images]
 
+    def fingerprint(self) -> str:
+        """SHA-256 over labels and pixels, which does not depend on layout or file names."""
+        total = hashlib.sha256(self.labels.astype(np.uint8).tobytes())
+        total.update(self.images.tobytes())
+        return total.hexdigest()
+
     def keep(self, mask: NDArray[np.bool_]) -> Faces:
         """The faces where mask, bool [N], is true."""
         files = tuple(name for name, kept in zip(self.files, mask, strict=True) if kept)

@@ -32,9 +32,11 @@ RELIABILITY = "reliability.png"
 class Subject:
     """What was measured, and how to measure it again.
 
-    seed: of the bootstrap and of the jitter. in_training: images whose pixels Training holds, less
-    its holdout where that is the split; None where the data holds no Training. warning: why what
-    is called not in training may have been learnt all the same; empty where that is not so.
+    split_sha256: over labels and pixels of the images. seed: of the bootstrap and of the jitter.
+    versions: of affectd and of what it stands on, by name. in_training: images whose pixels
+    Training holds, less its holdout where that is the split; None where the data holds no
+    Training. warning: why what is called not in training may have been learnt all the same; empty
+    where that is not so.
     """
 
     weights: str
@@ -44,11 +46,13 @@ class Subject:
     unknown_below: float
     data: str
     split: str
+    split_sha256: str
     tta: str
     engine: str
     device: str
     seed: int
     command: str
+    versions: dict[str, str]
     in_training: int | None
     warning: str = ""
 
@@ -134,13 +138,15 @@ def _markdown(report: Report) -> Iterator[str]:
         ("", ""),
         [
             ("weights", f"{subject.weights} (`{subject.file}`)"),
-            ("SHA-256", f"`{subject.sha256}`"),
+            ("SHA-256 of the weights", f"`{subject.sha256}`"),
             ("data, split", f"`{subject.data}`, {subject.split}"),
+            ("SHA-256 of the split", f"`{subject.split_sha256}`"),
             ("views of a face", subject.tta),
             ("engine", f"{subject.engine} on {subject.device}"),
             ("temperature, unknown below", f"{subject.temperature}, {subject.unknown_below}"),
             ("seed", f"{subject.seed} (bootstrap, jitter)"),
             ("command", f"`{subject.command}`"),
+            ("versions", ", ".join(f"{name} {n}" for name, n in subject.versions.items())),
         ],
     )
     yield "## Figures"

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     assert report["not_in_training"]["images"] == 28
     assert report["subject"]["command"].startswith("affectd evaluate expression --data ")
     assert len(report["subject"]["sha256"]) == 64
+    assert report["subject"]["split_sha256"] == data.load(bars, "public").fingerprint()
+    assert report["subject"]["versions"]["torch"] == version("torch")
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["file"] for row in rows} == set(data.load(bars, "public").files)

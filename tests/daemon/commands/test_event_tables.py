@@ -51,6 +51,8 @@ def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
         "yaw_deg": "4.0",
         "crops": "10",
         "weights": "vgg10-3f2a91c",
+        "engine": "openvino int8",
+        "detector": "yunet",
         "age_ms": "41.0",
         **{f"p_{label}": "0.94" if label == "happy" else "0.01" for label in LABELS},
     }
@@ -117,7 +119,8 @@ def test_readings_of_images_have_their_file(tmp_path: Path, convert: Convert) ->
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])
 def test_a_line_that_is_older_than_a_field_converts(tmp_path: Path, convert: Convert) -> None:
     event, target = reading(1).to_event(), tmp_path / "out"
-    del event["tracked_since"]
+    for field in ("tracked_since", "engine", "detector"):
+        del event[field]
     source = tmp_path / "r.jsonl"
     source.write_text(f"{json.dumps(event)}\n{GOOD}\n")
     assert convert(source, target) == 2
@@ -126,7 +129,8 @@ def test_a_line_that_is_older_than_a_field_converts(tmp_path: Path, convert: Con
             rows: list[dict[str, object]] = list(csv.DictReader(file))
     else:
         rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
-    assert [bool(row["tracked_since"]) for row in rows] == [False, True]
+    for field in ("tracked_since", "engine", "detector"):
+        assert [bool(row[field]) for row in rows] == [False, True]
 
 
 GOOD = reading(1).to_json()

@@ -1,12 +1,17 @@
 # docker build -t affectd .
 # docker build -t affectd --build-arg TORCH="torch torchvision --index-url URL" .    # another PyTorch
 
-FROM python:3.13.16-slim-bookworm AS build
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /opt/affectd
-# PyTorch first: it is most of the image and seldom changes.
+# One stage: each step is a layer, and an update leaves those before its changes as they are.
+FROM python:3.13.16-slim-bookworm
+# Libraries that the wheels of OpenCV and mediapipe load and do not bring.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgl1 libegl1 libgles2 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /var/lib/affectd --create-home affectd
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# PyTorch before the code: it is most of the image and seldom changes.
 ARG TORCH="torch torchvision"
-RUN /opt/affectd/bin/pip install ${TORCH}
+RUN pip install ${TORCH}
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY classifiers classifiers
@@ -14,16 +19,9 @@ COPY config config
 COPY daemon daemon
 COPY detectors detectors
 COPY systemd systemd
-RUN /opt/affectd/bin/pip install ".[cpu]"
+RUN pip install ".[cpu]"
 
-FROM python:3.13.16-slim-bookworm
-# Libraries that the wheels of OpenCV and mediapipe load and do not bring.
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgl1 libegl1 libgles2 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --home-dir /var/lib/affectd --create-home affectd
-COPY --from=build /opt/affectd /opt/affectd
-ENV PATH="/opt/affectd/bin:$PATH" STATE_DIRECTORY=/var/lib/affectd PYTHONFAULTHANDLER=1
+ENV STATE_DIRECTORY=/var/lib/affectd PYTHONFAULTHANDLER=1
 USER affectd
 # Models, and recordings with a relative path.
 WORKDIR /var/lib/affectd

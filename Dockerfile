@@ -21,7 +21,9 @@ COPY detectors detectors
 COPY systemd systemd
 RUN pip install ".[cpu]"
 
-ENV STATE_DIRECTORY=/var/lib/affectd PYTHONFAULTHANDLER=1
+# NVIDIA's toolkit hands in what encodes and decodes video only where `video` is asked for.
+ENV STATE_DIRECTORY=/var/lib/affectd PYTHONFAULTHANDLER=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 USER affectd
 # Models, and recordings with a relative path.
 WORKDIR /var/lib/affectd

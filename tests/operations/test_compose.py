@@ -168,6 +168,12 @@ def test_the_image_brings_the_libraries_that_the_makefile_names() -> None:
     assert packages[1] in DOCKERFILE
 
 
+def test_the_image_asks_for_what_encodes_and_decodes_on_an_nvidia_card() -> None:
+    asked = re.search(r"NVIDIA_DRIVER_CAPABILITIES=(\S+)", DOCKERFILE)
+    assert asked
+    assert set(asked[1].split(",")) == {"compute", "utility", "video"}
+
+
 def test_the_image_runs_as_no_root() -> None:
     users = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)
     assert users == ["affectd"]

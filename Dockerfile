@@ -3,11 +3,12 @@
 
 # One stage: each step is a layer, and an update leaves those before its changes as they are.
 FROM python:3.13.16-slim-bookworm
-# Libraries that the wheels of OpenCV and mediapipe load and do not bring.
+# Libraries that the wheels of OpenCV and mediapipe load and do not bring. The user's number is fixed,
+# since files and folders of the host have to belong to it: docs/deploy.md.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libegl1 libgles2 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --home-dir /var/lib/affectd --create-home affectd
+    && useradd --system --uid 999 --home-dir /var/lib/affectd --create-home affectd
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # PyTorch before the code: it is most of the image and seldom changes.
 ARG TORCH="torch torchvision"

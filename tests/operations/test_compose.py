@@ -180,6 +180,14 @@ def test_the_image_runs_as_no_root() -> None:
     assert DOCKERFILE.index("USER affectd") < DOCKERFILE.index("ENTRYPOINT")
 
 
+def test_the_guide_gives_folders_and_files_to_the_user_of_the_image() -> None:
+    user = re.search(r"useradd .*--uid (\d+)", DOCKERFILE)
+    assert user
+    guide = (ROOT / "docs/deploy.md").read_text()
+    assert f"chown {user[1]} " in guide
+    assert set(re.findall(r"-o (\d+)", guide)) == {user[1]}
+
+
 @pytest.mark.parametrize("name", sorted(p.name for p in PROVISIONING.rglob("*.yml")))
 def test_provisioning_is_of_the_version_that_grafana_reads(name: str) -> None:
     (path,) = PROVISIONING.rglob(name)

@@ -3,8 +3,8 @@
 
 # One stage: each step is a layer, and an update leaves those before its changes as they are.
 FROM python:3.13.16-slim-bookworm
-# Libraries that the wheels of OpenCV and mediapipe load and do not bring. The user's number is fixed,
-# since files and folders of the host have to belong to it: docs/deploy.md.
+# Libraries that the wheels of OpenCV and mediapipe load and do not bring. The user's number is
+# fixed, since files and folders of the host have to belong to it: docs/containers.md.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libegl1 libgles2 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/* \
@@ -31,7 +31,7 @@ WORKDIR /var/lib/affectd
 VOLUME /var/lib/affectd
 EXPOSE 9464
 # Loading the models takes a while; a loop that hangs is found by /livez. Docker itself does not
-# restart what is unhealthy: docs/deploy.md. Docker may set http_proxy, which is not asked here.
+# restart what is unhealthy: docs/containers.md. Docker may set http_proxy, which is not asked here.
 HEALTHCHECK --start-period=5m --interval=30s --timeout=5s \
     CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:9464/livez', timeout=4)"]
 ENTRYPOINT ["affectd"]

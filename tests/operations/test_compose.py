@@ -183,7 +183,7 @@ def test_the_image_runs_as_no_root() -> None:
 def test_the_guide_gives_folders_and_files_to_the_user_of_the_image() -> None:
     user = re.search(r"useradd .*--uid (\d+)", DOCKERFILE)
     assert user
-    guide = (ROOT / "docs/deploy.md").read_text()
+    guide = (ROOT / "docs/containers.md").read_text()
     assert f"chown {user[1]} " in guide
     assert set(re.findall(r"-o (\d+)", guide)) == {user[1]}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import HlsSink, MjpegSink
+from daemon.config.sink_settings import HlsSinkSettings, MjpegSinkSettings
 from daemon.models import Models
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
@@ -66,8 +66,8 @@ class Fleet:
                     board=self._board,
                     health=self._health,
                     stop=threading.Event(),
-                    jpegs=_kept(self._jpegs, stream, MjpegSink, JpegFeed),
-                    playlist=_kept(self._playlists, stream, HlsSink, Playlist),
+                    jpegs=_kept(self._jpegs, stream, MjpegSinkSettings, JpegFeed),
+                    playlist=_kept(self._playlists, stream, HlsSinkSettings, Playlist),
                     publish=self._publish,
                 )
                 self._pipelines[stream.name] = pipeline

@@ -16,7 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from daemon.commands.offline import Offline, is_there, offline
 from daemon.commands.progress import progress_bar
 from daemon.config.settings import Privacy, StreamSettings
-from daemon.config.sink_settings import MP4_ENDINGS, EventsSink, Mp4Sink, SinkSettings
+from daemon.config.sink_settings import (
+    MP4_ENDINGS,
+    EventsSinkSettings,
+    Mp4SinkSettings,
+    SinkSettings,
+)
 from daemon.errors import ConfigError, Reason, SourceError
 from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
@@ -94,9 +99,9 @@ def annotate_video(
 
 def _stream(source: str, target: Path, events: Path | None, privacy: Privacy) -> StreamSettings:
     """Raises ConfigError for a source that can be none."""
-    sinks: list[SinkSettings] = [Mp4Sink(kind="mp4", path=target)]
+    sinks: list[SinkSettings] = [Mp4SinkSettings(kind="mp4", path=target)]
     if events is not None:
-        sinks.append(EventsSink(kind="events", path=events))
+        sinks.append(EventsSinkSettings(kind="events", path=events))
     try:
         return StreamSettings(
             name="video",

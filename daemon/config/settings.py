@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from classifiers.expression import TTA, Device, Wanted
-from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
+from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.config.table import Table, check_host, check_transport, is_loopback
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
@@ -242,14 +242,16 @@ class Settings(Table):
     @model_validator(mode="after")
     def _files_apart(self) -> Settings:
         sinks = [sink for stream in self.stream for sink in stream.sink]
-        films = {os.path.realpath(sink.path) for sink in sinks if isinstance(sink, Mp4Sink)}
+        films = {os.path.realpath(sink.path) for sink in sinks if isinstance(sink, Mp4SinkSettings)}
         for sink in sinks:
-            if isinstance(sink, EventsSink) and os.path.realpath(sink.path) in films:
+            if isinstance(sink, EventsSinkSettings) and os.path.realpath(sink.path) in films:
                 raise ValueError(
                     f"an events and an mp4 sink have the path {str(sink.path)!r}; "
                     "each must have its own"
                 )
-        paths = [sink.path for sink in sinks if isinstance(sink, Mp4Sink) and sink.segmented]
+        paths = [
+            sink.path for sink in sinks if isinstance(sink, Mp4SinkSettings) and sink.segmented
+        ]
         for index, path in enumerate(paths):
             if path in paths[:index]:
                 raise ValueError(

@@ -31,7 +31,7 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 PRESETS: tuple[str, ...] = get_args(Preset)  # fastest first
 
 
-class EncodedSink(Table):
+class EncodedSinkSettings(Table):
     """What every sink says that encodes H.264. `crf` and `preset` are as x264 counts."""
 
     encoder: Encoder = "auto"
@@ -49,7 +49,7 @@ class EncodedSink(Table):
         return self.encoder, self.crf, self.preset, self.key_s
 
 
-class Mp4Sink(EncodedSink):
+class Mp4SinkSettings(EncodedSinkSettings):
     """A fragmented MP4 file. An existing file of that name gets a number before its ending.
 
     With `segmented` it becomes many, each with the time of its start in its name.
@@ -81,7 +81,7 @@ class Mp4Sink(EncodedSink):
         return self.segment_s > 0.0 or self.segment_mb > 0.0
 
     @model_validator(mode="after")
-    def _whole_segments(self) -> Mp4Sink:
+    def _whole_segments(self) -> Mp4SinkSettings:
         if (self.keep_days or self.keep_gb) and not self.segmented:
             raise ValueError(
                 "keep_days and keep_gb delete whole segments: set segment_s or segment_mb as well"
@@ -89,7 +89,7 @@ class Mp4Sink(EncodedSink):
         return self
 
 
-class MjpegSink(Table):
+class MjpegSinkSettings(Table):
     """/streams/NAME/mjpeg"""
 
     kind: Literal["mjpeg"]
@@ -98,7 +98,7 @@ class MjpegSink(Table):
     max_width_px: Annotated[int, Field(ge=64, le=7680)] = 960
 
 
-class HlsSink(EncodedSink):
+class HlsSinkSettings(EncodedSinkSettings):
     """/streams/NAME/hls/index.m3u8"""
 
     kind: Literal["hls"]
@@ -109,20 +109,20 @@ class HlsSink(EncodedSink):
         return self.segment_s
 
 
-class EventsSink(Table):
+class EventsSinkSettings(Table):
     """A JSONL file that readings are appended to."""
 
     kind: Literal["events"]
     path: FilePath
 
 
-class PushSink(EncodedSink):
+class PushSinkSettings(EncodedSinkSettings):
     """What every sink says that sends the video on to a server."""
 
     timeout_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
 
 
-class RtspSink(PushSink):
+class RtspSinkSettings(PushSinkSettings):
     """A server that takes RTSP's RECORD, such as MediaMTX."""
 
     kind: Literal["rtsp"]
@@ -136,12 +136,12 @@ class RtspSink(PushSink):
         return with_scheme(value, "rtsp", "rtsps")
 
     @model_validator(mode="after")
-    def _carried(self) -> RtspSink:
+    def _carried(self) -> RtspSinkSettings:
         check_transport(self.url, self.transport)
         return self
 
 
-class RtmpSink(PushSink):
+class RtmpSinkSettings(PushSinkSettings):
     """A server that takes RTMP's publish."""
 
     kind: Literal["rtmp"]
@@ -153,7 +153,7 @@ class RtmpSink(PushSink):
         return with_scheme(value, "rtmp", "rtmps")
 
 
-class SrtSink(PushSink):
+class SrtSinkSettings(PushSinkSettings):
     """A server that listens for SRT."""
 
     kind: Literal["srt"]
@@ -166,6 +166,12 @@ class SrtSink(PushSink):
 
 
 SinkSettings = Annotated[
-    Mp4Sink | MjpegSink | HlsSink | EventsSink | RtspSink | RtmpSink | SrtSink,
+    Mp4SinkSettings
+    | MjpegSinkSettings
+    | HlsSinkSettings
+    | EventsSinkSettings
+    | RtspSinkSettings
+    | RtmpSinkSettings
+    | SrtSinkSettings,
     Field(discriminator="kind"),
 ]

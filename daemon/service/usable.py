@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
-from daemon.config.sink_settings import EncodedSink, SinkSettings, SrtSink
+from daemon.config.sink_settings import EncodedSinkSettings, SinkSettings, SrtSinkSettings
 from daemon.errors import SourceError, UnusableError
 from detectors import select, store
 from detectors.errors import DetectorError
@@ -115,12 +115,12 @@ def _stream_faults(stream: StreamSettings) -> Iterator[str]:
 
 
 def _sink_faults(sink: SinkSettings) -> Iterator[str]:
-    if isinstance(sink, SrtSink):
+    if isinstance(sink, SrtSinkSettings):
         from daemon.sinks.push import has_srt
 
         if not has_srt():
             yield "kind: found srt, which this build of PyAV does not have; accepted: rtsp, rtmp"
-    if isinstance(sink, EncodedSink) and sink.encoder != "auto":
+    if isinstance(sink, EncodedSinkSettings) and sink.encoder != "auto":
         from daemon.sinks.encode.encoder import working, works
 
         if not works(sink.encoder):

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from daemon.config.sink_settings import EventsSink
+from daemon.config.sink_settings import EventsSinkSettings
 from daemon.sinks.base import Output, Takes
 from daemon.sinks.recording import make_folder, written
 
@@ -30,7 +30,7 @@ class EventsFile:
     takes: Takes = "readings"
     wanted = True
 
-    def __init__(self, config: EventsSink) -> None:
+    def __init__(self, config: EventsSinkSettings) -> None:
         self.path = config.path
         self._descriptor: int | None = None
 

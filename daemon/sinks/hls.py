@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from daemon.config.sink_settings import HlsSink
+from daemon.config.sink_settings import HlsSinkSettings
 from daemon.sinks.base import Packet, Takes, encoding
 from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
@@ -22,7 +22,7 @@ class HlsSegments:
 
     takes: Takes = "packets"
 
-    def __init__(self, config: HlsSink, playlist: Playlist) -> None:
+    def __init__(self, config: HlsSinkSettings, playlist: Playlist) -> None:
         self._config = config
         self._playlist = playlist
         self._run: _Run | None = None

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterable
 
 from daemon.config.sink_settings import (
-    EncodedSink,
-    EventsSink,
-    HlsSink,
-    MjpegSink,
-    Mp4Sink,
-    PushSink,
-    RtmpSink,
-    RtspSink,
+    EncodedSinkSettings,
+    EventsSinkSettings,
+    HlsSinkSettings,
+    MjpegSinkSettings,
+    Mp4SinkSettings,
+    PushSinkSettings,
+    RtmpSinkSettings,
+    RtspSinkSettings,
     SinkSettings,
-    SrtSink,
+    SrtSinkSettings,
 )
 from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.events import EventsFile
@@ -36,41 +36,41 @@ def make_sink(
     """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to,
     `playlist` what an hls sink adds to."""
     match config:
-        case Mp4Sink():
+        case Mp4SinkSettings():
             return Mp4File(config)
-        case MjpegSink():
+        case MjpegSinkSettings():
             return MjpegPictures(config, jpegs)
-        case HlsSink():
+        case HlsSinkSettings():
             return HlsSegments(config, playlist)
-        case EventsSink():
+        case EventsSinkSettings():
             return EventsFile(config)
-        case RtspSink() | RtmpSink() | SrtSink():
+        case RtspSinkSettings() | RtmpSinkSettings() | SrtSinkSettings():
             return Push(config)
 
 
 def hung_s(config: SinkSettings, *, live: bool) -> float:
     """How many seconds a write may take before its sink counts as failed. A push's own time-out
     comes first, and says more; but a file's stream waits for its sinks, and is not to stand."""
-    if live and isinstance(config, PushSink):
+    if live and isinstance(config, PushSinkSettings):
         return max(HUNG_S, config.timeout_s + _GRACE_S)
     return HUNG_S
 
 
 def holds_s(config: SinkSettings) -> float:
     """How many seconds of pictures a sink may keep before a full disk shows."""
-    return config.fragment_s if isinstance(config, Mp4Sink) else 0.0
+    return config.fragment_s if isinstance(config, Mp4SinkSettings) else 0.0
 
 
 def that_agree(
     configs: Iterable[SinkSettings],
-) -> list[dict[int, EncodedSink]]:
+) -> list[dict[int, EncodedSinkSettings]]:
     """The sinks that encode, by their positions, those together that one encoder can serve.
 
     >>> MP4, events, HLS, and MP4 with another crf: [{0: MP4, 2: HLS}, {3: MP4}]
     """
-    groups: dict[object, dict[int, EncodedSink]] = {}
+    groups: dict[object, dict[int, EncodedSinkSettings]] = {}
     for at, config in enumerate(configs):
-        if isinstance(config, EncodedSink):
+        if isinstance(config, EncodedSinkSettings):
             groups.setdefault(config.coding, {})[at] = config
     return list(groups.values())
 

@@ -8,7 +8,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from daemon.config.sink_settings import MjpegSink
+from daemon.config.sink_settings import MjpegSinkSettings
 from daemon.frame import colorspace_of
 from daemon.sinks.base import Output, Takes, encoding
 from daemon.sinks.encode.reference import Referencer
@@ -24,7 +24,7 @@ class MjpegPictures:
 
     takes: Takes = "pictures"
 
-    def __init__(self, config: MjpegSink, feed: JpegFeed) -> None:
+    def __init__(self, config: MjpegSinkSettings, feed: JpegFeed) -> None:
         self._config = config
         self._feed = feed
         self._period_s = 1.0 / config.max_fps

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import SinkError
 from daemon.sinks.base import Packet, Takes
 from daemon.sinks.encode.fragments import Fragments
@@ -34,7 +34,9 @@ class Mp4File:
     takes: Takes = "packets"
     wanted = True
 
-    def __init__(self, config: Mp4Sink, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: Mp4SinkSettings, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._config = config
         self._monotonic = monotonic
         self._segments = Segments(config) if config.segmented else None
@@ -71,7 +73,7 @@ class _Recording:
     """One file, from its first picture, which is a key picture, to its last."""
 
     def __init__(
-        self, config: Mp4Sink, path: Path, first: Packet, monotonic: Callable[[], float]
+        self, config: Mp4SinkSettings, path: Path, first: Packet, monotonic: Callable[[], float]
     ) -> None:
         self._first = first
         self._monotonic = monotonic

@@ -12,7 +12,7 @@ from typing import IO
 
 import av
 
-from daemon.config.sink_settings import RtmpSink, RtspSink, SrtSink
+from daemon.config.sink_settings import RtmpSinkSettings, RtspSinkSettings, SrtSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.redact import redact_url
 from daemon.remote import network_fault, tls_options
@@ -38,7 +38,7 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.ConnectionResetError, Reason.END_OF_STREAM, _CLOSED),
 )
 
-PushSettings = RtspSink | RtmpSink | SrtSink
+AnyPushSinkSettings = RtspSinkSettings | RtmpSinkSettings | SrtSinkSettings
 
 
 class Push:
@@ -51,7 +51,7 @@ class Push:
     takes: Takes = "packets"
     wanted = True
 
-    def __init__(self, config: PushSettings) -> None:
+    def __init__(self, config: AnyPushSinkSettings) -> None:
         self._config = config
         self._publication: _Publication | None = None
 
@@ -80,7 +80,7 @@ class Push:
 class _Publication:
     """One publisher process, and the server as it is shown to people. Raises SinkError."""
 
-    def __init__(self, config: PushSettings, first: Packet) -> None:
+    def __init__(self, config: AnyPushSinkSettings, first: Packet) -> None:
         self._config = config
         self._first = first
         self._accepted = False
@@ -195,7 +195,7 @@ def has_srt() -> bool:
     return True
 
 
-def _addresses(config: PushSettings) -> tuple[str, str]:
+def _addresses(config: AnyPushSinkSettings) -> tuple[str, str]:
     """How the server is shown to people, and what libav opens."""
     url = config.url.get_secret_value()
     shown = redact_url(url)
@@ -206,10 +206,10 @@ def _addresses(config: PushSettings) -> tuple[str, str]:
         raise SinkError(Reason.UNSUPPORTED, text) from None
 
 
-def _options(config: PushSettings) -> dict[str, str]:
-    if isinstance(config, RtmpSink):
+def _options(config: AnyPushSinkSettings) -> dict[str, str]:
+    if isinstance(config, RtmpSinkSettings):
         return {"flvflags": "no_duration_filesize"}
-    if isinstance(config, SrtSink):
+    if isinstance(config, SrtSinkSettings):
         return {}
     options = {"rtsp_transport": config.transport, "timeout": str(round(1e6 * config.timeout_s))}
     if config.url.get_secret_value().lower().startswith("rtsps:"):

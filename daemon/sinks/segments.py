@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 
 log = logging.getLogger("affectd.sink")
 
@@ -44,7 +44,7 @@ class Segments:
     when they were looked at, only the names are read again.
     """
 
-    def __init__(self, config: Mp4Sink) -> None:
+    def __init__(self, config: Mp4SinkSettings) -> None:
         self._base = config.path
         self._keep_s = config.keep_days * _DAY_S
         self._keep_bytes = config.keep_gb * 1e9

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import av
 
-from daemon.config.sink_settings import EncodedSink, HlsSink
+from daemon.config.sink_settings import EncodedSinkSettings, HlsSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
@@ -25,7 +25,7 @@ _POLL_S = 0.5
 
 class SharedEncoder:
     """Encodes a stream's pictures on a thread of its own, and puts the packets to `writers`, whose
-    `sinks` agree.
+    `configs` agree.
 
     `QUEUE_FRAMES` pictures may wait. Beyond that live mode gives up the oldest, which is a drop
     of every writer's; otherwise `put` waits for room, and this waits for that of the writers.
@@ -41,7 +41,7 @@ class SharedEncoder:
 
     def __init__(
         self,
-        sinks: Sequence[EncodedSink],
+        configs: Sequence[EncodedSinkSettings],
         writers: Sequence[Writer[Packet]],
         stream: str,
         *,
@@ -54,7 +54,9 @@ class SharedEncoder:
         self._stop = stop
         self._told = told
         self._coder = Coder(
-            sinks[0], live=live, repeats=any(isinstance(sink, HlsSink) for sink in sinks)
+            configs[0],
+            live=live,
+            repeats=any(isinstance(config, HlsSinkSettings) for config in configs),
         )
         self._name: str | None = None
         self._pictures = Mailbox[Output](keep_all=not live, on_drop=self._missed, room=QUEUE_FRAMES)

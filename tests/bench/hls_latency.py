@@ -17,7 +17,7 @@ from pathlib import Path
 
 import av
 
-from daemon.config.sink_settings import HlsSink
+from daemon.config.sink_settings import HlsSinkSettings
 from daemon.frame import Frame, plane
 from daemon.sinks.base import Output
 from daemon.sinks.hls import HlsSegments
@@ -85,7 +85,7 @@ def main() -> None:
     ):
         del house.feeds["lobby"]
         house.board.set_state("lobby", "live")
-        config = HlsSink(kind="hls")
+        config = HlsSinkSettings(kind="hls")
         playlist = house.playlists.setdefault("lobby", Playlist())
         sink = Encoded(config, HlsSegments(config, playlist))
         thread = threading.Thread(target=feed, args=(sink, width, height, stop), name="feed")

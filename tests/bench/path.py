@@ -28,7 +28,7 @@ from pydantic import SecretStr
 
 from daemon.capture import Capture, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
@@ -100,7 +100,7 @@ def make_clip(path: Path, frames: int) -> None:
 def plain(clip: Path, target: Path) -> int:
     """Decode and encode, in one thread, with the source and the sink that affectd uses."""
     source = VideoSource(STREAM, str(clip), live=False, stop=threading.Event())
-    config = Mp4Sink(kind="mp4", path=target)
+    config = Mp4SinkSettings(kind="mp4", path=target)
     coder, sink = Coder(config, live=False), Mp4File(config)
     count = 0
     for frame in source.frames():
@@ -120,14 +120,14 @@ def whole(clip: Path, target: Path) -> int:
         name=STREAM,
         url=SecretStr(str(clip)),
         policy="file",
-        sink=(Mp4Sink(kind="mp4", path=target),),
+        sink=(Mp4SinkSettings(kind="mp4", path=target),),
     )
     settings = Settings(stream=(stream,))
     metrics, board, stop = Metrics(CollectorRegistry()), Board(time.time), threading.Event()
     metrics.add_stream(STREAM, ["mp4"])
     board.add(STREAM, ["mp4"])
     batcher = batcher_for(Instant(), metrics, max_batch=16, max_wait_s=0.0, queue_crops=64)
-    config = Mp4Sink(kind="mp4", path=target)
+    config = Mp4SinkSettings(kind="mp4", path=target)
     writer = Writer(
         Mp4File(config), STREAM, "mp4", keep_all=True, metrics=metrics, stop=stop, retry=False
     )

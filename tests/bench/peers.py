@@ -39,7 +39,7 @@ from classifiers.expression.engines import installed
 from classifiers.expression.tta import STILL
 from daemon import models
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
@@ -185,7 +185,7 @@ def annotate(
     """`affectd video` from its first frame to its last, with the models loaded before."""
     target = folder / "affectd.mp4"
     target.unlink(missing_ok=True)
-    sink = Mp4Sink(kind="mp4", path=target)
+    sink = Mp4SinkSettings(kind="mp4", path=target)
     stream = StreamSettings(name="video", url=SecretStr(str(clip)), policy="file", sink=(sink,))
     expression = ExpressionSettings(weights=weights, device="cpu", tta=tta, engine=engine)
     settings = Settings(stream=(stream,), expression=expression)

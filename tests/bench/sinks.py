@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.models import Models
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
@@ -46,7 +46,7 @@ class _Drawn(Choice):
 def ms_a_frame(clip: Path, folder: Path, crfs: list[int]) -> float:
     """Processor time a frame, in milliseconds."""
     sinks = tuple(
-        Mp4Sink(kind="mp4", path=folder / f"{number}.mp4", crf=crf)
+        Mp4SinkSettings(kind="mp4", path=folder / f"{number}.mp4", crf=crf)
         for number, crf in enumerate(crfs)
     )
     stream = StreamSettings(name="bench", url=SecretStr(str(clip)), policy="file", sink=sinks)

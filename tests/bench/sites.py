@@ -26,7 +26,7 @@ from classifiers.base import Reads
 from classifiers.expression import LABELS
 from daemon.capture import Capture, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import EventsSink
+from daemon.config.sink_settings import EventsSinkSettings
 from daemon.frame import Frame
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
@@ -155,7 +155,7 @@ def site(
     batcher.start()
     for index in range(streams):
         name = f"camera-{index}"
-        sink = EventsSink(kind="events", path=folder / f"{name}.jsonl")
+        sink = EventsSinkSettings(kind="events", path=folder / f"{name}.jsonl")
         config = StreamSettings(name=name, url=SecretStr("rtsp://none"), sink=(sink,))
         metrics.add_stream(name, ["events"])
         board.add(name, ["events"])

@@ -24,7 +24,7 @@ from classifiers.expression import LABELS
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.classify.quality import assess
 from daemon.config.settings import OverlaySettings
-from daemon.config.sink_settings import EncodedSink
+from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.draw.overlay import Overlay
 from daemon.frame import Frame, SmallLook, is_full_range, plane
 from daemon.reading import FaceView
@@ -69,7 +69,7 @@ def decoding(clip: Path) -> int:
 
 
 def encoding(frames: list[Frame]) -> int:
-    encoder = Encoder(frames[0].image, EncodedSink(), live=False)
+    encoder = Encoder(frames[0].image, EncodedSinkSettings(), live=False)
     for number, frame in enumerate(frames):
         encoder.encode(frame.image, round(number / 25 / TIME_BASE), key=number % 25 == 0)
     encoder.finish()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import av
 
-from daemon.config.sink_settings import EncodedSink, HlsSink, Mp4Sink
+from daemon.config.sink_settings import EncodedSinkSettings, HlsSinkSettings, Mp4SinkSettings
 from daemon.errors import SinkError
 from daemon.frame import Frame, plane
 from daemon.reading import Quality, Reading
@@ -94,10 +94,12 @@ class Encoded:
     takes: Takes = "pictures"
     wanted = True
 
-    def __init__(self, config: EncodedSink, sink: Sink[Packet], *, live: bool = True) -> None:
+    def __init__(
+        self, config: EncodedSinkSettings, sink: Sink[Packet], *, live: bool = True
+    ) -> None:
         self.sink = sink
         self.now_s = 0.0
-        self._coder = Coder(config, live=live, repeats=isinstance(config, HlsSink))
+        self._coder = Coder(config, live=live, repeats=isinstance(config, HlsSinkSettings))
 
     def write(self, output: Output) -> bool:
         """Whether the last packet, if there was one, was written."""
@@ -117,7 +119,7 @@ class Encoded:
         return not written or written[-1]
 
 
-def mp4(config: Mp4Sink, *, live: bool = True) -> Encoded:
+def mp4(config: Mp4SinkSettings, *, live: bool = True) -> Encoded:
     """Its clock goes by the pictures that it is given."""
     sink = Encoded(config, Mp4File(config, monotonic=lambda: sink.now_s), live=live)
     return sink
@@ -126,10 +128,10 @@ def mp4(config: Mp4Sink, *, live: bool = True) -> Encoded:
 _RECORDER = """
 import sys
 from pathlib import Path
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from tests.daemon.outputs import mp4, output
 
-sink = mp4(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), segment_s=float(sys.argv[2])))
+sink = mp4(Mp4SinkSettings(kind="mp4", path=Path(sys.argv[1]), segment_s=float(sys.argv[2])))
 for seq in range(100_000):
     sink.write(output(seq, captured_s=1_795_262_400.0 + seq * 0.04))
     print(seq, flush=True)

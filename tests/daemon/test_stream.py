@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.sink_settings import EventsSink
+from daemon.config.sink_settings import EventsSinkSettings
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
@@ -44,7 +44,7 @@ def test_a_reading_waits_for_no_other_frame(
     known, stop, published = Known(), threading.Event(), list[Reading]()
     mailbox = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     path = tmp_path / "lobby.jsonl"
-    sink = EventsFile(EventsSink(kind="events", path=path))
+    sink = EventsFile(EventsSinkSettings(kind="events", path=path))
     writer = Writer(sink, "lobby", "events", keep_all=False, metrics=metrics, stop=stop)
     with batching(known, metrics) as batcher:
         stream = made(

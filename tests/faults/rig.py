@@ -23,7 +23,7 @@ from daemon.config.settings import (
     Settings,
     StreamSettings,
 )
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import Reason
 from daemon.fleet import Fleet
 from daemon.models import Models
@@ -112,7 +112,7 @@ class Rig:
                 url=SecretStr(url),
                 stall_timeout_s=patience_s,
                 frozen_timeout_s=FROZEN_S,
-                sink=(Mp4Sink(kind="mp4", path=folder / f"{name}.mp4", fragment_s=0.5),),
+                sink=(Mp4SinkSettings(kind="mp4", path=folder / f"{name}.mp4", fragment_s=0.5),),
             )
             for name, url, patience_s in (("steady", steady, PATIENT_S), ("cam", cam, stall_s))
         )

@@ -15,7 +15,7 @@ from daemon import models
 from daemon.commands.bench.power import Meter
 from daemon.commands.bench.record import Load
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import EventsSink, Mp4Sink, SinkSettings
+from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.errors import Reason, SourceError
 from daemon.fleet import Fleet
 from daemon.monitoring.health import Health
@@ -125,9 +125,9 @@ class Site:
         name = f"camera-{self._count}"
         sinks: list[SinkSettings] = []
         if "mp4" in self._sinks:
-            sinks.append(Mp4Sink(kind="mp4", path=self._folder / f"{name}.mp4"))
+            sinks.append(Mp4SinkSettings(kind="mp4", path=self._folder / f"{name}.mp4"))
         if "events" in self._sinks:
-            sinks.append(EventsSink(kind="events", path=self._folder / f"{name}.jsonl"))
+            sinks.append(EventsSinkSettings(kind="events", path=self._folder / f"{name}.jsonl"))
         url = SecretStr(str(clip))
         return StreamSettings(name=name, url=url, policy="live", loop=True, sink=tuple(sinks))
 

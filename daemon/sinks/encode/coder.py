@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import av
 
-from daemon.config.sink_settings import EncodedSink
+from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.frame import Frame
 from daemon.sinks.base import Output, Packet
 from daemon.sinks.encode.encoder import Encoder
@@ -26,7 +26,7 @@ class Coder:
     `live` as in Encoder. Everything raises av.FFmpegError, and starts with a new encoder after it.
     """
 
-    def __init__(self, settings: EncodedSink, *, live: bool, repeats: bool = False) -> None:
+    def __init__(self, settings: EncodedSinkSettings, *, live: bool, repeats: bool = False) -> None:
         self._settings = settings
         self._live = live
         self._repeats = repeats

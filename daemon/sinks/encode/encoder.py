@@ -12,7 +12,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from daemon.config.sink_settings import ENCODERS, PRESETS, EncodedSink
+from daemon.config.sink_settings import ENCODERS, PRESETS, EncodedSinkSettings
 from daemon.frame import is_full_range
 from daemon.sinks.encode.reference import TIME_BASE, Referencer
 from daemon.trials import Trials
@@ -37,7 +37,7 @@ class Encoder:
     compression for an encoder that holds no picture back. Everything raises av.FFmpegError.
     """
 
-    def __init__(self, image: av.VideoFrame, settings: EncodedSink, *, live: bool) -> None:
+    def __init__(self, image: av.VideoFrame, settings: EncodedSinkSettings, *, live: bool) -> None:
         self._looks = _looks(image)
         self._referencer = Referencer()
         self.name, opened = _open_first(image, settings, live)
@@ -85,7 +85,7 @@ def works(name: str, width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> b
 
 
 def _passes_trial(name: str, width: int, height: int) -> bool:
-    settings = EncodedSink(encoder="auto")
+    settings = EncodedSinkSettings(encoder="auto")
     image = av.VideoFrame(width, height, "yuv420p")
     for plane, level in zip(image.planes, (80, 128, 128), strict=True):
         plane.update(bytes([level]) * plane.buffer_size)
@@ -106,7 +106,9 @@ def _passes_trial(name: str, width: int, height: int) -> bool:
 _trials = Trials(_passes_trial)
 
 
-def _open_first(image: av.VideoFrame, settings: EncodedSink, live: bool) -> tuple[str, _Opened]:
+def _open_first(
+    image: av.VideoFrame, settings: EncodedSinkSettings, live: bool
+) -> tuple[str, _Opened]:
     """The first encoder that the settings allow and that opens."""
     if settings.encoder != "auto":
         return settings.encoder, _Opened(settings.encoder, image, settings, live=live)
@@ -126,7 +128,7 @@ class _Opened:
     container that writes nothing."""
 
     def __init__(
-        self, name: str, image: av.VideoFrame, settings: EncodedSink, *, live: bool
+        self, name: str, image: av.VideoFrame, settings: EncodedSinkSettings, *, live: bool
     ) -> None:
         self._container = _nowhere()
         stream = self._container.add_stream(
@@ -172,7 +174,7 @@ def _plain(name: str) -> str:
     return "nv12" if name == "h264_qsv" else "yuv420p"
 
 
-def _options(name: str, settings: EncodedSink, live: bool) -> dict[str, str]:
+def _options(name: str, settings: EncodedSinkSettings, live: bool) -> dict[str, str]:
     """Quality and speed as each encoder calls them; `crf` and `preset` are x264's words."""
     quality, speed = str(settings.crf), PRESETS.index(settings.preset)
     match name:

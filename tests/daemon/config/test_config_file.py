@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config.file import Loaded, load
-from daemon.config.sink_settings import EventsSink, MjpegSink
+from daemon.config.sink_settings import EventsSinkSettings, MjpegSinkSettings
 from daemon.errors import ConfigError
 
 STREAM = '[[stream]]\nname = "lobby"\nurl = "clip.mp4"\n'
@@ -48,8 +48,8 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
     assert settings.overlay.colours["happy"] == "#112233"
     assert settings.overlay.colours["sad"] == "#0072B2"
     mjpeg, events = settings.stream[0].sink
-    assert isinstance(mjpeg, MjpegSink)
-    assert isinstance(events, EventsSink)
+    assert isinstance(mjpeg, MjpegSinkSettings)
+    assert isinstance(events, EventsSinkSettings)
     assert events.path == Path("a/b.jsonl")
 
 

@@ -17,7 +17,7 @@ PROGRAM = """
 import gc, sys, threading, time
 from pathlib import Path
 import av
-from daemon.config.sink_settings import EncodedSink
+from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sources.video import VideoSource
 from daemon.service.sweeper import Sweeper
@@ -37,7 +37,7 @@ def use_and_end():
     image = next(frames).image
     frames.close()
     source.close()
-    encoder = Encoder(image, EncodedSink(), live=True)
+    encoder = Encoder(image, EncodedSinkSettings(), live=True)
     encoder.encode(image, 0, key=True)
     encoder.finish()
 

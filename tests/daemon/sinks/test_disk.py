@@ -20,7 +20,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
-from daemon.config.sink_settings import EventsSink, Mp4Sink
+from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
 from tests.daemon.outputs import mp4, output, picture, reading
@@ -30,11 +30,11 @@ disk, kept = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=True)
 metrics, stop = Metrics(CollectorRegistry()), threading.Event()
 sinks = [
-    mp4(Mp4Sink(kind="mp4", path=disk / "x.mp4", fragment_s=0.2)),
+    mp4(Mp4SinkSettings(kind="mp4", path=disk / "x.mp4", fragment_s=0.2)),
     mp4(
-        Mp4Sink(kind="mp4", path=disk / "seg.mp4", fragment_s=0.2, segment_s=0.4)
+        Mp4SinkSettings(kind="mp4", path=disk / "seg.mp4", fragment_s=0.2, segment_s=0.4)
     ),
-    EventsFile(EventsSink(kind="events", path=disk / "x.jsonl")),
+    EventsFile(EventsSinkSettings(kind="events", path=disk / "x.jsonl")),
 ]
 labels = ["mp4", "mp4-2", "events"]
 writers = [

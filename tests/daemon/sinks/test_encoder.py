@@ -11,7 +11,7 @@ import av
 import pytest
 
 from daemon.config.file import load
-from daemon.config.sink_settings import ENCODERS, EncodedSink
+from daemon.config.sink_settings import ENCODERS, EncodedSinkSettings
 from daemon.errors import ConfigError
 from daemon.service import usable
 from daemon.sinks import push
@@ -39,7 +39,7 @@ def test_software_always_works_and_is_asked_last() -> None:
 @pytest.mark.parametrize("name", working())
 def test_what_works_gives_pictures_back_and_keys_where_asked(name: str) -> None:
     shown = partial(picture, width=320, height=240)
-    made = Encoder(shown(0), EncodedSink(encoder=name, crf=10), live=True)  # type: ignore[arg-type]
+    made = Encoder(shown(0), EncodedSinkSettings(encoder=name, crf=10), live=True)  # type: ignore[arg-type]
     packets = [made.encode(shown(n), n * 3000, key=n in (0, 7)) for n in range(12)]
     flat = [packet for some in (*packets, made.finish()) for packet in some]
     assert made.name == name
@@ -53,13 +53,13 @@ def test_what_works_gives_pictures_back_and_keys_where_asked(name: str) -> None:
 
 
 def test_auto_takes_the_first_that_works() -> None:
-    made = Encoder(picture(0, width=320, height=240), EncodedSink(), live=True)
+    made = Encoder(picture(0, width=320, height=240), EncodedSinkSettings(), live=True)
     assert made.name == working(320, 240)[0]
 
 
 def test_what_a_muxer_needs_outlives_the_codec(tmp_path: Path) -> None:
     """A muxer that comes after the last picture, as that of a sink which was slow."""
-    made = Encoder(picture(0), EncodedSink(crf=10), live=True)
+    made = Encoder(picture(0), EncodedSinkSettings(crf=10), live=True)
     packets = [packet for n in range(5) for packet in made.encode(picture(n), n * 3600, key=n == 0)]
     packets += made.finish()
     assert made.finish() == []
@@ -91,7 +91,7 @@ def open_codecs() -> int:
 def test_a_codec_is_free_as_soon_as_it_is_closed() -> None:
     """A graphics card encodes only so many streams at once, and the next one comes right after."""
     before = open_codecs()
-    made = Encoder(picture(0), EncodedSink(), live=True)
+    made = Encoder(picture(0), EncodedSinkSettings(), live=True)
     made.encode(picture(0), 0, key=True)
     assert open_codecs() == before + 1
     made.finish()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.sink_settings import EventsSink
+from daemon.config.sink_settings import EventsSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.sinks import events
 from daemon.sinks.events import EventsFile
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def make(path: Path) -> EventsFile:
-    return EventsFile(EventsSink(kind="events", path=path))
+    return EventsFile(EventsSinkSettings(kind="events", path=path))
 
 
 def seqs(path: Path) -> list[int]:
@@ -169,12 +169,12 @@ _FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from daemon.errors import SinkError
-from daemon.config.sink_settings import EventsSink
+from daemon.config.sink_settings import EventsSinkSettings
 from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import output, reading
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
-sink = EventsFile(EventsSink(kind="events", path=Path(sys.argv[1])))
+sink = EventsFile(EventsSinkSettings(kind="events", path=Path(sys.argv[1])))
 for seq in range(100):
     try:
         sink.write(output(seq, readings=[reading(seq)]))

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from daemon.config.sink_settings import HlsSink
+from daemon.config.sink_settings import HlsSinkSettings
 from daemon.errors import SinkError
 from daemon.frame import plane
 from daemon.sinks.encode.coder import LONGEST_GAP_S, Coder
@@ -25,7 +25,7 @@ BEGAN_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
 class Watched:
     """A sink whose clock goes by the pictures that it is given, and a reader of its playlist."""
 
-    config: HlsSink = field(default_factory=lambda: HlsSink(kind="hls", crf=10))
+    config: HlsSinkSettings = field(default_factory=lambda: HlsSinkSettings(kind="hls", crf=10))
     now_s: float = 0.0
     seq: int = 0
 
@@ -228,7 +228,7 @@ def test_numbers_go_on_though_more_than_one_a_second_was_used(began_s: float) ->
 
 def test_a_picture_that_libav_does_not_take_is_a_fault_and_the_next_key_begins_anew() -> None:
     """Time goes back, which no sink is given."""
-    config, playlist = HlsSink(kind="hls"), Playlist()
+    config, playlist = HlsSinkSettings(kind="hls"), Playlist()
     playlist.text()
     coder, sink = Coder(config, live=True), HlsSegments(config, playlist)
     packets = [packet for seq in range(12) for packet in coder.encode(output(seq, pts_s=seq / 10))]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.config.sink_settings import MjpegSink
+from daemon.config.sink_settings import MjpegSinkSettings
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.mjpeg import MjpegPictures, fit, quantiser_of
 from tests.daemon.outputs import BT601, BT709, FULL, LIMITED, UNSPECIFIED, luma_of, output, picture
@@ -58,7 +58,7 @@ def test_colours_are_the_camera_s(
         "index": 20,
     }
     feed = JpegFeed()
-    seen = watch(MjpegPictures(MjpegSink(kind="mjpeg", quality=95), feed), feed, **kind)
+    seen = watch(MjpegPictures(MjpegSinkSettings(kind="mjpeg", quality=95), feed), feed, **kind)
     assert seen.shape == (height, 64, 3)
     y, u, v = float(luma_of(20)), 118.0 - 128.0, 146.0 - 128.0
     if color_range == LIMITED:
@@ -71,9 +71,9 @@ def test_colours_are_the_camera_s(
 
 def test_wide_pictures_are_made_smaller_and_a_new_size_goes_on() -> None:
     feed = JpegFeed()
-    sink = MjpegPictures(MjpegSink(kind="mjpeg", max_width_px=100), feed)
+    sink = MjpegPictures(MjpegSinkSettings(kind="mjpeg", max_width_px=100), feed)
     assert watch(sink, feed, width=400, height=200).shape == (50, 100, 3)
-    sink = MjpegPictures(MjpegSink(kind="mjpeg", max_width_px=100, max_fps=120), feed)
+    sink = MjpegPictures(MjpegSinkSettings(kind="mjpeg", max_width_px=100, max_fps=120), feed)
     assert watch(sink, feed, width=64, height=48).shape == (48, 64, 3)
     sink.close()
     assert fit(1920, 1080, 960) == (960, 540)
@@ -83,7 +83,7 @@ def test_wide_pictures_are_made_smaller_and_a_new_size_goes_on() -> None:
 
 def test_encodes_for_viewers_only_and_no_oftener_than_asked() -> None:
     feed = JpegFeed()
-    sink = MjpegPictures(MjpegSink(kind="mjpeg", max_fps=15.0), feed)
+    sink = MjpegPictures(MjpegSinkSettings(kind="mjpeg", max_fps=15.0), feed)
 
     def run(first: int, frames: int, fps: float) -> int:
         return sum(sink.write(output(n, captured_s=first + n / fps)) for n in range(frames))
@@ -104,7 +104,7 @@ def test_the_shared_picture_is_left_as_it_was() -> None:
     image = picture(5, width=1280, height=720, colorspace=UNSPECIFIED)
     image.pts, image.color_trc, image.color_primaries = 77, 1, 1
     feed = JpegFeed()
-    sink = MjpegPictures(MjpegSink(kind="mjpeg"), feed)
+    sink = MjpegPictures(MjpegSinkSettings(kind="mjpeg"), feed)
 
     async def view() -> None:
         async with feed.subscribe():

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks.encode.coder import Coder
@@ -27,7 +27,7 @@ from tests.daemon.outputs import (
 
 
 def make(path: Path, *, live: bool = True, fragment_s: float = 1.0) -> Encoded:
-    return mp4(Mp4Sink(kind="mp4", path=path, crf=10, fragment_s=fragment_s), live=live)
+    return mp4(Mp4SinkSettings(kind="mp4", path=path, crf=10, fragment_s=fragment_s), live=live)
 
 
 def decode(path: Path) -> list[av.VideoFrame]:
@@ -163,7 +163,7 @@ def test_nothing_is_recorded_beside_a_folder_of_that_name(tmp_path: Path) -> Non
 
 def test_a_picture_that_libav_does_not_take_ends_its_file(tmp_path: Path) -> None:
     """Time goes back, which no sink is given: the whole fragment before it stays."""
-    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4")
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4")
     coder, sink = Coder(config, live=True), Mp4File(config)
     packets = [packet for seq in range(12) for packet in coder.encode(output(seq, pts_s=seq / 10))]
     for packet in packets:
@@ -183,11 +183,11 @@ from pathlib import Path
 import numpy as np
 from daemon.errors import SinkError
 from daemon.frame import plane
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from tests.daemon.outputs import mp4, output, picture
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-sink = mp4(Mp4Sink(kind="mp4", path=Path(sys.argv[1]), fragment_s=0.2))
+sink = mp4(Mp4SinkSettings(kind="mp4", path=Path(sys.argv[1]), fragment_s=0.2))
 noise = np.random.default_rng(0)
 image = picture()
 try:

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from daemon.config.sink_settings import Mp4Sink, RtspSink
+from daemon.config.sink_settings import Mp4SinkSettings, RtspSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
@@ -32,7 +32,7 @@ WAIT_S = 60.0
 
 
 def push(url: str, **more: object) -> Encoded:
-    config = RtspSink.model_validate(
+    config = RtspSinkSettings.model_validate(
         {"kind": "rtsp", "url": SecretStr(url), "timeout_s": WAIT_S, **more}
     )
     return Encoded(config, Push(config))
@@ -296,7 +296,7 @@ def test_a_server_that_dies_and_returns_while_a_recording_goes_on(tmp_path: Path
     itself, and a reader sees it. The recording may wait for its turn, so that what it lacks is not
     what a busy machine had no time for."""
     metrics, stop = Metrics(CollectorRegistry()), threading.Event()
-    recording = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
+    recording = mp4(Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4"))
 
     def writer(sink: Encoded, label: str, *, keep_all: bool = False) -> Writer[Output]:
         made = Writer(

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from daemon.config.sink_settings import RtmpSink, RtspSink
+from daemon.config.sink_settings import RtmpSinkSettings, RtspSinkSettings
 from daemon.errors import Reason, SinkError
-from daemon.sinks.push import Push, PushSettings, _meaning
+from daemon.sinks.push import AnyPushSinkSettings, Push, _meaning
 from tests.daemon.outputs import Encoded, output
 from tests.tls import certificate, needs_openssl, tls_before
 
@@ -41,7 +41,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def fault(config: PushSettings) -> SinkError:
+def fault(config: AnyPushSinkSettings) -> SinkError:
     sink = Encoded(config, Push(config))
     with pytest.raises(SinkError) as caught:
         sink.write(output(0))
@@ -69,7 +69,7 @@ def _rejected(connection: socket.socket) -> None:
 def test_a_server_that_refuses_is_not_blamed_for_its_certificate(tmp_path: Path) -> None:
     with serving(_no_transport) as port, tls_before(port, certificate(tmp_path, "x")) as tls_port:
         url = SecretStr(f"rtsps://127.0.0.1:{tls_port}/x")
-        refused = fault(RtspSink(kind="rtsp", url=url, tls_verify=False, timeout_s=60.0))
+        refused = fault(RtspSinkSettings(kind="rtsp", url=url, tls_verify=False, timeout_s=60.0))
     assert refused.reason is Reason.CONNECT_REFUSED
     assert str(refused).endswith("/x: the server refused to take it (4xx)")
 
@@ -77,7 +77,7 @@ def test_a_server_that_refuses_is_not_blamed_for_its_certificate(tmp_path: Path)
 def test_a_server_that_rejects_a_stream_key() -> None:
     with serving(_rejected) as port:
         url = f"rtmp://127.0.0.1:{port}/live/secret-key"
-        refused = fault(RtmpSink(kind="rtmp", url=SecretStr(url), timeout_s=60.0))
+        refused = fault(RtmpSinkSettings(kind="rtmp", url=SecretStr(url), timeout_s=60.0))
     assert refused.reason is Reason.CONNECT_REFUSED
     assert str(refused) == (
         f"rtmp sink: rtmp://127.0.0.1:{port}/live/***: the server refused to take it"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from daemon.config.sink_settings import RtmpSink
+from daemon.config.sink_settings import RtmpSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks.push import Push, _Publication
@@ -26,7 +26,7 @@ TICK_S = 0.02
 
 
 def push(url: str, timeout_s: float = 60.0) -> Encoded:
-    config = RtmpSink(kind="rtmp", url=SecretStr(url), timeout_s=timeout_s)
+    config = RtmpSinkSettings(kind="rtmp", url=SecretStr(url), timeout_s=timeout_s)
     return Encoded(config, Push(config))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from daemon.config.file import load
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import ConfigError
 from daemon.frame import plane
 from daemon.sinks.mp4 import Mp4File
@@ -31,7 +31,9 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_segment_ends_with_its_time_and_no_picture_is_lost(tmp_path: Path) -> None:
-    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", crf=10, fragment_s=0.2, segment_s=0.5)
+    config = Mp4SinkSettings(
+        kind="mp4", path=tmp_path / "lobby.mp4", crf=10, fragment_s=0.2, segment_s=0.5
+    )
     sink = mp4(config)
     for seq in range(40):
         assert sink.write(output(seq, captured_s=NOON_S + seq * 0.04))
@@ -50,7 +52,7 @@ def test_a_segment_ends_with_its_time_and_no_picture_is_lost(tmp_path: Path) -> 
 
 
 def test_a_segment_ends_with_its_size(tmp_path: Path) -> None:
-    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_mb=0.1)
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_mb=0.1)
     sink = mp4(config)
     noise, image = np.random.default_rng(0), picture()
     for seq in range(150):
@@ -71,7 +73,7 @@ def segment(folder: Path, name: str, *, size: int = 1000, ended_s: float = NOON_
 
 
 def test_what_is_too_old_goes_and_nothing_else(tmp_path: Path) -> None:
-    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_days=2)
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_days=2)
     old_s = NOON_S - 2 * DAY_S - 60
     segment(tmp_path, "lobby-20261101T120000Z.mp4", ended_s=old_s)
     segment(tmp_path, "lobby-20261101T120000Z-2.mp4", ended_s=old_s)
@@ -95,7 +97,7 @@ def test_what_is_too_old_goes_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_the_oldest_go_while_all_are_too_much(tmp_path: Path) -> None:
-    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_gb=2500e-9)
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_gb=2500e-9)
     for hour in (3, 1, 2, 4):
         segment(tmp_path, f"lobby-20261121T0{hour}0000Z.mp4")
     stranger = segment(tmp_path, "holiday.mp4", size=100_000)
@@ -109,7 +111,7 @@ def test_the_oldest_go_while_all_are_too_much(tmp_path: Path) -> None:
 
 
 def test_the_one_being_written_stays_however_large(tmp_path: Path) -> None:
-    config = Mp4Sink(
+    config = Mp4SinkSettings(
         kind="mp4", path=tmp_path / "lobby.mp4", fragment_s=0.2, segment_s=1, keep_gb=1e-9
     )
     sink = mp4(config)
@@ -136,7 +138,7 @@ def test_the_folder_is_listed_once_an_hour(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "iterdir", listed)
     segment(tmp_path, "x-20261120T120000Z.mp4", size=100)
-    config = Mp4Sink(
+    config = Mp4SinkSettings(
         kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_s=1, keep_gb=40_000e-9
     )
     sink = mp4(config)
@@ -160,7 +162,7 @@ def test_the_folder_is_listed_once_an_hour(tmp_path: Path, monkeypatch: pytest.M
 def test_what_cannot_be_deleted_is_said_once_and_recording_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = Mp4Sink(
+    config = Mp4SinkSettings(
         kind="mp4", path=tmp_path / "lobby.mp4", fragment_s=0.2, segment_s=0.2, keep_gb=1e-9
     )
 
@@ -194,7 +196,7 @@ def test_one_that_cannot_be_deleted_keeps_no_newer_one(
 
     # A fake, since root may delete what others may not.
     monkeypatch.setattr(Path, "unlink", refuse)
-    config = Mp4Sink(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_gb=2500e-9)
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_gb=2500e-9)
     with caplog.at_level(logging.WARNING):
         Segments(config).prune(NOON_S, None)
     assert set(tmp_path.iterdir()) == {oldest, newest}
@@ -213,7 +215,7 @@ def test_a_folder_that_is_listed_again_is_looked_at_no_more(
         looked.append(path.name)
         return lstat(path)
 
-    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", segment_s=60, keep_gb=5500e-9)
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", segment_s=60, keep_gb=5500e-9)
     old = [segment(tmp_path, f"x-20261121T0{n}0000Z.mp4", ended_s=NOON_S - 8000) for n in range(5)]
     copied = segment(tmp_path, "x-20261121T060000Z.mp4", size=100)
     segments = Segments(config)
@@ -233,7 +235,7 @@ def test_a_clock_that_is_set_begins_a_segment_of_the_right_name(
 ) -> None:
     """It is a machine that was asleep too. 1. Pictures of before the step still come after it.
     2. The first key picture of the new time begins a file."""
-    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_s=86400.0)
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_s=86400.0)
     now_s = 1000.0
     sink = Encoded(config, Mp4File(config, monotonic=lambda: now_s))
     for seq in range(60):
@@ -248,7 +250,7 @@ def test_a_clock_that_is_set_begins_a_segment_of_the_right_name(
 
 
 def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> None:
-    config = Mp4Sink(kind="mp4", path=tmp_path / "x.mp4", segment_s=3600)
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", segment_s=3600)
     sink = mp4(config)
     for seq in range(10):
         sink.write(output(seq, captured_s=NOON_S))
@@ -261,7 +263,7 @@ def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> Non
 
 
 def test_a_slate_leaves_a_single_recording_open(tmp_path: Path) -> None:
-    sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
+    sink = mp4(Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4"))
     for seq in range(10):
         assert sink.write(output(seq, slate=seq == 5)) == (seq != 5)
     sink.close()

@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from daemon.config.sink_settings import HlsSink, Mp4Sink, RtspSink, SinkSettings
+from daemon.config.sink_settings import (
+    HlsSinkSettings,
+    Mp4SinkSettings,
+    RtspSinkSettings,
+    SinkSettings,
+)
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks import backlog, shared
@@ -39,12 +44,12 @@ def noisy(seq: int, *, slate: bool = False, pts_s: float | None = None) -> Outpu
     return output(seq, image=image, slate=slate, pts_s=pts_s)
 
 
-def mp4(path: Path, **more: object) -> Mp4Sink:
-    return Mp4Sink.model_validate({"kind": "mp4", "path": path, **more})
+def mp4(path: Path, **more: object) -> Mp4SinkSettings:
+    return Mp4SinkSettings.model_validate({"kind": "mp4", "path": path, **more})
 
 
-def rtsp(url: str) -> RtspSink:
-    return RtspSink(kind="rtsp", url=SecretStr(url), timeout_s=WAIT_S)
+def rtsp(url: str) -> RtspSinkSettings:
+    return RtspSinkSettings(kind="rtsp", url=SecretStr(url), timeout_s=WAIT_S)
 
 
 @pytest.fixture
@@ -103,19 +108,19 @@ def has_run(seen: list[bytes], recorded: list[bytes], length: int = 8) -> bool:
 
 def test_who_agrees_shares(tmp_path: Path) -> None:
     x = tmp_path / "x.mp4"
-    sinks: list[SinkSettings] = [
+    configs: list[SinkSettings] = [
         mp4(x),
-        HlsSink(kind="hls"),
+        HlsSinkSettings(kind="hls"),
         rtsp("rtsp://h/x"),
         mp4(x, segment_s=60, keep_days=3),
         mp4(x, crf=30),
         mp4(x, preset="medium"),
         mp4(x, encoder="libx264"),
         mp4(x, fragment_s=0.5),
-        HlsSink(kind="hls", segment_s=2),
+        HlsSinkSettings(kind="hls", segment_s=2),
         mp4(x, fragment_s=2),
     ]
-    groups = [list(group) for group in that_agree(sinks)]
+    groups = [list(group) for group in that_agree(configs)]
     assert groups == [[0, 1, 2, 3], [4], [5], [6], [7], [8, 9]]
 
 
@@ -123,7 +128,7 @@ def test_who_agrees_shares(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("roomy")
 def test_a_recording_hls_and_a_push_show_the_same_pictures_of_one_encoder(tmp_path: Path) -> None:
     with RtspServer("--record") as server:
-        configs = [mp4(tmp_path / "x.mp4"), HlsSink(kind="hls"), rtsp(server.url("/in"))]
+        configs = [mp4(tmp_path / "x.mp4"), HlsSinkSettings(kind="hls"), rtsp(server.url("/in"))]
         with sharing(configs) as made:
             assert len(made.encoders) == 1
             made.playlist.text()  # Somebody watches.
@@ -272,7 +277,7 @@ def test_a_picture_that_cannot_be_encoded_is_an_error_of_each_sink(
 
 @pytest.mark.usefixtures("roomy")
 def test_nothing_is_encoded_for_those_who_want_nothing(tmp_path: Path) -> None:
-    with sharing([HlsSink(kind="hls")]) as made:
+    with sharing([HlsSinkSettings(kind="hls")]) as made:
         assert not made.is_up("hls")
         for seq in range(20):
             made.put(noisy(seq))
@@ -354,7 +359,7 @@ def test_a_silent_server_holds_up_no_file(tmp_path: Path) -> None:
     """The server accepts and says nothing, and the push would wait for it longer than this."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = SecretStr(f"rtsp://127.0.0.1:{server.getsockname()[1]}/in")
-        silent = RtspSink(kind="rtsp", url=url, timeout_s=5.0)
+        silent = RtspSinkSettings(kind="rtsp", url=url, timeout_s=5.0)
         with sharing([mp4(tmp_path / "x.mp4"), silent], live=False, hung_s={"rtsp": 0.3}) as made:
             for seq in range(QUEUE_PACKETS * 3):
                 made.put(noisy(seq))

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from daemon.config.sink_settings import Mp4Sink
+from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS
 from tests.daemon.outputs import mp4, output, picture, reading
 from tests.daemon.sinks.writers import WAIT_S, Bench, Gated
@@ -103,7 +103,7 @@ def test_keep_all_does_not_outwait_the_stop(bench: Bench) -> None:
 
 
 def test_close_writes_what_waits_and_finishes_the_file(bench: Bench, tmp_path: Path) -> None:
-    sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "x.mp4"))
+    sink = mp4(Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4"))
     writer = bench.writer(sink, "mp4", keep_all=True, clock_s=1000.3)
     for seq in range(30):
         writer.put(output(seq, captured_s=1000.0))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.sink_settings import EventsSink, Mp4Sink
+from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import Output
 from daemon.sinks.events import EventsFile
@@ -23,7 +23,7 @@ def test_a_sink_that_fails_comes_back_by_itself(
     """1. A file stands where the folder should be. 2. It goes. 3. Every reading is there."""
     path = tmp_path / "folder" / "readings.jsonl"
     path.parent.write_text("in the way")
-    sink = EventsFile(EventsSink(kind="events", path=path))
+    sink = EventsFile(EventsSinkSettings(kind="events", path=path))
     with caplog.at_level(logging.INFO, "affectd.sink"):
         writer = bench.writer(sink, "events")
         for seq in range(50):
@@ -47,7 +47,7 @@ def test_a_sink_that_fails_comes_back_by_itself(
 def test_what_failed_last_is_written_when_the_sink_comes_back(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "folder" / "readings.jsonl"
     path.parent.write_text("in the way")
-    writer = bench.writer(EventsFile(EventsSink(kind="events", path=path)), "events")
+    writer = bench.writer(EventsFile(EventsSinkSettings(kind="events", path=path)), "events")
     writer.put(output(7, readings=[reading(7)]))
     labels = {"sink": "events", "reason": Reason.NOT_WRITABLE}
     wait_until(lambda: bench.value("sink_errors_total", **labels) >= 1)
@@ -89,7 +89,7 @@ def test_while_a_sink_is_down_its_stream_goes_on(bench: Bench, keep_all: bool) -
 
 def test_without_retry_the_error_reaches_the_caller(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    sink = mp4(Mp4Sink(kind="mp4", path=tmp_path / "file" / "x.mp4"))
+    sink = mp4(Mp4SinkSettings(kind="mp4", path=tmp_path / "file" / "x.mp4"))
     writer = bench.writer(sink, "mp4", keep_all=True, retry=False)
     writer.put(output(0))
     wait_until(lambda: writer.error is not None)
@@ -100,7 +100,7 @@ def test_without_retry_the_error_reaches_the_caller(bench: Bench, tmp_path: Path
 
 def test_an_error_of_the_last_moment_is_kept_too(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    sink = EventsFile(EventsSink(kind="events", path=tmp_path / "file" / "x.jsonl"))
+    sink = EventsFile(EventsSinkSettings(kind="events", path=tmp_path / "file" / "x.jsonl"))
     writer = bench.writer(sink, "events", keep_all=True, retry=False)
     writer.put(output(0, readings=[reading(0)]))
     assert writer.close(WAIT_S)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from daemon.config.settings import DaemonSettings
-from daemon.config.sink_settings import HlsSink
+from daemon.config.sink_settings import HlsSinkSettings
 from daemon.errors import Reason
 from daemon.frame import plane
 from daemon.sinks.hls import HlsSegments
@@ -43,7 +43,7 @@ def watched(settings: DaemonSettings | None = None, *, mjpeg: bool = True) -> It
         if not mjpeg:
             del house.feeds["lobby"]
         playlist = house.playlists["lobby"] = Playlist()
-        config = HlsSink(kind="hls")
+        config = HlsSinkSettings(kind="hls")
         sink = Encoded(config, HlsSegments(config, playlist))
 
         def give() -> None:

@@ -39,14 +39,14 @@ class EncodedSinkSettings(Table):
     preset: Preset = "ultrafast"
 
     @property
-    def key_s(self) -> float:
-        """How far apart key pictures are: who joins waits so long at most."""
+    def keyframe_interval_s(self) -> float:
+        """How far apart keyframes are: who joins waits so long at most."""
         return 1.0
 
     @property
     def coding(self) -> tuple[object, ...]:
         """What an encoder goes by: sinks of a stream that agree in it share one."""
-        return self.encoder, self.crf, self.preset, self.key_s
+        return self.encoder, self.crf, self.preset, self.keyframe_interval_s
 
 
 class Mp4SinkSettings(EncodedSinkSettings):
@@ -73,7 +73,7 @@ class Mp4SinkSettings(EncodedSinkSettings):
         return value
 
     @property
-    def key_s(self) -> float:
+    def keyframe_interval_s(self) -> float:
         return self.fragment_s
 
     @property
@@ -105,7 +105,7 @@ class HlsSinkSettings(EncodedSinkSettings):
     segment_s: Annotated[float, Field(ge=1.0, le=10.0)] = 1.0
 
     @property
-    def key_s(self) -> float:
+    def keyframe_interval_s(self) -> float:
         return self.segment_s
 
 

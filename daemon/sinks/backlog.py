@@ -11,7 +11,7 @@ from daemon.reading import Reading
 from daemon.sinks.base import Item, Output, Packet, Takes
 
 QUEUE_FRAMES = 8
-# H.264 is small, and losing one packet costs all that follow up to the next key picture.
+# H.264 is small, and losing one packet costs all that follow up to the next keyframe.
 QUEUE_PACKETS = 64
 QUEUE_READINGS = 4096
 
@@ -117,7 +117,7 @@ class _Readings(Backlog[Output]):
 
 
 class _Packets(Backlog[Packet]):
-    """After a loss the sink goes on with a key picture: what comes before it would show rubbish.
+    """After a loss the sink goes on with a keyframe: what comes before it would show rubbish.
     What came while a sink was down is old news, and is given up too."""
 
     def __init__(self, room: int, lose: Lose) -> None:
@@ -126,7 +126,7 @@ class _Packets(Backlog[Packet]):
 
     def take(self) -> Packet | None:
         packet = super().take()
-        while packet is not None and self._torn and not packet.key:
+        while packet is not None and self._torn and not packet.is_keyframe:
             self._lose(1)
             packet = super().take()
         if packet is not None:

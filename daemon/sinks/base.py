@@ -41,7 +41,7 @@ class Packet:
     """One picture as H.264, shared by all sinks whose settings agree: read only.
 
     `pts`, `dts` and `duration` are in TIME_BASE; the duration is the distance from the picture
-    before. Decoding can begin at a `key`. Packets of one `encoder` continue one another; of it
+    before. Decoding can begin at a keyframe. Packets of one `encoder` continue one another; of it
     sinks may look at `name`, `template` and `header`. `captured_s` and `slate` are the Output's.
     """
 
@@ -50,7 +50,7 @@ class Packet:
     pts: int
     dts: int
     duration: int
-    key: bool
+    is_keyframe: bool
     captured_s: float
     slate: bool
 
@@ -75,7 +75,7 @@ class Sink(Protocol[Taken]):
         """Write one Output or Packet, opening whatever is needed.
 
         Returns False if nothing of it was due (no reading, nobody watching). Raises SinkError;
-        a later call then starts anew, and the first packet of that is a key picture.
+        a later call then starts anew, and the first packet of that is a keyframe.
         """
         ...
 

@@ -14,7 +14,7 @@ _ROUNDING_S = 0.5  # A segment may be longer by less than this: its length round
 
 
 class HlsSegments:
-    """Adds to `playlist` segments that each begin with a key picture and end with the next.
+    """Adds to `playlist` segments that each begin with a keyframe and end with the next.
 
     Time goes on over new sizes, restarts of the encoder and idle spells. The playlist is not
     closed with the sink, and its readers stay.
@@ -40,7 +40,7 @@ class HlsSegments:
         if self._run is not None and packet.encoder is not self._run.encoder:
             self.close()
         run, self._run = self._run, None
-        if run is None and not packet.key:
+        if run is None and not packet.is_keyframe:
             return False
         with encoding("hls sink"):
             run = run or _Run(self._config.segment_s, self._playlist, packet)
@@ -56,7 +56,7 @@ class HlsSegments:
 
 
 class _Run:
-    """Segments that continue one another, from the key picture `first` on. Raises
+    """Segments that continue one another, from the keyframe `first` on. Raises
     av.FFmpegError."""
 
     def __init__(self, segment_s: float, playlist: Playlist, first: Packet) -> None:
@@ -65,7 +65,7 @@ class _Run:
         self._limit_ticks = round((segment_s + _ROUNDING_S) / TIME_BASE)
         self._fragments = Fragments(first.encoder, times_from="pts")
         playlist.begin(self._fragments.header, math.ceil(segment_s))
-        self._key: Packet | None = None
+        self._keyframe: Packet | None = None
         self._end_pts = first.pts
         self._media = bytearray()
 
@@ -75,20 +75,20 @@ class _Run:
 
     def write(self, packet: Packet) -> None:
         self._media += self._fragments.write(packet)
-        if packet.key:
+        if packet.is_keyframe:
             self._end(packet.pts)
-            self._key = packet
+            self._keyframe = packet
         self._end_pts = max(self._end_pts, packet.pts + packet.duration)
 
     def finish(self) -> None:
         """End the last segment."""
         self._media += self._fragments.finish()
-        if self._key is not None:
-            self._end(min(self._end_pts, self._key.pts + self._limit_ticks - 1))
+        if self._keyframe is not None:
+            self._end(min(self._end_pts, self._keyframe.pts + self._limit_ticks - 1))
 
     def _end(self, pts: int) -> None:
         """Hand over the segment that ends at `pts`."""
-        if self._key is not None and self._media:
-            duration_s = float((pts - self._key.pts) * TIME_BASE)
-            self._playlist.add(bytes(self._media), duration_s, self._key.captured_s)
+        if self._keyframe is not None and self._media:
+            duration_s = float((pts - self._keyframe.pts) * TIME_BASE)
+            self._playlist.add(bytes(self._media), duration_s, self._keyframe.captured_s)
             self._media.clear()

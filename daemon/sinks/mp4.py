@@ -25,7 +25,7 @@ class Mp4File:
 
     The time of a file starts at its first picture and keeps every distance between two. Another
     encoder (a new size or pixel format) finishes the file and opens the next; so does a pause of
-    `MOST_PAUSE_S`, and so do `segment_s` and `segment_mb`, at the next key picture. Segments are
+    `MOST_PAUSE_S`, and so do `segment_s` and `segment_mb`, at the next keyframe. Segments are
     named by the time of day, so another one begins where that was set, or the machine was asleep,
     by more than `STEP_S`. A slate is no record of anything: it is not written, and what came before
     it is finished if there are segments.
@@ -70,7 +70,7 @@ class Mp4File:
 
 
 class _Recording:
-    """One file, from its first picture, which is a key picture, to its last."""
+    """One file, from its first picture, which is a keyframe, to its last."""
 
     def __init__(
         self, config: Mp4SinkSettings, path: Path, first: Packet, monotonic: Callable[[], float]
@@ -95,7 +95,7 @@ class _Recording:
     def write(self, packet: Packet) -> bool:
         """Write `packet`, or return False if it must begin a file of its own."""
         is_new = packet.encoder is not self._first.encoder
-        if self._broken or is_new or (packet.key and self._is_over(packet)):
+        if self._broken or is_new or (packet.is_keyframe and self._is_over(packet)):
             return False
         self._put(packet)
         return True

@@ -78,7 +78,7 @@ class Playlist:
             self._headers[self._run] = header
 
     def add(self, media: bytes, duration_s: float, began_s: float) -> None:
-        """Append a segment that begins with a key picture captured at `began_s` (Unix time)."""
+        """Append a segment that begins with a keyframe captured at `began_s` (Unix time)."""
         with self._lock:
             self._number += 1
             self._segments.append(

@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import BinaryIO, TypedDict
 
 LENGTH = struct.Struct("<I")
-PACKET = struct.Struct("<qq?")  # pts and dts in TIME_BASE, and whether it is a key picture
+PACKET = struct.Struct("<qq?")  # pts and dts in TIME_BASE, and whether it is a keyframe
 TIME_BASE = Fraction(1, 90000)
 START_S = 60.0
 GOODBYE_S = 2.0

@@ -117,15 +117,15 @@ class _Publication:
 
     def continues(self, packet: Packet) -> bool:
         lasted_s = (packet.pts - self._first.pts) * publisher.TIME_BASE
-        is_over = self._config.kind == "rtmp" and packet.key and lasted_s > _RTMP_LASTS_S
+        is_over = self._config.kind == "rtmp" and packet.is_keyframe and lasted_s > _RTMP_LASTS_S
         return packet.encoder is self._first.encoder and not is_over
 
     def write(self, packet: Packet) -> None:
         """Send a packet. Waits while the process is busy, which its alarm clock bounds."""
         start = self._first.pts
-        head = publisher.PACKET.pack(packet.pts - start, packet.dts - start, packet.key)
-        # With its header a key picture is all that a reader needs to begin.
-        self._put(head + (packet.encoder.header if packet.key else b"") + packet.data)
+        head = publisher.PACKET.pack(packet.pts - start, packet.dts - start, packet.is_keyframe)
+        # With its header a keyframe is all that a reader needs to begin.
+        self._put(head + (packet.encoder.header if packet.is_keyframe else b"") + packet.data)
 
     def close(self) -> None:
         """End the publication, so that the server need not wait for more."""

@@ -71,7 +71,7 @@ def decoding(clip: Path) -> int:
 def encoding(frames: list[Frame]) -> int:
     encoder = Encoder(frames[0].image, EncodedSinkSettings(), live=False)
     for number, frame in enumerate(frames):
-        encoder.encode(frame.image, round(number / 25 / TIME_BASE), key=number % 25 == 0)
+        encoder.encode(frame.image, round(number / 25 / TIME_BASE), keyframe=number % 25 == 0)
     encoder.finish()
     return len(frames)
 

@@ -107,7 +107,7 @@ class Encoded:
         try:
             return self._hand_on(self._coder.encode(output))
         except SinkError:
-            self._coder.finish()  # A sink that failed goes on with a key picture.
+            self._coder.finish()  # A sink that failed goes on with a keyframe.
             raise
 
     def close(self) -> None:

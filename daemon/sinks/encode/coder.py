@@ -18,11 +18,11 @@ _LATE_S = 0.5
 
 
 class Coder:
-    """Encodes one output after the other, with a key picture every `settings.key_s`, at the first
-    after a slate, and where the size or pixel format changes: there a new encoder begins.
+    """Encodes one output after the other, with a keyframe every `settings.keyframe_interval_s`, at
+    the first after a slate, and where the size or pixel format changes: there a new encoder begins.
 
-    With `repeats` a picture that is late is preceded by the one before it, once for each key
-    picture that would have been due: no two are `key_s` and half a second apart.
+    With `repeats` a picture that is late is preceded by the one before it, once for each
+    keyframe that would have been due: no two are `keyframe_interval_s` and half a second apart.
     `live` as in Encoder. Everything raises av.FFmpegError, and starts with a new encoder after it.
     """
 
@@ -30,12 +30,12 @@ class Coder:
         self._settings = settings
         self._live = live
         self._repeats = repeats
-        self._key_ticks = max(1, round(settings.key_s / TIME_BASE))
-        self._late_ticks = round((settings.key_s + _LATE_S) / TIME_BASE)
+        self._interval_ticks = max(1, round(settings.keyframe_interval_s / TIME_BASE))
+        self._late_ticks = round((settings.keyframe_interval_s + _LATE_S) / TIME_BASE)
         self._clock = MediaClock()
         self._encoder: Encoder | None = None
         self._pts = 0
-        self._key_pts: int | None = None
+        self._keyframe_pts: int | None = None
         self._is_slate = False
         self._last: Output | None = None  # Kept only to be repeated: its picture is large.
         self._waiting: dict[int, Packet] = {}  # By pts, without their data: what is held back.
@@ -73,28 +73,34 @@ class Coder:
     def _drop(self) -> None:
         if self._encoder is not None:
             self._encoder.close()
-        self._encoder = self._key_pts = self._last = None
+        self._encoder = self._keyframe_pts = self._last = None
         self._waiting.clear()
 
     def _repeat_until(self, encoder: Encoder, pts: int, captured_s: float) -> list[Packet]:
         packets: list[Packet] = []
         if self._last is None or pts - self._pts > LONGEST_GAP_S / TIME_BASE:
             return packets
-        while self._key_pts is not None and pts - self._key_pts >= self._late_ticks:
-            again = self._key_pts + self._key_ticks
+        while self._keyframe_pts is not None and pts - self._keyframe_pts >= self._late_ticks:
+            again = self._keyframe_pts + self._interval_ticks
             behind_s = float((pts - again) * TIME_BASE)
             packets += self._put(encoder, self._last, again, captured_s - behind_s)
         return packets
 
     def _put(self, encoder: Encoder, output: Output, pts: int, captured_s: float) -> list[Packet]:
-        step = 0 if self._key_pts is None else pts - self._pts
+        step = 0 if self._keyframe_pts is None else pts - self._pts
         is_back = self._is_slate and not output.slate
-        key = self._key_pts is None or is_back or pts - self._key_pts >= self._key_ticks
-        if key:
-            self._key_pts = pts
+        keyframe = (
+            self._keyframe_pts is None
+            or is_back
+            or pts - self._keyframe_pts >= self._interval_ticks
+        )
+        if keyframe:
+            self._keyframe_pts = pts
         self._pts, self._is_slate = pts, output.slate
-        self._waiting[pts] = Packet(encoder, b"", pts, pts, step, key, captured_s, output.slate)
-        return self._packets(encoder.encode(output.frame.image, pts, key=key))
+        self._waiting[pts] = Packet(
+            encoder, b"", pts, pts, step, keyframe, captured_s, output.slate
+        )
+        return self._packets(encoder.encode(output.frame.image, pts, keyframe=keyframe))
 
     def _packets(self, encoded: list[av.Packet]) -> list[Packet]:
         return [
@@ -102,7 +108,7 @@ class Coder:
                 self._waiting.pop(packet.pts),
                 data=bytes(packet),
                 dts=packet.dts,
-                key=packet.is_keyframe,
+                is_keyframe=packet.is_keyframe,
             )
             for packet in encoded
         ]

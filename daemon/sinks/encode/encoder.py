@@ -22,8 +22,8 @@ log = logging.getLogger("affectd.encoder")
 _INTRA = 1
 _TRIAL_FRAMES = 4
 _USUAL_PX = (1280, 720)
-# Key pictures come where they are asked for, and nowhere else.
-_NO_OWN_KEYS = 100_000
+# Keyframes come where they are asked for, and nowhere else.
+_NO_OWN_KEYFRAMES = 100_000
 # What rate control is told; the pictures come at their own times.
 _RATE = 30
 
@@ -51,12 +51,12 @@ class Encoder:
         """Whether `image` can follow those before."""
         return self._looks == _looks(image)
 
-    def encode(self, image: av.VideoFrame, pts: int, *, key: bool) -> list[av.Packet]:
+    def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool) -> list[av.Packet]:
         """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
-        was. With `key` decoding can begin here."""
+        was. With `keyframe` decoding can begin here."""
         assert self._opened is not None
         picture = self._referencer.reference(image, pts)
-        if key:
+        if keyframe:
             picture.pict_type = _INTRA
         return self._opened.stream.encode(picture)
 
@@ -147,7 +147,7 @@ class _Opened:
         else:
             codec.color_range = ColorRange.JPEG if full else image.color_range
         codec.time_base = TIME_BASE
-        codec.gop_size = _NO_OWN_KEYS
+        codec.gop_size = _NO_OWN_KEYFRAMES
         if name != "libx264":
             codec.framerate = Fraction(_RATE)
             codec.max_b_frames = 0

@@ -16,8 +16,8 @@ TimesFrom = Literal["zero", "pts"]
 
 
 class Fragments:
-    """Takes the packets of one encoder, the first a key picture. Every call returns the fragments
-    that it completed: a key picture begins a fragment, and so completes the one before.
+    """Takes the packets of one encoder, the first a keyframe. Every call returns the fragments
+    that it completed: a keyframe begins a fragment, and so completes the one before.
 
     `header` goes before the first fragment. With `times_from` "zero" the first picture is at time
     zero; with "pts" each stays at its own, so that fragments of several headers follow one another.
@@ -41,7 +41,7 @@ class Fragments:
         own.stream, own.time_base = self._stream, TIME_BASE
         own.pts, own.dts = packet.pts - self._start, packet.dts - self._start
         own.duration = duration  # Counts for the last picture alone.
-        own.is_keyframe = packet.key
+        own.is_keyframe = packet.is_keyframe
         self._container.mux(own)
         return self._pipe.take()
 

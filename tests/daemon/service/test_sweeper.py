@@ -38,7 +38,7 @@ def use_and_end():
     frames.close()
     source.close()
     encoder = Encoder(image, EncodedSinkSettings(), live=True)
-    encoder.encode(image, 0, key=True)
+    encoder.encode(image, 0, keyframe=True)
     encoder.finish()
 
 use_and_end()

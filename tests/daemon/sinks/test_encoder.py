@@ -37,10 +37,10 @@ def test_software_always_works_and_is_asked_last() -> None:
 
 
 @pytest.mark.parametrize("name", working())
-def test_what_works_gives_pictures_back_and_keys_where_asked(name: str) -> None:
+def test_what_works_gives_pictures_back_and_keyframes_where_asked(name: str) -> None:
     shown = partial(picture, width=320, height=240)
     made = Encoder(shown(0), EncodedSinkSettings(encoder=name, crf=10), live=True)  # type: ignore[arg-type]
-    packets = [made.encode(shown(n), n * 3000, key=n in (0, 7)) for n in range(12)]
+    packets = [made.encode(shown(n), n * 3000, keyframe=n in (0, 7)) for n in range(12)]
     flat = [packet for some in (*packets, made.finish()) for packet in some]
     assert made.name == name
     assert [packet.pts for packet in flat] == [n * 3000 for n in range(12)]
@@ -60,7 +60,9 @@ def test_auto_takes_the_first_that_works() -> None:
 def test_what_a_muxer_needs_outlives_the_codec(tmp_path: Path) -> None:
     """A muxer that comes after the last picture, as that of a sink which was slow."""
     made = Encoder(picture(0), EncodedSinkSettings(crf=10), live=True)
-    packets = [packet for n in range(5) for packet in made.encode(picture(n), n * 3600, key=n == 0)]
+    packets = [
+        packet for n in range(5) for packet in made.encode(picture(n), n * 3600, keyframe=n == 0)
+    ]
     packets += made.finish()
     assert made.finish() == []
     with av.open(str(tmp_path / "x.mp4"), "w") as container:
@@ -92,7 +94,7 @@ def test_a_codec_is_free_as_soon_as_it_is_closed() -> None:
     """A graphics card encodes only so many streams at once, and the next one comes right after."""
     before = open_codecs()
     made = Encoder(picture(0), EncodedSinkSettings(), live=True)
-    made.encode(picture(0), 0, key=True)
+    made.encode(picture(0), 0, keyframe=True)
     assert open_codecs() == before + 1
     made.finish()
     assert open_codecs() == before

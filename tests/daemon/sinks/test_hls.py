@@ -73,7 +73,7 @@ class Watched:
             return list(container.decode(video=0))
 
 
-def test_segments_of_a_second_each_begin_with_a_key_picture() -> None:
+def test_segments_of_a_second_each_begin_with_a_keyframe() -> None:
     watched = Watched()
     watched.watch(25 * 4 + 1)
     assert watched.told("EXT-X-TARGETDURATION") == ["1"]
@@ -226,7 +226,7 @@ def test_numbers_go_on_though_more_than_one_a_second_was_used(began_s: float) ->
     assert 0 <= numbers[-1] < 2**31
 
 
-def test_a_picture_that_libav_does_not_take_is_a_fault_and_the_next_key_begins_anew() -> None:
+def test_a_picture_that_libav_does_not_take_is_a_fault_and_the_next_keyframe_begins_anew() -> None:
     """Time goes back, which no sink is given."""
     config, playlist = HlsSinkSettings(kind="hls"), Playlist()
     playlist.text()

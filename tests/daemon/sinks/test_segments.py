@@ -234,7 +234,7 @@ def test_a_clock_that_is_set_begins_a_segment_of_the_right_name(
     tmp_path: Path, step_s: float
 ) -> None:
     """It is a machine that was asleep too. 1. Pictures of before the step still come after it.
-    2. The first key picture of the new time begins a file."""
+    2. The first keyframe of the new time begins a file."""
     config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2, segment_s=86400.0)
     now_s = 1000.0
     sink = Encoded(config, Mp4File(config, monotonic=lambda: now_s))

@@ -189,7 +189,7 @@ def test_settings_that_differ_have_encoders_of_their_own(tmp_path: Path) -> None
     assert sizes[0] > 2 * sizes[1]
 
 
-def test_a_slow_sink_loses_its_own_and_goes_on_with_a_key_picture(tmp_path: Path) -> None:
+def test_a_slow_sink_loses_its_own_and_goes_on_with_a_keyframe(tmp_path: Path) -> None:
     slow = Gated("packets")
     total = 2 * QUEUE_PACKETS + 20
     with sharing([mp4(tmp_path / "x.mp4")], [slow]) as made:
@@ -203,14 +203,14 @@ def test_a_slow_sink_loses_its_own_and_goes_on_with_a_key_picture(tmp_path: Path
     pts = [packet.pts // 3600 for packet in slow.written]
     assert pts[0] == 0
     begin = pts[1]
-    assert slow.written[1].key
+    assert slow.written[1].is_keyframe
     assert total - QUEUE_PACKETS <= begin < total - QUEUE_PACKETS + 25
     assert pts[1:] == list(range(begin, total))
     assert made.lost("gated") == total - len(pts)
 
 
 @pytest.mark.usefixtures("roomy")
-def test_what_comes_after_a_fault_begins_with_a_key_picture(tmp_path: Path) -> None:
+def test_what_comes_after_a_fault_begins_with_a_keyframe(tmp_path: Path) -> None:
     sink = Gated("packets")
     sink.gate.set()
     with sharing([mp4(tmp_path / "x.mp4")], [sink]) as made, fed(made, noisy, every_s=0.01):
@@ -221,7 +221,7 @@ def test_what_comes_after_a_fault_begins_with_a_key_picture(tmp_path: Path) -> N
         )
         before, sink.fault = len(sink.written), None
         wait_until(lambda: len(sink.written) > before + 5, WAIT_S)
-    assert sink.written[before].key
+    assert sink.written[before].is_keyframe
     steps = np.diff([packet.pts for packet in sink.written[before:]])
     assert set(steps) == {3600}
     assert made.lost("gated") == made.encoded() - len(sink.written)
@@ -271,7 +271,7 @@ def test_a_picture_that_cannot_be_encoded_is_an_error_of_each_sink(
         assert list(tmp_path.iterdir()) == []
         with fed(made, noisy):
             wait_until(lambda: made.is_up("mp4") and made.is_up("gated"), WAIT_S)
-    assert sink.written[0].key
+    assert sink.written[0].is_keyframe
     assert set(made.told) == {"libx264"}
 
 
@@ -300,7 +300,7 @@ def test_a_slate_is_for_readers_and_the_recording_goes_on_after_it(tmp_path: Pat
             made.put(noisy(seq, slate=10 <= seq < 13))
     assert len(sink.written) == 50
     real = [packet for packet in sink.written if not packet.slate]
-    assert [packet.pts // 3600 for packet in real if packet.key] == [0, 13, 38]
+    assert [packet.pts // 3600 for packet in real if packet.is_keyframe] == [0, 13, 38]
     whole = decoded(tmp_path / "x.mp4")
     assert len(whole) == 47
     parts = sorted(tmp_path.glob("part-*.mp4"), key=lambda path: path.stat().st_ino)
@@ -312,7 +312,7 @@ def test_a_slate_is_for_readers_and_the_recording_goes_on_after_it(tmp_path: Pat
 @pytest.mark.usefixtures("good_at_once")
 def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None:
     """1. A file stream's sink hangs. 2. Its pictures go on to the other sink, and it shows as
-    down. 3. It comes back, and goes on with a key picture."""
+    down. 3. It comes back, and goes on with a keyframe."""
     hung = Gated("packets")
     with sharing([mp4(tmp_path / "x.mp4")], [hung], live=False, hung_s={"gated": 0.5}) as made:
         for seq in range(QUEUE_PACKETS * 3):
@@ -324,7 +324,7 @@ def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None
         for seq in range(QUEUE_PACKETS * 3, QUEUE_PACKETS * 4):
             made.put(noisy(seq))
     assert len(decoded(tmp_path / "x.mp4")) == QUEUE_PACKETS * 4
-    assert hung.written[1].key
+    assert hung.written[1].is_keyframe
     assert hung.written[-1].pts >= QUEUE_PACKETS * 3 * 3600
     assert made.lost("gated") == QUEUE_PACKETS * 4 - len(hung.written)
 

@@ -18,10 +18,10 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.base import Outlet
+from daemon.sinks.encode.shared import SharedEncoder
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import holds_s, hung_s, make_sink, sink_labels, that_agree
 from daemon.sinks.playlist import Playlist
-from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 from daemon.sources.open import is_live
 from daemon.stream import Stream

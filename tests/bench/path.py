@@ -33,9 +33,9 @@ from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.sinks.base import Output
-from daemon.sinks.encode.coder import Coder
+from daemon.sinks.encode.shared import SharedEncoder
+from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
-from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 from daemon.sources.demo.source import DemoSource
 from daemon.sources.video import VideoSource
@@ -101,13 +101,13 @@ def plain(clip: Path, target: Path) -> int:
     """Decode and encode, in one thread, with the source and the sink that affectd uses."""
     source = VideoSource(STREAM, str(clip), live=False, stop=threading.Event())
     config = Mp4SinkSettings(kind="mp4", path=target)
-    coder, sink = Coder(config, live=False), Mp4File(config)
+    encoder, sink = StreamEncoder(config, live=False), Mp4File(config)
     count = 0
     for frame in source.frames():
-        for packet in coder.encode(Output(frame, ())):
+        for packet in encoder.encode(Output(frame, ())):
             sink.write(packet)
         count += 1
-    for packet in coder.finish():
+    for packet in encoder.finish():
         sink.write(packet)
     source.close()
     sink.close()

@@ -15,7 +15,7 @@ from daemon.errors import SinkError
 from daemon.frame import Frame, plane
 from daemon.reading import Quality, Reading
 from daemon.sinks.base import Output, Packet, Sink, Takes
-from daemon.sinks.encode.coder import Coder
+from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,19 +99,21 @@ class Encoded:
     ) -> None:
         self.sink = sink
         self.now_s = 0.0
-        self._coder = Coder(config, live=live, repeats=isinstance(config, HlsSinkSettings))
+        self._encoder = StreamEncoder(
+            config, live=live, repeats=isinstance(config, HlsSinkSettings)
+        )
 
     def write(self, output: Output) -> bool:
         """Whether the last packet, if there was one, was written."""
         self.now_s = output.captured_s
         try:
-            return self._hand_on(self._coder.encode(output))
+            return self._hand_on(self._encoder.encode(output))
         except SinkError:
-            self._coder.finish()  # A sink that failed goes on with a keyframe.
+            self._encoder.finish()  # A sink that failed goes on with a keyframe.
             raise
 
     def close(self) -> None:
-        self._hand_on(self._coder.finish())
+        self._hand_on(self._encoder.finish())
         self.sink.close()
 
     def _hand_on(self, packets: Sequence[Packet]) -> bool:

@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 from daemon.config.sink_settings import SinkSettings
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output, Packet, Sink
+from daemon.sinks.encode.shared import SharedEncoder
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import make_sink, sink_labels, that_agree
 from daemon.sinks.playlist import Playlist
-from daemon.sinks.shared import SharedEncoder
 from daemon.sinks.writer import Writer
 
 

@@ -13,7 +13,7 @@ import pytest
 from daemon.config.sink_settings import HlsSinkSettings
 from daemon.errors import SinkError
 from daemon.frame import plane
-from daemon.sinks.encode.coder import LONGEST_GAP_S, Coder
+from daemon.sinks.encode.stream_encoder import LONGEST_GAP_S, StreamEncoder
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.playlist import KEPT, LISTED, STALE_S, WANTED_S, Playlist
 from tests.daemon.outputs import Encoded, luma_of, output, picture
@@ -230,8 +230,10 @@ def test_a_picture_that_libav_does_not_take_is_a_fault_and_the_next_keyframe_beg
     """Time goes back, which no sink is given."""
     config, playlist = HlsSinkSettings(kind="hls"), Playlist()
     playlist.text()
-    coder, sink = Coder(config, live=True), HlsSegments(config, playlist)
-    packets = [packet for seq in range(12) for packet in coder.encode(output(seq, pts_s=seq / 10))]
+    encoder, sink = StreamEncoder(config, live=True), HlsSegments(config, playlist)
+    packets = [
+        packet for seq in range(12) for packet in encoder.encode(output(seq, pts_s=seq / 10))
+    ]
     assert all(sink.write(packet) for packet in packets)
     with pytest.raises(SinkError, match=r"hls sink: it cannot be encoded \(Invalid argument\)"):
         sink.write(packets[1])

@@ -11,7 +11,7 @@ import pytest
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from daemon.sinks.encode.coder import Coder
+from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
 from tests.daemon.outputs import (
     FULL,
@@ -164,8 +164,10 @@ def test_nothing_is_recorded_beside_a_folder_of_that_name(tmp_path: Path) -> Non
 def test_a_picture_that_libav_does_not_take_ends_its_file(tmp_path: Path) -> None:
     """Time goes back, which no sink is given: the whole fragment before it stays."""
     config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4")
-    coder, sink = Coder(config, live=True), Mp4File(config)
-    packets = [packet for seq in range(12) for packet in coder.encode(output(seq, pts_s=seq / 10))]
+    encoder, sink = StreamEncoder(config, live=True), Mp4File(config)
+    packets = [
+        packet for seq in range(12) for packet in encoder.encode(output(seq, pts_s=seq / 10))
+    ]
     for packet in packets:
         sink.write(packet)
     with pytest.raises(

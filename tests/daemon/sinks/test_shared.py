@@ -21,10 +21,11 @@ from daemon.config.sink_settings import (
 )
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from daemon.sinks import backlog, shared
+from daemon.sinks import backlog
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_PACKETS
 from daemon.sinks.base import Output, Packet
-from daemon.sinks.encode.coder import Coder
+from daemon.sinks.encode import shared
+from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.make import that_agree
 from daemon.sinks.playlist import Playlist
 from tests.daemon.outputs import output, picture
@@ -336,14 +337,14 @@ def test_an_encoder_that_does_not_come_back_is_an_error_of_each_sink(
     """1. A live stream's encoder hangs: its sinks are down, the stream is not held up. 2. It comes
     back: so do they, by themselves."""
     go = threading.Event()
-    encode = Coder.encode
+    encode = StreamEncoder.encode
 
-    def held(coder: Coder, output: Output) -> list[Packet]:
+    def held(encoder: StreamEncoder, output: Output) -> list[Packet]:
         assert go.wait(WAIT_S)
-        return encode(coder, output)
+        return encode(encoder, output)
 
     # A fake in that, since no encoder here hangs at a test's command.
-    monkeypatch.setattr(Coder, "encode", held)
+    monkeypatch.setattr(StreamEncoder, "encode", held)
     monkeypatch.setattr(shared, "HUNG_S", 0.2)
     with sharing([mp4(tmp_path / "x.mp4"), mp4(tmp_path / "y.mp4")]) as made, fed(made, noisy):
         for label in ("mp4", "mp4-2"):

@@ -17,7 +17,7 @@ LONGEST_GAP_S = 10.0
 _LATE_S = 0.5
 
 
-class Coder:
+class StreamEncoder:
     """Encodes one output after the other, with a keyframe every `settings.keyframe_interval_s`, at
     the first after a slate, and where the size or pixel format changes: there a new encoder begins.
 

@@ -15,7 +15,7 @@ from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import QUEUE_FRAMES
 from daemon.sinks.base import Output, Packet, Takes, encode_error
-from daemon.sinks.encode.coder import Coder
+from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.writer import HUNG_S, Writer
 
 log = logging.getLogger("affectd.sink")
@@ -53,7 +53,7 @@ class SharedEncoder:
         self._writers = writers
         self._stop = stop
         self._told = told
-        self._coder = Coder(
+        self._stream_encoder = StreamEncoder(
             configs[0],
             live=live,
             repeats=any(isinstance(config, HlsSinkSettings) for config in configs),
@@ -110,7 +110,7 @@ class SharedEncoder:
         """Encode a picture, or finish, and put what comes of it."""
         self._busy_s = time.monotonic()
         try:
-            packets = self._coder.finish() if output is None else self._encode(output)
+            packets = self._stream_encoder.finish() if output is None else self._encode(output)
         except Exception as error:  # noqa: BLE001  # The writers say it, wait, and try again.
             self._missed()
             for writer in self._writers:
@@ -128,10 +128,10 @@ class SharedEncoder:
 
     def _encode(self, output: Output) -> list[Packet]:
         began_s = time.perf_counter()
-        packets = self._coder.encode(output)
+        packets = self._stream_encoder.encode(output)
         if not output.slate:
             self._encoding_s.observe(time.perf_counter() - began_s)
-        encoder = self._coder.encoder
+        encoder = self._stream_encoder.encoder
         if encoder is not None and encoder.name != self._name:
             self._name = encoder.name
             self._told(encoder.name)

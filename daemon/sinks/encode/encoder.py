@@ -40,12 +40,12 @@ class Encoder:
     def __init__(self, image: av.VideoFrame, settings: EncodedSinkSettings, *, live: bool) -> None:
         self._looks = _looks(image)
         self._referencer = Referencer()
-        self.name, opened = _open_first(image, settings, live)
-        self._opened: _Opened | None = opened
-        self.header = opened.stream.codec_context.extradata or b""
+        self.name, codec = _open_first(image, settings, live)
+        self._codec: _OpenCodec | None = codec
+        self.header = codec.stream.codec_context.extradata or b""
         # A copy that holds no pictures, and that nobody encodes with.
-        self._nowhere = _nowhere()
-        self.template = self._nowhere.add_stream_from_template(opened.stream)
+        self._template_container = _null_container()
+        self.template = self._template_container.add_stream_from_template(codec.stream)
 
     def fits(self, image: av.VideoFrame) -> bool:
         """Whether `image` can follow those before."""
@@ -54,24 +54,24 @@ class Encoder:
     def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool) -> list[av.Packet]:
         """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
         was. With `keyframe` decoding can begin here."""
-        assert self._opened is not None
+        assert self._codec is not None
         picture = self._referencer.reference(image, pts)
         if keyframe:
             picture.pict_type = _INTRA
-        return self._opened.stream.encode(picture)
+        return self._codec.stream.encode(picture)
 
     def finish(self) -> list[av.Packet]:
         """What was held back; nothing can be encoded after it."""
         try:
-            return [] if self._opened is None else self._opened.stream.encode(None)
+            return [] if self._codec is None else self._codec.stream.encode(None)
         finally:
             self.close()
 
     def close(self) -> None:
         """Let go of the codec and its pictures, some 25 MB of 1080p."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.close()
+        codec, self._codec = self._codec, None
+        if codec is not None:
+            codec.close()
 
 
 def working(width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> list[str]:
@@ -90,12 +90,12 @@ def _passes_trial(name: str, width: int, height: int) -> bool:
     for plane, level in zip(image.planes, (80, 128, 128), strict=True):
         plane.update(bytes([level]) * plane.buffer_size)
     try:
-        with closing(_Opened(name, image, settings, live=True)) as opened:
+        with closing(_OpenCodec(name, image, settings, live=True)) as codec:
             referencer, packets = Referencer(), 0
             for index in range(_TRIAL_FRAMES):
                 picture = referencer.reference(image, index * TIME_BASE.denominator // _RATE)
-                packets += len(opened.stream.encode(picture))
-            packets += len(opened.stream.encode(None))
+                packets += len(codec.stream.encode(picture))
+            packets += len(codec.stream.encode(None))
     except (av.FFmpegError, ValueError) as error:  # PyAV knows no encoder of that name: ValueError
         why = getattr(error, "strerror", None) or str(error)
         log.debug("encoder %s does not work here at %dx%d: %s", name, width, height, why)
@@ -108,29 +108,29 @@ _trials = Trials(_passes_trial)
 
 def _open_first(
     image: av.VideoFrame, settings: EncodedSinkSettings, live: bool
-) -> tuple[str, _Opened]:
+) -> tuple[str, _OpenCodec]:
     """The first encoder that the settings allow and that opens."""
     if settings.encoder != "auto":
-        return settings.encoder, _Opened(settings.encoder, image, settings, live=live)
+        return settings.encoder, _OpenCodec(settings.encoder, image, settings, live=live)
     *others, last = ENCODERS
     for name in others:
         if works(name, image.width, image.height):
             try:
-                return name, _Opened(name, image, settings, live=live)
+                return name, _OpenCodec(name, image, settings, live=live)
             except av.FFmpegError as error:
                 # A graphics card encodes only so many streams at once.
                 log.warning("encoder %s: %s; another one is taken", name, error.strerror)
-    return last, _Opened(last, image, settings, live=live)
+    return last, _OpenCodec(last, image, settings, live=live)
 
 
-class _Opened:
+class _OpenCodec:
     """One encoder, open. PyAV's muxers take parameters only from a stream, so it lives in a
     container that writes nothing."""
 
     def __init__(
         self, name: str, image: av.VideoFrame, settings: EncodedSinkSettings, *, live: bool
     ) -> None:
-        self._container = _nowhere()
+        self._container = _null_container()
         stream = self._container.add_stream(
             name, options=_options(name, settings, live), time_base=TIME_BASE
         )
@@ -140,7 +140,7 @@ class _Opened:
         codec.width, codec.height = image.width, image.height
         full = is_full_range(image)
         # x264 takes the picture's own format: any other would be scaled to, and the range with it.
-        codec.pix_fmt = image.format.name if name == "libx264" else _plain(name)
+        codec.pix_fmt = image.format.name if name == "libx264" else _pixel_format(name)
         converted = image.format.name != codec.pix_fmt and image.format.name.startswith("yuvj")
         if converted:
             codec.color_range = ColorRange.MPEG
@@ -165,12 +165,12 @@ class _Opened:
         self._container.close()
 
 
-def _nowhere() -> OutputContainer:
+def _null_container() -> OutputContainer:
     container: OutputContainer = av.open(os.devnull, "w", format="null")
     return container
 
 
-def _plain(name: str) -> str:
+def _pixel_format(name: str) -> str:
     return "nv12" if name == "h264_qsv" else "yuv420p"
 
 

@@ -122,25 +122,25 @@ class _Packets(Backlog[Packet]):
 
     def __init__(self, room: int, lose: Lose) -> None:
         super().__init__(room, lose)
-        self._torn = False
+        self._needs_keyframe = False
 
     def take(self) -> Packet | None:
         packet = super().take()
-        while packet is not None and self._torn and not packet.is_keyframe:
+        while packet is not None and self._needs_keyframe and not packet.is_keyframe:
             self._lose(1)
             packet = super().take()
         if packet is not None:
-            self._torn = False
+            self._needs_keyframe = False
         return packet
 
     def failed(self, item: Packet, *, again: bool) -> None:
-        self._torn = True
+        self._needs_keyframe = True
         super().failed(item, again=again)
 
     def comes_back(self) -> None:
-        self._torn = True
+        self._needs_keyframe = True
         self.clear()
 
     def _give_up(self, item: Packet) -> None:
-        self._torn = True
+        self._needs_keyframe = True
         super()._give_up(item)

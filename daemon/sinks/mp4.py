@@ -14,7 +14,7 @@ from daemon.sinks.base import Packet, Takes
 from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sinks.recording import PieceFile, create_numbered, written
-from daemon.sinks.segments import Segments
+from daemon.sinks.segments import SegmentFiles
 
 MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes one of 2^31 ticks of TIME_BASE for a mistake
 STEP_S = 30.0  # More than a packet waits on its way here.
@@ -39,7 +39,7 @@ class Mp4File:
     ) -> None:
         self._config = config
         self._monotonic = monotonic
-        self._segments = Segments(config) if config.segmented else None
+        self._segments = SegmentFiles(config) if config.segmented else None
         self._recording: _Recording | None = None
 
     def write(self, packet: Packet) -> bool:

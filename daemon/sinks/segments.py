@@ -32,7 +32,7 @@ class _Segment:
     ended_s: float
 
 
-class Segments:
+class SegmentFiles:
     """`lobby.mp4` becomes `lobby-20261120T120000Z.mp4`: the time, in UTC, at which a segment began.
 
     Only regular files with such a name in the sink's own folder are ever deleted, and never the

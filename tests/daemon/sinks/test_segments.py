@@ -14,7 +14,7 @@ from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import ConfigError
 from daemon.frame import plane
 from daemon.sinks.mp4 import Mp4File
-from daemon.sinks.segments import Segments
+from daemon.sinks.segments import SegmentFiles
 from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture, record_and_kill
 
 NOON_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
@@ -91,7 +91,7 @@ def test_what_is_too_old_goes_and_nothing_else(tmp_path: Path) -> None:
     os.utime(linked, (old_s, old_s), follow_symlinks=False)
     (tmp_path / "lobby-20261104T120000Z.mp4").mkdir()
     os.utime(tmp_path / "lobby-20261104T120000Z.mp4", (old_s, old_s))
-    Segments(config).prune(NOON_S, current)
+    SegmentFiles(config).prune(NOON_S, current)
     left = {*kept, current, linked, tmp_path / "lobby-20261104T120000Z.mp4"}
     assert set(tmp_path.iterdir()) == left
 
@@ -101,7 +101,7 @@ def test_the_oldest_go_while_all_are_too_much(tmp_path: Path) -> None:
     for hour in (3, 1, 2, 4):
         segment(tmp_path, f"lobby-20261121T0{hour}0000Z.mp4")
     stranger = segment(tmp_path, "holiday.mp4", size=100_000)
-    Segments(config).prune(NOON_S, tmp_path / "lobby-20261121T040000Z.mp4")
+    SegmentFiles(config).prune(NOON_S, tmp_path / "lobby-20261121T040000Z.mp4")
     assert names(tmp_path) == [
         "holiday.mp4",
         "lobby-20261121T030000Z.mp4",
@@ -198,7 +198,7 @@ def test_one_that_cannot_be_deleted_keeps_no_newer_one(
     monkeypatch.setattr(Path, "unlink", refuse)
     config = Mp4SinkSettings(kind="mp4", path=tmp_path / "lobby.mp4", segment_s=60, keep_gb=2500e-9)
     with caplog.at_level(logging.WARNING):
-        Segments(config).prune(NOON_S, None)
+        SegmentFiles(config).prune(NOON_S, None)
     assert set(tmp_path.iterdir()) == {oldest, newest}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
@@ -218,7 +218,7 @@ def test_a_folder_that_is_listed_again_is_looked_at_no_more(
     config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", segment_s=60, keep_gb=5500e-9)
     old = [segment(tmp_path, f"x-20261121T0{n}0000Z.mp4", ended_s=NOON_S - 8000) for n in range(5)]
     copied = segment(tmp_path, "x-20261121T060000Z.mp4", size=100)
-    segments = Segments(config)
+    segments = SegmentFiles(config)
     segments.prune(NOON_S, None)
     monkeypatch.setattr(Path, "lstat", look)
     old[2].unlink()

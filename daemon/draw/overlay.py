@@ -85,9 +85,9 @@ class _Face:
     size_px: int
     stale: bool
     parts: Sequence[tuple[glyphs.Strip, _Style]] = ()
-    plate: placing.Placed | None = None
+    plate: placing.Placement | None = None
     chart: _Chart | None = None
-    panel: placing.Placed | None = None
+    panel: placing.Placement | None = None
 
 
 class Overlay:
@@ -153,8 +153,8 @@ class Overlay:
         return _Face(view, box, visible, size_px, stale)
 
     def _place(self, shown: Sequence[_Face], whole: Rect, system: ColourSystem) -> None:
-        taken = placing.Crowd()
-        boxes = placing.Crowd(face.visible for face in shown)
+        taken = placing.RectGrid()
+        boxes = placing.RectGrid(face.visible for face in shown)
         for face in reversed(shown):
             before = self._kept.get(face.view.track)
             face.parts = self._plate_parts(face, whole, system)

@@ -19,14 +19,14 @@ _TOLERATED = 0.25  # A panel that would cover more than this is left out.
 _CELL_PX = 128
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """Which of the places was chosen, and where that is."""
 
     number: int
     rect: Rect
 
 
-class Crowd:
+class RectGrid:
     """Rectangles by where they are: to find those near a place costs the same among hundreds."""
 
     def __init__(self, rects: Iterable[Rect] = ()) -> None:
@@ -49,10 +49,10 @@ def plate(
     face: Rect,
     size: tuple[int, int],
     frame: Rect,
-    faces: Crowd,
-    taken: Crowd,
+    faces: RectGrid,
+    taken: RectGrid,
     before: int | None,
-) -> Placed | None:
+) -> Placement | None:
     """Above the face, inside its top, below, inside its bottom.
 
     None only when `size` is larger than the frame. A plate may cover other faces when it must,
@@ -69,21 +69,21 @@ def plate(
 
 def panel(
     face: Rect,
-    own: Rect,
+    own_plate: Rect,
     size: tuple[int, int],
     frame: Rect,
-    faces: Crowd,
-    taken: Crowd,
+    faces: RectGrid,
+    taken: RectGrid,
     before: int | None,
-) -> Placed | None:
+) -> Placement | None:
     """Right of the face, left, below, above, or in a corner of a face that fills the frame.
 
-    `own` is the face's plate, which a panel beside it keeps clear of. None where the panel would
-    hide too much.
+    `own_plate` is the face's plate, which a panel beside it keeps clear of. None where the panel
+    would hide too much.
     """
     width, height = size
     gap = 4
-    left, right = min(face.x0, own.x0), max(face.x1, own.x1)
+    left, right = min(face.x0, own_plate.x0), max(face.x1, own_plate.x1)
     y = max(0, min(face.y0, (frame.y1 - height) // 2 * 2))
     x = max(0, min(face.x0, (frame.x1 - width) // 2 * 2))
     inner_x, inner_y = face.x0 + 2 * gap, (face.y1 - height - 2 * gap) // 2 * 2
@@ -101,17 +101,17 @@ def panel(
             _at((face.x1 - width - 2 * gap) // 2 * 2, inner_y, size),
         ]
     scored = _scored(face, places, frame, faces, taken, before)
-    return _cheapest([one for one in scored if one[0] <= _TOLERATED])
+    return _cheapest([(cost, placement) for cost, placement in scored if cost <= _TOLERATED])
 
 
 def _scored(
     face: Rect,
     places: Sequence[Rect],
     frame: Rect,
-    faces: Crowd,
-    taken: Crowd,
+    faces: RectGrid,
+    taken: RectGrid,
     before: int | None,
-) -> list[tuple[float, Placed]]:
+) -> list[tuple[float, Placement]]:
     """Cost and place of the places that lie wholly in the frame. Of `faces` all but `face`,
     the very object, are in the way."""
     x0, y0, x1, y1 = zip(*places, strict=True)
@@ -125,11 +125,11 @@ def _scored(
         hidden = sum([place.shared(other) for other in others])
         hidden += _TEXT * sum([place.shared(text) for text in texts])
         cost = hidden / place.area + _ORDER * index
-        scored.append((cost - (_HEAD_START if index == before else 0.0), Placed(index, place)))
+        scored.append((cost - (_HEAD_START if index == before else 0.0), Placement(index, place)))
     return scored
 
 
-def _cheapest(scored: Sequence[tuple[float, Placed]]) -> Placed | None:
+def _cheapest(scored: Sequence[tuple[float, Placement]]) -> Placement | None:
     return min(scored)[1] if scored else None
 
 

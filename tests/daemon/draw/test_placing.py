@@ -10,7 +10,7 @@ from daemon.config.settings import OverlaySettings
 from daemon.draw import placing
 from daemon.draw.overlay import Overlay
 from daemon.draw.paint import Rect
-from daemon.draw.placing import Crowd
+from daemon.draw.placing import RectGrid
 from tests.daemon.draw.frames import blank, changed, planes, view
 
 
@@ -18,11 +18,11 @@ def test_plates_of_faces_in_one_place_do_not_cover_each_other() -> None:
     face, frame = Rect(300, 200, 460, 380), Rect(0, 0, 1280, 720)
     taken: list[Rect] = []
     for _ in range(4):
-        found = placing.plate(face, (150, 28), frame, Crowd([face]), Crowd(taken), None)
+        found = placing.plate(face, (150, 28), frame, RectGrid([face]), RectGrid(taken), None)
         assert found
         taken.append(found.rect)
     assert not any(one.shared(other) for one, other in combinations(taken, 2))
-    panel = placing.panel(face, taken[0], (110, 160), frame, Crowd(), Crowd(taken), None)
+    panel = placing.panel(face, taken[0], (110, 160), frame, RectGrid(), RectGrid(taken), None)
     assert panel
     assert not any(panel.rect.shared(plate) for plate in taken)
 
@@ -30,14 +30,16 @@ def test_plates_of_faces_in_one_place_do_not_cover_each_other() -> None:
 def test_a_panel_that_would_hide_another_face_goes_elsewhere_or_away() -> None:
     face, plate, frame = Rect(300, 200, 460, 380), Rect(300, 172, 450, 200), Rect(0, 0, 1280, 720)
     size = 110, 160
-    alone = placing.panel(face, plate, size, frame, Crowd(), Crowd([plate]), None)
+    alone = placing.panel(face, plate, size, frame, RectGrid(), RectGrid([plate]), None)
     assert alone
     assert alone.rect.x0 >= face.x1
     neighbour = Rect(480, 200, 640, 380)
-    beside = placing.panel(face, plate, size, frame, Crowd([neighbour]), Crowd([plate]), None)
+    beside = placing.panel(face, plate, size, frame, RectGrid([neighbour]), RectGrid([plate]), None)
     assert beside
     assert not beside.rect.shared(neighbour)
-    assert placing.panel(face, plate, size, frame, Crowd([frame]), Crowd([plate]), None) is None
+    assert (
+        placing.panel(face, plate, size, frame, RectGrid([frame]), RectGrid([plate]), None) is None
+    )
 
 
 def test_what_is_near_is_found_whatever_its_size() -> None:
@@ -45,9 +47,9 @@ def test_what_is_near_is_found_whatever_its_size() -> None:
     rng = np.random.default_rng(0)
     corners, sizes = rng.integers(-200, 2000, (300, 2)), rng.integers(1, 600, (300, 2))
     rects = [Rect(x, y, x + w, y + h) for (x, y), (w, h) in zip(corners, sizes, strict=True)]
-    crowd = Crowd(rects)
+    grid = RectGrid(rects)
     for area in rects[:50]:
-        near = crowd.near(area)
+        near = grid.near(area)
         assert len(near) == len({id(rect) for rect in near})
         assert {rect for rect in rects if rect.shared(area)} <= set(near)
 

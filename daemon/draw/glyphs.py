@@ -44,12 +44,12 @@ def even(value: float) -> int:
 
 
 @lru_cache(maxsize=1024)
-def text(words: str, size_px: int) -> Strip:
-    """`drawn`, kept for the next time."""
-    return drawn(words, size_px)
+def cached_text(words: str, size_px: int) -> Strip:
+    """`render_text`, kept for the next time."""
+    return render_text(words, size_px)
 
 
-def drawn(words: str, size_px: int) -> Strip:
+def render_text(words: str, size_px: int) -> Strip:
     """`words` on one line at `size_px` an em. All strips of one size share height and baseline."""
     size = size_px * _FINER
     font, stroke = _font(size), size * _WEIGHT
@@ -75,8 +75,8 @@ def drawn(words: str, size_px: int) -> Strip:
 
 @lru_cache(maxsize=1024)
 def plate_text(words: str, size_px: int) -> Strip:
-    """`words` as `drawn` gives them, with room around."""
-    strip = text(words, size_px)
+    """`words` as `render_text` gives them, with room around."""
+    strip = cached_text(words, size_px)
     side, above, below = even(0.3 * size_px), max(2, even(0.2 * size_px)), even(0.1 * size_px)
     luma = np.pad(strip.luma, ((above, below), (side, side)))
     return Strip(luma, _half(luma))
@@ -85,7 +85,7 @@ def plate_text(words: str, size_px: int) -> Strip:
 @lru_cache(maxsize=64)
 def column(lines: tuple[str, ...], size_px: int, pitch_px: int) -> Strip:
     """`lines` below one another, flush left, each centred in its own `pitch_px` (even)."""
-    strips = [text(line, size_px) for line in lines]
+    strips = [cached_text(line, size_px) for line in lines]
     mask = np.zeros(
         (pitch_px * len(lines), max((strip.width for strip in strips), default=0)), np.int16
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import av
 
-from daemon.draw.glyphs import Strip, drawn, even
+from daemon.draw.glyphs import Strip, even, render_text
 from daemon.draw.paint import Canvas, ColourSystem, Rgb
 from daemon.errors import Reason
 from daemon.frame import Frame
@@ -122,7 +122,7 @@ def _fitting(lines: tuple[str, ...], width_px: float, height_px: float) -> list[
     size_px = max(_SMALLEST_PX, even(min(height_px / 10, width_px / (_NARROW * letters))))
     while True:
         strips = [
-            drawn(line, size_px if index else even(1.5 * size_px))
+            render_text(line, size_px if index else even(1.5 * size_px))
             for index, line in enumerate(lines)
         ]
         fits = max(strip.width for strip in strips) <= width_px

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from daemon.draw.glyphs import text
+from daemon.draw.glyphs import cached_text
 from daemon.draw.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, _moment, draw
 from daemon.errors import Reason
 from daemon.frame import Frame, plane
@@ -91,11 +91,11 @@ def test_slates_come_once_a_second_and_time_goes_on() -> None:
 
 def test_slates_are_not_kept_in_memory() -> None:
     """An unsteady camera makes another one, with another time, at each of its outages."""
-    kept = text.cache_info().currsize
+    kept = cached_text.cache_info().currsize
     image = av.VideoFrame(640, 360, "yuv420p")
     for minute in range(20):
         draw(image, ("lobby", f"no picture since 12:{minute:02}:00", "stalled"))
-    assert text.cache_info().currsize == kept
+    assert cached_text.cache_info().currsize == kept
 
 
 @pytest.mark.parametrize(("width", "height"), [(2160, 3840), (16, 8192)])

@@ -247,7 +247,7 @@ class Overlay:
         if key not in self._styles:
             rgb = self._rgb.get(label or UNKNOWN, self._rgb[UNKNOWN])
             if stale:
-                rgb = _mix(rgb, GREY, _FADE)
+                rgb = _faded(rgb, GREY, _FADE)
             ink = DARK if _luminance(rgb) > 0.18 else LIGHT  # Equal contrast to both is there.
             self._styles[key] = _Style(system.paint(rgb), system.paint(ink))
         return self._styles[key]
@@ -304,8 +304,8 @@ def _rgb(colour: str) -> Rgb:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def _mix(one: Rgb, other: Rgb, share: float) -> Rgb:
-    r, g, b = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+def _faded(rgb: Rgb, towards: Rgb, share: float) -> Rgb:
+    r, g, b = (round(old + (new - old) * share) for old, new in zip(rgb, towards, strict=True))
     return r, g, b
 
 

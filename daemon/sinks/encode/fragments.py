@@ -26,11 +26,11 @@ class Fragments:
 
     def __init__(self, encoder: Encoder, *, times_from: TimesFrom = "zero") -> None:
         self._start: int | None = 0 if times_from == "pts" else None
-        self._pipe = _Pipe()
-        self._container = _open(self._pipe, times_from)
+        self._file = _MemoryFile()
+        self._container = _open(self._file, times_from)
         self._stream = self._container.add_stream_from_template(encoder.template)
         self._container.start_encoding()
-        self.header = self._pipe.take()
+        self.header = self._file.take()
 
     def write(self, packet: Packet) -> bytes:
         duration = packet.duration
@@ -43,15 +43,15 @@ class Fragments:
         own.duration = duration  # Counts for the last picture alone.
         own.is_keyframe = packet.is_keyframe
         self._container.mux(own)
-        return self._pipe.take()
+        return self._file.take()
 
     def finish(self) -> bytes:
         """What is left; nothing can be written after it."""
         self._container.close()
-        return self._pipe.take()
+        return self._file.take()
 
 
-class _Pipe:
+class _MemoryFile:
     """Takes what the muxer writes, until it is taken away. PyAV asks for `closed`."""
 
     closed = False
@@ -69,12 +69,12 @@ class _Pipe:
         return data
 
 
-def _open(pipe: _Pipe, times_from: TimesFrom) -> OutputContainer:
+def _open(file: _MemoryFile, times_from: TimesFrom) -> OutputContainer:
     movflags = "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
     if times_from == "pts":
         movflags += "+cmaf+frag_discont"
     container: OutputContainer = av.open(
-        pipe,
+        file,
         "w",
         format="mp4",
         container_options={

@@ -81,9 +81,11 @@ class Guard:
         """The response that settles the request here, or None to let it pass."""
         rules, path = self._rules, request.scope["path"]
         if not self._is_own_name(request.headers.get("host", ""), rules):
+            beyond = "any address in numbers, this machine's own name (also as NAME.local), "
             reason = (
                 "unknown Host; accepted are localhost, 127.0.0.1, [::1], the host of "
-                "daemon.listen and those of daemon.allowed_hosts"
+                f"daemon.listen, {'' if self._is_loopback else beyond}and those of "
+                "daemon.allowed_hosts"
             )
             return JSONResponse({"error": reason}, 403)
         if not rules.token or path in OPEN_PATHS:
@@ -104,8 +106,11 @@ class Guard:
         name = name.lower()
         if is_loopback(name) or name == self._host or name in rules.names:
             return True
-        # Nobody else can make a browser call this machine by its number or its own name.
-        return not self._is_loopback and (_is_number(name) or name == gethostname().lower())
+        # Nobody else can make a browser call this machine by its number or its own name, nor by
+        # one in .local: no name server of the internet knows those.
+        own = gethostname().lower()
+        is_own = name.removesuffix(".local") == own.removesuffix(".local")
+        return not self._is_loopback and (_is_number(name) or is_own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,9 @@ def test_a_foreign_name_for_this_machine_is_refused(house: House) -> None:
     paths = ["/", "/api/streams", "/livez", "/streams/lobby/mjpeg"]
     with house.client() as client:
         for host, path in itertools.product([*hosts, "10.0.0.1"], paths):
-            assert client.get(path, headers={"Host": host}).status_code == 403
+            answer = client.get(path, headers={"Host": host})
+            assert answer.status_code == 403
+            assert "in numbers" not in answer.json()["error"]
 
 
 def test_beyond_loopback_any_name_is_accepted() -> None:
@@ -153,12 +155,13 @@ def test_beyond_loopback_any_name_is_accepted() -> None:
     assert answer.status_code == 200
 
 
-def hosts(house: House, *names: str) -> list[int]:
+def ask(house: House, host: str) -> httpx.Response:
     url = f"http://127.0.0.1:{house.web.port}/metrics"
-    return [
-        httpx.get(url, headers={"Host": name}, timeout=60, trust_env=False).status_code
-        for name in names
-    ]
+    return httpx.get(url, headers={"Host": host}, timeout=60, trust_env=False)
+
+
+def hosts(house: House, *names: str) -> list[int]:
+    return [ask(house, name).status_code for name in names]
 
 
 def test_names_of_the_configuration_are_accepted() -> None:
@@ -172,9 +175,13 @@ def test_beyond_loopback_without_a_token_only_what_no_web_site_can_name() -> Non
     """Addresses and the machine's own name; a name of the internet's may point here."""
     settings = DaemonSettings(listen="0.0.0.0:0", allow_anonymous=True, allowed_hosts=("nvr.lan",))
     with serving("lobby", settings=settings) as house:
-        good = ["10.0.0.7:9464", "[fe80::1]", "localhost", socket.gethostname(), "nvr.lan", ""]
+        own = socket.gethostname().removesuffix(".local")
+        good = ["10.0.0.7:9464", "[fe80::1]", "localhost", own, f"{own}.local:9464", "nvr.lan", ""]
         assert hosts(house, *good) == [200] * len(good)
-        assert hosts(house, "evil.example", "10.0.0.7.evil.example", "[evil]") == [403] * 3
+        bad = ["evil.example", "10.0.0.7.evil.example", "[evil]", "evil.local", f"{own}.lan"]
+        assert hosts(house, *bad) == [403] * len(bad)
+        error = ask(house, "evil.example").json()["error"]
+        assert "any address in numbers, this machine's own name (also as NAME.local), " in error
 
 
 def test_a_changed_token_counts_at_once_and_readers_have_to_come_again(guarded: House) -> None:

@@ -18,9 +18,10 @@ from daemon.config.settings import DaemonSettings
 from daemon.config.table import is_loopback
 
 OPEN_PATHS = ("/livez", "/readyz")
-# How the paths end that an open page asks for: it stays signed in.
-_RENEWING = ("/", ".html", "/api/streams", ".m3u8")
-_MONTH_S = 30 * 24 * 3600
+# How the paths end that an open page asks for, ours or another: it stays signed in.
+_RENEWING = ("/", ".html", "/api/streams", "/api/pictures", ".m3u8", "/mjpeg", "/events")
+# As long as browsers keep a cookie at most: one connection may hold for months, and renews none.
+_COOKIE_S = 400 * 24 * 3600
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -173,12 +174,12 @@ def _sign_in(request: Request, rules: _Rules) -> Response:
 
 
 def _cookie(request: Request, rules: _Rules) -> str:
-    """The header that keeps a browser signed in for a month from here on."""
+    """The header that keeps a browser signed in for `_COOKIE_S` from here on."""
     response = Response()
     response.set_cookie(
         rules.cookie_name,
         rules.cookie.decode(),
-        max_age=_MONTH_S,
+        max_age=_COOKIE_S,
         httponly=True,
         samesite="lax",
         # As a web server in front says. Who makes it up harms nobody else.

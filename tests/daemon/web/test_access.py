@@ -94,10 +94,13 @@ def test_a_token_with_a_plus_may_stand_in_the_address_as_it_is() -> None:
 def test_an_open_page_stays_signed_in(guarded: House) -> None:
     with guarded.client() as client:
         signed_in = client.get("/", params={"token": "s3cret pässword"}).headers["set-cookie"]
-        assert "Max-Age=2592000" in signed_in
+        assert "Max-Age=34560000" in signed_in
         playlist = "/streams/lobby/hls/index.m3u8"
         for path in ("/", "/page/watch.html", "/api/streams", playlist):
             assert client.get(path).headers.get_list("set-cookie") == [signed_in]
+        for path in ("/streams/lobby/mjpeg", "/api/pictures", "/events"):
+            with client.stream("GET", path) as response:
+                assert response.headers.get_list("set-cookie") == [signed_in]
         assert "set-cookie" not in client.get("/metrics").headers
         client.cookies.clear()
         bearer = {b"Authorization": "Bearer s3cret pässword".encode()}

@@ -74,12 +74,13 @@ export class Video {
       return;
     }
     const source = new MediaSource();
-    this.element.src = URL.createObjectURL(source);
+    const address = URL.createObjectURL(source);
+    this.element.src = address;
     try {
       await happened(source, "sourceopen");
       await this.feed(source, signal);
     } finally {
-      URL.revokeObjectURL(this.element.src);
+      URL.revokeObjectURL(address); // The element may have another one's by then.
     }
   }
 

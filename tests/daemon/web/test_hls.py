@@ -26,6 +26,10 @@ from tests.serving import House, serving
 from tests.waiting import wait_until
 
 INDEX = "/streams/lobby/hls/index.m3u8"
+TURN = (  # to hide the page, and to show it again
+    "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    "document.dispatchEvent(new Event('visibilitychange'))"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -217,10 +221,18 @@ def test_streams_without_any_picture_leave_the_page_its_connections(
 def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """1. The card plays. 2. Down: the video gives way to the reason. 3. The video alone plays."""
+    """1. The card plays. 2. Down: the video gives way to the reason. 3. The video alone plays.
+    4. Hidden, and shown again before its loop noticed, it holds the address that it plays."""
+    held = """
+        globalThis.held = new Set();
+        const { createObjectURL: create, revokeObjectURL: revoke } = URL;
+        URL.createObjectURL = (source) => (held.add(create(source)), [...held].at(-1));
+        URL.revokeObjectURL = (address) => held.delete(address) && revoke(address);
+    """
     profile = tmp_path_factory.mktemp("chromium")
     with watched(mjpeg=False) as house, open_browser(profile) as browser, browser.page() as page:
         video = "document.querySelector('video')"
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=held)
         page.open(house.web.url)
         page.wait_for(f"!{video}.hidden && {video}.videoWidth === 320")
         page.wait_for(
@@ -232,6 +244,9 @@ def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
         page.wait_for(f"{video}.hidden")
         page.open(f"{house.web.url}page/watch.html?stream=lobby")
         page.wait_for(f"{video}.currentTime > 3 && {video}.offsetWidth > 300", 100.0)
+        before = page.evaluate(f"{video}.src")
+        page.evaluate(f"{TURN % 'true'}; {TURN % 'false'}")
+        page.wait_for(f"held.size === 1 && held.has({video}.src) && {video}.src !== {before!r}")
         assert page.errors == []
 
 
@@ -293,10 +308,6 @@ def test_a_browser_that_plays_by_itself_is_helped_over_its_failures(
     gives up at. 2. With segments there, it plays. 3. Hidden, it loads nothing. 4. It plays again.
     """
     video = "document.querySelector('video')"
-    turn = (
-        "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
-        "document.dispatchEvent(new Event('visibilitychange'))"
-    )
     profile = tmp_path_factory.mktemp("chromium")
     with watched(mjpeg=False) as house, open_browser(profile) as browser, browser.page() as page:
         if not page.evaluate(
@@ -311,8 +322,8 @@ def test_a_browser_that_plays_by_itself_is_helped_over_its_failures(
         monkeypatch.setattr(hls, "START_S", 50.0)
         house.playlists["lobby"] = filled
         page.wait_for(f"{video}.currentTime > 0.5 && {video}.videoWidth === 320")
-        page.evaluate(turn % "true")
+        page.evaluate(TURN % "true")
         assert not page.evaluate(f"{video}.hasAttribute('src')")
         page.wait_for(f"{video}.networkState === HTMLMediaElement.NETWORK_EMPTY")
-        page.evaluate(turn % "false")
+        page.evaluate(TURN % "false")
         page.wait_for(f"{video}.currentTime > 0.5 && {video}.videoWidth === 320")

@@ -1,11 +1,9 @@
-// Asks for the states once a second and keeps one card for each stream.
+// Keeps one card for each stream.
 
 import { Card } from "./card.js";
 import { Pictures } from "./pictures.js";
+import { follow } from "./states.js";
 import { busy, count } from "./words.js";
-
-const POLL_MS = 1000;
-const TIMEOUT_MS = 5000;
 
 const cards = new Map();
 const pictures = new Pictures((name, blob) => cards.get(name)?.show(blob));
@@ -59,6 +57,8 @@ function show(states) {
   setText("build", parts.join(" · "));
   setAlert(states.models_loaded ? "" : "The models are being loaded; expressions follow.");
   setNotice("load", busy(states.load));
+  lastHeardAt = performance.now();
+  pictures.want(streams.filter((stream) => stream.mjpeg).map((stream) => stream.name));
 }
 
 function showSilence(why) {
@@ -76,23 +76,4 @@ function showSilence(why) {
   );
 }
 
-async function poll() {
-  try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const response = await fetch("/api/streams", { signal, cache: "no-store" });
-    if (response.status === 401) {
-      showSilence("This browser is not signed in (any more). Open /?token=… with the token.");
-    } else if (!response.ok) {
-      throw new Error(String(response.status));
-    } else {
-      show(await response.json());
-      lastHeardAt = performance.now();
-      pictures.want(last.streams.filter((stream) => stream.mjpeg).map((stream) => stream.name));
-    }
-  } catch {
-    showSilence("affectd does not answer. This page goes on by itself when it is back.");
-  }
-  setTimeout(poll, POLL_MS);
-}
-
-poll();
+follow(show, showSilence);

@@ -154,6 +154,19 @@ def test_the_daemon_may_go_and_come_back(page: Page) -> None:
         page.wait_for("document.getElementById('alert').hidden")
 
 
+def test_a_refusal_is_told_in_its_own_words(page: Page) -> None:
+    """Chromium takes every name below localhost for this machine."""
+    settings = DaemonSettings(allowed_hosts=("nvr.localhost",))
+    with serving("lobby", settings=settings) as house:
+        page.open(f"http://nvr.localhost:{house.web.port}/")
+        page.wait_for("document.querySelectorAll('.card').length === 1")
+        house.web.follow(DaemonSettings())
+        told = "document.getElementById('alert').innerText"
+        page.wait_for(f"{told}.includes('unknown Host; accepted are localhost')")
+        house.web.follow(settings)
+        page.wait_for(f"{told}.includes('models')")
+
+
 def test_pictures_come_back_where_their_connection_broke_without_a_word(page: Page) -> None:
     """1. It is dead: nothing comes, and nothing says so. 2. Nobody answers. 3. The network is back.
     It is a fake, since no network breaks at a test's command."""

@@ -72,10 +72,7 @@ class Health:
         live = [stream.name for stream in streams if stream.state == "live"]
         if live:
             return True, f"{len(live)} of {len(streams)} streams deliver"
-        states = ", ".join(
-            f"{stream.name} is {stream.state}" + (f" ({stream.reason})" if stream.reason else "")
-            for stream in streams
-        )
+        states = ", ".join(f"{stream.name} is {stream.words}" for stream in streams)
         return False, f"no stream delivers: {states or 'none is configured'}"
 
     def _beat(self, loop: Loop) -> None:

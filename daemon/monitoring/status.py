@@ -65,6 +65,11 @@ class StreamStatus:
     only_counts: bool = False
     sinks: tuple[SinkStatus, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """Its state and the reason for it: down (not_found)"""
+        return f"{self.state} ({self.reason})" if self.reason else self.state
+
 
 @dataclass(slots=True)
 class _Entry:

@@ -19,7 +19,7 @@ from daemon.config.table import is_loopback
 
 OPEN_PATHS = ("/livez", "/readyz")
 # How the paths end that an open page asks for, ours or another: it stays signed in.
-_RENEWING = ("/", ".html", "/api/streams", "/api/pictures", ".m3u8", "/mjpeg", "/events")
+_RENEWING = ("/", ".html", "/api/streams", "/api/pictures", ".m3u8", "/mjpeg", "/jpeg", "/events")
 # As long as browsers keep a cookie at most: one connection may hold for months, and renews none.
 _COOKIE_S = 400 * 24 * 3600
 

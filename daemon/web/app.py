@@ -27,11 +27,21 @@ from daemon.sinks.feed import Feed, JpegFeed
 from daemon.sinks.playlist import Playlist
 from daemon.web.access import Access, Guard
 from daemon.web.hls import Hls
-from daemon.web.live import EVENTS_TYPE, MJPEG_TYPE, PICTURES_TYPE, Readers, events, mjpeg, pictures
+from daemon.web.live import (
+    EVENTS_TYPE,
+    MJPEG_TYPE,
+    PICTURES_TYPE,
+    Readers,
+    events,
+    mjpeg,
+    pictures,
+    still,
+)
 from daemon.web.missing import missing
 
 PAGE = Path(__file__).parent / "page"
 MAX_READERS = 32
+# A browser that shows a picture alone puts it in a page of its own making, with a style.
 _PICTURE_POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 )
@@ -112,6 +122,7 @@ class _Web:
             Route("/api/streams", self.streams),
             Route("/api/pictures", self.pictures),
             Route("/streams/{name}/mjpeg", self.mjpeg),
+            Route("/streams/{name}/jpeg", self.jpeg),
             *self.hls.routes(),
             Route("/events", self.events),
         ]
@@ -166,14 +177,27 @@ class _Web:
         return self.picture_readers.response(PICTURES_TYPE, pictures(dict(self.jpeg_feeds)))
 
     async def mjpeg(self, request: Request) -> Response:
+        feed = self._jpeg_feed(request.path_params["name"])
+        response = self.picture_readers.response(MJPEG_TYPE, mjpeg(feed))
+        response.headers["Content-Security-Policy"] = _PICTURE_POLICY
+        return response
+
+    async def jpeg(self, request: Request) -> Response:
         name = request.path_params["name"]
+        picture = await still(self._jpeg_feed(name), self.picture_readers)
+        if picture is None:
+            stream = self.board.stream(name)
+            state = "gone" if stream is None else stream.words
+            detail = f"no picture of stream {name!r} came in time; it is {state}"
+            raise HTTPException(503, detail, {"Retry-After": "2"})
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": _PICTURE_POLICY}
+        return Response(picture, media_type="image/jpeg", headers=headers)
+
+    def _jpeg_feed(self, name: str) -> JpegFeed:
         feed = self.jpeg_feeds.get(name)
         if feed is None:
             raise missing(self.board, name, "mjpeg", self.jpeg_feeds)
-        response = self.picture_readers.response(MJPEG_TYPE, mjpeg(feed))
-        # A browser that shows it alone puts it in a page of its own making, with a style.
-        response.headers["Content-Security-Policy"] = _PICTURE_POLICY
-        return response
+        return feed
 
     async def events(self, request: Request) -> Response:
         name = request.query_params.get("stream")

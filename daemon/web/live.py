@@ -1,12 +1,14 @@
-"""Responses without an end: pictures and readings, for as long as somebody reads them."""
+"""Pictures and readings, for as long as somebody reads them, or one picture."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from daemon.reading import Reading
@@ -20,6 +22,7 @@ MJPEG_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
 PICTURES_TYPE = "application/x-affectd-pictures"
 EVENTS_TYPE = "text/event-stream"
 PING_S = 15.0
+STILL_S = 8.0  # Home Assistant, for one, gives up after 10 s.
 
 
 class Readers:
@@ -51,6 +54,26 @@ class Readers:
         self.leaving.set()
         self.leaving = asyncio.Event()
 
+    def full(self) -> HTTPException:
+        """What one is told for whom no place is left."""
+        reason = f"{self.limit} readers are connected, which is the limit"
+        return HTTPException(503, reason, {"Retry-After": "5"})
+
+    async def read(self, *tasks: asyncio.Future[Any], timeout_s: float | None = None) -> None:
+        """Wait until one of `tasks` is done, `timeout_s` has passed, or they all have to go; those
+        that are not done are cancelled."""
+        waited = {
+            *tasks,
+            asyncio.ensure_future(self.closing.wait()),
+            asyncio.ensure_future(self.leaving.wait()),
+        }
+        try:
+            await asyncio.wait(waited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waited:
+                task.cancel()
+            await asyncio.gather(*waited, return_exceptions=True)
+
     def response(self, media_type: str, body: Body) -> Response:
         return LiveResponse(self, media_type, body)
 
@@ -74,12 +97,9 @@ class LiveResponse(Response):
             await send({"type": "http.response.body"})
             return
         with self._readers.place() as free:
-            if free:
-                await self._stream(receive, send)
-                return
-        reason = f"{self._readers.limit} readers are connected, which is the limit"
-        refusal = JSONResponse({"error": reason}, 503, {"Retry-After": "5"})
-        await refusal(scope, receive, send)
+            if not free:
+                raise self._readers.full()
+            await self._stream(receive, send)
 
     async def _start(self, send: Send) -> None:
         await send(
@@ -96,21 +116,22 @@ class LiveResponse(Response):
 
         await self._start(send)
         body = asyncio.ensure_future(self._body(write))
-        tasks = {
-            body,
-            asyncio.ensure_future(until_left()),
-            asyncio.ensure_future(self._readers.closing.wait()),
-            asyncio.ensure_future(self._readers.leaving.wait()),
-        }
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._readers.read(body, asyncio.ensure_future(until_left()))
         if not body.cancelled():
             body.result()
         await send({"type": "http.response.body"})
+
+
+async def still(feed: JpegFeed, readers: Readers) -> bytes | None:
+    """One stream's next picture, as JPEG. None where none comes within `STILL_S`, or `readers`
+    have to go; HTTPException where they are too many."""
+    with readers.place() as free:
+        if not free:
+            raise readers.full()
+        async with feed.subscribe() as pictures:
+            picture = asyncio.ensure_future(pictures.next())
+            await readers.read(picture, timeout_s=STILL_S)
+    return None if picture.cancelled() or picture.exception() else picture.result()
 
 
 def mjpeg(feed: JpegFeed) -> Body:

@@ -27,7 +27,10 @@ def guarded() -> Iterator[House]:
         yield house
 
 
-PATHS = ["/", "/page/page.js", "/metrics", "/api/streams", "/streams/lobby/mjpeg", "/events", "/x"]
+PATHS = [
+    "/", "/page/page.js", "/metrics", "/api/streams", "/streams/lobby/mjpeg", "/streams/lobby/jpeg",
+    "/events", "/x",
+]  # fmt: skip
 
 
 WRONG: list[dict[str, str]] = [

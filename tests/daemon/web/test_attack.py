@@ -185,7 +185,8 @@ def ask(house: House, head: str | bytes, body: bytes = b"") -> bytes:
 
 KNOWN = [
     "/", "/page/page.js", "/metrics", "/livez", "/readyz", "/api/streams", "/api/pictures",
-    "/streams/lobby/mjpeg", "/streams/lobby/hls/index.m3u8", "/streams/lobby/hls/1.m4s", "/events",
+    "/streams/lobby/mjpeg", "/streams/lobby/jpeg", "/streams/lobby/hls/index.m3u8",
+    "/streams/lobby/hls/1.m4s", "/events",
 ]  # fmt: skip
 PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40)
 BYTES = st.binary(max_size=40).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from itertools import islice
 
@@ -12,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from daemon.errors import Reason
 from daemon.web import live
 from tests.serving import (
     House,
@@ -70,9 +72,10 @@ def test_a_stream_without_pictures_is_404_and_says_which_have(
     del house.feeds["door"]
     house.board.add("door", ["events"])
     with house.client() as client:
-        answer = client.get(f"/streams/{name}/mjpeg")
-    assert answer.status_code == 404
-    assert words in answer.json()["error"]
+        for kind in ("mjpeg", "jpeg"):
+            answer = client.get(f"/streams/{name}/{kind}")
+            assert answer.status_code == 404
+            assert words in answer.json()["error"]
 
 
 def test_a_stalled_reader_holds_up_neither_the_stream_nor_the_others(house: House) -> None:
@@ -116,6 +119,43 @@ def test_one_connection_carries_the_pictures_of_all_streams(house: House) -> Non
             if len(names) == 2:
                 break
     assert names == {b"lobby", b"door"}
+
+
+def test_the_newest_picture_comes_alone(house: House) -> None:
+    house.publish("lobby")
+    with house.client() as client:
+        answer = client.get("/streams/lobby/jpeg")
+        head = client.head("/streams/lobby/jpeg")
+    assert answer.content in {picture(number) for number in range(20)}
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert head.content == b""
+    for headers in (answer.headers, head.headers):
+        assert headers["content-type"] == "image/jpeg"
+        assert headers["cache-control"] == "no-store"
+    wait_until(lambda: house.feeds["lobby"].subscribers == 0)
+
+
+def test_where_no_picture_comes_it_says_why_and_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1. None comes in time. 2. While one waits, the next is turned away. 3. Whoever waits does
+    not hold up the server's end."""
+    path = "/streams/lobby/jpeg"
+    with serving("lobby", max_readers=1) as house, house.client() as client:
+        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
+        monkeypatch.setattr(live, "STILL_S", 0.2)
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        error = "no picture of stream 'lobby' came in time; it is down (not_found)"
+        assert answer.json()["error"] == error
+        monkeypatch.setattr(live, "STILL_S", 120.0)
+        waiting = threading.Thread(target=client.get, args=(path,), name="waiting")
+        waiting.start()
+        wait_until(lambda: house.feeds["lobby"].subscribers == 1)
+        assert "1 readers are connected" in client.get(path).json()["error"]
+        assert house.web.stop(50)
+        waiting.join(60)
+        assert not waiting.is_alive()
 
 
 def test_readers_are_bounded_and_make_room_when_they_leave() -> None:

@@ -174,7 +174,9 @@ class _Web:
         }
 
     async def pictures(self, request: Request) -> Response:
-        return self.picture_readers.response(PICTURES_TYPE, pictures(dict(self.jpeg_feeds)))
+        name = request.query_params.get("stream")
+        feeds = dict(self.jpeg_feeds) if name is None else {name: self._jpeg_feed(name)}
+        return self.picture_readers.response(PICTURES_TYPE, pictures(feeds))
 
     async def mjpeg(self, request: Request) -> Response:
         feed = self._jpeg_feed(request.path_params["name"])

@@ -149,7 +149,7 @@ def mjpeg(feed: JpegFeed) -> Body:
 
 
 def pictures(feeds: Mapping[str, JpegFeed]) -> Body:
-    """Every stream's pictures on one connection: a line `NAME LENGTH`, then LENGTH bytes of JPEG.
+    """Some streams' pictures on one connection: a line `NAME LENGTH`, then LENGTH bytes of JPEG.
 
     A browser opens at most six connections to a host, so a page of sixteen <img> would starve.
     """

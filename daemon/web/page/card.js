@@ -1,10 +1,9 @@
 // One stream on the page: its picture, state and faces. Text goes in as text, never as markup.
 
-import { Screen } from "./pictures.js";
+import { STALE_MS, Screen } from "./pictures.js";
 import { Video } from "./video.js";
 import { STATES, ago, count, duration, moment, percent, reason } from "./words.js";
 
-const STALE_MS = 5000;
 const MAX_FACES = 6;
 
 function copy(template) {
@@ -146,8 +145,8 @@ export class Card {
 
   links(stream) {
     const wanted = [[`/events?stream=${stream.name}`, "Events"]];
-    if (stream.hls) wanted.unshift([`/page/watch.html?stream=${stream.name}`, "Video alone"]);
-    if (stream.mjpeg) wanted.unshift([stream.mjpeg, "Picture alone"]);
+    const alone = [`/page/watch.html?stream=${stream.name}`, "Picture alone"];
+    if (stream.mjpeg || stream.hls) wanted.unshift(alone);
     const key = wanted.flat().join();
     if (key === this.linksKey) return;
     this.linksKey = key;

@@ -2,11 +2,13 @@
 // host, so that an <img> for each of sixteen streams would leave none for the states.
 
 const RETRY_MS = 2000;
+export const STALE_MS = 5000; // A picture shown longer ago than this is no live one.
 
 export class Pictures {
-  // `show(name, blob)` gets every picture.
-  constructor(show) {
+  // `show(name, blob)` gets every picture that comes from `url`.
+  constructor(show, url = "/api/pictures") {
     this.show = show;
+    this.url = url;
     this.names = "";
     this.connection = null;
     document.addEventListener("visibilitychange", () => this.reopen());
@@ -40,7 +42,7 @@ export class Pictures {
   }
 
   async readOnce(signal) {
-    const response = await fetch("/api/pictures", { signal, cache: "no-store" });
+    const response = await fetch(this.url, { signal, cache: "no-store" });
     if (!response.ok) return;
     const bytes = new Bytes(response.body.getReader());
     for (;;) {

@@ -255,7 +255,7 @@ def test_the_video_alone_says_why_there_is_none(tmp_path_factory: pytest.TempPat
     """1. No such stream. 2. No camera. 3. No picture yet. 4. It plays. 5. Nobody answers."""
     veil = "document.querySelector('.veil')"
     profile = tmp_path_factory.mktemp("chromium")
-    with watched() as house, open_browser(profile) as browser, browser.page() as page:
+    with watched(mjpeg=False) as house, open_browser(profile) as browser, browser.page() as page:
         page.open(f"{house.web.url}page/watch.html?stream=attic")
         page.wait_for(f"{veil}.innerText.includes(\"'attic' is not configured\")")
         filled, house.playlists["lobby"] = house.playlists["lobby"], Playlist()

@@ -158,6 +158,18 @@ def test_where_no_picture_comes_it_says_why_and_makes_room(
         assert not waiting.is_alive()
 
 
+def test_the_connection_for_all_pictures_may_be_for_one_stream_alone(house: House) -> None:
+    house.publish("lobby")
+    house.publish("door")
+    with house.client() as client:
+        with client.stream("GET", "/api/pictures?stream=door") as response:
+            assert next(response.iter_raw()).startswith(b"door ")
+            assert house.feeds["lobby"].subscribers == 0
+        answer = client.get("/api/pictures?stream=attic")
+    assert answer.status_code == 404
+    assert "'attic' is not configured" in answer.json()["error"]
+
+
 def test_readers_are_bounded_and_make_room_when_they_leave() -> None:
     with serving("lobby", max_readers=2) as house, house.client() as client:
         house.publish("lobby")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import product
 
 import pytest
@@ -13,24 +12,12 @@ from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.errors import Reason
 from daemon.ladder import Ladder, Wait, rungs
 from daemon.reading import FaceView
-from tests.browser import Browser, Page, needs_chromium, open_browser
+from tests.browser import Page, needs_chromium
 from tests.serving import BOX_PX, HAPPY, happy_face, serving
 
 pytestmark = needs_chromium
 
 SIXTEEN = [f"cam{number:02}" for number in range(16)]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with open_browser(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with browser.page() as page:
-        yield page
 
 
 def card(stream: str) -> str:
@@ -72,7 +59,7 @@ def test_each_stream_has_a_card_with_its_picture_and_faces(page: Page) -> None:
         assert "Expressions are not feelings" in page.evaluate("document.body.innerText")
         assert page.evaluate("document.getElementById('alert').hidden")
         links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.pathname)")
-        assert {"/metrics", "/events", "/streams/lobby/mjpeg"} <= set(links)
+        assert {"/metrics", "/events", "/page/watch.html"} <= set(links)
         image = f"{card('lobby')}.querySelector('img.live')"
         assert page.evaluate(f"{image}.alt") == "Live picture of lobby"
         shown = page.evaluate(f"{image}.src")
@@ -152,6 +139,28 @@ def test_the_daemon_may_go_and_come_back(page: Page) -> None:
         house.publish("lobby")
         page.wait_for(shows_picture("lobby"))
         page.wait_for("document.getElementById('alert').hidden")
+
+
+def test_a_picture_alone_gives_way_to_what_is_wrong_and_comes_back(page: Page) -> None:
+    """1. It is shown. 2. The camera is gone. 3. It is back. 4. So is the daemon, from a restart."""
+    image, veil = "document.querySelector('img')", "document.querySelector('.veil')"
+    shown = f"!{image}.hidden && {image}.naturalWidth === 320 && {veil}.hidden"
+    with serving("lobby", "door") as house:
+        house.publish("lobby")
+        page.open(f"{house.web.url}page/watch.html?stream=lobby")
+        page.wait_for(shown)
+        assert page.evaluate(f"{image}.offsetWidth === innerWidth")
+        assert house.feeds["door"].subscribers == 0
+        house.stop_publishing()
+        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
+        page.wait_for(f"{image}.hidden && {veil}.innerText === 'Down: The source is not there'")
+        house.publish("lobby")
+        page.wait_for(shown)
+        port = house.web.port
+    page.wait_for(f"{image}.hidden && {veil}.innerText.startsWith('affectd does not answer')")
+    with serving("lobby", port=port) as house:
+        house.publish("lobby")
+        page.wait_for(shown)
 
 
 def test_a_refusal_is_told_in_its_own_words(page: Page) -> None:

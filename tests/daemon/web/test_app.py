@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from daemon.config.settings import COLOURS
 from daemon.errors import Reason
 from daemon.web.app import PAGE
@@ -66,6 +69,18 @@ def test_states_say_what_every_stream_does(house: House) -> None:
     )
     assert door["since"].endswith("Z")
     assert 0 <= door["for_s"] < 200
+
+
+def test_the_guide_s_example_of_a_stream_has_its_fields(house: House) -> None:
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "outputs.md").read_text()
+    example = json.loads(guide.partition("```json\n")[2].partition("```")[0])
+    house.board.set_state("lobby", "live")
+    house.board.saw("lobby", 25.0, [happy_face()])
+    with house.client() as client:
+        lobby = client.get("/api/streams").json()["streams"][0]
+    assert list(example) == list(lobby)
+    for part in ("faces", "sinks"):
+        assert list(example[part][0]) == list(lobby[part][0])
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(house: House) -> None:

@@ -21,7 +21,7 @@ class Frame:
     """A decoded picture.
 
     `image` is an `av.VideoFrame` in yuv420p or yuvj420p, upright, of square pixels, of even width
-    and height.
+    and height; turned besides by the stream's `rotate` and `mirror`.
     `pts_s` is media time in seconds from the start of the source; `captured_s` is wall time
     (seconds since the epoch) when the picture was decoded.
     """

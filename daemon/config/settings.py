@@ -164,6 +164,8 @@ class StreamSettings(Table):
     transport: Literal["tcp", "udp"] = "tcp"
     tls_verify: bool = True
     decoder: Literal["software", "auto", "cuda", "vaapi"] = "software"
+    rotate: Literal[0, 90, 180, 270] = 0
+    mirror: bool = False
     frozen_timeout_s: Annotated[float, Field(ge=0.0, le=3600.0)] = 30.0
     width_px: Annotated[int, Field(ge=16, le=7680)] = 1280
     height_px: Annotated[int, Field(ge=16, le=4320)] = 720

@@ -7,6 +7,7 @@ import threading
 
 from daemon.config.settings import StreamSettings
 from daemon.sources.base import UNHEARD, Report, Source
+from daemon.sources.picture import Turn
 
 
 def is_live(settings: StreamSettings) -> bool:
@@ -30,10 +31,11 @@ def open_source(
     url = settings.url.get_secret_value()
     live = is_live(settings)
     scheme = _scheme(url)
+    turn = Turn(settings.rotate, settings.mirror)
     if scheme == "demo":
         from daemon.sources.demo.source import DemoSource
 
-        return DemoSource(settings.name, url, live=live, stop=stop)
+        return DemoSource(settings.name, url, live=live, stop=stop, turn=turn)
     if scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 
@@ -50,6 +52,7 @@ def open_source(
         stall_timeout_s=settings.stall_timeout_s,
         network=Network(settings.transport, settings.tls_verify),
         decoder=settings.decoder,
+        turn=turn,
         report=report,
     )
 

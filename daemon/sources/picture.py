@@ -1,11 +1,11 @@
 """Bring any decoded picture into the form that a Frame promises: 4:2:0, upright, of square pixels
-and even sides."""
+and even sides; turned besides as a stream's settings say."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -33,6 +33,32 @@ _CLOCKWISE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Clockwise by 0, 90, 180 or 270 degrees; then, if it `mirrors`, left and right are swapped."""
+
+    clockwise_deg: int = 0
+    mirrors: bool = False
+
+    def then(self, after: Turn) -> Turn:
+        """This turn and the one `after` it, as one."""
+        deg = -after.clockwise_deg if self.mirrors else after.clockwise_deg
+        return Turn((self.clockwise_deg + deg) % 360, self.mirrors != after.mirrors)
+
+    def write(self, rows: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+        """Fill `target` with `rows`, turned; uint8 [h, w] both, or [w, h] by 90 and 270 degrees."""
+        if self.clockwise_deg:
+            cv2.rotate(rows, _CLOCKWISE[self.clockwise_deg], target)
+            rows = target
+        if self.mirrors:
+            cv2.flip(rows, 1, target)
+        elif not self.clockwise_deg:
+            target[:] = rows
+
+
+AS_IT_IS = Turn()
+
+
 def is_size(width: int, height: int) -> bool:
     """Whether a picture of so many pixels is neither too small nor too large to work on."""
     return min(width, height) >= MIN_SIDE_PX and max(width, height) <= MAX_SIDE_PX
@@ -48,21 +74,23 @@ def check_size(name: str, width: int, height: int) -> None:
         )
 
 
-def to_frame_image(image: av.VideoFrame, pixel: Fraction = SQUARE) -> av.VideoFrame:
-    """`image` as yuv420p or yuvj420p, stretched to square pixels, turned upright by its own
-    metadata, of even width and height (the last odd row or column goes). The very same object where
-    nothing is to do. `pixel` is the width of its pixels by their height."""
+def to_frame_image(
+    image: av.VideoFrame, pixel: Fraction = SQUARE, turn: Turn = AS_IT_IS
+) -> av.VideoFrame:
+    """`image` as yuv420p or yuvj420p, stretched to square pixels, of even width and height (the
+    last odd row or column goes), turned upright by its own metadata and by `turn` after that, both
+    at once. The very same object where nothing is to do. `pixel` is the width of its pixels by
+    their height."""
     if int(image.colorspace) not in _COLOURSPACES:
         image.colorspace = _UNSPECIFIED
-    clockwise, is_mirrored = -round(image.rotation / 90) * 90 % 360, _is_mirrored(image)
+    upright = _to_upright(image)
     if image.format.name not in FORMATS:
         image = _to_420(image)
     if pixel != SQUARE:
         image = _squared(image, pixel)
-    if clockwise or is_mirrored:
-        image = _rebuilt(image, lambda rows: _upright(rows, clockwise, is_mirrored))
-    elif image.width % 2 or image.height % 2:
-        image = _rebuilt(image, lambda rows: rows)
+    # Two turns that undo each other make a new picture too: this one bears its display matrix.
+    if {upright, turn} != {AS_IT_IS} or image.width % 2 or image.height % 2:
+        image = _rebuilt(image, upright.then(turn))
     return image
 
 
@@ -91,21 +119,16 @@ class _SideData(SideDataContainer):
             super().__init__(image)  # type: ignore[call-arg]  # PyAV's stub leaves it out.
 
 
-def _is_mirrored(image: av.VideoFrame) -> bool:
-    """Whether the display matrix flips the picture, of which `rotation` says nothing."""
+def _to_upright(image: av.VideoFrame) -> Turn:
+    """What the display matrix of `image` asks for."""
+    clockwise_deg = -round(image.rotation / 90) * 90
     # Not `image.side_data`: the picture would keep it, and so itself, until garbage is collected.
     matrix = _SideData(image).get("DISPLAYMATRIX")
-    if matrix is None:
-        return False
-    a, b, _, c, d, *_ = struct.unpack("9i", matrix)
-    return bool(a * d < b * c)
-
-
-def _upright(rows: NDArray[np.uint8], clockwise: int, is_mirrored: bool) -> NDArray[np.uint8]:
-    """A display matrix that flips is its rotation after a flip of top and bottom."""
-    if is_mirrored:
-        rows = rows[::-1]
-    return cv2.rotate(rows, _CLOCKWISE[clockwise]) if clockwise else rows
+    if matrix is not None:
+        a, b, _, c, d, *_ = struct.unpack("9i", matrix)
+        if a * d < b * c:  # It swaps top and bottom first, of which `rotation` says nothing.
+            return Turn((180 - clockwise_deg) % 360, mirrors=True)
+    return Turn(clockwise_deg % 360)
 
 
 def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
@@ -122,17 +145,14 @@ def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
     return made
 
 
-def _rebuilt(
-    image: av.VideoFrame, turn: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-) -> av.VideoFrame:
-    """A new picture from the turned planes of `image`, cropped to even sides."""
-    luma = turn(plane(image, 0))
-    height, width = luma.shape[0] & ~1, luma.shape[1] & ~1
-    made = av.VideoFrame(width, height, image.format.name)
-    for index in range(3):
-        rows = luma if index == 0 else turn(plane(image, index))
-        target = plane(made, index)
-        target[:] = rows[: target.shape[0], : target.shape[1]]
+def _rebuilt(image: av.VideoFrame, turn: Turn) -> av.VideoFrame:
+    """A new picture from the planes of `image`, cropped to even sides and turned."""
+    width, height = image.width & ~1, image.height & ~1
+    sides = (height, width) if turn.clockwise_deg % 180 else (width, height)
+    made = av.VideoFrame(*sides, image.format.name)
+    for index, part in enumerate((1, 2, 2)):
+        rows = plane(image, index)[: height // part, : width // part]
+        turn.write(rows, plane(made, index))
     _keep_time(image, made)
     made.color_range, made.colorspace = image.color_range, image.colorspace
     return made

@@ -19,7 +19,7 @@ from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
-from daemon.sources.picture import check_size, is_size, to_frame_image
+from daemon.sources.picture import AS_IT_IS, Turn, check_size, is_size, to_frame_image
 from daemon.sources.tiff import holds_jpeg
 from daemon.sources.timeline import Pace, Timeline
 
@@ -37,7 +37,7 @@ class VideoSource(OneReader):
     `live` chooses the policy. A live source is decoded without frame threads, which would hold
     back a frame per core; what lies ready (a file, a segment of HLS) and is read as live keeps the
     pace of its own timestamps, like a camera. `loop` starts a file again at its end; media time
-    goes on.
+    goes on. `turn` is done to each picture.
 
     A damaged packet or picture is dropped and told to `report.damaged`; `DAMAGED_IN_A_ROW`, of
     which a sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a
@@ -57,6 +57,7 @@ class VideoSource(OneReader):
         stall_timeout_s: float = 10.0,
         network: Network = BY_TCP,
         decoder: str = "software",
+        turn: Turn = AS_IT_IS,
         report: Report = UNHEARD,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,7 +66,7 @@ class VideoSource(OneReader):
         self.damaged = 0
         self._name = stream
         self._loop = loop
-        self._network, self._decoder = network, decoder
+        self._network, self._decoder, self._turn = network, decoder, turn
         self._stall_timeout_s = stall_timeout_s
         self._report = report
         self._monotonic = monotonic
@@ -189,7 +190,7 @@ class VideoSource(OneReader):
             check_size(self._shown, image.width, image.height)
             if self._opened.goes_by_dts:
                 image.pts = image.dts
-            images.append(to_frame_image(image, self._opened.pixel))
+            images.append(to_frame_image(image, self._opened.pixel, self._turn))
             self._has_pictures = True
         for _ in images:
             self._report.decoded((time.perf_counter() - began_s) / len(images))

@@ -24,7 +24,7 @@ from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, Frame
 from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
-from daemon.sources.picture import check_size, to_frame_image
+from daemon.sources.picture import AS_IT_IS, Turn, check_size, to_frame_image
 
 log = logging.getLogger("affectd.source")
 
@@ -48,18 +48,19 @@ class Camera(Protocol):
 
 
 class Unpacker:
-    """Raw camera buffers of one four-letter code and size to pictures as a Frame wants them.
+    """Raw camera buffers of one four-letter code and size to pictures as a Frame wants them, to
+    each of which `turn` is done.
 
     YUYV: 2 bytes a pixel, Y0 U Y1 V. MJPG: a JPEG file a buffer.
     """
 
-    def __init__(self, code: str, width: int, height: int) -> None:
+    def __init__(self, code: str, width: int, height: int, turn: Turn = AS_IT_IS) -> None:
         if code not in _NAMES:
             raise SourceError(
                 Reason.UNSUPPORTED,
                 f"the camera sends {code or 'no known format'}; accepted are {', '.join(ACCEPTED)}",
             )
-        self._width, self._height = width, height
+        self._width, self._height, self._turn = width, height, turn
         self._jpeg: av.VideoCodecContext | None = None
         if _NAMES[code] == "MJPG":
             self._jpeg = av.VideoCodecContext.create("mjpeg", "r")
@@ -74,7 +75,7 @@ class Unpacker:
         if image is None:
             return None
         check_size("the camera's picture", image.width, image.height)
-        return to_frame_image(image)
+        return to_frame_image(image, turn=self._turn)
 
     def _yuyv(self, data: NDArray[np.uint8]) -> av.VideoFrame | None:
         row_bytes = 2 * self._width
@@ -199,7 +200,7 @@ class WebcamSource(OneReader):
             settings.fps,
         )
         check_size(f"the picture of {self._device}", width, height)
-        return Unpacker(code, width, height)
+        return Unpacker(code, width, height, Turn(settings.rotate, settings.mirror))
 
 
 def check_device(device: str) -> None:

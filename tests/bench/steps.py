@@ -30,6 +30,7 @@ from daemon.frame import Frame, SmallLook, is_full_range, plane
 from daemon.reading import FaceView
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sinks.encode.reference import TIME_BASE
+from daemon.sources.picture import Turn, to_frame_image
 from daemon.sources.video import VideoSource
 from daemon.track import Track, Tracker
 from tests.bench.path import ThreeFaces, make_clip
@@ -135,6 +136,7 @@ def main() -> None:
             "decode": (process, lambda: decoding(clip)),
             "encode": (process, lambda: encoding(frames)),
             "small picture for the detector": (thread, each(lambda f, t: look(f.image))),
+            "quarter turn": (thread, each(lambda f, t: to_frame_image(f.image, turn=Turn(90)))),
             "crops and their quality": (thread, each(cut)),
             "overlay": (
                 thread,

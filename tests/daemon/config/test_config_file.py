@@ -167,6 +167,10 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
             "url = 'x'\nprivacy = 'pixels'",
             'stream[1].privacy: found "pixels", accepted: none, blur',
         ),
+        ("url = 'x'\nrotate = 45", "stream[1].rotate: found 45, accepted: 0, 90, 180, 270"),
+        ("url = 'x'\nrotate = -90", "stream[1].rotate: found -90, accepted: 0, 90, 180, 270"),
+        ("url = 'x'\nrotate = '90'", 'stream[1].rotate: found "90", accepted: 0, 90, 180, 270'),
+        ("url = 'x'\nmirror = 1", "stream[1].mirror: found 1, accepted is true or false"),
         (
             "url = 'rtsps://10.0.0.7/x'\ntransport = 'udp'",
             'stream[1]: transport = "udp" does not go with rtsps://; accepted is "tcp"',

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, SmallLook, is_full_range, plane
 from daemon.sources.base import Report
 from daemon.sources.picture import to_frame_image
 from daemon.sources.video import VideoSource
-from tests.daemon.sources.videos import frames_of, open_video
-from tests.media import ramp, write_clip
+from tests.daemon.sources.videos import frames_of, open_video, set_display_matrix
+from tests.media import write_clip
 from tests.shared import VIDEO, needs_shared
 
 
@@ -107,63 +104,6 @@ def test_odd_sizes_lose_their_last_row_or_column(tmp_path: Path, width: int, hei
     assert luma[-1, -1] > luma[0, 0] + 100
 
 
-Plane = NDArray[np.uint8]
-# The display matrix (ISO 14496-12, 8.3.2) as a, b, c, d, and how numpy does the same.
-ORIENTATIONS: dict[str, tuple[tuple[int, ...], Callable[[Plane], Plane]]] = {
-    "90": ((0, 1, -1, 0), lambda rows: np.rot90(rows, -1)),
-    "180": ((-1, 0, 0, -1), lambda rows: np.rot90(rows, 2)),
-    "270": ((0, -1, 1, 0), lambda rows: np.rot90(rows)),
-    "left for right": ((-1, 0, 0, 1), np.fliplr),
-    "top for bottom": ((1, 0, 0, -1), np.flipud),
-    "rows for columns": ((0, 1, 1, 0), np.transpose),
-    "rows for columns, 180": ((0, -1, -1, 0), lambda rows: np.rot90(rows, 2).T),
-}
-
-
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize("height", [120, 121])
-def test_rotation_metadata_turns_the_picture_upright(
-    tmp_path: Path, orientation: str, height: int
-) -> None:
-    """A phone held upright writes a lying picture and `turn it clockwise by so much`; one that
-    films its owner may write a mirrored one and `flip it`."""
-    matrix, turn = ORIENTATIONS[orientation]
-    clip = write_clip(tmp_path / "lying.mp4", height=height, width=162, pix_fmt="yuv444p", frames=3)
-    lying = plane(frames_of(clip)[0].image, 0).copy()
-    chroma = plane(frames_of(clip)[0].image, 1).copy()
-    _set_display_matrix(clip, matrix)
-    image = frames_of(clip)[0].image
-    turned = turn(lying)
-    assert plane(image, 0).shape == turned.shape
-    assert np.abs(plane(image, 0).astype(int) - turned).max() <= 8  # one row may be cropped
-    assert np.abs(plane(image, 1).astype(int) - turn(chroma)).max() <= 8
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_is_turned_by_its_exif(tmp_path: Path, orientation: int, suffix: str) -> None:
-    rgb = np.zeros((120, 160, 3), np.uint8)
-    ramp(0, rgb)
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    photo = tmp_path / f"photo.{suffix}"
-    Image.fromarray(rgb).save(photo, exif=exif)
-    with Image.open(photo) as image:
-        upright = np.asarray(ImageOps.exif_transpose(image).convert("L"), np.int16)
-    luma = plane(frames_of(photo)[0].image, 0)
-    assert luma.shape == upright.shape
-    assert np.corrcoef(luma.ravel(), upright.ravel())[0, 1] > 0.99
-
-
-def _set_display_matrix(clip: Path, abcd: Sequence[int]) -> None:
-    """Write it into the MP4's track header."""
-    a, b, c, d = (value * (1 << 16) for value in abcd)
-    data = bytearray(clip.read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 40
-    struct.pack_into(">9i", data, matrix, a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    clip.write_bytes(data)
-
-
 @pytest.mark.parametrize(
     ("ratio", "size"),
     [("4/3", (214, 120)), ("1/2", (160, 240)), ("100/101", (160, 120)), ("50/1", (160, 120))],
@@ -179,7 +119,7 @@ def test_pixels_that_are_not_square_become_so(
     wanted = plane(plain.reformat(width=size[0], height=size[1]), 0)
     assert np.abs(plane(image, 0).astype(int) - wanted).max() <= 4
     clip = write_clip(tmp_path / "lying.mp4", frames=3, options=options)
-    _set_display_matrix(clip, (0, 1, -1, 0))
+    set_display_matrix(clip, (0, 1, -1, 0))
     lying = frames_of(clip)[0].image
     assert (lying.height, lying.width) == size
 

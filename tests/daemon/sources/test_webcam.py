@@ -176,6 +176,16 @@ def test_a_camera_is_asked_for_raw_pictures_and_read(caplog: pytest.LogCaptureFi
     assert camera.released == 1
 
 
+def test_a_camera_on_its_side_is_turned_as_its_stream_says() -> None:
+    source = WebcamSource(
+        _settings().model_copy(update={"rotate": 90, "mirror": True}),
+        stop=threading.Event(),
+        open_camera=lambda device: _Camera("YUYV", 64, 48, [_yuyv(64, 48)]),
+    )
+    luma = plane(next(source.frames()).image, 0)
+    np.testing.assert_array_equal(luma, _yuyv(64, 48)[:, :, 0].T)
+
+
 def test_a_camera_that_stalls_or_sends_rubbish_or_is_gone_is_a_fault() -> None:
     def fault(buffers: list[Buffer | None], device: str) -> SourceError:
         ticks = iter(range(10_000))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,12 @@ def fault_of(url: Path | str, **more: Any) -> SourceError:
     with pytest.raises(SourceError) as caught:
         frames_of(url, **more)
     return caught.value
+
+
+def set_display_matrix(clip: Path, abcd: Sequence[int]) -> None:
+    """Write the display matrix, of which all else is 0 and 1, into an MP4's track header."""
+    a, b, c, d = (value * (1 << 16) for value in abcd)
+    data = bytearray(clip.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    struct.pack_into(">9i", data, matrix, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    clip.write_bytes(data)

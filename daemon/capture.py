@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
-from daemon.backoff import GOOD_AFTER_S, Backoff, pause
+from daemon.backoff import GOOD_AFTER_S, LONGEST_DELAY_S, Backoff, pause
 from daemon.config.settings import StreamSettings
 from daemon.errors import STALLS, Reason, SourceError
 from daemon.frame import Frame
@@ -22,6 +23,7 @@ from daemon.sources.base import Report, Source
 from daemon.sources.frozen import Stillness
 from daemon.sources.open import is_live, open_source
 from daemon.traces import Traces
+from daemon.url import webcam_path
 
 log = logging.getLogger("affectd.capture")
 
@@ -51,9 +53,10 @@ class Capture:
 
     `run` tries again after 1, 2, 4 .. 60 s, each shortened or lengthened by up to a fifth so
     that a rack of cameras does not come back as one; the delay falls back to 1 s only after
-    `GOOD_AFTER_S` of frames. A file that was read to its end is `ended` and closes the mailbox,
-    so does one that breaks off after frames were given: to read it again would give them twice,
-    which is what `loop` asks for.
+    `GOOD_AFTER_S` of frames. A webcam that is missing is tried again when it is plugged in, or
+    after 60 s. A file that was read to its end is `ended` and closes the mailbox, so does one that
+    breaks off after frames were given: to read it again would give them twice, which is what `loop`
+    asks for.
 
     With `once` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
     Media time and sequence numbers go on over a reconnect.
@@ -142,7 +145,7 @@ class Capture:
             if not (self._live or self._settings.loop) and self._seq > given:
                 self._board.set_state(self.name, "ended", reason, str(self.error))
                 return
-            self._pause()
+            self._pause(reason)
             if not self._stop.is_set():
                 self._metrics.reconnects.labels(self.name, reason).inc()
 
@@ -245,7 +248,16 @@ class Capture:
             exc_info=error if trace else None,
         )
 
-    def _pause(self) -> None:
-        """Wait before the next try."""
-        delay_s = self._backoff.take_s() * (1.0 + self._rng.uniform(-JITTER, JITTER))
-        pause(delay_s, wait=self._wait, beat=self._beat, is_over=self._stop.is_set)
+    def _pause(self, reason: Reason) -> None:
+        """Wait before the next try. One for a webcam that is missing comes as soon as it is there:
+        to look for it costs nothing, and whoever plugged it in may stand beside it."""
+        url = self._settings.url.get_secret_value()
+        missing = webcam_path(url) if reason is Reason.NOT_FOUND else None
+        delay_s = LONGEST_DELAY_S  # Meanwhile it may have come as another device, which is told.
+        if missing is None:
+            delay_s = self._backoff.take_s() * (1.0 + self._rng.uniform(-JITTER, JITTER))
+
+        def is_over() -> bool:
+            return self._stop.is_set() or (missing is not None and Path(missing).exists())
+
+        pause(delay_s, wait=self._wait, beat=self._beat, is_over=is_over)

@@ -66,6 +66,14 @@ def local_path(url: str) -> str | None:
     return None if is_url(url) else url
 
 
+def webcam_path(url: str) -> str | None:
+    """The device file that `v4l2://PATH` or a mere path such as /dev/video0 means; None for every
+    other URL."""
+    if url.lower().startswith("v4l2://"):
+        return url[len("v4l2://") :]
+    return url if re.match(r"/dev/(video\d|v4l/)", url) else None
+
+
 def split_url(url: str) -> SplitUrl:
     """Split `url` by the rule above. Raises ValueError where it has no scheme or no host."""
     start = _SCHEME.match(url)

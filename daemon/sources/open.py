@@ -8,6 +8,7 @@ import threading
 from daemon.config.settings import StreamSettings
 from daemon.sources.base import UNHEARD, Report, Source
 from daemon.sources.picture import Turn
+from daemon.url import webcam_path
 
 
 def is_live(settings: StreamSettings) -> bool:
@@ -62,4 +63,4 @@ def _scheme(url: str) -> str:
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
     if match:
         return match[1].lower()
-    return "v4l2" if re.match(r"/dev/(video\d|v4l/)", url) else ""
+    return "" if webcam_path(url) is None else "v4l2"

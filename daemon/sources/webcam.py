@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, Frame
 from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
 from daemon.sources.picture import AS_IT_IS, Turn, check_size, to_frame_image
+from daemon.url import webcam_path
 
 log = logging.getLogger("affectd.source")
 
@@ -120,7 +120,7 @@ class WebcamSource(OneReader):
         self._stall_timeout_s = settings.stall_timeout_s
         self._report = report
         self._monotonic = monotonic
-        self._device = re.sub(r"^(?i:v4l2)://", "", settings.url.get_secret_value())
+        self._device = webcam_path(settings.url.get_secret_value()) or ""
         if open_camera is None:
             check_device(self._device)
             open_camera = _open_v4l2

@@ -42,6 +42,7 @@ class Rig:
         loop: bool = False,
         opener: OpenSource = open_source,
         clock: Clock | None = None,
+        wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.settings = StreamSettings.model_validate(
             {
@@ -70,7 +71,7 @@ class Rig:
             once=once,
             open_source=opener,
             monotonic=self.clock,
-            wait=self.clock.wait,
+            wait=wait or self.clock.wait,
             rng=random.Random(1),
             beat=self._beat,
         )
@@ -265,6 +266,33 @@ def test_the_delay_doubles_to_a_minute_with_jitter() -> None:
     )
     assert rig.value("affectd_stream_reconnects_total", reason="connect_refused") == 9
     assert max(rig.clock.waits_s) <= 1.0
+
+
+def test_a_webcam_is_opened_as_soon_as_it_is_plugged_in_again(tmp_path: Path) -> None:
+    """Its group `video` comes a moment after it: the delay is not that of a long absence."""
+    device, clock = tmp_path / "video0", Clock()
+    opened_s: list[float] = []
+    rig: Rig
+
+    def opener(settings: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
+        opened_s.append(clock.now_s)
+        if not device.exists():
+            raise SourceError(Reason.NOT_FOUND, f"{device}: there is no such device")
+        if len(opened_s) == 4:
+            rig.stop.set()
+        raise SourceError(Reason.AUTH_FAILED, f"{device}: Permission denied")
+
+    def wait(seconds: float) -> bool:
+        if clock.now_s >= 1100.0:
+            device.touch()
+        return clock.wait(seconds)
+
+    rig = Rig(f"v4l2://{device}", opener=opener, clock=clock, wait=wait)
+    rig.capture.run()
+    assert opened_s[:3] == [1000.0, 1060.0, 1101.0]
+    assert opened_s[3] - opened_s[2] <= 1.2
+    assert rig.beats > 100
+    assert rig.value("affectd_stream_reconnects_total", reason="not_found") == 2
 
 
 def test_the_delay_falls_back_only_after_five_seconds_of_frames() -> None:

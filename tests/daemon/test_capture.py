@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from daemon.backoff import Backoff
 from daemon.capture import Capture, OpenSource, mailbox_for
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
@@ -347,7 +348,10 @@ def test_the_same_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.text.count("the connection was refused") == 1
 
 
-def test_stop_ends_a_capture_that_waits_to_try_again(tmp_path: Path) -> None:
+def test_stop_ends_a_capture_that_waits_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.capture.Backoff", lambda: Backoff(600.0))
     rig = Rig(str(tmp_path / "nope.mp4"))
     capture = Capture(
         rig.settings, rig.mailbox, rig.metrics, rig.board, stop=rig.stop, rng=random.Random(1)

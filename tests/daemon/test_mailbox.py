@@ -96,7 +96,10 @@ def test_a_writer_that_waits_for_room_is_seen_to_turn() -> None:
 def test_waking_the_reader_costs_no_item() -> None:
     box = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     box.wake()
-    assert box.get(60.0) is None
+    reader = threading.Thread(target=box.get, args=(600.0,), name="reader", daemon=True)
+    reader.start()
+    reader.join(60.0)
+    assert not reader.is_alive()
     box.put(_frame(1), threading.Event())
     box.wake()
     got = box.get(60.0)
@@ -108,8 +111,12 @@ def test_waking_the_reader_costs_no_item() -> None:
 def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:
     box = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     got: list[Frame | None] = []
-    reader = threading.Thread(target=lambda: got.append(box.get(60.0)), name="reader")
+    reader = threading.Thread(
+        target=lambda: got.append(box.get(600.0)), name="reader", daemon=True
+    )
     reader.start()
+    reader.join(0.05)
+    assert reader.is_alive()
     box.close()
     reader.join(60.0)
     assert got == [None]

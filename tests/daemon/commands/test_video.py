@@ -249,7 +249,7 @@ def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path, light: Path) -> None:
 def test_what_was_to_be_replaced_is_not_hidden_by_a_signal(
     tmp_path: Path, reading: Path, number: signal.Signals
 ) -> None:
-    """Before the first frame: the old files are there again."""
+    """Before the first frame the old files are there again, after it a video that plays."""
     target, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
     for path in (target, events):
         path.write_text("yesterday's")
@@ -259,4 +259,8 @@ def test_what_was_to_be_replaced_is_not_hidden_by_a_signal(
         interrupt(process, lambda: any(tmp_path.glob(".out.jsonl.*.old")), number)
     assert process.returncode == 128 + number
     assert not list(tmp_path.glob(".*"))
-    assert target.is_file()
+    assert events.exists()
+    if target.read_bytes() == b"yesterday's":
+        assert events.read_text() == "yesterday's"
+    else:
+        assert frames_in(target) > 0

@@ -18,6 +18,7 @@ from tests.faults.web_camera import WebCamera
 SIZE = "160x120"
 FPS = 10  # of camera_server.py, unless it is told otherwise
 LEAST_SHARE = 0.5  # of its frame rate that another stream keeps while one fails
+BY_TIME = {Reason.STALLED, Reason.TIMEOUT}  # which a stream's own time-out finds
 GOES_ON_S = 5.0  # how long a fault lasts that must not end the stream
 
 
@@ -68,12 +69,12 @@ class Fault:
     @property
     def stall_s(self) -> float:
         """The time-out of the stream: short where it is what finds the fault."""
-        by_time = {Reason.STALLED, Reason.TIMEOUT} & set(self.reasons)
-        return STALL_S if by_time else PATIENT_S
+        return STALL_S if BY_TIME & set(self.reasons) else PATIENT_S
 
 
-def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
-    """Cause a fault for real, end it, and say what affectd made of it."""
+def play(fault: Fault, folder: Path, steady: Camera, rate_s: float = BEFORE_S) -> Outcome:
+    """Cause a fault for real, end it, and say what affectd made of it. The other stream's rate is
+    measured for `rate_s` before the fault, and for at least as long from it on."""
     with ExitStack() as stack:
         scene = Scene(folder, fault, stack)
         if fault.at_start:
@@ -92,7 +93,7 @@ def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
         rig.until(lambda: rig.frames("steady") > 5, "the other stream")
         if not fault.at_start:
             rig.until(lambda: rig.frames("cam") > 5, "pictures")
-        rig.until(lambda: _rate_of_other(rig, outcome) > 0.0, "the other stream's rate")
+        rig.until(lambda: _rate_of_other(rig, outcome, rate_s) > 0.0, "the other stream's rate")
         others, others_s = rig.frames("steady"), time.monotonic()
         if not fault.at_start:
             fault_before_s = rig.status().last_error_s
@@ -107,8 +108,8 @@ def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
             _others_go_on(scene, outcome, others, others_s)
             _recover(fault, scene, outcome)
         lasted_s = time.monotonic() - others_s
-        if lasted_s < BEFORE_S:
-            rig.rate("steady", BEFORE_S - lasted_s)
+        if lasted_s < rate_s:
+            rig.rate("steady", rate_s - lasted_s)
         lasted_s = time.monotonic() - others_s
         outcome.other_fps_during = (rig.frames("steady") - others) / lasted_s
         outcome.counted = rig.reconnects()
@@ -125,8 +126,8 @@ def play(fault: Fault, folder: Path, steady: Camera) -> Outcome:
     return outcome
 
 
-def _rate_of_other(rig: Rig, outcome: Outcome) -> float:
-    outcome.other_fps_before = rig.rate("steady", BEFORE_S)
+def _rate_of_other(rig: Rig, outcome: Outcome, rate_s: float) -> float:
+    outcome.other_fps_before = rig.rate("steady", rate_s)
     return outcome.other_fps_before
 
 
@@ -139,7 +140,7 @@ def _others_go_on(scene: Scene, outcome: Outcome, frames: int, since_s: float) -
     share = (rig.frames("steady") - frames) / (time.monotonic() - since_s) / usual_fps
     while share <= LEAST_SHARE:
         assert time.monotonic() < end_s, f"the other stream has {share:.0%} of its frame rate"
-        share = rig.rate("steady", BEFORE_S / 2) / usual_fps
+        share = rig.rate("steady", 1.0) / usual_fps
 
 
 def _find(

@@ -60,7 +60,6 @@ def test_the_demo_runs_is_seen_and_ends_cleanly(tmp_path: Path, number: int) -> 
         assert (absent["state"], absent["reason"]) == ("down", "connect_refused")
         code, took_s = daemon.end(number)
     assert code == 0, daemon.log
-    assert "did not stop" not in daemon.log
     assert took_s < END_S
     with av.open(tmp_path / "out" / "lobby.mp4") as container:
         frames = list(container.decode(video=0))

@@ -52,7 +52,10 @@ def trend(samples: Sequence[Sample], of: Callable[[Sample], float]) -> Trend:
 
 
 def judge(
-    course: Course, age_bound_s: float = AGE_BOUND_S, exit_bound_s: float = EXIT_S
+    course: Course,
+    age_bound_s: float = AGE_BOUND_S,
+    exit_bound_s: float = EXIT_S,
+    wait_bound_s: float = WAIT_S,
 ) -> list[Verdict]:
     """Every rule. Those on slopes are left out of a soak shorter than `SHORTEST_S`."""
     verdicts = [
@@ -60,7 +63,7 @@ def judge(
         _nothing_else(course),
         _ages(course, age_bound_s),
         _recordings(course),
-        _viewers(course),
+        _viewers(course, wait_bound_s),
         Verdict(
             "no sink fails because a camera does",
             not course.sink_failures,
@@ -141,12 +144,12 @@ def _recordings(course: Course) -> Verdict:
     return Verdict("every recording plays to its end", fine, seen)
 
 
-def _viewers(course: Course) -> Verdict:
+def _viewers(course: Course, bound_s: float) -> Verdict:
     longest_s = max((seen.longest_wait_s for seen in course.viewers), default=0.0)
     pictures = [seen.pictures for seen in course.viewers]
     faults = [f"{seen.name}: {fault}" for seen in course.viewers for fault in seen.faults]
     return Verdict(
-        f"viewers miss nothing, and wait for {WAIT_S:g} s at most",
-        bool(pictures) and all(pictures) and longest_s <= WAIT_S and not faults,
+        f"viewers miss nothing, and wait for {bound_s:g} s at most",
+        bool(pictures) and all(pictures) and longest_s <= bound_s and not faults,
         "; ".join([f"{pictures} pictures, longest wait {longest_s:.1f} s", *faults]),
     )

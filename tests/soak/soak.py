@@ -68,7 +68,8 @@ url = "{url}"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a soak does. `gap_s` is the mean time between two faults of one stream."""
+    """What a soak does. `gap_s` is the mean time between two faults of one stream; a stream
+    stalls after `stall_s`."""
 
     seconds: float
     seed: int = 1
@@ -76,6 +77,7 @@ class Plan:
     fps: int = 4
     gap_s: float = 45.0
     kinds: tuple[str, ...] = tuple(kind.name for kind in KINDS)
+    stall_s: float = STALL_S
 
 
 @dataclass
@@ -144,7 +146,7 @@ def soak(plan: Plan, folder: Path) -> Course:
             STREAM.format(
                 name=patient.name,
                 port=patient.proxy.port,
-                stall_s=STALL_S,
+                stall_s=plan.stall_s,
                 frozen_s=FROZEN_S,
                 segment_s=SEGMENT_S,
             )

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.affectd import Daemon
 from tests.operations.queries import RULES, Query, dashboard_queries, rule_queries, substituted
 from tests.prometheus import ask, needs_prometheus, prometheus
 from tests.shared import needs_shared
 
-pytestmark = [needs_shared, needs_prometheus]
+pytestmark = [
+    needs_shared,
+    needs_prometheus,
+    pytest.mark.timeout(900),  # more than all that is waited for
+]
 
 # One stream that delivers, with a sink that fails beside those that do not; one that is refused.
 CONFIG = """

@@ -172,6 +172,7 @@ class MjpegReader:
         return bool(self.lumas) and self.lumas[-1] > 10
 
 
+@pytest.mark.timeout(900)  # more than all that is waited for
 @needs_gstreamer
 def test_readers_stay_while_the_camera_is_away(tmp_path: Path) -> None:
     """1. Pictures. 2. The server is killed: the same connections show the slate, and time goes on.

@@ -21,7 +21,7 @@ kind = "mjpeg"
 [[stream]]
 name = "door"
 url = "{url}"
-stall_timeout_s = 24.0
+stall_timeout_s = 40.0
 [[stream.sink]]
 kind = "mjpeg"
 [[stream]]

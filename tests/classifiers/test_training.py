@@ -149,7 +149,7 @@ def test_a_run_outside_the_main_thread_leaves_ctrl_c_alone() -> None:
 
     thread = threading.Thread(target=work, name="trainer")
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert seen == [(signal.getsignal(signal.SIGINT), False)]
 
 

@@ -111,9 +111,7 @@ def test_waking_the_reader_costs_no_item() -> None:
 def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:
     box = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
     got: list[Frame | None] = []
-    reader = threading.Thread(
-        target=lambda: got.append(box.get(600.0)), name="reader", daemon=True
-    )
+    reader = threading.Thread(target=lambda: got.append(box.get(600.0)), name="reader", daemon=True)
     reader.start()
     reader.join(0.05)
     assert reader.is_alive()

@@ -9,7 +9,7 @@ import pytest
 
 from daemon.turns import SLICE_S, Turn, Turns
 
-LONG_S = 10.0
+LONG_S = 60.0
 
 
 def wait_for(turns: Turns, number: int) -> None:

@@ -95,14 +95,14 @@ def test_the_watchdog_is_fed_while_loops_turn_and_only_then(
     assert [systemd.hears() for _ in range(3)] == fed
     assert [r.levelno for r in caplog.records] == [logging.ERROR, logging.WARNING]
     stop.set()
-    watchdog.join(5.0)
+    watchdog.join(60.0)
     assert "watchdog" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_no_thread_without_a_watchdog() -> None:
     watchdog = Watchdog(Notifier(None), Health(lambda: 0.0), threading.Event(), None)
     watchdog.start()
-    watchdog.join(1.0)
+    watchdog.join(60.0)
     assert "watchdog" not in [thread.name for thread in threading.enumerate()]
 
 

@@ -192,7 +192,7 @@ def test_readers_are_bounded_and_make_room_when_they_leave() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel option is Linux's")
 def test_a_reader_that_takes_nothing_is_given_up() -> None:
-    with serving("lobby", reader_timeout_s=0.5) as house:
+    with serving("lobby", reader_timeout_s=3.0) as house:
         house.publish("lobby", interval_s=0.005, noise=55)
         with stalled_reader(house, "/streams/lobby/mjpeg") as reader:
             taken = b""
@@ -266,5 +266,7 @@ def test_other_streams_neither_silence_the_ping_nor_cost_a_reading(
         house.publish("lobby")
         lines = (line for line in response.iter_lines() if line)
         assert next(lines) == "retry: 2000"
-        assert json.loads(next(lines).removeprefix("data: "))["seq"] == 7
+        # On a slow machine a sign of life may come before it.
+        told = next(line for line in lines if line != ": nothing new")
+        assert json.loads(told.removeprefix("data: "))["seq"] == 7
         assert [next(lines), next(lines)] == [": nothing new"] * 2

@@ -198,7 +198,7 @@ def test_pictures_come_back_where_their_connection_broke_without_a_word(page: Pa
         page.evaluate("globalThis.network = 'gone'")
         page.wait_for(f"{card('lobby')}.dataset.state === 'lost'")
         page.evaluate("globalThis.network = 'back'")
-        page.wait_for(shows_picture("lobby"), 20)
+        page.wait_for(shows_picture("lobby"))
     assert page.errors == []
 
 

@@ -11,20 +11,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from daemon.config.sink_settings import Mp4SinkSettings, RtspSinkSettings
+from daemon.config.sink_settings import RtspSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
-from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output
 from daemon.sinks.push import Push
-from daemon.sinks.writer import Writer
-from tests.daemon.outputs import Encoded, luma_of, mp4, output, picture
+from tests.daemon.outputs import Encoded, luma_of, output, picture
 from tests.rtsp import RtspServer, needs_gstreamer
 from tests.tls import certificate, needs_openssl
-from tests.waiting import wait_until
 
 USER, PASSWORD = "view@er", "p@ss:w/rd#1?%&ü x"
 TICK_S = 0.02
@@ -287,66 +283,3 @@ def test_no_argument_shows_the_password() -> None:
     publishers = [command for command in commands if b"publisher.py" in command]
     assert publishers
     assert not any(b"geheim" in command or b"rtsp://" in command for command in publishers)
-
-
-@needs_gstreamer
-def test_a_server_that_dies_and_returns_while_a_recording_goes_on(tmp_path: Path) -> None:
-    """1. A push and a recording take the same frames. 2. The server dies: the push is down, with
-    its reason. 3. The recording gets every frame. 4. The server is back: the push is up again, by
-    itself, and a reader sees it. The recording may wait for its turn, so that what it lacks is not
-    what a busy machine had no time for."""
-    metrics, stop = Metrics(CollectorRegistry()), threading.Event()
-    recording = mp4(Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4"))
-
-    def writer(sink: Encoded, label: str, *, keep_all: bool = False) -> Writer[Output]:
-        made = Writer(
-            sink, "lobby", label, keep_all=keep_all, metrics=metrics, stop=stop, first_delay_s=0.2
-        )
-        made.start()
-        return made
-
-    def value(name: str, **labels: str) -> float:
-        found = metrics.registry.get_sample_value(name, {"stream": "lobby", **labels})
-        return found or 0.0
-
-    def up() -> bool:
-        return value("affectd_sink_up", sink="rtsp") == 1.0
-
-    def failed() -> float:
-        reasons = (Reason.END_OF_STREAM, Reason.CONNECT_REFUSED)
-        return sum(value("affectd_sink_errors_total", sink="rtsp", reason=r) for r in reasons)
-
-    with RtspServer("--record") as server:
-        writers = [writer(push(server.url("/in")), "rtsp"), writer(recording, "mp4", keep_all=True)]
-        seq = 0
-        fed = threading.Event()
-
-        def feed() -> None:
-            nonlocal seq
-            while not fed.wait(TICK_S * 2):
-                for one in writers:
-                    one.put(output(seq))
-                seq += 1
-
-        feeder = threading.Thread(target=feed, name="feed")
-        feeder.start()
-        try:
-            wait_until(up, WAIT_S)
-            server.stop()
-            wait_until(lambda: failed() >= 2 and not up(), WAIT_S)
-            before = seq
-            wait_until(lambda: seq > before + 20, WAIT_S)
-            server.start()
-            wait_until(up, WAIT_S)
-            reader = Reader(server.url("/out"), 3)
-            reader.start()
-            reader.join(WAIT_S)
-            assert len(reader.pictures) == 3
-        finally:
-            fed.set()
-            feeder.join()
-            for one in writers:
-                assert one.close(WAIT_S)
-    assert value("affectd_frames_dropped_total", stage="sink_mp4", reason="slow") == 0
-    with av.open(str(tmp_path / "x.mp4")) as container:
-        assert sum(1 for _ in container.decode(video=0)) == seq

@@ -12,7 +12,8 @@ from types import TracebackType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.affectd import ROOT
+
 _MODULE = "ngx_rtmp_module.so"
 # Unpacked by `make test`, or installed.
 _ROOTS = (ROOT / ".setup/deb", Path("/"))

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from daemon.monitoring.metrics import Metrics
+from tests.affectd import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("daemon", "detectors", "classifiers")
 MOST_LINES = 400
 FAMILIES = sorted(

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.service.environment import faults
-
-ROOT = Path(__file__).parents[1]
+from tests.affectd import ROOT
 
 
 def distribution(site: Path, name: str, files: list[str], top_level: str | None = None) -> None:

@@ -17,8 +17,8 @@ from daemon.reading import Quality, Reading
 from daemon.sinks.base import Output, Packet, Sink, Takes
 from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
+from tests.affectd import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 BT709, BT601, UNSPECIFIED = 1, 6, 2
 LIMITED, FULL = 1, 2

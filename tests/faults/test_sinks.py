@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.affectd import ROOT
+from tests.disk import OWN_DISK, needs_own_disk
 from tests.faults.sinks import FAULTS
 from tests.rtsp import needs_gstreamer
 
-OWN_DISK = ["unshare", "--user", "--map-root-user", "--mount"]
 SLACK_S = 90.0  # what a loaded machine may take
 
 
 @needs_gstreamer
-@pytest.mark.skipif(
-    shutil.which("unshare") is None
-    or subprocess.run([*OWN_DISK, "true"], check=False, capture_output=True).returncode != 0,
-    reason="a mount of one's own needs user namespaces",
-)
+@needs_own_disk
 def test_a_server_that_dies_and_a_disk_that_fills(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     done = subprocess.run(

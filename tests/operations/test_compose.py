@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from daemon.config.file import load
+from tests.affectd import ROOT
 from tests.operations.queries import dashboard
 from tests.serving import serving
 
-ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 SERVICES: dict[str, Any] = COMPOSE["services"]

@@ -14,12 +14,12 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.affectd import ROOT
 from tests.systemd.machine import Machine, needs_machine
 from tests.systemd.test_unit import EXPOSURE_LIMIT, settings
 
 pytestmark = [pytest.mark.slow, needs_machine]
 
-ROOT = Path(__file__).parents[2]
 PASSWORD = "p@ss:w/ord #1 é%"
 PREFIX, SOURCE, PYTHON, PACKAGES = "/opt/affectd", "/opt/source", "/opt/python", "/opt/packages"
 # The interpreter of the tests may lie in a home, where the service sees nothing.

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import av
-import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-OWN_DISK = ["unshare", "--user", "--map-root-user", "--mount"]
+from tests.affectd import ROOT
+from tests.disk import OWN_DISK, needs_own_disk
 
 # A disk of its own: 1. it fills while recordings grow, 2. is freed, 3. recording goes on.
 _SCRIPT = """
@@ -91,11 +89,7 @@ print(seq)
 """
 
 
-@pytest.mark.skipif(
-    shutil.which("unshare") is None
-    or subprocess.run([*OWN_DISK, "true"], check=False, capture_output=True).returncode != 0,
-    reason="a mount of one's own needs user namespaces",
-)
+@needs_own_disk
 def test_a_disk_that_fills_and_is_freed(tmp_path: Path) -> None:
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()

@@ -13,9 +13,8 @@ from daemon.config.sink_settings import EventsSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.sinks import events
 from daemon.sinks.events import EventsFile
+from tests.affectd import ROOT
 from tests.daemon.outputs import output, reading
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def make(path: Path) -> EventsFile:

@@ -13,10 +13,10 @@ from daemon.errors import Reason, SinkError
 from daemon.frame import plane
 from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
+from tests.affectd import ROOT
 from tests.daemon.outputs import (
     FULL,
     LIMITED,
-    ROOT,
     Encoded,
     luma_of,
     mp4,

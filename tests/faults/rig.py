@@ -38,6 +38,7 @@ from daemon.web.app import make_app
 from daemon.web.server import WebServer
 from detectors.base import Detection, Detector
 from detectors.select import Choice
+from tests.daemon.streams import value
 
 STALL_S = 3.0
 FROZEN_S = 4.0
@@ -167,7 +168,7 @@ class Rig:
         return int(self.value("affectd_frames_total", stream=name))
 
     def value(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+        return value(self.metrics.registry, name, **labels)
 
     def status(self, name: str = "cam") -> StreamStatus:
         status = self.board.stream(name)

@@ -12,42 +12,29 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from classifiers.base import Reads
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.monitoring.metrics import Metrics
-from tests.daemon.streams import batcher_for
+from tests.daemon.streams import Known, batcher_for, value
 from tests.waiting import wait_until
 
 WAIT_S = 60.0
 
 
 @dataclass
-class Echo:
-    """Gives each crop's first pixel back as a probability; can be held and can fail."""
+class Echo(Known):
+    """Gives each crop's first pixel back as a probability."""
 
     name: str = "echo"
-    reads: Reads = "face"
     labels: tuple[str, ...] = ("a", "b")
-    device: str = "cpu"
-    engine: str = "none"
     unknown_below: float = 0.0
-    crops: int = 1
     batches: list[int] = field(default_factory=list)
-    turns: list[int] = field(default_factory=list)
-    entered: threading.Event = field(default_factory=threading.Event)
-    go: threading.Event = field(default_factory=threading.Event)
-    fail: bool = False
 
     def predict(
         self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        self.entered.set()
-        assert self.go.wait(WAIT_S)
         self.batches.append(len(batch))
-        self.turns += [] if turns is None else turns.tolist()
-        if self.fail:
-            raise RuntimeError("out of memory")
+        super().predict(batch, turns)
         p = batch[:, 0, 0].astype(np.float32) / 255
         return np.stack([p, 1 - p], axis=1)
 
@@ -93,8 +80,8 @@ def batcher(echo: Echo, metrics: Metrics) -> Iterator[Batcher]:
 
 
 def dropped(metrics: Metrics, reason: str, stream: str = "lobby") -> float:
-    labels = {"stream": stream, "stage": "classify", "reason": reason}
-    return metrics.registry.get_sample_value("affectd_frames_dropped_total", labels) or 0.0
+    name = "affectd_frames_dropped_total"
+    return value(metrics.registry, name, stream=stream, stage="classify", reason=reason)
 
 
 def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> None:
@@ -139,8 +126,8 @@ def test_only_the_newest_crop_of_a_track_counts(
     inbox = Inbox()
     batcher.submit([job(1)], inbox)
     assert echo.entered.wait(WAIT_S)
-    for value in (10, 20, 30):
-        batcher.submit([job(7, value)], inbox)
+    for grey in (10, 20, 30):
+        batcher.submit([job(7, grey)], inbox)
     echo.go.set()
     assert inbox.wait_for(2) == [(1, 0), (7, 30)]
     assert dropped(metrics, "superseded") == 2
@@ -187,7 +174,7 @@ def test_a_failing_model_drops_the_batch_and_the_next_one_works(
     batcher: Batcher, echo: Echo, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     echo.go.set()
-    echo.fail = True
+    echo.fails = RuntimeError("out of memory")
     inbox = Inbox()
     batcher.submit([job(1)], inbox)
     inbox.wait_for(1)
@@ -198,7 +185,7 @@ def test_a_failing_model_drops_the_batch_and_the_next_one_works(
         inbox.wait_for(len(inbox.results) + 1)
     assert [result.probabilities for result in inbox.results] == [None] * 4
     assert caplog.text.count("Traceback") == 1
-    echo.fail = False
+    echo.fails = None
     batcher.submit([job(1)], inbox)
     inbox.wait_for(5)
     assert inbox.results[4].probabilities is not None
@@ -212,7 +199,7 @@ def test_a_model_that_fails_for_good_stops_the_beat(echo: Echo, metrics: Metrics
     anything of these tries delivered. 3. It works again, and so does the beat.
     """
     echo.go.set()
-    echo.fail = True
+    echo.fails = RuntimeError("out of memory")
     beats: list[str] = []
     made = batcher_for(
         echo,
@@ -228,7 +215,7 @@ def test_a_model_that_fails_for_good_stops_the_beat(echo: Echo, metrics: Metrics
     for _ in range(3):
         made.run_once()
     assert (beats, echo.batches, len(inbox.results)) == ([], [1, 1, 1], 1)
-    echo.fail = False
+    echo.fails = None
     for _ in range(3):
         made.run_once()
     assert (len(beats), echo.batches) == (3, [1, 1, 1, 1])

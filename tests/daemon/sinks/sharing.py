@@ -20,6 +20,7 @@ from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import make_sink, sink_labels, that_agree
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import Writer
+from tests.daemon.streams import value
 
 
 class Sharing:
@@ -78,10 +79,7 @@ class Sharing:
             encoder.put(output)
 
     def value(self, name: str, **labels: str) -> float:
-        found = self.metrics.registry.get_sample_value(
-            f"affectd_{name}", {"stream": "lobby", **labels}
-        )
-        return found or 0.0
+        return value(self.metrics.registry, f"affectd_{name}", stream="lobby", **labels)
 
     def is_up(self, sink: str) -> bool:
         return self.value("sink_up", sink=sink) == 1.0

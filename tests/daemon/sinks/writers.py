@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output, Sink, Takes
 from daemon.sinks.writer import Writer
+from tests.daemon.streams import value
 
 WAIT_S = 60.0
 
@@ -78,10 +79,7 @@ class Bench:
         return writer
 
     def value(self, name: str, **labels: str) -> float:
-        value = self.metrics.registry.get_sample_value(
-            f"affectd_{name}", {"stream": "lobby", **labels}
-        )
-        return 0.0 if value is None else value
+        return value(self.metrics.registry, f"affectd_{name}", stream="lobby", **labels)
 
     def dropped(self, stage: str, reason: str) -> float:
         return self.value("frames_dropped_total", stage=stage, reason=reason)

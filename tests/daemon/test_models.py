@@ -6,14 +6,17 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from classifiers.errors import CheckpointError
 from daemon import models
+from daemon.classify.jobs import Job, Result
 from daemon.config.settings import Settings
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from detectors.errors import DetectorError
+from tests.daemon.streams import value
 from tests.nets import save_tiny
 from tests.shared import MODELS, needs_shared
 from tests.waiting import wait_until
@@ -60,6 +63,50 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
     finally:
         found.batcher.stop()
     wait_until(lambda: batchers() == [])
+
+
+@needs_shared
+def test_late_readings_shed_work_as_configured(
+    tmp_path: Path, metrics: Metrics, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Of two crops one finds no room, and the other waits for too long. 2. Of the next face
+    fewer views are read, and what was done is counted."""
+    monkeypatch.setattr("daemon.ladder.WINDOW_S", 0.0)
+    expression: dict[str, object] = {
+        "weights": str(save_tiny(tmp_path / "tiny.safetensors")),
+        "device": "cpu",
+        "engine": "torch",
+        "tta": "flip",
+        "max_age_ms": 60_000.0,
+        "queue_crops": 1,
+        "max_batch": 3,
+        "max_wait_ms": 50.0,
+    }
+    found, _ = load(settings(expression=expression), metrics, health)
+    batcher = found.batcher
+    assert batcher is not None
+
+    def job(track: int, age_s: float) -> Job:
+        now_s = time.monotonic()
+        image = np.zeros((48, 48), np.uint8)
+        return Job("lobby", track, image, None, now_s - age_s, now_s)
+
+    results: list[Result] = []
+    try:
+        assert (batcher._max_batch, batcher._max_wait_s) == (3, 0.05)
+        batcher.submit([job(1, age_s=90.0), job(2, age_s=90.0)], results.extend)
+        wait_until(lambda: batcher.ladder.rung.tta == "none")
+        batcher.submit([job(3, age_s=0.0)], results.extend)
+        wait_until(lambda: results)
+    finally:
+        batcher.stop()
+    assert [result.crops for result in results] == [1]
+    for reason in ("queue_full", "too_old"):
+        dropped = {"stream": "lobby", "stage": "classify", "reason": reason}
+        assert value(metrics.registry, "affectd_frames_dropped_total", **dropped) == 1.0
+    model = found.description["weights"]
+    assert value(metrics.registry, "affectd_tta_crops", model=model) == 1.0
+    assert value(metrics.registry, "affectd_load_steps_total", direction="down") == 1.0
 
 
 @needs_shared

@@ -121,7 +121,8 @@ def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path)
 
 
 def test_a_program_tells_systemd_of_its_start_its_progress_and_its_end(tmp_path: Path) -> None:
-    """And every line that it writes for the journal has a priority, those of libraries too."""
+    """So it does of a reload, whether that succeeds or not. And every line that it writes for the
+    journal has a priority, those of libraries too."""
     address = str(tmp_path / "notify")
     text = QUIET + '[[stream]]\nname = "gone"\nurl = "rtsp://127.0.0.1:1/"\n'
     log = tmp_path / "affectd.log"
@@ -133,6 +134,13 @@ def test_a_program_tells_systemd_of_its_start_its_progress_and_its_end(tmp_path:
         assert systemd.hears_until("STATUS=streams: ")[0] == "WATCHDOG=1"
         assert systemd.hears_until("WATCHDOG=1")
         daemon.wait_for(lambda: "stream gone: down (connect_refused)" in daemon.log, "a refusal")
+        for more in ("", "typo = 1\n"):
+            daemon.configure(text + more)
+            daemon.process.send_signal(signal.SIGHUP)
+            *_, reloading = systemd.hears_until("RELOADING=1\n")
+            assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading)
+            assert systemd.hears_until("READY=1")
+        assert "the configuration stays as it was" in daemon.log
         daemon.process.send_signal(signal.SIGTERM)
         *before, last = systemd.hears_until("STOPPING=1")
         assert {message.partition(":")[0] for message in before} <= {"WATCHDOG=1", "STATUS=streams"}

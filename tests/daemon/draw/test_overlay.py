@@ -173,12 +173,14 @@ def test_a_frame_is_copied_only_to_be_drawn_on(faces: list[FaceView], enabled: b
 
 
 def test_the_age_is_said_only_of_an_old_reading() -> None:
-    def plate(age_s: float) -> NDArray[np.uint8]:
-        image = drawn(blank(), view((200, 120, 120, 140), age_s=age_s), bars=False)
+    def plate(age_s: float, **settings: object) -> NDArray[np.uint8]:
+        face = view((200, 120, 120, 140), age_s=age_s)
+        image = drawn(blank(), face, bars=False, **settings)
         return np.asarray(image.to_ndarray(format="rgb24"))
 
     fresh, just, old, older = plate(0.0), plate(1.0), plate(2.1), plate(2.2)
     assert np.array_equal(fresh, just)
+    assert np.array_equal(fresh, plate(2.1, stale_after_s=3.0))
     right_of_label = slice(96, 118), slice(300, 400)
     assert (fresh[right_of_label] == fresh[0, 0]).all()
     assert (old[right_of_label] != old[0, 0]).any()

@@ -45,7 +45,7 @@ def test_bench_measures_real_cameras(
     )
     target = tmp_path / "figures.json"
     options: list[str | Path] = ["--config", config, "--fps", "2", "--faces", "1", "--json", target]
-    done = inside(capsys, "bench", "--seconds", "10", *options)
+    done = inside(capsys, "bench", "--seconds", "10", "--sinks", "mp4,events", *options)
     assert done.code == 0, done.err
     found = json.loads(target.read_text())
     assert found == json.loads((tmp_path / "state/affectd/bench.json").read_text())
@@ -56,6 +56,7 @@ def test_bench_measures_real_cameras(
         load = size["carried"] or size["failed"]
         assert load["frames_share"] > 0.0
         assert load["cpu_cores"] > 0.0
+    assert found["asked"]["sinks"] == ["mp4", "events"]
     assert found["asked"]["detector"] == "haar"
     assert found["faces"][0]["a_second"] > 0.0
     assert "This machine" in " ".join(done.out[-2:])  # two where it carries none

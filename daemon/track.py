@@ -16,7 +16,6 @@ LEAST_S = 0.01  # looks that lie closer together say the less of a speed
 REACH = 1.0  # face sizes that a face may move from where it was expected
 LEAST_P = 1e-6  # keeps one certain look from outweighing all others
 COAST_S = 0.3  # a missing face is expected to keep its speed for this long
-FARTHEST = 3.0  # its own sizes that a missing face may have gone
 STRAY = 0.3  # beyond so many sizes a find may be of another face than that of its track
 
 
@@ -86,10 +85,9 @@ class Track:
 
     def whereabouts(self, now_s: float) -> Box:
         """Where the face may be: all the way that it would have gone since it was found."""
-        box, way_s = self.detection.box, now_s - self.seen_s
-        x, y = self.speed[0] * way_s, self.speed[1] * way_s
-        share = min(1.0, FARTHEST * max(box.width, box.height) / max(1e-9, math.hypot(x, y)))
-        return _hull(box, self.detection.moved(share * x, share * y).box)
+        way_s = now_s - self.seen_s
+        gone = self.detection.moved(self.speed[0] * way_s, self.speed[1] * way_s)
+        return _hull(self.detection.box, gone.box)
 
 
 class Tracker:

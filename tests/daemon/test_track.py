@@ -193,7 +193,7 @@ def covered(tracks: Tracker, box: Box, now_s: float) -> bool:
     )
 
 
-@pytest.mark.parametrize("speed", [0.0, 50.0, 200.0])
+@pytest.mark.parametrize("speed", [0.0, 50.0, 200.0, 900.0])
 def test_a_missing_face_may_be_all_the_way_that_it_would_have_gone(speed: float) -> None:
     """In pixels a second, of a face of 100: as long as it may be missing, and not after that."""
     tracks = tracker(max_missing_s=1.0)
@@ -207,13 +207,13 @@ def test_a_missing_face_may_be_all_the_way_that_it_would_have_gone(speed: float)
     assert tracks.whereabouts(3.0) == []
 
 
-def test_a_missing_face_may_not_be_anywhere_however_fast_it_was() -> None:
-    """Two frames a thousandth of a second apart make any tremble a great speed."""
+def test_a_missing_face_may_not_be_anywhere_after_a_tremble() -> None:
+    """Two frames a thousandth of a second apart would make it a great speed."""
     tracks = tracker()
     tracks.update([face(500, 500)], 0.0)
-    tracks.update([face(520, 500)], 0.001)
+    tracks.update([face(504, 500)], 0.001)
     (place,) = tracks.whereabouts(0.9)
-    assert place.width <= 100 + 3 * 100
+    assert place.width <= 100 + 2 * 100
 
 
 @pytest.mark.parametrize("apart", [60, 80, 95])

@@ -146,7 +146,7 @@ class Metrics:
         )
         self.detect_every = Gauge(
             "affectd_detect_every_frames",
-            "Faces are looked for on one of so many frames.",
+            "Faces are read, and unless covered looked for, on one of so many frames.",
             stream,
             registry=registry,
         )

@@ -47,8 +47,8 @@ class StreamStatus:
 
     `stalled` was live and gives no pictures: it is opened again when its time-out has passed.
     `down` has a reason and will be tried again; `ended` is a file that was read to its end.
-    `last_error` was noted at the Unix time `last_error_s`. Faces are looked for on one of
-    `detect_every` frames. One that `only_counts` tells of no single face.
+    `last_error` was noted at the Unix time `last_error_s`. Faces are read, and unless covered
+    looked for, on one of `detect_every` frames. One that `only_counts` tells of no single face.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,7 +63,9 @@ class DaemonSettings(Table):
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError("accepted is HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464")
+            raise ValueError(
+                f"found {value!r}, accepted is HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
+            )
         return value
 
     @field_validator("token")
@@ -149,7 +152,9 @@ class OverlaySettings(Table):
     def _known_labels(cls, value: dict[str, str]) -> dict[str, str]:
         for label in value:
             if label not in COLOURS:
-                raise ValueError(f"{label!r} is no expression; accepted: {', '.join(COLOURS)}")
+                near = get_close_matches(label.lower(), COLOURS, 1)
+                hint = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(COLOURS)}"
+                raise ValueError(f"{label!r} is no expression; {hint}")
         return {**COLOURS, **value}
 
 

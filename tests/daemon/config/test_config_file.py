@@ -91,7 +91,18 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
             "[daemon]\nallowed_hosts = 'nvr.lan'",
             'daemon.allowed_hosts: found "nvr.lan", accepted is a list of strings',
         ),
-        ("[daemon]\nlisten = '9464'", "daemon.listen: accepted is HOST:PORT, such as"),
+        (
+            "[overlay.colours]\nhapy = '#112233'",
+            "overlay.colours: 'hapy' is no expression; did you mean happy?",
+        ),
+        (
+            "[overlay.colours]\nx = '#112233'",
+            "overlay.colours: 'x' is no expression; accepted: angry, disgust, fear, ",
+        ),
+        (
+            "[daemon]\nlisten = '9464'",
+            "daemon.listen: found '9464', accepted is HOST:PORT, such as",
+        ),
         ("[daemon]\nlisten = '0.0.0.0:1'", "daemon: listen = '0.0.0.0:1' is beyond loopback:"),
         ("[daemon]\nlisten = '127.lan:1'", "daemon: listen = '127.lan:1' is beyond loopback:"),
     ],

@@ -181,7 +181,7 @@ class Steps:
             tracks = self._tracker.update(found, frame.pts_s)
             if self._reader is None or not due:
                 return tracks, []
-            jobs = self._reader.jobs(frame, self._turn.sliced(tracks), self._detector.name)
+            jobs = self._reader.jobs(frame, self._turn.sliced(tracks), self._detector)
         return tracks, self._told(self._reader.ask(jobs, self._tracker, self.settings.expression))
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:

@@ -76,10 +76,11 @@ class Detector(Protocol):
     """A face detector. One instance belongs to one thread.
 
     `name` is the backend: `mediapipe`, `yunet` or `haar`; the crop contract keeps a framing
-    for each name.
+    for each name. `description` also says what computes it where that is not the usual library.
     """
 
     name: str
+    description: str
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces of an RGB uint8 [h, w, 3] image, best score first."""

@@ -26,7 +26,7 @@ class Haar:
     stage scores w / (w + 1), so one that barely passed is near 0 and a clear one above 0.8.
     """
 
-    name = "haar"
+    name = description = "haar"
 
     def __init__(self, *, min_score: float = 0.5) -> None:
         path = Path(haarcascades) / CASCADE

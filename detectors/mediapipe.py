@@ -24,7 +24,7 @@ class MediaPipe:
     interpreter ends: MediaPipe cannot do so any later.
     """
 
-    name = "mediapipe"
+    name = description = "mediapipe"
 
     def __init__(self, model: bytes, *, min_score: float = 0.5) -> None:
         # Imported here: it takes more than a second, and other backends do without it.

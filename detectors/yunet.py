@@ -25,7 +25,7 @@ class YuNet:
     Raises ModelMismatchError when OpenCV does not take it.
     """
 
-    name = "yunet"
+    name = description = "yunet"
 
     def __init__(self, model: bytes, *, min_score: float = 0.5) -> None:
         content = np.frombuffer(model, np.uint8)

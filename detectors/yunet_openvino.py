@@ -81,6 +81,7 @@ class YuNetOpenVINO:
     """The YuNet detector of one thread."""
 
     name = "yunet"
+    description = "yunet by openvino"
 
     def __init__(self, nets: Nets, *, min_score: float = 0.5) -> None:
         self._nets = nets

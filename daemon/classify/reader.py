@@ -21,7 +21,7 @@ from daemon.frame import Frame, is_full_range, plane
 from daemon.monitoring.metrics import Metrics
 from daemon.reading import UNKNOWN, Quality, Reading
 from daemon.track import Track, Tracker
-from detectors.base import Box
+from detectors.base import Box, Detector
 
 INBOX = 1024  # results that wait for the stream; the batcher's queue bounds them too
 
@@ -85,10 +85,10 @@ class Reader:
         lost.inc(len(self._inbox))
         self._inbox.clear()
 
-    def jobs(self, frame: Frame, tracks: Iterable[Track], detector: str) -> list[Job]:
-        """The crop of each face, and how well it can be seen."""
+    def jobs(self, frame: Frame, tracks: Iterable[Track], detector: Detector) -> list[Job]:
+        """The crop of each face that `detector` found, and how well it can be seen."""
         luma, full_range = plane(frame.image, 0), is_full_range(frame.image)
-        framing = FRAMINGS[detector]
+        framing = FRAMINGS[detector.name]
         size_px = (frame.image.width, frame.image.height)
         came_s = time.monotonic() - max(0.0, self._clock() - frame.captured_s)
         jobs = []
@@ -107,7 +107,7 @@ class Reader:
                 track=track.id,
                 box=box,
                 quality=quality,
-                detector=detector,
+                detector=detector.description,
             )
             now_s = time.monotonic()
             jobs.append(Job(self._stream, track.id, face, look, came_s, now_s, track.turn))

@@ -52,7 +52,7 @@ CAMERA_BIT_S = 6_000_000  # what a 1080p camera's main stream usually has
 class ThreeFaces:
     """Finds three drifting faces, whatever it is shown."""
 
-    name = "yunet"
+    name = description = "yunet"
 
     def __init__(self) -> None:
         self._frame = 0

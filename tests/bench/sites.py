@@ -46,7 +46,7 @@ PICTURES = 3  # that a source shows in turn, so that they do not count as frozen
 class Knowing:
     """Finds `faces` faces in rows, which drift, whatever it is shown."""
 
-    name = "yunet"
+    name = description = "yunet"
 
     def __init__(self, faces: int) -> None:
         self._faces = faces

@@ -97,7 +97,7 @@ class Faulty:
     """A real detector whose looks number `bad` raise. A fake in that, since none of the real ones
     can be made to fail on demand. After a fault it is there again once `may_go_on` is set."""
 
-    name = "yunet"
+    name = description = "yunet"
 
     def __init__(self, bad: range) -> None:
         self._real = yunet().make()

@@ -179,7 +179,7 @@ def test_with_expressions_off_faces_are_found_and_not_read(metrics: Metrics, boa
 class Odd:
     """A fake, since no detector can be made to give such boxes on demand."""
 
-    name = "yunet"
+    name = description = "yunet"
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         flat, nan, good = (

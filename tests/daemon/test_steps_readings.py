@@ -83,10 +83,11 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
         )
         image = frame.image.to_ndarray(format="bgr24")
         found = tracks.update(detector.detect(image), frame.pts_s)
-        reader.ask(reader.jobs(frame, found, "yunet"), tracks, settings().expression)
+        reader.ask(reader.jobs(frame, found, detector), tracks, settings().expression)
         assert woken.wait(WAIT_S)
         now_s[0] += 86_400.0
         (reading,) = reader.arrived(tracks, settings().expression)
+    assert reading.detector == detector.description
     assert reading.age_ms is not None
     assert 250.0 <= reading.age_ms < 1000.0 * WAIT_S
 
@@ -243,7 +244,7 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, boar
     class Forgetful:
         """A fake, since no real one loses a face that is still there, and when it is told to."""
 
-        name = "yunet"
+        name = description = "yunet"
 
         def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
             nonlocal looks
@@ -283,7 +284,7 @@ def test_a_busy_machine_looks_for_covered_faces_on_every_frame(
     class Counted:
         """The real one; a fake only in that it counts, which no real one does."""
 
-        name = "yunet"
+        name = description = "yunet"
 
         def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
             nonlocal looks

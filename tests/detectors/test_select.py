@@ -101,4 +101,5 @@ def test_a_choice_outlives_its_files(tmp_path: Path, said: Said) -> None:
     first, second = choice.make(), choice.make()
     assert first is not second
     assert first.name == second.name == "yunet"
+    assert first.description == choice.description
     assert "\\x" not in repr(choice)

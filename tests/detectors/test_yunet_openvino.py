@@ -101,7 +101,8 @@ def test_threads_and_sizes_do_not_disturb_each_other(choice: Choice) -> None:
 
 def test_it_is_taken_where_it_is_installed() -> None:
     said: list[str] = []
-    assert take(said).description == "yunet by openvino"
+    choice = take(said)
+    assert choice.description == choice.make().description == "yunet by openvino"
     assert said == []
 
 

@@ -74,7 +74,7 @@ class _Failing:
     """A detector that fails while `broken` is set."""
 
     def __init__(self, real: Detector, broken: threading.Event) -> None:
-        self.name = real.name
+        self.name, self.description = real.name, real.description
         self._real, self._broken = real, broken
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:

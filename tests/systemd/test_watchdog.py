@@ -47,7 +47,7 @@ class Stuck:
     """Looks twice and then hangs until it is let go, as a driver might. A fake in that, since no
     real detector can be made to hang on demand."""
 
-    name = backend = "yunet"
+    name = backend = description = "yunet"
 
     def __init__(self) -> None:
         self.entered, self.let_go = threading.Event(), threading.Event()

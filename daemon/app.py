@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -44,8 +45,9 @@ WEB_STOP_S = 2.5
 JOIN_S = 1.0
 
 
-def run_daemon(loaded: Loaded, config: Path) -> None:
-    """Run until SIGTERM or SIGINT, then end cleanly; SIGHUP reads `config` again.
+def run_daemon(loaded: Loaded, config: Path) -> int:
+    """Run until SIGTERM, SIGINT or the end of its terminal, then end cleanly; SIGHUP reads `config`
+    again. Returns the exit code.
 
     `signals.hold` was called before. Raises AffectdError, DetectorError or ClassifierError when
     it cannot start.
@@ -56,8 +58,9 @@ def run_daemon(loaded: Loaded, config: Path) -> None:
         raise EnvironmentClashError("\n".join(found))
     usable.check(config, loaded.settings)
     log.info("affectd %s, configured by %s", affectd_version(), config)
-    _Daemon(loaded, config, redactor).run()
+    number = _Daemon(loaded, config, redactor).run()
     log.info("ended cleanly")
+    return signals.exit_code(number)
 
 
 class _Daemon:
@@ -94,8 +97,8 @@ class _Daemon:
         )
         self._web = WebServer(app, self._settings.daemon.host, self._settings.daemon.port)
 
-    def run(self) -> None:
-        """Start, wait for signals, and end what was started."""
+    def run(self) -> signal.Signals:
+        """Start, wait for signals, and end what was started; returns the signal to end."""
         interval_s = watchdog_interval_s(os.environ, os.getpid())
         watchdog = Watchdog(
             self._notifier, self._health, self._stop, interval_s, self._board.summary
@@ -126,9 +129,10 @@ class _Daemon:
             self._notifier.ready()
             watchdog.start()
             log.info("the page is at %s (Ctrl-C ends affectd)", self._web.url)
-            while (number := signals.wait()) is signals.RELOAD:
+            while (number := signals.wait()) is None:
                 self._reload(fleet, loaded.detector)
             log.info("%s: finishing what is open", number.name)
+            return number
         finally:
             end_s = time.monotonic() + END_S
             self._stop.set()

@@ -79,11 +79,11 @@ def run(config: ConfigFile) -> None:
     from daemon.config.file import load
 
     try:
-        run_daemon(load(config, os.environ), config)
+        code = run_daemon(load(config, os.environ), config)
     except (UnusableError, ClassifierError) as error:
         raise AffectdError(str(error)) from error  # What is not there may come.
     # Everything of ours is closed; torch alone would take seconds to tear itself down.
-    os._exit(DONE)
+    os._exit(code)
 
 
 @app.command(epilog="Example: affectd check config/affectd.toml")

@@ -19,27 +19,40 @@ RELOAD = signal.SIGHUP
 TICK_S = 0.1
 INTERRUPTED = 130
 
+_had_terminal = False  # that it is to end with, as `hold` found it
+
 
 def hold() -> None:
     """Hold back the signals, in this thread and in those that it will start.
 
     Call it before anything that starts threads is imported.
     """
+    global _had_terminal
+    is_nohup = signal.getsignal(RELOAD) is signal.SIG_IGN
+    _had_terminal = not is_nohup and _has_terminal()
     signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, RELOAD))
 
 
-def wait() -> signal.Signals:
-    """Wait for a signal. From a stop signal on, another one ends the process at once; SIGHUP
-    stays held back, so that one that comes too late does no harm.
+def wait() -> signal.Signals | None:
+    """Wait for a signal; returns the one that is to end the process, or None for a reload.
 
-    Several SIGHUP that came meanwhile are one.
+    SIGHUP is a reload, unless the terminal that the process was started on is gone; behind
+    `nohup` it always is. From a signal to end on, SIGTERM and SIGINT end the process at once;
+    SIGHUP stays held back, so that one that comes too late does no harm. Several SIGHUP that came
+    meanwhile are one.
     """
     number = signal.Signals(signal.sigwait((*STOP, RELOAD)))
-    if number is not RELOAD:
-        for each in STOP:
-            signal.signal(each, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+    if number is RELOAD and not _terminal_is_gone():
+        return None
+    for each in STOP:
+        signal.signal(each, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
     return number
+
+
+def exit_code(number: int) -> int:
+    """What `affectd run` ends with after this signal."""
+    return 0 if number == signal.SIGTERM else 128 + number
 
 
 def stop_is_due() -> bool:
@@ -63,15 +76,17 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """In this block a stop signal, held back before, ends the process: with 0 for SIGTERM, 130
-    for SIGINT. For slow work that has nothing open, such as fetching models."""
+    """In this block a signal to end, held back before, ends the process with its `exit_code`. For
+    slow work that has nothing open, such as fetching models."""
     done = threading.Event()
 
     def watch() -> None:
         while not done.is_set():
             found = signal.sigtimedwait(STOP, TICK_S)
             if found is not None:
-                os._exit(0 if found.si_signo == signal.SIGTERM else INTERRUPTED)
+                os._exit(exit_code(found.si_signo))
+            if RELOAD in signal.sigpending() and _terminal_is_gone():
+                os._exit(exit_code(RELOAD))
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
@@ -80,3 +95,16 @@ def leaving_at_once() -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
+
+
+def _terminal_is_gone() -> bool:
+    return _had_terminal and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a terminal, wherever its input and output go."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True

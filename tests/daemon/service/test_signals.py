@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -26,21 +30,29 @@ if "loading" in sys.argv:
         print("loading", flush=True)
         sys.stdin.readline()
     print("loaded", flush=True)
-print(signals.wait().name, flush=True)
+while (number := signals.wait()) is None:
+    print("reload", flush=True)
+print(number.name, flush=True)
 sys.stdin.readline()
 end.set()
 print("ended", flush=True)
+sys.exit(signals.exit_code(number))
 """
 
 
 @contextmanager
-def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def program(
+    *arguments: str, before: Callable[[], object] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """The program in a session of its own, without a terminal unless `before` gives it one."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
+        preexec_fn=before,
     )
     with process:
         try:
@@ -61,15 +73,17 @@ def go_on(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_waited_for_and_the_program_ends_itself(number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_is_waited_for_and_the_program_ends_itself(
+    number: signal.Signals, code: int
+) -> None:
     with program() as process:
         go_on(process)
         process.send_signal(number)
         assert said(process) == number.name
         go_on(process)
         assert said(process) == "ended"
-        assert process.wait(60) == 0
+        assert process.wait(60) == code
 
 
 def test_a_signal_that_comes_before_the_wait_is_not_lost() -> None:
@@ -108,3 +122,55 @@ def test_after_such_work_signals_are_waited_for_again() -> None:
         assert said(process) == "SIGTERM"
         go_on(process)
         assert said(process) == "ended"
+
+
+@contextmanager
+def program_on_a_terminal(
+    *arguments: str, heeds: bool = True
+) -> Iterator[tuple[subprocess.Popen[str], Callable[[], None]]]:
+    """The program on a real terminal, and what closes that; with `heeds` unset as `nohup` does."""
+    ours, its = pty.openpty()
+
+    def before() -> None:
+        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL if heeds else signal.SIG_IGN)
+
+    with program(*arguments, before=before) as process:
+        os.close(its)
+        yield process, lambda: os.close(ours)
+
+
+def test_sighup_is_a_reload_until_the_terminal_is_closed() -> None:
+    with program_on_a_terminal() as (process, close):
+        go_on(process)
+        process.send_signal(signal.SIGHUP)
+        assert said(process) == "reload"
+        close()
+        assert said(process) == "SIGHUP"
+        go_on(process)
+        assert said(process) == "ended"
+        assert process.wait(60) == 129
+
+
+def test_a_terminal_that_is_closed_ends_slow_work() -> None:
+    with program_on_a_terminal("loading") as (process, close):
+        go_on(process)
+        assert said(process) == "loading"
+        close()
+        assert process.wait(60) == 129
+
+
+def test_behind_nohup_a_terminal_may_be_closed() -> None:
+    with program_on_a_terminal(heeds=False) as (process, close):
+        go_on(process)
+        close()
+        assert said(process) == "reload"
+        process.send_signal(signal.SIGTERM)
+        assert said(process) == "SIGTERM"
+
+
+def test_without_a_terminal_sighup_is_a_reload() -> None:
+    with program() as process:
+        go_on(process)
+        process.send_signal(signal.SIGHUP)
+        assert said(process) == "reload"

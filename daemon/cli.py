@@ -229,7 +229,7 @@ def train(
     """Train a classifier."""
     from daemon.commands.train import train_expression
 
-    done = train_expression(
+    uninterrupted = train_expression(
         recipe,
         data,
         target,
@@ -240,7 +240,7 @@ def train(
         strict=strict,
         console=err,
     )
-    if not done:
+    if not uninterrupted:
         raise typer.Exit(signals.INTERRUPTED)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +36,8 @@ def train_expression(
     strict: bool,
     console: Console,
 ) -> bool:
-    """Train with a progress bar; returns whether the run came to its end.
+    """Train with a progress bar; returns whether the run came to its end or to that of
+    `max_minutes`, and was not interrupted before.
 
     Raises RecipeError for arguments that cannot be used, SinkError for a folder that cannot be
     written, and what `train` raises.
@@ -70,6 +73,7 @@ def train_expression(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    end_s = math.inf if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     with progress_bar(console, *columns) as bar:
         task = bar.add_task("starting", total=None)
 
@@ -98,7 +102,7 @@ def train_expression(
     if weights is None:
         again = "--resume --compile" if compiled else "--resume"
         console.print(f"Stopped early; go on with {again} --out {out}")
-        return False
+        return time.monotonic() >= end_s
     console.print(f"Weights: {weights}")
     return True
 

@@ -121,6 +121,7 @@ def test_a_bad_image_is_left_out_of_training_and_named_or_refused(
     assert "(1 copy left out)" in told
     assert "; 1 skipped that are no 48x48 image: train/sad/Training_x.jpg" in told
     assert done.err[-1].startswith("Stopped early")
+    assert done.code == 0
     done = inside(capsys, "train", "expression", *what, *out)
     assert done.code == 2
     assert done.err[-1].endswith("out holds a run already; accepted: --resume, or another --out")

@@ -58,9 +58,9 @@ SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out lines that are no readings, and name them.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
-SPLITS = f"{', '.join(get_args(Split))}.".replace("public", "public (default)")
-ENGINES = f"{', '.join(get_args(Wanted))}.".replace("torch", "torch (default)")
-WAYS = f"Views: {', '.join(get_args(Still))} (default)."
+SPLITS = ", ".join(get_args(Split)).replace("public", "public (default)")
+ENGINES = ", ".join(get_args(Wanted)).replace("torch", "torch (default)")
+WAYS = f"{', '.join(get_args(Still))} (default)"
 
 
 @app.callback()
@@ -252,7 +252,7 @@ def evaluate(
         Split, typer.Option(metavar="NAME", help=SPLITS, show_default=False)
     ] = "public",
     weights: Annotated[
-        str, typer.Option(metavar="NAME", help="Shipped name, or a file.")
+        str, typer.Option(metavar="NAME", help="Shipped name, or file.")
     ] = "default",
     tta: Annotated[Still, typer.Option(metavar="NAME", help=WAYS, show_default=False)] = "ten_crop",
     engine: Annotated[
@@ -270,6 +270,9 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(metavar="NAME", help="Other weights to compare with.")
     ] = None,
+    against_engine: Annotated[
+        Wanted | None, typer.Option(metavar="NAME", help="Their engine (default: as --engine).")
+    ] = None,
     strict: Strict = False,
 ) -> None:
     """Measure a classifier on a labelled split."""
@@ -285,6 +288,7 @@ def evaluate(
         report=report,
         corruptions=corruptions,
         against=against,
+        against_engine=against_engine,
         strict=strict,
         command=shlex.join(["affectd", *sys.argv[1:]]),
     )

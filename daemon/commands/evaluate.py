@@ -43,7 +43,8 @@ Read = Callable[[ExpressionClassifier, NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Task:
-    """What to evaluate on what, and what to leave behind. `command` is how the user asked."""
+    """What to evaluate on what, and what to leave behind. `against_engine` is `engine` where it is
+    None. `command` is how the user asked."""
 
     source: Path
     split: Split
@@ -54,6 +55,7 @@ class Task:
     report: Path | None = None
     corruptions: bool = False
     against: str | None = None
+    against_engine: Wanted | None = None
     strict: bool = False
     command: str = ""
 
@@ -68,7 +70,10 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     classifier = ExpressionClassifier.load(
         task.weights, tta=task.tta, engine=task.engine, log=err.print
     )
-    other = ExpressionClassifier.load(task.against, tta=task.tta) if task.against else None
+    other = None
+    if task.against:
+        engine = task.against_engine or task.engine
+        other = ExpressionClassifier.load(task.against, tta=task.tta, engine=engine, log=err.print)
     fer = data.read(task.source, task.strict)
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))

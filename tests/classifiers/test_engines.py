@@ -274,7 +274,8 @@ def test_a_record_may_lack_activations(tmp_path: Path) -> None:
 def test_calibrate_writes_what_evaluate_then_finds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1. A net without activations. 2. `calibrate`. 3. `evaluate --engine openvino` agrees."""
+    """1. A net without activations. 2. `calibrate`. 3. `evaluate --engine openvino` agrees. 4. It
+    reads a rival by the same engine, unless another is named."""
     bars = write_bars(tmp_path / "bars", train=30, public=4)
     weights = save_tiny(tmp_path / "tiny.safetensors", options=SMALL["vgg10"])
     done = inside(capsys, "calibrate", "expression", "--data", bars, "--weights", weights)
@@ -283,14 +284,15 @@ def test_calibrate_writes_what_evaluate_then_finds(
     found = checkpoint.read_record(weights)
     assert len(found.activations) == 9
     share = found.scores["public_flip_int8"]
-    done = inside(
-        capsys,
-        *("evaluate", "expression", "--data", bars, "--weights", weights),
-        *("--engine", "openvino", "--tta", "flip"),
-    )
+    measure = ("evaluate", "expression", "--data", bars, "--weights", weights)
+    low: list[str | Path] = [*measure, "--engine", "openvino", "--tta", "flip"]
+    done = inside(capsys, *low, "--against", weights)
     assert done.code == 0, done.err
     assert done.out[0].endswith(", flip, openvino int8 on cpu")
     assert any(f"{100 * share:.2f} %" in line for line in done.out)
+    assert any(", openvino int8 on cpu" in line for line in done.out[1:])
+    done = inside(capsys, *low, "--against", weights, "--against-engine", "torch")
+    assert any(", torch float32 on " in line for line in done.out[1:]), done.err
     assert found.temperature["none"] != 1.0  # which it was
     calibrate(weights, bars)
     assert checkpoint.read_record(weights).temperature == pytest.approx(found.temperature, rel=0.01)

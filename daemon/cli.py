@@ -186,8 +186,11 @@ def events_to_csv(
 ) -> None:
     """Flatten readings into a CSV file."""
     from daemon.commands.event_tables import to_csv
+    from daemon.commands.progress import share_bar
 
-    written = to_csv(source, target, on_broken=err.print if skip_broken else None)
+    with share_bar(err) as on_share:
+        on_broken = err.print if skip_broken else None
+        written = to_csv(source, target, on_broken=on_broken, on_share=on_share)
     out.print(f"{written} readings written to {target}")
 
 
@@ -201,8 +204,11 @@ def events_to_parquet(
 ) -> None:
     """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet"."""
     from daemon.commands.event_tables import to_parquet
+    from daemon.commands.progress import share_bar
 
-    written = to_parquet(source, target, on_broken=err.print if skip_broken else None)
+    with share_bar(err) as on_share:
+        on_broken = err.print if skip_broken else None
+        written = to_parquet(source, target, on_broken=on_broken, on_share=on_share)
     out.print(f"{written} readings written to {target}")
 
 

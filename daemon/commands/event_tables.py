@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,6 +22,7 @@ from daemon.sinks.recording import written
 
 Row = dict[str, Any]
 OnBroken = Callable[[str], None]
+OnShare = Callable[[float], None]
 
 
 class Column(NamedTuple):
@@ -58,19 +60,27 @@ COLUMNS = (
 )
 FILE = Column("file", ("file",), str, optional=True)  # Before the others where there are images.
 _BATCH_ROWS = 8192
+_SHARE_LINES = 1024
 _LONGEST_LINE = 1 << 20
 
 
-def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> int:
+def to_csv(
+    source: Path,
+    target: Path,
+    *,
+    on_broken: OnBroken | None = None,
+    on_share: OnShare = lambda share: None,
+) -> int:
     """Write the readings in `source` to `target` as CSV, one row each; returns how many.
 
     The columns are COLUMNS and then the probabilities, `p_angry` and so on; null is an empty
     field. An existing target is replaced, once all is written. Raises EventsError, also at the
     first line that is no reading; with `on_broken`, such lines are skipped and told to it.
+    `on_share` is told now and then which share is done, 0..1.
     Raises ConfigError for a source that cannot be read, and for a target that is it or no file;
     SinkError for one that cannot be written.
     """
-    with _Lines(source) as lines, _replaced(target, source) as part:
+    with _Lines(source, on_share) as lines, _replaced(target, source) as part:
         probabilities = lines.survey(on_broken)
         names = [column.name for column in lines.columns] + probabilities
         with part.open("w", encoding="utf-8", newline="") as file:
@@ -81,7 +91,13 @@ def to_csv(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> 
     return lines.readings
 
 
-def to_parquet(source: Path, target: Path, *, on_broken: OnBroken | None = None) -> int:
+def to_parquet(
+    source: Path,
+    target: Path,
+    *,
+    on_broken: OnBroken | None = None,
+    on_share: OnShare = lambda share: None,
+) -> int:
     """As to_csv, to Parquet with types; moments become timestamps in UTC."""
     try:
         import pyarrow as pa
@@ -95,7 +111,7 @@ def to_parquet(source: Path, target: Path, *, on_broken: OnBroken | None = None)
         float: pa.float64(),
         datetime: pa.timestamp("us", "UTC"),
     }
-    with _Lines(source) as lines, _replaced(target, source) as part:
+    with _Lines(source, on_share) as lines, _replaced(target, source) as part:
         probabilities = lines.survey(on_broken)
         fields = [
             pa.field(column.name, types[column.kind], nullable=column.optional)
@@ -120,8 +136,9 @@ class _Lines:
     One line is in memory at a time, and lines that come after the first pass are left out.
     """
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, on_share: OnShare) -> None:
         self._source = source
+        self._on_share = on_share
         self._broken: set[int] = set()
         self._last = 0
         self.readings = 0
@@ -143,7 +160,7 @@ class _Lines:
     def survey(self, on_broken: OnBroken | None) -> list[str]:
         """Check every line; the columns of all probabilities that occur, in order of the first."""
         names: dict[str, None] = {}
-        for number, line in self._numbered():
+        for number, line in self._numbered(0.0):
             self._last = number
             try:
                 rows = [flatten(event) for event in _checked_events(line)]
@@ -165,12 +182,20 @@ class _Lines:
     def rows(self) -> Iterator[Row]:
         """The row of every reading."""
         self._file.seek(0)
-        for number, line in islice(self._numbered(), self._last):
+        for number, line in islice(self._numbered(0.5), self._last):
             if number not in self._broken:
                 yield from map(flatten, _events(json.loads(line)))
 
-    def _numbered(self) -> Iterator[tuple[int, bytes]]:
-        return zip(count(1), iter(lambda: self._file.readline(_LONGEST_LINE), b""), strict=False)
+    def _numbered(self, done: float) -> Iterator[tuple[int, bytes]]:
+        """Every line with its number, from 1; a share of `done` lies before this pass."""
+        size = max(1, os.fstat(self._file.fileno()).st_size)
+        for number in count(1):
+            line = self._file.readline(_LONGEST_LINE)
+            if not line:
+                return
+            if number % _SHARE_LINES == 0:
+                self._on_share(min(1.0, done + 0.5 * self._file.tell() / size))
+            yield number, line
 
 
 def flatten(event: Row) -> Row:

@@ -12,9 +12,11 @@ from pathlib import Path
 from av.video.reformatter import VideoReformatter
 from pydantic import SecretStr
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from classifiers.whole import write_whole
 from daemon.commands.offline import is_there, offline
+from daemon.commands.progress import progress_bar
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SourceError
 from daemon.frame import Frame
@@ -40,8 +42,9 @@ def annotate_images(
 ) -> int:
     """Annotate images and folders of images into `folder`; returns how many could not be read.
 
-    Each fault is one line on `err`, and the others go on. Raises ConfigError or SourceError for
-    arguments that cannot be meant, SinkError when `folder` cannot be written.
+    Each fault is one line on `err`, where a progress bar runs, and the others go on. Raises
+    ConfigError or SourceError for arguments that cannot be meant, SinkError when `folder` cannot
+    be written.
     """
     unread: list[OSError] = []
     images = _images(sources, folder, unread)
@@ -52,7 +55,14 @@ def annotate_images(
         make_folder(folder)
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
     failed = len(unread)
-    with offline(config, stream, err, readings="--json" if as_json else None) as around:
+    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if out.is_terminal and err.is_terminal:
+        out = err  # Lines on the terminal of the bar have to come above it.
+    with (
+        offline(config, stream, err, readings="--json" if as_json else None) as around,
+        progress_bar(err, *columns) as bar,
+    ):
+        task = bar.add_task("", total=len(images))
         around.board.add(stream.name, ())
         detector = around.models.detector.make()
         try:
@@ -85,6 +95,7 @@ def annotate_images(
                     out.print(json.dumps(line))
                 elif text:
                     out.print(text)
+                bar.advance(task)
         finally:
             detector.close()
     return failed

@@ -76,6 +76,15 @@ def test_parquet_has_types_and_batches(tmp_path: Path, monkeypatch: pytest.Monke
     assert pq.ParquetFile(tmp_path / "r.parquet").num_row_groups == 2
 
 
+def test_the_share_that_is_done_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is gone through twice."""
+    monkeypatch.setattr(event_tables, "_SHARE_LINES", 2)
+    source = write(tmp_path / "r.jsonl", *[reading(1)] * 8)
+    shares: list[float] = []
+    to_csv(source, tmp_path / "r.csv", on_share=shares.append)
+    assert shares == pytest.approx([eighths / 8 for eighths in range(1, 9)])
+
+
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])
 def test_other_labels_get_columns_of_their_own(tmp_path: Path, convert: Convert) -> None:
     event = reading(2).to_event() | {"probabilities": {"awe": 1}}

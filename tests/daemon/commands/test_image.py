@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
+from rich.console import Console
 
 from classifiers.expression import LABELS
+from daemon.commands.image import annotate_images
 from tests.inside import inside, write_light
 from tests.media import write_clip
 from tests.shared import MODELS, VIDEO, needs_shared
@@ -113,6 +116,35 @@ def test_images_good_and_bad(
         assert changed[:60, :100].mean() < 4.0  # Nothing is drawn there.
         x, y, _, height = lines[str(photos / name)]["readings"][0]["box_px"]
         assert changed[y : y + height, x : x + 2].mean() > 10.0  # The box is.
+
+
+@pytest.mark.parametrize("lines_on_terminal", [False, True])
+def test_a_terminal_shows_how_many_are_left(
+    tmp_path: Path, light: Path, lines_on_terminal: bool
+) -> None:
+    """On one terminal the lines come above the bar, by the console that draws it."""
+    photos, out = tmp_path / "photos", tmp_path / "read"
+    for name in ("a.png", "b.png"):
+        black(photos / name)
+    said, shown = StringIO(), StringIO()
+
+    def console(file: StringIO, on_terminal: bool) -> Console:
+        return Console(
+            file=file, soft_wrap=True, highlight=False, markup=False, force_terminal=on_terminal
+        )
+
+    annotate_images(
+        [photos],
+        out,
+        as_json=False,
+        config=light,
+        force=False,
+        out=console(said, lines_on_terminal),
+        err=console(shown, True),
+    )
+    assert "2/2" in shown.getvalue()
+    assert ("b.png →" in shown.getvalue()) is lines_on_terminal
+    assert ("b.png →" in said.getvalue()) is not lines_on_terminal
 
 
 def test_a_folder_that_cannot_be_read_is_named(

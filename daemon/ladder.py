@@ -52,12 +52,12 @@ def rungs(tta: TTA, crops: Mapping[TTA, int]) -> tuple[Rung, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """How long a face waited for a reading, in seconds: since its picture was captured, and since
-    its crop was submitted. Both count from the first crop that had to wait, not from the newer one
-    that took its place: so old is what was shown of the face until then."""
+    """How long a face waited for a reading: `age_s` since its picture was captured, `queued_s`
+    since its crop was submitted. Both count from the first crop that had to wait, not from the
+    newer one that took its place: so old is what was shown of the face until then."""
 
-    captured_s: float
-    submitted_s: float
+    age_s: float
+    queued_s: float
 
 
 class Ladder:
@@ -127,20 +127,20 @@ class Ladder:
             self._settling = False
             return
         waits, self._waits = self._waits, []
-        age_s = _most([wait.captured_s for wait in waits])
-        waited_s = _most([wait.submitted_s for wait in waits])
+        age_s = _most([wait.age_s for wait in waits])
+        queued_s = _most([wait.queued_s for wait in waits])
         if age_s > HIGH * self.max_age_s:
             self._room_since_s = None
             if self._at + 1 < len(self._ways):
                 self._down(now_s, age_s)
-        elif self._at == 0 or age_s + self._more_s(waited_s) > LOW * self.max_age_s:
+        elif self._at == 0 or age_s + self._more_s(queued_s) > LOW * self.max_age_s:
             self._room_since_s = None
         elif self._room_since_s is None:
             self._room_since_s = now_s
         elif now_s - self._room_since_s >= self._hold_s:
             self._up(now_s)
 
-    def _more_s(self, waited_s: float) -> float:
+    def _more_s(self, queued_s: float) -> float:
         """How much longer a face would wait one rung up: in proportion to what it costs there."""
         here, above = self._ways[self._at], self._ways[self._at - 1]
         most = here.thinning / above.thinning * above.crops / here.crops
@@ -148,7 +148,7 @@ class Ladder:
         cost_s, above_s = self._cost_s.get(self._at), self._cost_s.get(self._at - 1)
         if cost_s and above_s and here.thinning == 1:
             ratio = min(most, max(1.0, above_s / cost_s))
-        return waited_s * (ratio - 1.0)
+        return queued_s * (ratio - 1.0)
 
     def _down(self, now_s: float, age_s: float) -> None:
         if self._climbed_s is not None:

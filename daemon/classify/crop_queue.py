@@ -16,7 +16,7 @@ TURNED_AWAY = 4096  # faces that found no room and whose turns are kept
 class Since(NamedTuple):
     """From when on a face has waited: its first crop that was not read was captured, submitted."""
 
-    captured_s: float
+    captured_mono_s: float
     submitted_s: float
 
 
@@ -29,7 +29,7 @@ class Queued:
     since: Since
 
     def waited(self, now_s: float) -> Wait:
-        return Wait(now_s - self.since.captured_s, now_s - self.since.submitted_s)
+        return Wait(now_s - self.since.captured_mono_s, now_s - self.since.submitted_s)
 
 
 class CropQueue:
@@ -79,7 +79,7 @@ class CropQueue:
             self._drop(before, "superseded")
         else:
             self._count += 1
-        line[job.track] = Queued(job, deliver, since or Since(job.captured_s, job.submitted_s))
+        line[job.track] = Queued(job, deliver, since or Since(job.captured_mono_s, job.submitted_s))
         if self._count > self._room:
             self._turn_away()
 
@@ -131,7 +131,7 @@ class CropQueue:
         limit_s = now_s - self._max_age_s
         for line in list(self._lines.values()):
             for queued in list(line.values()):
-                if queued.job.captured_s < limit_s:
+                if queued.job.captured_mono_s < limit_s:
                     self._remove(queued)
                     self._drop(queued, "too_old")
 

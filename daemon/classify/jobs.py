@@ -15,14 +15,14 @@ class Job:
 
     `image` is what the classifier reads; `token` comes back with the result, untouched. `turn`
     is the number of readings that its track had when it was cut. Its picture was captured at
-    `captured_s` and the job submitted at `submitted_s`, by the batcher's clock.
+    `captured_mono_s` and the job submitted at `submitted_s`, by the batcher's clock.
     """
 
     stream: str
     track: int
     image: NDArray[np.uint8]
     token: object
-    captured_s: float
+    captured_mono_s: float
     submitted_s: float
     turn: int = 0
 

@@ -33,7 +33,7 @@ class _Look:
     seq: int
     pts_s: float
     captured_s: float
-    came_s: float  # the same by a clock that nobody sets
+    captured_mono_s: float  # the same by a clock that nobody sets
     frame_px: tuple[int, int]
     track: int
     box: Box
@@ -90,7 +90,7 @@ class Reader:
         luma, full_range = plane(frame.image, 0), is_full_range(frame.image)
         framing = FRAMINGS[detector.name]
         size_px = (frame.image.width, frame.image.height)
-        came_s = time.monotonic() - max(0.0, self._clock() - frame.captured_s)
+        captured_mono_s = time.monotonic() - max(0.0, self._clock() - frame.captured_s)
         jobs = []
         for track in tracks:
             found = track.place
@@ -102,7 +102,7 @@ class Reader:
                 seq=frame.seq,
                 pts_s=frame.pts_s,
                 captured_s=frame.captured_s,
-                came_s=came_s,
+                captured_mono_s=captured_mono_s,
                 frame_px=size_px,
                 track=track.id,
                 box=box,
@@ -110,7 +110,7 @@ class Reader:
                 detector=detector.description,
             )
             now_s = time.monotonic()
-            jobs.append(Job(self._stream, track.id, face, look, came_s, now_s, track.turn))
+            jobs.append(Job(self._stream, track.id, face, look, captured_mono_s, now_s, track.turn))
         return jobs
 
     def ask(
@@ -179,7 +179,7 @@ class Reader:
         track.label, track.probabilities, track.read_s = label, shares, look.pts_s
         self._metrics.readings.labels(self._stream, label).inc()
         live = self._file is None
-        age_s = time.monotonic() - look.came_s
+        age_s = time.monotonic() - look.captured_mono_s
         if live:
             self._metrics.reading_age_seconds.labels(self._stream).observe(age_s)
         return Reading(

@@ -79,9 +79,9 @@ def test_a_steady_load_is_not_flapped_over(
     while world.now_s < 3600.0:
         world.pass_(WINDOW_S)
         rung = ladder.rung
-        waited_s = faces * rung.crops * crop_s / rung.thinning
-        waited_s *= 1.0 + noise * float(rng.uniform(-1.0, 1.0))
-        ladder.saw([Wait(base_s + waited_s, waited_s)], rung.crops * crop_s)
+        queued_s = faces * rung.crops * crop_s / rung.thinning
+        queued_s *= 1.0 + noise * float(rng.uniform(-1.0, 1.0))
+        ladder.saw([Wait(base_s + queued_s, queued_s)], rung.crops * crop_s)
         ladder.turn()
     late = [when_s for when_s, _ in steps if when_s > 1800.0]
     assert len(late) <= 2 * 1800.0 / MOST_HOLD_S + 2

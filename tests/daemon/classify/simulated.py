@@ -97,7 +97,7 @@ class Camera:
 class _Token(NamedTuple):
     stream: str
     track: int
-    captured_s: float
+    captured_mono_s: float
 
 
 class House:
@@ -173,9 +173,9 @@ class House:
         now_s = self.world.now_s
         for result in results:
             assert isinstance(result.token, _Token)
-            name, track, captured_s = result.token
+            name, track, captured_mono_s = result.token
             assert result.probabilities is not None
-            self.read[name].append((track, now_s, now_s - captured_s, result.crops))
+            self.read[name].append((track, now_s, now_s - captured_mono_s, result.crops))
 
     def run(self, seconds: float) -> None:
         end_s = self.world.now_s + seconds

@@ -21,7 +21,7 @@ from daemon.monitoring.status import Board, State
 from daemon.redact import redact_text
 from daemon.sources.base import Report, Source
 from daemon.sources.frozen import Stillness
-from daemon.sources.open import is_live, open_source
+from daemon.sources.open import open_source
 from daemon.traces import Traces
 from daemon.url import webcam_path
 
@@ -39,7 +39,7 @@ class OpenSource(Protocol):
 def mailbox_for(settings: StreamSettings, metrics: Metrics) -> Mailbox[Frame]:
     """The mailbox that fits the stream's policy; replaced frames are counted."""
     dropped = metrics.dropped.labels(settings.name, "capture", "superseded")
-    return Mailbox(keep_all=not is_live(settings), on_drop=dropped.inc)
+    return Mailbox(keep_all=not settings.is_live, on_drop=dropped.inc)
 
 
 def longest_turn_s(settings: StreamSettings) -> float:
@@ -97,7 +97,7 @@ class Capture:
         self._rng = rng or random.Random()
         self._beat = beat
         self._ended = ended
-        self._live = is_live(settings)
+        self._live = settings.is_live
         self._backoff = Backoff()
         self._seq = 0
         self._pts_s = 0.0

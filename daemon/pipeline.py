@@ -23,7 +23,6 @@ from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import holds_s, hung_s, make_sink, sink_labels, that_agree
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import Writer
-from daemon.sources.open import is_live
 from daemon.stream import Stream
 
 log = logging.getLogger("affectd.sink")
@@ -57,7 +56,7 @@ class Pipeline:
         publish: Callable[[Reading], None] = lambda reading: None,
         once: bool = False,
     ) -> None:
-        live = is_live(stream)
+        live = stream.is_live
         labels = sink_labels(stream.sink)
         # Half its time-out, so that a stall shows before it is acted upon.
         quiet_s = stream.stall_timeout_s / 2 if live else math.inf

@@ -20,7 +20,6 @@ from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN, FaceView, Reading
 from daemon.redact import shown
 from daemon.sinks.base import Output
-from daemon.sources.open import is_live
 from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
 from detectors.base import Detection, Detector
@@ -60,7 +59,7 @@ class Steps:
         self._covers = stream.privacy == "blur"
         self._only_counts = stream.aggregate_only
         self._detector = detector
-        live = is_live(stream)
+        live = stream.is_live
         self._ladder = batcher.ladder if batcher is not None and live else None
         self._reader: Reader | None = None
         if batcher is not None:

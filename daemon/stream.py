@@ -19,7 +19,6 @@ from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Outlet
-from daemon.sources.open import is_live
 from daemon.steps import Steps
 from daemon.traces import Traces
 from detectors.base import Detector
@@ -72,7 +71,7 @@ class Stream:
         self._traces = Traces()
         self._backoff = Backoff()
         self._failing = False
-        self._slate = Slate(self.name) if is_live(stream) else None
+        self._slate = Slate(self.name) if stream.is_live else None
         self._thread = threading.Thread(target=self.run, name=f"stream {self.name}", daemon=True)
 
     def start(self) -> None:
@@ -165,7 +164,7 @@ class Stream:
     def _idle(self, steps: Steps) -> None:
         """No frame came: readings do not wait for one, and of a source that is down no face is in
         view."""
-        if not self._board.is_live(self.name):
+        if not self._board.is_delivering(self.name):
             steps.nobody()
         if self._slate is not None and (readings := steps.arrived()):
             output = self._slate.without_picture(readings)

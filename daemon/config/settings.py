@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from classifiers.expression import TTA, Device, Wanted
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.config.table import Table, check_host, check_transport, is_loopback
+from daemon.url import webcam_path
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -215,6 +216,26 @@ class StreamSettings(Table):
             if kinds.count(kind) > 1:
                 raise ValueError(f"two sinks are of kind {kind}, which has one address a stream")
         return value
+
+    @property
+    def scheme(self) -> str:
+        """That of `url`, in lower case; v4l2 for a device file, empty for any other path."""
+        url = self.url.get_secret_value()
+        match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
+        if match:
+            return match[1].lower()
+        return "" if webcam_path(url) is None else "v4l2"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the newest frame wins, or every frame is kept.
+
+        `policy` decides; `auto` means file for a path and for file://, and live for everything
+        else: what ends like a file on a web server may be a camera (go2rtc's /api/stream.mp4).
+        """
+        if self.policy != "auto":
+            return self.policy == "live"
+        return self.scheme not in ("", "file")
 
 
 class Settings(Table):

@@ -235,7 +235,7 @@ class Board:
                 sinks = (after(was) if was.name == sink else was for was in entry.status.sinks)
                 entry.status = replace(entry.status, sinks=tuple(sinks))
 
-    def is_live(self, name: str) -> bool:
+    def is_delivering(self, name: str) -> bool:
         """Whether the stream's source delivers, whatever the stream makes of it."""
         with self._lock:
             entry = self._streams.get(name)

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import threading
 
 from daemon.config.settings import StreamSettings
 from daemon.sources.base import UNHEARD, Report, Source
 from daemon.sources.picture import Turn
-from daemon.url import webcam_path
-
-
-def is_live(settings: StreamSettings) -> bool:
-    """Whether the newest frame wins, or every frame is kept.
-
-    `policy` decides; `auto` means file for a path and for file://, and live for everything else:
-    what ends like a file on a web server may be a camera (go2rtc's /api/stream.mp4).
-    """
-    if settings.policy != "auto":
-        return settings.policy == "live"
-    return _scheme(settings.url.get_secret_value()) not in ("", "file")
 
 
 def open_source(
@@ -30,14 +17,12 @@ def open_source(
     Each kind of source is imported when it is first used.
     """
     url = settings.url.get_secret_value()
-    live = is_live(settings)
-    scheme = _scheme(url)
     turn = Turn(settings.rotate, settings.mirror)
-    if scheme == "demo":
+    if settings.scheme == "demo":
         from daemon.sources.demo.source import DemoSource
 
-        return DemoSource(settings.name, url, live=live, stop=stop, turn=turn)
-    if scheme == "v4l2":
+        return DemoSource(settings.name, url, live=settings.is_live, stop=stop, turn=turn)
+    if settings.scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 
         return WebcamSource(settings, stop=stop, report=report)
@@ -47,7 +32,7 @@ def open_source(
     return VideoSource(
         settings.name,
         url,
-        live=live,
+        live=settings.is_live,
         stop=stop,
         loop=settings.loop,
         stall_timeout_s=settings.stall_timeout_s,
@@ -56,11 +41,3 @@ def open_source(
         turn=turn,
         report=report,
     )
-
-
-def _scheme(url: str) -> str:
-    """The scheme in lower case; v4l2 for a device file, empty for any other path."""
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
-    if match:
-        return match[1].lower()
-    return "" if webcam_path(url) is None else "v4l2"

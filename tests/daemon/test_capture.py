@@ -26,7 +26,7 @@ from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, StreamStatus
 from daemon.sources.base import Report, Source
-from daemon.sources.open import is_live, open_source
+from daemon.sources.open import open_source
 from tests.clock import Clock
 from tests.media import write_clip
 
@@ -393,4 +393,4 @@ def test_a_reader_that_gave_up_ends_the_capture(tmp_path: Path) -> None:
 )
 def test_the_policy_of_each_kind_of_source(url: str, policy: str, live: bool) -> None:
     settings = StreamSettings.model_validate({"name": "s", "url": SecretStr(url), "policy": policy})
-    assert is_live(settings) is live
+    assert settings.is_live is live

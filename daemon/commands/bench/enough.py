@@ -10,7 +10,6 @@ from daemon.commands.bench.record import Record
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import SourceError
 from daemon.sources.demo.source import parse
-from daemon.sources.open import is_live
 
 # What a camera is taken for that says nothing of itself before it is connected.
 USUAL_PX = (1280, 720)
@@ -34,7 +33,7 @@ def warning(settings: Settings, record: Record, cores: int) -> str | None:
     much at most. A record without any such number, of a machine with other `cores`, or of one that
     was busy with other programs, says nothing.
     """
-    live = [stream for stream in settings.stream if is_live(stream)]
+    live = [stream for stream in settings.stream if stream.is_live]
     if record.cores != cores or record.was_busy or not live:
         return None
     if all(size.failed is None for size in record.cameras):

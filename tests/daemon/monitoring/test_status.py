@@ -44,12 +44,12 @@ def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
     clock.passed_s = 4.0
     board.frame_came("lobby")
     clock.passed_s = 9.0
-    assert board.is_live("lobby")
+    assert board.is_delivering("lobby")
     clock.passed_s = 9.5
     (status,) = board.streams()
     assert (status.state, status.reason, status.since_s) == ("stalled", Reason.STALLED, 1004.0)
     assert (status.faces, status.fps, status.frames) == ((), 0.0, 1)
-    assert not board.is_live("lobby")
+    assert not board.is_delivering("lobby")
     assert status.last_frame_s == 1004.0
     clock.passed_s = 14.0
     board.set_state("lobby", "stalled", Reason.STALLED, "no picture for 10 s")
@@ -124,7 +124,8 @@ def test_what_is_said_of_a_stream_that_is_gone_is_ignored(board: Board) -> None:
     board.saw("lobby", 1.0, ())
     board.set_fault("lobby", "a fault")
     board.frame_came("lobby")
-    assert (board.streams(), board.stream("lobby"), board.is_live("lobby")) == ([], None, False)
+    assert (board.streams(), board.stream("lobby")) == ([], None)
+    assert not board.is_delivering("lobby")
 
 
 def test_a_stream_that_begins_anew_has_forgotten_everything(board: Board) -> None:

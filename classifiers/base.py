@@ -32,10 +32,11 @@ class Classifier(Protocol):
         ...
 
     def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+        self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Return calibrated probabilities, [N, len(labels)] float32, each row summing to 1.
 
-        turns: [N], how many looks at the same face came before each of these; None: none did.
+        view_indices: [N], how many readings of the same face came before each of these; None:
+        none did.
         """
         ...

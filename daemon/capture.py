@@ -42,7 +42,7 @@ def mailbox_for(settings: StreamSettings, metrics: Metrics) -> Mailbox[Frame]:
     return Mailbox(keep_all=not settings.is_live, on_drop=dropped.inc)
 
 
-def longest_turn_s(settings: StreamSettings) -> float:
+def beat_limit_s(settings: StreamSettings) -> float:
     """Seconds that a capture thread may take from one beat to the next."""
     # Two waits to open, one to look for the cause, and a name server that does not answer.
     return 3.0 * settings.stall_timeout_s + 30.0
@@ -62,7 +62,7 @@ class Capture:
     Media time and sequence numbers go on over a reconnect.
 
     `error` is why the stream is down, None while frames come; `cut` says so of a file that ended
-    too early. `beat` is called whenever the thread turns, at least every `longest_turn_s`;
+    too early. `beat` is called whenever the thread turns, at least every `beat_limit_s`;
     `ended` when it will not turn again.
     """
 

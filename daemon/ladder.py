@@ -116,7 +116,7 @@ class Ladder:
         if not self._settling:
             self._waits.append(wait)
 
-    def turn(self) -> None:
+    def decide(self) -> None:
         """Decide, if a window has passed. Call it after every batch, and while none waits."""
         now_s = self._clock()
         if now_s < self._due_s:

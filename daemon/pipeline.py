@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from daemon.capture import Capture, longest_turn_s, mailbox_for
+from daemon.capture import Capture, beat_limit_s, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import Reason
 from daemon.models import Models
@@ -68,8 +68,8 @@ class Pipeline:
         self.stop = stop
         self._once = once
         self._board = board
-        self._turns = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
-        self._opens = health.loop(f"capture {stream.name}", longest_turn_s(stream))
+        self._stream_loop = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
+        self._capture_loop = health.loop(f"capture {stream.name}", beat_limit_s(stream))
         self.mailbox = mailbox_for(stream, metrics)
         self.capture = Capture(
             stream,
@@ -78,8 +78,8 @@ class Pipeline:
             board,
             stop=stop,
             once=once,
-            beat=self._opens,
-            ended=self._opens.end,
+            beat=self._capture_loop,
+            ended=self._capture_loop.end,
         )
         self.writers: list[Writer[Any]] = [
             Writer(
@@ -120,7 +120,7 @@ class Pipeline:
             metrics=metrics,
             board=board,
             stop=stop,
-            beat=self._turns,
+            beat=self._stream_loop,
             ended=self._at_end,
             publish=publish,
         )
@@ -163,7 +163,7 @@ class Pipeline:
 
     def _at_end(self) -> None:
         """The stream's thread ends; where nobody stops it, the source has."""
-        self._turns.end()
+        self._stream_loop.end()
         if not (self._once or self.stop.is_set()):
             # A daemon thread: the process does not wait for what hangs.
             threading.Thread(target=self.finish, name=f"finish {self.name}", daemon=True).start()
@@ -190,7 +190,7 @@ class Pipeline:
                 part.end()  # One that hangs takes no time from the others.
             for part in parts:
                 part.close(max(LATE_S, end_s - time.monotonic()))
-        for loop in (self._turns, self._opens):
+        for loop in (self._stream_loop, self._capture_loop):
             loop.end()  # What hangs on is no longer of interest.
 
     def join(self) -> None:

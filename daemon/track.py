@@ -49,7 +49,7 @@ class Smoother:
 class Track:
     """One face over time. `detection` is where it was found last, `place` where it is taken to be
     in the newest frame. `speed` is in pixels a second, of the box's centre; `shown_s` is the time
-    since it was found before, 0 for a new face; `turn` counts the readings in its average."""
+    since it was found before, 0 for a new face; its average is of `reading_count` readings."""
 
     id: int
     detection: Detection
@@ -59,7 +59,7 @@ class Track:
     label: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     read_s: float = -math.inf
-    turn: int = 0
+    reading_count: int = 0
     shown_s: float = 0.0
     place: Detection = field(init=False)
 

@@ -139,22 +139,22 @@ class ExpressionClassifier:
 
     @torch.inference_mode()
     def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+        self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Probabilities float32 [N, 7], in the order of LABELS, of uint8 faces [N, 48, 48].
 
-        turns: int64 [N], which look at its face each one is, from 0; `temporal` goes by it.
+        view_indices: int64 [N], which look at its face each one is, from 0; `temporal` goes by it.
         """
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
-        tta, turn = self.tta, None
-        if tta == "temporal" and turns is not None:
-            turn = torch.from_numpy(turns).to(self.device, non_blocking=True)
+        tta, indices = self.tta, None
+        if tta == "temporal" and view_indices is not None:
+            indices = torch.from_numpy(view_indices).to(self.device, non_blocking=True)
         readers = self._four if tta == "four_crop" else self._whole
         parts = []
         for net, reader in zip(self.nets, readers, strict=True):
             own = temperature_of(net.temperatures, tta)
             parts.append(
-                net.weight * mean_probabilities(reader, faces, net.crop_px, tta, own, turn)
+                net.weight * mean_probabilities(reader, faces, net.crop_px, tta, own, indices)
             )
         common = temperature_of(self.temperatures, tta)
         return with_temperature(torch.stack(parts).sum(0), common).cpu().numpy()

@@ -31,7 +31,7 @@ CROPS: dict[TTA, int] = {tta: len(numbers) for tta, numbers in VIEWS.items()}
 
 # The ten over time: centre, its mirror, then opposite corners in pairs, each pair one plain and one
 # mirrored, so that any few in a row lie far apart.
-TURNS = (4, 9, 0, 7, 1, 8, 3, 6, 2, 5)
+TEMPORAL_ORDER = (4, 9, 0, 7, 1, 8, 3, 6, 2, 5)
 
 
 def standardise(faces: torch.Tensor) -> torch.Tensor:
@@ -62,19 +62,19 @@ def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
     return torch.stack(cuts)
 
 
-def view_of_turn(x: torch.Tensor, crop_px: int, turns: torch.Tensor) -> torch.Tensor:
-    """Cut of each of [N, C, S, S] the view whose turn it is: the ten of `ten_crop`, in turn.
+def temporal_view(x: torch.Tensor, crop_px: int, view_indices: torch.Tensor) -> torch.Tensor:
+    """Cut one view of each of [N, C, S, S]: that at its index in TEMPORAL_ORDER, which repeats.
 
-    turns: int64 [N], from 0, on the device of `x`. Returns [1, N, C, crop_px, crop_px].
+    view_indices: int64 [N], from 0, on the device of `x`. Returns [1, N, C, crop_px, crop_px].
     """
-    which = _turns(x.device)[turns % len(TURNS)]
+    which = _temporal_order(x.device)[view_indices % len(TEMPORAL_ORDER)]
     return views(x, crop_px, "ten_crop")[which, torch.arange(len(x), device=x.device)][None]
 
 
 @cache  # A copy to a graphics card would make each batch wait for it.
-def _turns(device: torch.device) -> torch.Tensor:
-    """TURNS, int64 [10]."""
-    return torch.tensor(TURNS, device=device)
+def _temporal_order(device: torch.device) -> torch.Tensor:
+    """TEMPORAL_ORDER, int64 [10]."""
+    return torch.tensor(TEMPORAL_ORDER, device=device)
 
 
 def reader(net: nn.Module, crop_px: int, tta: TTA) -> nn.Module:
@@ -88,19 +88,19 @@ def mean_probabilities(
     crop_px: int,
     tta: TTA,
     temperature: float = 1.0,
-    turns: torch.Tensor | None = None,
+    view_indices: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean class probabilities over the crops, then calibrated by `temperature`.
 
     net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `reader` gives it: for `four_crop`
     from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's device.
-    turns: int64 [N] there, which look at its face each one is, from 0; `temporal` goes by it, and
-    None is a first look at all of them.
+    view_indices: int64 [N] there, which look at its face each one is, from 0; `temporal` goes by
+    them, and None is a first look at all of them.
     Returns float32 [N, 7], rows summing to 1.
     """
     x = standardise(faces)
-    if tta == "temporal" and turns is not None:
-        x = view_of_turn(x, crop_px, turns).flatten(0, 1)
+    if tta == "temporal" and view_indices is not None:
+        x = temporal_view(x, crop_px, view_indices).flatten(0, 1)
     elif tta != "four_crop":
         x = views(x, crop_px, tta).flatten(0, 1)  # [T N, 1, c, c]
     logits = net(x.contiguous(memory_format=torch.channels_last)).float()

@@ -147,7 +147,7 @@ class Batcher:
             self._classify_live(live)
         elif self._failing:
             self._predict([_BLANK], [0])
-        self.ladder.turn()
+        self.ladder.decide()
         if not self._failing:
             self._beat()
         return True
@@ -210,17 +210,17 @@ class Batcher:
         began_s = self._clock()
         for job in jobs:
             self._waited.observe(max(0.0, began_s - job.submitted_s))
-        rows = self._predict([job.image for job in jobs], [job.turn for job in jobs])
+        rows = self._predict([job.image for job in jobs], [job.view_index for job in jobs])
         self._took.observe(self._clock() - began_s)
         self._crops.observe(len(jobs))
         return rows
 
     def _predict(
-        self, images: Sequence[NDArray[np.uint8]], turns: Sequence[int]
+        self, images: Sequence[NDArray[np.uint8]], view_indices: Sequence[int]
     ) -> Sequence[NDArray[np.float32] | None]:
         """A row for each crop, or None for each if the model failed."""
         try:
-            rows = list(self.classifier.predict(np.stack(images), np.array(turns, np.int64)))
+            rows = list(self.classifier.predict(np.stack(images), np.array(view_indices, np.int64)))
         except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug
             self._failing = True
             what = "a batch of %d crops failed and is dropped; others like it are only counted: %s"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 class Job:
     """One crop that waits to be classified.
 
-    `image` is what the classifier reads; `token` comes back with the result, untouched. `turn`
-    is the number of readings that its track had when it was cut. Its picture was captured at
-    `captured_mono_s` and the job submitted at `submitted_s`, by the batcher's clock.
+    `image` is what the classifier reads; `token` comes back with the result, untouched.
+    `view_index` is the number of readings that its track had when it was cut. Its picture was
+    captured at `captured_mono_s` and the job submitted at `submitted_s`, by the batcher's clock.
     """
 
     stream: str
@@ -24,7 +24,7 @@ class Job:
     token: object
     captured_mono_s: float
     submitted_s: float
-    turn: int = 0
+    view_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

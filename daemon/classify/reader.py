@@ -110,7 +110,9 @@ class Reader:
                 detector=detector.description,
             )
             now_s = time.monotonic()
-            jobs.append(Job(self._stream, track.id, face, look, captured_mono_s, now_s, track.turn))
+            jobs.append(
+                Job(self._stream, track.id, face, look, captured_mono_s, now_s, track.reading_count)
+            )
         return jobs
 
     def ask(
@@ -169,7 +171,7 @@ class Reader:
         # Kept, it would be in the labels of the good looks that follow.
         smoother = replace(track.smoother) if poor else track.smoother
         smooth = smoother.update(probabilities, look.pts_s)
-        track.turn += not poor
+        track.reading_count += not poor
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
         floor = limits.unknown_below

@@ -20,7 +20,7 @@ from daemon.web.connection import Connection
 log = logging.getLogger("affectd.web")
 
 READER_TIMEOUT_S = 30.0
-_TURN_LIMIT_S = 30.0
+_LOOP_LIMIT_S = 30.0
 # The kernel would grow it to megabytes, and a slow reader would see pictures that are seconds old.
 _SEND_BUFFER_BYTES = 256 * 1024
 _STALLED_READERS_S = 0.5
@@ -82,8 +82,8 @@ class WebServer:
             server_header=False,
             proxy_headers=False,
         )
-        turn = self._app.state.health.loop("web", _TURN_LIMIT_S)
-        self._server = _Server(config, self._app.state.closing, turn)
+        health_loop = self._app.state.health.loop("web", _LOOP_LIMIT_S)
+        self._server = _Server(config, self._app.state.closing, health_loop)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener],), name="web", daemon=True
         )
@@ -118,16 +118,16 @@ class _Server(uvicorn.Server):
     """uvicorn, except that endless responses end with it. Off the main thread it leaves signals
     alone."""
 
-    def __init__(self, config: uvicorn.Config, closing: asyncio.Event, turn: Loop) -> None:
+    def __init__(self, config: uvicorn.Config, closing: asyncio.Event, health_loop: Loop) -> None:
         super().__init__(config)
         self.is_settled = threading.Event()
         self._closing = closing
-        self._turn = turn
+        self._health_loop = health_loop
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             super().run(sockets)
-            self._turn.end()
+            self._health_loop.end()
         finally:
             self.is_settled.set()
 
@@ -137,7 +137,7 @@ class _Server(uvicorn.Server):
         self.is_settled.set()
 
     async def on_tick(self, counter: int) -> bool:
-        self._turn()
+        self._health_loop()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

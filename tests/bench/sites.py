@@ -83,7 +83,7 @@ class Instant:
     crops = 10
 
     def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+        self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         row = np.array([0.02, 0.01, 0.02, 0.8, 0.03, 0.04, 0.08], np.float32)
         return np.tile(row, (len(batch), 1))

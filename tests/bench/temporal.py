@@ -28,7 +28,7 @@ from classifiers.expression.evaluation.corruptions import jitter
 from classifiers.expression.joint import Joint
 from classifiers.expression.tta import (
     CROPS,
-    TURNS,
+    TEMPORAL_ORDER,
     VIEWS,
     mean_probabilities,
     temperature_of,
@@ -66,9 +66,9 @@ def ten(net: Net, faces: NDArray[np.uint8], device: str) -> torch.Tensor:
                 part,
                 net.crop_px,
                 "temporal",
-                turns=torch.full((len(part),), TURNS.index(view), device=device),
+                view_indices=torch.full((len(part),), TEMPORAL_ORDER.index(view), device=device),
             )
-            for view in range(len(TURNS))
+            for view in range(len(TEMPORAL_ORDER))
         ]
         parts.append(torch.stack(each).cpu())
     return torch.cat(parts, 1)
@@ -76,7 +76,7 @@ def ten(net: Net, faces: NDArray[np.uint8], device: str) -> torch.Tensor:
 
 def seen(way: TTA, number: int) -> list[int]:
     """The views that a way reads of frame `number`."""
-    return [TURNS[number % len(TURNS)]] if way == "temporal" else list(VIEWS[way])
+    return [TEMPORAL_ORDER[number % len(TEMPORAL_ORDER)]] if way == "temporal" else list(VIEWS[way])
 
 
 def read(

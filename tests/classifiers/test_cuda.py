@@ -122,10 +122,10 @@ def test_float32_on_a_card_is_not_tensorfloat32(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
 @pytest.mark.parametrize("tta", get_args(TTA))
 def test_a_card_reads_every_view_as_the_processor_does(tmp_path: Path, tta: TTA) -> None:
-    weights, turns = save_tiny(tmp_path / "a.safetensors"), np.arange(len(FACES))
+    weights, view_indices = save_tiny(tmp_path / "a.safetensors"), np.arange(len(FACES))
     plain, whole, auto = (
         ExpressionClassifier.load(weights, device=device, tta=tta, engine=engine).predict(
-            FACES, turns
+            FACES, view_indices
         )
         for device, engine in WAYS
     )

@@ -10,10 +10,10 @@ from classifiers.expression import TTA
 from classifiers.expression.models import VGG10
 from classifiers.expression.tta import (
     CROPS,
-    TURNS,
+    TEMPORAL_ORDER,
     mean_probabilities,
     standardise,
-    view_of_turn,
+    temporal_view,
     views,
 )
 
@@ -69,10 +69,10 @@ def test_temperature_softens_without_changing_the_answer(faces: torch.Tensor) ->
 
 def test_ten_looks_at_a_face_show_each_view_once(faces: torch.Tensor) -> None:
     x = standardise(faces)
-    looks = [view_of_turn(x, 44, torch.full((3,), turn))[0] for turn in range(20)]
+    looks = [temporal_view(x, 44, torch.full((3,), index))[0] for index in range(20)]
     ten = views(x, 44, "ten_crop")
-    assert sorted(TURNS) == list(range(10))
-    assert torch.equal(torch.stack(looks), ten[[*TURNS, *TURNS]])
+    assert sorted(TEMPORAL_ORDER) == list(range(10))
+    assert torch.equal(torch.stack(looks), ten[[*TEMPORAL_ORDER, *TEMPORAL_ORDER]])
     assert torch.equal(looks[0], views(x, 44, "temporal")[0])
     assert torch.equal(looks[1], views(x, 44, "flip")[1])
 
@@ -82,8 +82,8 @@ def test_corners_come_in_pairs_opposite_and_mirrored(first: int) -> None:
     """So that two looks in a row see the whole face, once each way round."""
     seen = torch.stack([torch.arange(48).expand(48, 48), torch.arange(48)[:, None].expand(48, 48)])
     pair = [
-        view_of_turn(seen[None].float(), 44, torch.tensor([turn]))[0, 0]
-        for turn in (first, first + 1)
+        temporal_view(seen[None].float(), 44, torch.tensor([index]))[0, 0]
+        for index in (first, first + 1)
     ]
     columns, rows = ({int(v) for x in pair for v in (x[i].min(), x[i].max())} for i in (0, 1))
     assert columns == rows == {0, 43, 4, 47}
@@ -91,14 +91,17 @@ def test_corners_come_in_pairs_opposite_and_mirrored(first: int) -> None:
     assert mirrored == [False, True]
 
 
-def test_each_face_of_a_batch_has_its_own_turn(faces: torch.Tensor) -> None:
+def test_each_face_of_a_batch_has_its_own_view(faces: torch.Tensor) -> None:
     torch.manual_seed(0)
     net = VGG10(widths=(4, 4, 8, 8), hidden=8).eval()
-    turns = torch.tensor([0, 4, 13])
+    view_indices = torch.tensor([0, 4, 13])
     with torch.inference_mode():
-        got = mean_probabilities(net, faces, 44, "temporal", turns=turns)
+        got = mean_probabilities(net, faces, 44, "temporal", view_indices=view_indices)
         ten = views(standardise(faces), 44, "ten_crop")
-        each = [net(ten[TURNS[t % 10], i : i + 1]).softmax(1)[0] for i, t in enumerate(turns)]
+        each = [
+            net(ten[TEMPORAL_ORDER[t % 10], i : i + 1]).softmax(1)[0]
+            for i, t in enumerate(view_indices)
+        ]
         first = mean_probabilities(net, faces, 44, "temporal")
     assert torch.allclose(got, torch.stack(each), atol=1e-5)
     assert torch.equal(first, mean_probabilities(net, faces, 44, "none"))

@@ -66,16 +66,16 @@ class Known:
     engine: str = "none"
     unknown_below: float = 0.4
     crops: int = 1
-    turns: list[int] = field(default_factory=list)
+    view_indices: list[int] = field(default_factory=list)
     entered: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
 
     def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+        self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         self.entered.set()
         assert self.go.wait(WAIT_S)
-        self.turns += [] if turns is None else turns.tolist()
+        self.view_indices += [] if view_indices is None else view_indices.tolist()
         if self.fails is not None:
             raise self.fails
         return np.stack([self.says.pop(0) if len(self.says) > 1 else self.says[0] for _ in batch])

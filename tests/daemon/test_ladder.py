@@ -39,7 +39,7 @@ def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta
         at = ways.index(ladder.rung)
         world.pass_(WINDOW_S)
         ladder.saw(waits(age_s), 0.1)
-        ladder.turn()
+        ladder.decide()
         if age_s > LOW:
             early_s = world.now_s
         if age_s > HIGH:
@@ -82,7 +82,7 @@ def test_a_steady_load_is_not_flapped_over(
         queued_s = faces * rung.crops * crop_s / rung.thinning
         queued_s *= 1.0 + noise * float(rng.uniform(-1.0, 1.0))
         ladder.saw([Wait(base_s + queued_s, queued_s)], rung.crops * crop_s)
-        ladder.turn()
+        ladder.decide()
     late = [when_s for when_s, _ in steps if when_s > 1800.0]
     assert len(late) <= 2 * 1800.0 / MOST_HOLD_S + 2
     assert len(steps) <= 40
@@ -111,7 +111,7 @@ def test_a_step_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         world.pass_(WINDOW_S)
         ladder.saw(waits(1.2), 0.1)
-        ladder.turn()
+        ladder.decide()
     assert caplog.messages == [
         "readings are 1.20 s old (expression.max_age_ms = 500): crops per face: 1"
     ]

@@ -97,11 +97,11 @@ def test_a_file_waits_for_the_readings_of_each_frame(
     assert value(metrics.registry, "affectd_reading_age_seconds_count", stream="lobby") == 0
 
 
-def test_each_reading_of_a_face_gives_the_turn_to_the_next(metrics: Metrics, board: Board) -> None:
+def test_each_reading_of_a_face_is_of_its_next_view(metrics: Metrics, board: Board) -> None:
     known = free()
     with batching(known, metrics) as batcher:
         walk(stepping(batcher, metrics, board, keep_all=True), talking(5))
-    assert known.turns == [0, 1, 2, 3, 4]
+    assert known.view_indices == [0, 1, 2, 3, 4]
 
 
 def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(

@@ -77,7 +77,7 @@ def test_the_watchdog_is_fed_while_loops_turn_and_only_then(
     turns again: fed, and told anew; once, as long as nothing changes."""
     now_s = 100.0
     health = Health(lambda: now_s)
-    turn = health.loop("capture lobby", limit_s=5.0)
+    loop = health.loop("capture lobby", limit_s=5.0)
     stop = threading.Event()
     watchdog = Watchdog(Notifier(address), health, stop, 0.01, lambda: "streams: 1 live")
     watchdog.start()
@@ -91,7 +91,7 @@ def test_the_watchdog_is_fed_while_loops_turn_and_only_then(
     assert systemd.hears_within(0.2) is None
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
 
-    turn()
+    loop()
     assert [systemd.hears() for _ in range(3)] == fed
     assert [r.levelno for r in caplog.records] == [logging.ERROR, logging.WARNING]
     stop.set()

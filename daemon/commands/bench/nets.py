@@ -39,8 +39,8 @@ class Way:
         )
         rng = np.random.default_rng(0)
         faces = rng.integers(0, 256, (expression.max_batch, FACE_PX, FACE_PX), dtype=np.uint8)
-        turns = np.arange(len(faces))  # without them `temporal` would read as `none`
-        a_second = len(faces) / once_s(lambda: classifier.predict(faces, turns), seconds)
+        view_indices = np.arange(len(faces))  # without them `temporal` would read as `none`
+        a_second = len(faces) / once_s(lambda: classifier.predict(faces, view_indices), seconds)
         return Faces(classifier.engine, self.tta, classifier.crops, len(faces), round(a_second, 1))
 
 

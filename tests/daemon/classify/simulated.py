@@ -75,7 +75,7 @@ class Slow:
         return CROPS[self.tta]
 
     def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+        self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         self.batches.append(len(batch))
         self.world.pass_(self.batch_s + len(batch) * self.crops * self.crop_s)

@@ -31,10 +31,10 @@ class Echo(Known):
     batches: list[int] = field(default_factory=list)
 
     def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+        self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         self.batches.append(len(batch))
-        super().predict(batch, turns)
+        super().predict(batch, view_indices)
         p = batch[:, 0, 0].astype(np.float32) / 255
         return np.stack([p, 1 - p], axis=1)
 
@@ -295,7 +295,7 @@ def test_forgetting_a_stream_leaves_the_others(
     assert dropped(metrics, "stream_gone", "gone") == 1
 
 
-def test_each_crop_brings_its_turn(batcher: Batcher, echo: Echo) -> None:
+def test_each_crop_brings_its_view(batcher: Batcher, echo: Echo) -> None:
     echo.go.set()
-    batcher.classify([replace(job(track), turn=10 * track) for track in range(3)])
-    assert echo.turns == [0, 10, 20]
+    batcher.classify([replace(job(track), view_index=10 * track) for track in range(3)])
+    assert echo.view_indices == [0, 10, 20]

@@ -57,7 +57,7 @@ class Slow:
         return CROPS[self.tta]
 
     def predict(
-        self, batch: NDArray[np.uint8], turns: NDArray[np.int64] | None = None
+        self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         self.stop.wait(len(batch) * self.crops * self.view_s)
         return np.tile(sure_of("happy"), (len(batch), 1))

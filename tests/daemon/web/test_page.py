@@ -306,7 +306,7 @@ def test_a_machine_that_is_too_slow_is_told_and_only_while_it_is(page: Page) -> 
         for _ in range(2):  # one to settle
             now_s += 10.0
             ladder.saw([Wait(age_s, age_s)], 0.01)
-            ladder.turn()
+            ladder.decide()
 
     with serving("lobby") as house:
         house.board.ladder = ladder

@@ -27,14 +27,14 @@ def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
         assert {(way.device, way.engine) for way in found} == {("cpu", e) for e in installed()}
 
 
-def test_faces_are_timed_with_their_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faces_are_timed_with_their_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without them `temporal` would be timed as `none`."""
     seen: list[list[int]] = []
     plain = ExpressionClassifier.predict
 
     def predict(*given: Any) -> Any:
-        _, _, turns = given
-        seen.append(turns.tolist())
+        _, _, view_indices = given
+        seen.append(view_indices.tolist())
         return plain(*given)
 
     monkeypatch.setattr(ExpressionClassifier, "predict", predict)

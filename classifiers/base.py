@@ -27,7 +27,7 @@ class Classifier(Protocol):
     unknown_below: float
 
     @property
-    def crops(self) -> int:
+    def view_count(self) -> int:
         """How many views of each input are averaged."""
         ...
 

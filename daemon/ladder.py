@@ -28,26 +28,26 @@ _THINNING = (2, 4)
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A way to work: `crops` views of a face by `tta`, of all nets together, and faces looked for
-    on every `thinning`-th of the frames on which the configuration has them looked for."""
+    """A way to work: `view_count` views of a face by `tta`, of all nets together, and faces looked
+    for on every `thinning`-th of the frames on which the configuration has them looked for."""
 
     tta: TTA
-    crops: int
+    view_count: int
     thinning: int = 1
 
     def __str__(self) -> str:
         fewer = "" if self.thinning == 1 else f", detections 1 in {self.thinning}"
-        return f"crops per face: {self.crops}{fewer}"
+        return f"crops per face: {self.view_count}{fewer}"
 
 
-def rungs(tta: TTA, crops: Mapping[TTA, int]) -> tuple[Rung, ...]:
-    """From the configured way down to the cheapest: first fewer crops, then fewer detections.
+def rungs(tta: TTA, view_counts: Mapping[TTA, int]) -> tuple[Rung, ...]:
+    """From the configured way down to the cheapest: first fewer views, then fewer detections.
 
-    `crops` says how many views of a face each way has.
+    `view_counts` says how many views of a face each way has.
     """
-    modes = [Rung(mode, crops[mode]) for mode in _FEWER.get(tta, (tta,))]
+    modes = [Rung(mode, view_counts[mode]) for mode in _FEWER.get(tta, (tta,))]
     last = modes[-1]
-    return (*modes, *(Rung(last.tta, last.crops, thinning) for thinning in _THINNING))
+    return (*modes, *(Rung(last.tta, last.view_count, thinning) for thinning in _THINNING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Ladder:
     def _more_s(self, queued_s: float) -> float:
         """How much longer a face would wait one rung up: in proportion to what it costs there."""
         here, above = self._ways[self._at], self._ways[self._at - 1]
-        most = here.thinning / above.thinning * above.crops / here.crops
+        most = here.thinning / above.thinning * above.view_count / here.view_count
         ratio = most
         cost_s, above_s = self._cost_s.get(self._at), self._cost_s.get(self._at - 1)
         if cost_s and above_s and here.thinning == 1:

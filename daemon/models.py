@@ -9,7 +9,7 @@ from importlib.metadata import version
 import cv2
 
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.tta import CROPS
+from classifiers.expression.tta import VIEW_COUNT
 from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings
 from daemon.ladder import Ladder, Rung, rungs
@@ -72,17 +72,17 @@ def load(
             log=say,
         )
         crops_in_use = metrics.tta_crops.labels(classifier.name)
-        crops_in_use.set(classifier.crops)
-        nets = classifier.crops // CROPS[expression.tta]
+        crops_in_use.set(classifier.view_count)
+        nets = classifier.view_count // VIEW_COUNT[expression.tta]
 
         def told(rung: Rung, down: bool) -> None:
-            crops_in_use.set(rung.crops)
+            crops_in_use.set(rung.view_count)
             metrics.load_steps.labels("down" if down else "up").inc()
 
         def use(rung: Rung) -> None:
             classifier.tta = rung.tta
 
-        ways = rungs(expression.tta, {tta: nets * crops for tta, crops in CROPS.items()})
+        ways = rungs(expression.tta, {tta: nets * count for tta, count in VIEW_COUNT.items()})
         batcher = Batcher(
             classifier,
             metrics,

@@ -23,8 +23,8 @@ from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import (
-    CROPS,
     UNCHANGED,
+    VIEW_COUNT,
     mean_probabilities,
     need_modes,
     temperature_of,
@@ -35,7 +35,7 @@ from classifiers.expression.weight_files import locate, locate_member, record_of
 
 @dataclass(frozen=True)
 class Net:
-    """A net with its trained parameters, how its crops are cut and how much its word counts.
+    """A net with its trained parameters, how its views are cut and how much its word counts.
 
     temperatures: of each of the modes `STILL`, by which its mean over the views is calibrated.
     """
@@ -122,9 +122,9 @@ class ExpressionClassifier:
         return cls(nets, record, device=device, tta=tta, engine=engine, log=log)
 
     @property
-    def crops(self) -> int:
+    def view_count(self) -> int:
         """Views per face, of all nets together."""
-        return CROPS[self.tta] * len(self.nets)
+        return VIEW_COUNT[self.tta] * len(self.nets)
 
     @cached_property
     def _whole(self) -> tuple[engines.Logits, ...]:
@@ -163,7 +163,7 @@ class ExpressionClassifier:
     def look(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities [N, 7] of standardised faces [N, 1, S, S] on the device, as they are.
 
-        No crops are made: this is what a net that learns from this one is shown itself.
+        No views are cut: this is what a net that learns from this one is shown itself.
         """
         parts = []
         for net in self.nets:

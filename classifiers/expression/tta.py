@@ -26,8 +26,8 @@ VIEWS: dict[TTA, tuple[int, ...]] = {
     "ten_crop": tuple(range(10)),
     "temporal": (4,),
 }
-CROPS: dict[TTA, int] = {tta: len(numbers) for tta, numbers in VIEWS.items()}
-"""How many crops of a face each mode reads; those of `four_crop` cost about three."""
+VIEW_COUNT: dict[TTA, int] = {tta: len(numbers) for tta, numbers in VIEWS.items()}
+"""How many views of a face each mode reads; those of `four_crop` cost about three."""
 
 # The ten over time: centre, its mirror, then opposite corners in pairs, each pair one plain and one
 # mirrored, so that any few in a row lie far apart.
@@ -46,7 +46,7 @@ def standardise(faces: torch.Tensor) -> torch.Tensor:
 
 
 def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
-    """Cut the crops of `tta` out of [N, C, S, S]; returns [T, N, C, crop_px, crop_px].
+    """Cut the views of `tta` out of [N, C, S, S]; returns [T, N, C, crop_px, crop_px].
 
     `temporal` is a first look, the centre. The cuts are slices; only the final stack copies.
     """
@@ -78,7 +78,7 @@ def _temporal_order(device: torch.device) -> torch.Tensor:
 
 
 def reader(net: nn.Module, crop_px: int, tta: TTA) -> nn.Module:
-    """What `mean_probabilities` needs of a net: the net itself, or its four crops."""
+    """What `mean_probabilities` needs of a net: the net itself, or its four views."""
     return FourCrop(net, crop_px) if tta == "four_crop" else net
 
 
@@ -90,7 +90,7 @@ def mean_probabilities(
     temperature: float = 1.0,
     view_indices: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean class probabilities over the crops, then calibrated by `temperature`.
+    """Mean class probabilities over the views, then calibrated by `temperature`.
 
     net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `reader` gives it: for `four_crop`
     from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's device.
@@ -105,7 +105,7 @@ def mean_probabilities(
         x = views(x, crop_px, tta).flatten(0, 1)  # [T N, 1, c, c]
     logits = net(x.contiguous(memory_format=torch.channels_last)).float()
     return with_temperature(
-        logits.view(CROPS[tta], len(faces), -1).softmax(-1).mean(0), temperature
+        logits.view(VIEW_COUNT[tta], len(faces), -1).softmax(-1).mean(0), temperature
     )
 
 

@@ -185,8 +185,8 @@ class Batcher:
         jobs, kept.jobs = kept.jobs[: self._max_batch], kept.jobs[self._max_batch :]
         self._use(self.ladder.top)
         rows = self._read(jobs)
-        crops = self.classifier.crops
-        kept.results += [Result(job.token, row, crops) for job, row in zip(jobs, rows, strict=True)]
+        views = self.classifier.view_count
+        kept.results += [Result(job.token, row, views) for job, row in zip(jobs, rows, strict=True)]
         if not kept.jobs:
             with self._changed:
                 self._kept.remove(kept)
@@ -196,12 +196,12 @@ class Batcher:
         self._use(self.ladder.rung)
         began_s = self._clock()
         rows = self._read([queued.job for queued in live])
-        crops, done_s = self.classifier.crops, self._clock()
+        views, done_s = self.classifier.view_count, self._clock()
         if not self._failing:
             self.ladder.saw([queued.waited(done_s) for queued in live], done_s - began_s)
         results: dict[Deliver, list[Result]] = {}
         for queued, row in zip(live, rows, strict=True):
-            results.setdefault(queued.deliver, []).append(Result(queued.job.token, row, crops))
+            results.setdefault(queued.deliver, []).append(Result(queued.job.token, row, views))
         for deliver, its_own in results.items():
             deliver(its_own)
 

@@ -29,11 +29,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Probabilities float32 [len(labels)] for a job, from so many `crops`; or None, with none."""
+    """Probabilities float32 [len(labels)] for a job, from so many views; or None, with none."""
 
     token: object
     probabilities: NDArray[np.float32] | None
-    crops: int = 0
+    view_count: int = 0
 
 
 Deliver = Callable[[Sequence[Result]], None]

@@ -152,8 +152,8 @@ class Reader:
             if track is None:
                 dropped.labels(self._stream, "classify", "track_ended").inc()
             elif result.probabilities is not None:
-                probabilities = result.probabilities
-                readings.append(self._reading(look, track, probabilities, result.crops, limits))
+                probabilities, views = result.probabilities, result.view_count
+                readings.append(self._reading(look, track, probabilities, views, limits))
             else:
                 dropped.labels(self._stream, "classify", "error").inc()
         return readings
@@ -163,7 +163,7 @@ class Reader:
         look: _Look,
         track: Track,
         probabilities: NDArray[np.float32],
-        crops: int,
+        view_count: int,
         limits: ExpressionSettings,
     ) -> Reading:
         classifier = self._batcher.classifier
@@ -196,7 +196,7 @@ class Reader:
             label=label,
             probabilities=shares,
             quality=look.quality,
-            crops=crops,
+            crops=view_count,
             weights=classifier.name,
             engine=classifier.engine,
             detector=look.detector,

@@ -225,7 +225,7 @@ def _load(ladder: Ladder | None) -> dict[str, Any] | None:
     if ladder is None:
         return None
     rung, top = ladder.rung, ladder.top
-    return {"crops": rung.crops, "crops_wanted": top.crops, "thinning": rung.thinning}
+    return {"crops": rung.view_count, "crops_wanted": top.view_count, "thinning": rung.thinning}
 
 
 def _face(face: FaceView) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
-from classifiers.expression.tta import CROPS, STILL, mean_probabilities, reader
+from classifiers.expression.tta import STILL, VIEW_COUNT, mean_probabilities, reader
 
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
 NO_AUGMENTATION = Augmentation(*[0.0] * len(fields(Augmentation)))
@@ -195,7 +195,7 @@ class Ablation:
         records = _records(weights)
         parameters = sum(_parameters(record) for record in records)
         for tta in STILL:
-            classifier.tta, crops = tta, CROPS[tta]
+            classifier.tta, crops = tta, VIEW_COUNT[tta]
             right, ms_per_face = self._read(classifier)
             yield Row(
                 net,

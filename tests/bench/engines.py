@@ -24,7 +24,7 @@ from classifiers.expression import TTA, Wanted
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
 from classifiers.expression.models import build
-from classifiers.expression.tta import CROPS, STILL, mean_probabilities
+from classifiers.expression.tta import STILL, VIEW_COUNT, mean_probabilities
 from classifiers.expression.weight_files import locate
 
 BATCH = 16
@@ -90,7 +90,7 @@ def main() -> None:
     print(f"{'views':12}" + "".join(f"{name:>22}" for name in compared))
     for tta in STILL:
         took_s: dict[str, list[float]] = {name: [] for name in compared}
-        few = faces[: max(BATCH, len(faces) // CROPS[tta])]
+        few = faces[: max(BATCH, len(faces) // VIEW_COUNT[tta])]
         for read in compared.values():
             read(few[:BATCH], tta)
         for _ in range(options.rounds):

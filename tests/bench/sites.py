@@ -80,7 +80,7 @@ class Instant:
     labels: tuple[str, ...] = LABELS
     device = engine = "none"
     unknown_below = 0.0
-    crops = 10
+    view_count = 10
 
     def predict(
         self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None

@@ -27,8 +27,8 @@ from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.evaluation.corruptions import jitter
 from classifiers.expression.joint import Joint
 from classifiers.expression.tta import (
-    CROPS,
     TEMPORAL_ORDER,
+    VIEW_COUNT,
     VIEWS,
     mean_probabilities,
     temperature_of,
@@ -135,7 +135,7 @@ def table(
         nll = -np.log(p[-1][np.arange(len(truth)), truth]).mean()
         same = (labels[way][-1] == labels[AGAINST][-1]).mean()
         print(
-            f"{way:16} {CROPS[way]:5d}  {100 * first.mean():5.1f}"
+            f"{way:16} {VIEW_COUNT[way]:5d}  {100 * first.mean():5.1f}"
             f"  {100 * last.mean():5.1f} ± {100 * last[draws].mean(1).std():.1f}"
             f"  {nll:.4f}  {100 * same:5.1f}"
             f"  {100 * less.mean():+6.2f} ± {100 * less[draws].mean(1).std():.2f}  {chance:6.2f}"

@@ -50,7 +50,7 @@ def test_a_joint_of_one_is_that_net(tmp_path: Path, faces: Faces) -> None:
     net = save_tiny(tmp_path / "a.safetensors", temperature=alike(1.5))
     alone = load(save_joint(tmp_path / "joint.json", {"a.safetensors": 1.0}))
     assert np.array_equal(alone.predict(faces), load(net).predict(faces))
-    assert alone.crops == 10
+    assert alone.view_count == 10
 
 
 def test_a_joint_is_the_weighted_sum_calibrated(pair: Path, faces: Faces) -> None:
@@ -75,9 +75,9 @@ def test_a_joint_tells_what_it_is(pair: Path) -> None:
 
 def test_the_views_may_change_and_hold_for_all_nets(pair: Path, faces: Faces) -> None:
     both = load(pair)
-    assert both.crops == 20
+    assert both.view_count == 20
     both.tta = "none"
-    assert both.crops == 2
+    assert both.view_count == 2
     fresh = ExpressionClassifier.load(pair, device="cpu", tta="none")
     assert np.array_equal(both.predict(faces), fresh.predict(faces))
 
@@ -85,7 +85,7 @@ def test_the_views_may_change_and_hold_for_all_nets(pair: Path, faces: Faces) ->
 def test_a_net_that_counts_nothing_is_not_run(pair: Path, faces: Faces) -> None:
     weights = {"a.safetensors": 0.0, "b.safetensors": 1.0}
     both = load(save_joint(pair, weights))
-    assert both.crops == 10
+    assert both.view_count == 10
     assert np.array_equal(both.predict(faces), load(pair.parent / "b.safetensors").predict(faces))
 
 

@@ -9,8 +9,8 @@ from torchvision.transforms.functional import ten_crop
 from classifiers.expression import TTA
 from classifiers.expression.models import VGG10
 from classifiers.expression.tta import (
-    CROPS,
     TEMPORAL_ORDER,
+    VIEW_COUNT,
     mean_probabilities,
     standardise,
     temporal_view,
@@ -31,8 +31,8 @@ def test_ten_crops_are_those_of_torchvision(faces: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("tta", get_args(TTA))
-def test_every_mode_makes_its_number_of_crops(faces: torch.Tensor, tta: TTA) -> None:
-    assert views(standardise(faces), 44, tta).shape == (CROPS[tta], 3, 1, 44, 44)
+def test_every_mode_makes_its_number_of_views(faces: torch.Tensor, tta: TTA) -> None:
+    assert views(standardise(faces), 44, tta).shape == (VIEW_COUNT[tta], 3, 1, 44, 44)
 
 
 def test_standardised_faces_do_not_know_their_light() -> None:

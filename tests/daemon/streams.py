@@ -65,7 +65,7 @@ class Known:
     device: str = "cpu"
     engine: str = "none"
     unknown_below: float = 0.4
-    crops: int = 1
+    view_count: int = 1
     view_indices: list[int] = field(default_factory=list)
     entered: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)

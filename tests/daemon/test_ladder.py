@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifiers.expression import TTA
-from classifiers.expression.tta import CROPS
+from classifiers.expression.tta import VIEW_COUNT
 from daemon.ladder import HIGH, HOLD_S, LOW, MOST_HOLD_S, WINDOW_S, Ladder, Rung, Wait, rungs
 from tests.daemon.classify.simulated import World
 
@@ -28,12 +28,12 @@ def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta
     world = World()
     steps: list[tuple[float, bool]] = []
     ladder = Ladder(
-        rungs(tta, CROPS),
+        rungs(tta, VIEW_COUNT),
         1.0,
         clock=world.clock,
         told=lambda rung, down: steps.append((world.now_s, down)),
     )
-    ways = rungs(tta, CROPS)
+    ways = rungs(tta, VIEW_COUNT)
     late_s, early_s = -math.inf, 0.0  # when readings were late last
     for age_s in ages:
         at = ways.index(ladder.rung)
@@ -57,13 +57,13 @@ def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta
 @settings(max_examples=20)
 @given(
     faces=st.integers(1, 400),
-    crop_s=st.floats(0.0001, 0.02),
+    view_s=st.floats(0.0001, 0.02),
     base_s=st.floats(0.0, 0.6),
     noise=st.floats(0.0, 0.3),
     seed=st.integers(0, 1000),
 )
 def test_a_steady_load_is_not_flapped_over(
-    faces: int, crop_s: float, base_s: float, noise: float, seed: int
+    faces: int, view_s: float, base_s: float, noise: float, seed: int
 ) -> None:
     """Ages in proportion to faces and views, with noise: in an hour the ladder settles, but for a
     try every five minutes at most."""
@@ -71,7 +71,7 @@ def test_a_steady_load_is_not_flapped_over(
     world = World()
     steps: list[tuple[float, bool]] = []
     ladder = Ladder(
-        rungs("ten_crop", CROPS),
+        rungs("ten_crop", VIEW_COUNT),
         1.0,
         clock=world.clock,
         told=lambda rung, down: steps.append((world.now_s, down)),
@@ -79,25 +79,25 @@ def test_a_steady_load_is_not_flapped_over(
     while world.now_s < 3600.0:
         world.pass_(WINDOW_S)
         rung = ladder.rung
-        queued_s = faces * rung.crops * crop_s / rung.thinning
+        queued_s = faces * rung.view_count * view_s / rung.thinning
         queued_s *= 1.0 + noise * float(rng.uniform(-1.0, 1.0))
-        ladder.saw([Wait(base_s + queued_s, queued_s)], rung.crops * crop_s)
+        ladder.saw([Wait(base_s + queued_s, queued_s)], rung.view_count * view_s)
         ladder.decide()
     late = [when_s for when_s, _ in steps if when_s > 1800.0]
     assert len(late) <= 2 * 1800.0 / MOST_HOLD_S + 2
     assert len(steps) <= 40
 
 
-def test_temporal_has_no_crops_to_shed_only_detections() -> None:
-    assert rungs("temporal", CROPS) == (
+def test_temporal_has_no_views_to_shed_only_detections() -> None:
+    assert rungs("temporal", VIEW_COUNT) == (
         Rung("temporal", 1, 1),
         Rung("temporal", 1, 2),
         Rung("temporal", 1, 4),
     )
 
 
-def test_a_joint_counts_the_crops_of_all_its_nets() -> None:
-    assert [(rung.crops, rung.thinning) for rung in rungs("flip", {"flip": 4, "none": 2})] == [
+def test_a_joint_counts_the_views_of_all_its_nets() -> None:
+    assert [(rung.view_count, rung.thinning) for rung in rungs("flip", {"flip": 4, "none": 2})] == [
         (4, 1),
         (2, 1),
         (2, 2),
@@ -107,7 +107,7 @@ def test_a_joint_counts_the_crops_of_all_its_nets() -> None:
 
 def test_a_step_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
-    ladder = Ladder(rungs("flip", CROPS), 0.5, clock=world.clock)
+    ladder = Ladder(rungs("flip", VIEW_COUNT), 0.5, clock=world.clock)
     for _ in range(3):
         world.pass_(WINDOW_S)
         ladder.saw(waits(1.2), 0.1)

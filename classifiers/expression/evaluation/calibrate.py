@@ -14,7 +14,7 @@ from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
-from classifiers.expression.tta import CROPS, STILL, UNCHANGED
+from classifiers.expression.tta import STILL, UNCHANGED, VIEW_COUNT
 from classifiers.expression.weight_files import locate, nets_of, record_of
 from classifiers.whole import check_whole, written
 
@@ -61,7 +61,7 @@ def calibrate(
     note(public.summary("PublicTest"))
     nets_read = sum(len(nets_of(file)) * (2 if file.suffix == ".json" else 1) for file in files)
     reads = nets_read * (len(held.files) + len(public.files))
-    work = _Work(reads * sum(CROPS[tta] for tta in STILL), report)
+    work = _Work(reads * sum(VIEW_COUNT[tta] for tta in STILL), report)
     done = []
     for file in files:
         record = record_of(file)
@@ -116,7 +116,7 @@ class _Work:
             classifier.nets = (replace(classifier.nets[0], temperatures=UNCHANGED),)
         for tta in STILL:
             classifier.tta = tta
-            crops, text = classifier.crops, f"{classifier.name} in int8, {tta}"
+            crops, text = classifier.view_count, f"{classifier.name} in int8, {tta}"
 
             def read(number: int, crops: int = crops, text: str = text) -> None:
                 self._read += crops * number

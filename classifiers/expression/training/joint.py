@@ -32,7 +32,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill, read_toml
-from classifiers.expression.tta import CROPS, STILL, with_temperature
+from classifiers.expression.tta import STILL, VIEW_COUNT, with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
 from classifiers.whole import write_whole, written
 
@@ -224,7 +224,7 @@ def _guess(
 ) -> dict[tuple[str, Still], NDArray[np.float32]]:
     """What all nets make of every split with every number of views, [M, N, 7] each."""
     read = 0
-    views = sum(CROPS[tta] for tta in STILL)
+    views = sum(VIEW_COUNT[tta] for tta in STILL)
     total = len(nets) * views * sum(len(faces.files) for faces in splits.values())
     guessed = {}
     for split, faces in splits.items():
@@ -234,7 +234,7 @@ def _guess(
                 net.tta = tta
                 text = f"{net.name} reads {split}, {tta}"
 
-                def done(number: int, crops: int = CROPS[tta], text: str = text) -> None:
+                def done(number: int, crops: int = VIEW_COUNT[tta], text: str = text) -> None:
                     nonlocal read
                     read += crops * number
                     report(read / total, text)

@@ -14,7 +14,7 @@ from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines import installed
 from classifiers.expression.engines.cuda import cuda_fault
-from classifiers.expression.tta import CROPS
+from classifiers.expression.tta import VIEW_COUNT
 from daemon.commands.bench.record import Faces
 from daemon.config.settings import ExpressionSettings
 
@@ -41,7 +41,9 @@ class Way:
         faces = rng.integers(0, 256, (expression.max_batch, FACE_PX, FACE_PX), dtype=np.uint8)
         view_indices = np.arange(len(faces))  # without them `temporal` would read as `none`
         a_second = len(faces) / once_s(lambda: classifier.predict(faces, view_indices), seconds)
-        return Faces(classifier.engine, self.tta, classifier.crops, len(faces), round(a_second, 1))
+        return Faces(
+            classifier.engine, self.tta, classifier.view_count, len(faces), round(a_second, 1)
+        )
 
 
 def ways(expression: ExpressionSettings) -> list[Way]:
@@ -51,7 +53,7 @@ def ways(expression: ExpressionSettings) -> list[Way]:
     if expression.engine != "openvino" and expression.device != "cpu" and not cuda_fault():
         # By `auto` a card computes in bfloat16, where it has that.
         device, engines = "cuda", ("auto", "torch")
-    return [Way(expression, engine, device, tta) for tta in CROPS for engine in engines]
+    return [Way(expression, engine, device, tta) for tta in VIEW_COUNT for engine in engines]
 
 
 def once_s(work: Callable[[], object], seconds: float) -> float:

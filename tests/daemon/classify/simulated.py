@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
 from classifiers.expression import TTA
-from classifiers.expression.tta import CROPS
+from classifiers.expression.tta import VIEW_COUNT
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.ladder import Ladder, Rung, rungs
@@ -56,10 +56,10 @@ class World:
 
 @dataclass
 class Slow:
-    """Takes `crop_s` for each view; notes whom it read, when and how."""
+    """Takes `view_s` for each view; notes whom it read, when and how."""
 
     world: World
-    crop_s: float
+    view_s: float
     batch_s: float = 0.0
     tta: TTA = "ten_crop"
     name: str = "slow"
@@ -71,14 +71,14 @@ class Slow:
     batches: list[int] = field(default_factory=list)
 
     @property
-    def crops(self) -> int:
-        return CROPS[self.tta]
+    def view_count(self) -> int:
+        return VIEW_COUNT[self.tta]
 
     def predict(
         self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         self.batches.append(len(batch))
-        self.world.pass_(self.batch_s + len(batch) * self.crops * self.crop_s)
+        self.world.pass_(self.batch_s + len(batch) * self.view_count * self.view_s)
         return np.full((len(batch), 2), 0.5, np.float32)
 
 
@@ -102,13 +102,13 @@ class _Token(NamedTuple):
 
 class House:
     """Cameras and a batcher with its ladder. `read` holds, for each result, its stream, track,
-    age when the batch began and when it was there, the time, and the crops."""
+    age when the batch began and when it was there, the time, and the views."""
 
     def __init__(
         self,
         cameras: list[Camera],
         *,
-        crop_s: float,
+        view_s: float,
         batch_s: float = 0.0,
         max_batch: int = 16,
         queue_crops: int = 256,
@@ -116,10 +116,10 @@ class House:
     ) -> None:
         self.world = World()
         self.metrics = Metrics(CollectorRegistry())
-        self.model = Slow(self.world, crop_s, batch_s)
+        self.model = Slow(self.world, view_s, batch_s)
         self.steps: list[tuple[float, Rung, bool]] = []
         self.ladder = Ladder(
-            rungs(self.model.tta, CROPS),
+            rungs(self.model.tta, VIEW_COUNT),
             max_age_s,
             clock=self.world.clock,
             told=lambda rung, down: self.steps.append((self.world.now_s, rung, down)),
@@ -175,7 +175,7 @@ class House:
             assert isinstance(result.token, _Token)
             name, track, captured_mono_s = result.token
             assert result.probabilities is not None
-            self.read[name].append((track, now_s, now_s - captured_mono_s, result.crops))
+            self.read[name].append((track, now_s, now_s - captured_mono_s, result.view_count))
 
     def run(self, seconds: float) -> None:
         end_s = self.world.now_s + seconds

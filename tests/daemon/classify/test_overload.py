@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from classifiers.base import Reads
 from classifiers.expression import LABELS, TTA
-from classifiers.expression.tta import CROPS
+from classifiers.expression.tta import VIEW_COUNT
 from daemon import ladder
 from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
@@ -53,18 +53,18 @@ class Slow:
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def crops(self) -> int:
-        return CROPS[self.tta]
+    def view_count(self) -> int:
+        return VIEW_COUNT[self.tta]
 
     def predict(
         self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        self.stop.wait(len(batch) * self.crops * self.view_s)
+        self.stop.wait(len(batch) * self.view_count * self.view_s)
         return np.tile(sure_of("happy"), (len(batch), 1))
 
 
 @pytest.mark.slow
-def test_crops_then_detections_give_way_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_then_detections_give_way_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """1. Four faces, of which each view takes nearly half a second: the ladder goes down to its
     end; metrics, the API and each reading say so. 2. The classifier is fast again: the ladder
     comes back up."""
@@ -74,7 +74,7 @@ def test_crops_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
     slow, readings = Slow(view_s=0.4), list[Reading]()
 
     def told(rung: Rung, down: bool) -> None:
-        metrics.tta_crops.labels(slow.name).set(rung.crops)
+        metrics.tta_crops.labels(slow.name).set(rung.view_count)
         metrics.load_steps.labels("down" if down else "up").inc()
 
     def use(rung: Rung) -> None:
@@ -86,7 +86,7 @@ def test_crops_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
         max_batch=1,
         max_wait_s=0.0,
         queue_crops=16,
-        ladder=Ladder(rungs("ten_crop", CROPS), MAX_AGE_S, told=told),
+        ladder=Ladder(rungs("ten_crop", VIEW_COUNT), MAX_AGE_S, told=told),
         use=use,
     )
     board.ladder = batcher.ladder

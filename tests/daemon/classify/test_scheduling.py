@@ -28,7 +28,7 @@ CAMERAS = st.lists(
 @settings(max_examples=30)
 @given(
     cameras=CAMERAS,
-    crop_s=st.floats(0.0, 0.02),
+    view_s=st.floats(0.0, 0.02),
     batch_s=st.floats(0.0, 0.5),
     max_batch=st.integers(1, 40),
     queue_crops=st.integers(1, 80),
@@ -36,7 +36,7 @@ CAMERAS = st.lists(
 )
 @example(  # a model that takes no time, as far as the clock tells
     cameras=[Camera("c0", 1, 1.0, 0.0, 0.0, 3.0), Camera("c1", 1, 2.0, 0.0, 0.0, 3.0)],
-    crop_s=0.0,
+    view_s=0.0,
     batch_s=0.0,
     max_batch=1,
     queue_crops=1,
@@ -44,7 +44,7 @@ CAMERAS = st.lists(
 )
 def test_nothing_is_lost_uncounted_read_too_old_or_kept_without_bound(
     cameras: list[Camera],
-    crop_s: float,
+    view_s: float,
     batch_s: float,
     max_batch: int,
     queue_crops: int,
@@ -52,13 +52,13 @@ def test_nothing_is_lost_uncounted_read_too_old_or_kept_without_bound(
 ) -> None:
     house = House(
         cameras,
-        crop_s=crop_s,
+        view_s=view_s,
         batch_s=batch_s,
         max_batch=max_batch,
         queue_crops=queue_crops,
         max_age_s=max_age_s,
     )
-    took_s = batch_s + max_batch * 10 * crop_s
+    took_s = batch_s + max_batch * 10 * view_s
     house.run(8.0 + 2 * took_s)
     queue = house.batcher._live
     waiting = Counter(queued.job.stream for queued in queue.take(len(queue), -math.inf))
@@ -86,7 +86,7 @@ def test_a_crowd_does_not_starve_a_single_face(crowd: int, others: int, max_batc
     other stream; and no stream falls behind another that always has crops waiting."""
     singles = [Camera(f"single{at}", 1) for at in range(others)]
     house = House(
-        [Camera("crowd", crowd), *singles], crop_s=0.004, max_batch=max_batch, max_age_s=60.0
+        [Camera("crowd", crowd), *singles], view_s=0.004, max_batch=max_batch, max_age_s=60.0
     )
     house.run(6.0)
     batch_s = max_batch * 10 * 0.004
@@ -107,7 +107,7 @@ def test_no_face_of_a_stream_is_read_half_as_often_as_another(
     """Whether or not the queue has room for all of them."""
     house = House(
         [Camera("crowd", faces, fps=10.0)],
-        crop_s=0.002,
+        view_s=0.002,
         max_batch=max_batch,
         queue_crops=room,
         max_age_s=60.0,
@@ -119,36 +119,36 @@ def test_no_face_of_a_stream_is_read_half_as_often_as_another(
 
 
 def test_the_ladder_goes_down_under_load_and_comes_back() -> None:
-    """1. One face: ten crops. 2. Sixty faces for half a minute: fewer crops, ages within the
-    bound but for the first seconds. 3. One face again: ten crops, rung by rung."""
+    """1. One face: ten views. 2. Sixty faces for half a minute: fewer views, ages within the
+    bound but for the first seconds. 3. One face again: ten views, rung by rung."""
     house = House(
-        [Camera("lobby", 1), Camera("crowd", 60, from_s=10.0, until_s=40.0)], crop_s=0.0025
+        [Camera("lobby", 1), Camera("crowd", 60, from_s=10.0, until_s=40.0)], view_s=0.0025
     )
     house.run(10.0)
     assert house.steps == []
     house.run(30.0)
-    assert house.ladder.rung.crops < 10
+    assert house.ladder.rung.view_count < 10
     ages = [age_s for _, when_s, age_s, _ in house.read["crowd"] if when_s > 15.0]
     assert max(ages) <= 1.0
     house.run(60.0)
     assert house.ladder.rung == house.ladder.top
-    crops = [crops for *_, crops in house.read["lobby"]]
-    assert crops[0] == crops[-1] == 10
-    assert 2 in crops
+    counts = [count for *_, count in house.read["lobby"]]
+    assert counts[0] == counts[-1] == 10
+    assert 2 in counts
     downs = [when_s for when_s, _, down in house.steps if down]
     ups = [when_s for when_s, _, down in house.steps if not down]
     assert downs[-1] < ups[0]
     assert len(downs) == len(ups)
 
 
-def test_files_always_get_all_their_crops() -> None:
+def test_files_always_get_all_their_views() -> None:
     """While the ladder is down, a kept crop is read in the configured mode all the same."""
-    house = House([Camera("crowd", 200)], crop_s=0.01)
+    house = House([Camera("crowd", 200)], view_s=0.01)
     house.run(10.0)
-    assert house.ladder.rung.crops == 1
+    assert house.ladder.rung.view_count == 1
     house.batcher.start()
     results = house.batcher.classify(
         [Job("film", 1, FACE, "film", house.world.now_s, house.world.now_s)]
     )
     house.batcher.stop()
-    assert [result.crops for result in results] == [10]
+    assert [result.view_count for result in results] == [10]

@@ -58,7 +58,7 @@ class Capture:
     breaks off after frames were given: to read it again would give them twice, which is what `loop`
     asks for.
 
-    With `once` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
+    With `offline` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
     Media time and sequence numbers go on over a reconnect.
 
     `error` is why the stream is down, None while frames come; `cut` says so of a file that ended
@@ -74,7 +74,7 @@ class Capture:
         board: Board,
         *,
         stop: threading.Event,
-        once: bool = False,
+        offline: bool = False,
         open_source: OpenSource = open_source,
         monotonic: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
@@ -90,7 +90,7 @@ class Capture:
         self._metrics = metrics
         self._board = board
         self._stop = stop
-        self._once = once
+        self._offline = offline
         self._open_source = open_source
         self._monotonic = monotonic
         self._wait = wait or stop.wait
@@ -140,7 +140,7 @@ class Capture:
                 self._down(reason, error)
             else:
                 return
-            if self._once or self._stop.is_set():
+            if self._offline or self._stop.is_set():
                 return
             if not (self._live or self._settings.loop) and self._seq > given:
                 self._board.set_state(self.name, "ended", reason, str(self.error))

@@ -37,8 +37,8 @@ FINISH_S = 600.0  # what each may take at the end of a file, when nothing else i
 class Pipeline:
     """From source to sinks for one `[[stream]]`.
 
-    At the end of a file the sinks finish theirs by themselves. With `once` the first fault ends
-    the stream, and whoever made it calls `finish`.
+    At the end of a file the sinks finish theirs by themselves. With `offline`, as a command that
+    annotates a file has it, the first fault ends the stream, and whoever made it calls `finish`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Pipeline:
         jpegs: JpegFeed,
         playlist: Playlist,
         publish: Callable[[Reading], None] = lambda reading: None,
-        once: bool = False,
+        offline: bool = False,
     ) -> None:
         live = stream.is_live
         labels = sink_labels(stream.sink)
@@ -66,7 +66,7 @@ class Pipeline:
         self.name = stream.name
         self.sinks = labels
         self.stop = stop
-        self._once = once
+        self._offline = offline
         self._board = board
         self._stream_loop = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
         self._capture_loop = health.loop(f"capture {stream.name}", beat_limit_s(stream))
@@ -77,7 +77,7 @@ class Pipeline:
             metrics,
             board,
             stop=stop,
-            once=once,
+            offline=offline,
             beat=self._capture_loop,
             ended=self._capture_loop.end,
         )
@@ -89,7 +89,7 @@ class Pipeline:
                 keep_all=not live,
                 metrics=metrics,
                 stop=stop,
-                retry=not once,
+                retry=not offline,
                 note=self._noting(label),
                 hung_s=hung_s(sink, live=live),
                 holds_s=holds_s(sink),
@@ -116,7 +116,7 @@ class Pipeline:
             models.detector.make,
             models.batcher,
             [*self.encoders, *outlets],
-            once=once,
+            offline=offline,
             metrics=metrics,
             board=board,
             stop=stop,
@@ -164,7 +164,7 @@ class Pipeline:
     def _at_end(self) -> None:
         """The stream's thread ends; where nobody stops it, the source has."""
         self._stream_loop.end()
-        if not (self._once or self.stop.is_set()):
+        if not (self._offline or self.stop.is_set()):
             # A daemon thread: the process does not wait for what hangs.
             threading.Thread(target=self.finish, name=f"finish {self.name}", daemon=True).start()
 
@@ -202,6 +202,6 @@ class Pipeline:
 
     @property
     def error(self) -> Exception | None:
-        """The first fault of a pipeline that was made with `once`."""
+        """The first fault of a pipeline that was made with `offline`."""
         faults = [self.capture.error, *(writer.error for writer in self.writers), self.stream.error]
         return next((fault for fault in faults if fault is not None), None)

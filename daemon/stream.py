@@ -32,7 +32,7 @@ class Stream:
     """Takes each frame through its steps and hands it out; one thread.
 
     A fault loses the frame at hand, counts it, and starts the stream anew after 1, 2, 4 .. 60 s;
-    `Traces` says which are logged. With `once` the first one ends the stream, closes the mailbox
+    `Traces` says which are logged. With `offline` the first one ends the stream, closes the mailbox
     and is kept in `error`.
     """
 
@@ -45,7 +45,7 @@ class Stream:
         batcher: Batcher | None,
         writers: Sequence[Outlet],
         *,
-        once: bool = False,
+        offline: bool = False,
         metrics: Metrics,
         board: Board,
         stop: threading.Event,
@@ -61,7 +61,7 @@ class Stream:
         self._make_detector = make_detector
         self._batcher = batcher
         self._writers = writers
-        self._once = once
+        self._offline = offline
         self._metrics = metrics
         self._board = board
         self._stop = stop
@@ -109,7 +109,7 @@ class Stream:
                     self.run_once()
                 return
             except Exception as error:  # noqa: BLE001 - one stream stops no other
-                if self._once or self._stop.is_set():
+                if self._offline or self._stop.is_set():
                     self.error = error
                     return
                 if time.monotonic() - began_s >= GOOD_AFTER_S:
@@ -125,7 +125,7 @@ class Stream:
             self._settings,
             detector,
             self._batcher,
-            once=self._once,
+            offline=self._offline,
             metrics=self._metrics,
             board=self._board,
             stop=self._stop,

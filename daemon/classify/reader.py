@@ -47,7 +47,7 @@ class Reader:
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
     `arrived` has the reading. With the name of a `file`: they come at once, each with that name;
-    if the classifier fails, with `once` that raises ClassifierError.
+    if the classifier fails, with `offline` that raises ClassifierError.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Reader:
         batcher: Batcher,
         metrics: Metrics,
         *,
-        once: bool,
+        offline: bool,
         file: str | None,
         stop: threading.Event,
         wake: Callable[[], None],
@@ -65,13 +65,13 @@ class Reader:
         self._stream = stream
         self._batcher = batcher
         self._metrics = metrics
-        self._once = once
+        self._offline = offline
         self._file = file
         self._stop = stop
         self._wake = wake
         self._clock = clock
-        # The tracker is as old. With `once` two runs agree to the byte.
-        self._since_s = None if once else clock()
+        # The tracker is as old. With `offline` two runs agree to the byte.
+        self._since_s = None if offline else clock()
         self._inbox: deque[Result] = deque(maxlen=INBOX)
         # From zero on, so that a rate over them is right at once.
         for label in (*batcher.classifier.labels, UNKNOWN):
@@ -122,7 +122,7 @@ class Reader:
         if self._file is not None:
             results = self._batcher.classify(jobs)
             lost = any(result.probabilities is None for result in results)
-            if lost and self._once and not self._stop.is_set():
+            if lost and self._offline and not self._stop.is_set():
                 raise ClassifierError(f"{self._stream}: the classifier failed; its log says why")
             return self._read(results, tracker, limits)
         inbox = self._inbox

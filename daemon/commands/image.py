@@ -75,7 +75,7 @@ def annotate_images(
                         around.settings,
                         detector,
                         around.models.batcher,
-                        once=True,
+                        offline=True,
                         metrics=around.metrics,
                         board=around.board,
                         stop=threading.Event(),

@@ -81,7 +81,7 @@ def annotate_video(
             stop=stop,
             jpegs=JpegFeed(),
             playlist=Playlist(),
-            once=True,
+            offline=True,
         )
         try:
             _run(pipeline, stop, _frames_in(source), around.board, console, settle)

@@ -144,7 +144,7 @@ def whole(clip: Path, target: Path) -> int:
         board=board,
         stop=stop,
     )
-    capture = Capture(stream, mailbox, metrics, board, stop=stop, once=True)
+    capture = Capture(stream, mailbox, metrics, board, stop=stop, offline=True)
     for part in (batcher, writer, encoder, steps, capture):
         part.start()
     steps.join()

@@ -204,7 +204,7 @@ def annotate(
         jpegs=JpegFeed(),
         playlist=Playlist(),
         publish=readings.append,
-        once=True,
+        offline=True,
     )
     began_s = time.process_time()
     pipeline.start()

@@ -61,7 +61,7 @@ def ms_a_frame(clip: Path, folder: Path, crfs: list[int]) -> float:
         stop=threading.Event(),
         jpegs=JpegFeed(),
         playlist=Playlist(),
-        once=True,
+        offline=True,
     )
     began_s = time.process_time()
     pipeline.start()

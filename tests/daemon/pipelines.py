@@ -46,7 +46,7 @@ class Around:
         *sinks: dict[str, object],
         detector: Choice | None = None,
         publish: Callable[[Reading], None] = lambda reading: None,
-        once: bool = False,
+        offline: bool = False,
         policy: str = "auto",
     ) -> Pipeline:
         table = {"name": name, "url": url, "policy": policy, "sink": sinks}
@@ -62,7 +62,7 @@ class Around:
             jpegs=JpegFeed(),
             playlist=Playlist(),
             publish=publish,
-            once=once,
+            offline=offline,
         )
 
     def value(self, name: str, **labels: str) -> float:

@@ -39,7 +39,7 @@ class Rig:
         url: str,
         *,
         policy: str = "auto",
-        once: bool = False,
+        offline: bool = False,
         loop: bool = False,
         opener: OpenSource = open_source,
         clock: Clock | None = None,
@@ -69,7 +69,7 @@ class Rig:
             self.metrics,
             self.board,
             stop=self.stop,
-            once=once,
+            offline=offline,
             open_source=opener,
             monotonic=self.clock,
             wait=wait or self.clock.wait,
@@ -202,7 +202,7 @@ def test_a_cut_file_ends_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_with_once_a_missing_file_is_an_error_that_is_kept(tmp_path: Path) -> None:
-    rig = Rig(str(tmp_path / "nope.mp4"), once=True)
+    rig = Rig(str(tmp_path / "nope.mp4"), offline=True)
     rig.capture.run()
     assert rig.mailbox.ended
     assert isinstance(rig.capture.error, SourceError)

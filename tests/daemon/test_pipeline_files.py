@@ -38,7 +38,7 @@ def test_a_file_gives_one_reading_for_each_face_of_each_frame(tmp_path: Path) ->
     read, film = tmp_path / "read.jsonl", tmp_path / "film.mp4"
     with batching(net, around.metrics) as batcher:
         pipeline = around.pipeline(
-            batcher, "film", str(TALKING), mp4(film), events(read), once=True
+            batcher, "film", str(TALKING), mp4(film), events(read), offline=True
         )
         pipeline.start()
         wait_until(lambda: not pipeline.running, 60.0)
@@ -108,11 +108,11 @@ def test_stopping_in_mid_work_ends_in_time_and_finishes_the_film(
     assert frames_in(film) >= 5
 
 
-def test_once_ends_with_the_first_fault_of_a_sink(tmp_path: Path) -> None:
+def test_offline_it_ends_with_the_first_fault_of_a_sink(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of a folder")
     around = Around()
     pipeline = around.pipeline(
-        None, "film", str(TALKING), mp4(tmp_path / "file" / "film.mp4"), once=True
+        None, "film", str(TALKING), mp4(tmp_path / "file" / "film.mp4"), offline=True
     )
     with running(around, pipeline):
         wait_until(lambda: not pipeline.running)
@@ -121,10 +121,10 @@ def test_once_ends_with_the_first_fault_of_a_sink(tmp_path: Path) -> None:
     wait_until(lambda: not pipeline.capture.running)
 
 
-def test_once_ends_with_the_first_fault_of_a_detector() -> None:
+def test_offline_it_ends_with_the_first_fault_of_a_detector() -> None:
     around = Around()
     faulty: Choice = Faulty(range(3, 4))  # type: ignore[assignment]
-    pipeline = around.pipeline(None, "film", str(TALKING), detector=faulty, once=True)
+    pipeline = around.pipeline(None, "film", str(TALKING), detector=faulty, offline=True)
     with running(around, pipeline):
         wait_until(lambda: not pipeline.running)
     assert str(pipeline.error) == "look 3 went wrong"
@@ -181,7 +181,7 @@ def test_clips_of_any_size_pass(tmp_path: Path, width: int, height: int) -> None
     clip = write_clip(tmp_path / "in.mp4", width=width, height=height, frames=4)
     around = Around()
     film = tmp_path / "out.mp4"
-    pipeline = around.pipeline(None, "film", str(clip), mp4(film), once=True)
+    pipeline = around.pipeline(None, "film", str(clip), mp4(film), offline=True)
     with running(around, pipeline):
         wait_until(lambda: not pipeline.running, 60.0)
         for part in pipeline.sink_threads:

@@ -75,7 +75,7 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
             "lobby",
             batcher,
             metrics,
-            once=False,
+            offline=False,
             file=None,
             stop=threading.Event(),
             wake=woken.set,
@@ -124,7 +124,7 @@ def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, boar
             assert reading.tracked_since_s is not None
             assert began_s <= reading.tracked_since_s <= made_s
             seen.append((reading.track, reading.tracked_since_s))
-        command = stepping(batcher, metrics, board, keep_all=True, once=True)
+        command = stepping(batcher, metrics, board, keep_all=True, offline=True)
         assert walk(command, talking(1))[0].readings[0].tracked_since_s is None
     assert [track for track, _ in seen] == [1] * 4
     assert len(set(seen)) == 4

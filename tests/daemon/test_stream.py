@@ -129,7 +129,9 @@ def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board
     known.fails = RuntimeError("out of memory")
     mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
     with batching(known, metrics) as batcher:
-        stream = made(batcher, metrics, board, keep_all=True, once=True, mailbox=mailbox, stop=stop)
+        stream = made(
+            batcher, metrics, board, keep_all=True, offline=True, mailbox=mailbox, stop=stop
+        )
         mailbox.put(talking(1)[0], stop)
         stream.start()
         stream.join(WAIT_S)

@@ -1,4 +1,4 @@
-"""One picture on its way through a stream, and the small look that a detector takes at it."""
+"""One picture on its way through a stream, and the small one that a detector looks at."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def colorspace_of(image: av.VideoFrame) -> int:
     return BT709 if image.height >= _HD_HEIGHT_PX else BT601
 
 
-class SmallLook:
+class DetectorScaler:
     """Makes the small RGB picture that a detector looks at. One instance belongs to one thread:
     it keeps the scalers, which cost a third of the work to set up.
 

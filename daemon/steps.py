@@ -14,7 +14,7 @@ from daemon.classify.reader import Reader
 from daemon.config.settings import Settings, StreamSettings
 from daemon.draw.cover import cover
 from daemon.draw.overlay import Overlay
-from daemon.frame import Frame, SmallLook
+from daemon.frame import DetectorScaler, Frame
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN, FaceView, Reading
@@ -91,7 +91,7 @@ class Steps:
     def follow(self, settings: Settings) -> None:
         """Go by other settings; tracks stay."""
         self.settings = settings
-        self._look = SmallLook(settings.detector.long_side_px)
+        self._scaler = DetectorScaler(settings.detector.long_side_px)
         self._overlay = Overlay(settings.overlay)
         self._tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
         # Between two looks for faces, and until a look is read.
@@ -166,7 +166,7 @@ class Steps:
     def _find(self, frame: Frame) -> list[Detection]:
         """The faces in this frame, in its own pixels."""
         with self._timed("detect"):
-            image = self._look(frame.image)
+            image = self._scaler(frame.image)
             fx, fy = frame.image.width / image.shape[1], frame.image.height / image.shape[0]
             seen = [detection.scaled(fx, fy) for detection in self._detector.detect(image)]
             return [detection for detection in seen if _has_area(detection)]

@@ -160,7 +160,7 @@ class ExpressionClassifier:
         return with_temperature(torch.stack(parts).sum(0), common).cpu().numpy()
 
     @torch.no_grad()
-    def look(self, x: torch.Tensor) -> torch.Tensor:
+    def predict_standardised(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities [N, 7] of standardised faces [N, 1, S, S] on the device, as they are.
 
         No views are cut: this is what a net that learns from this one is shown itself.

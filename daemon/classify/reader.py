@@ -27,7 +27,7 @@ INBOX = 1024  # results that wait for the stream; the batcher's queue bounds the
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _CropInfo:
     """What is known of a crop while it is being classified; holds no picture in memory."""
 
     seq: int
@@ -98,7 +98,7 @@ class Reader:
             corners = (box.x, box.y, box.width, box.height)
             face = crop(luma, corners, found.eyes, framing, full_range)
             quality = assess(corners, found.eyes, found.nose, face)
-            look = _Look(
+            info = _CropInfo(
                 seq=frame.seq,
                 pts_s=frame.pts_s,
                 captured_s=frame.captured_s,
@@ -111,7 +111,7 @@ class Reader:
             )
             now_s = time.monotonic()
             jobs.append(
-                Job(self._stream, track.id, face, look, captured_mono_s, now_s, track.reading_count)
+                Job(self._stream, track.id, face, info, captured_mono_s, now_s, track.reading_count)
             )
         return jobs
 
@@ -146,31 +146,31 @@ class Reader:
         readings = []
         dropped = self._metrics.dropped
         for result in results:
-            look = result.token
-            assert isinstance(look, _Look)
-            track = tracker.get(look.track)
+            info = result.token
+            assert isinstance(info, _CropInfo)
+            track = tracker.get(info.track)
             if track is None:
                 dropped.labels(self._stream, "classify", "track_ended").inc()
             elif result.probabilities is not None:
                 probabilities, views = result.probabilities, result.view_count
-                readings.append(self._reading(look, track, probabilities, views, limits))
+                readings.append(self._reading(info, track, probabilities, views, limits))
             else:
                 dropped.labels(self._stream, "classify", "error").inc()
         return readings
 
     def _reading(
         self,
-        look: _Look,
+        info: _CropInfo,
         track: Track,
         probabilities: NDArray[np.float32],
         view_count: int,
         limits: ExpressionSettings,
     ) -> Reading:
         classifier = self._batcher.classifier
-        poor = is_poor(look.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
+        poor = is_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
         # Kept, it would be in the labels of the good looks that follow.
         smoother = replace(track.smoother) if poor else track.smoother
-        smooth = smoother.update(probabilities, look.pts_s)
+        smooth = smoother.update(probabilities, info.pts_s)
         track.reading_count += not poor
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
@@ -178,28 +178,28 @@ class Reader:
         if floor is None:
             floor = classifier.unknown_below
         label = UNKNOWN if poor or shares[best] < floor else best
-        track.label, track.probabilities, track.read_s = label, shares, look.pts_s
+        track.label, track.probabilities, track.read_s = label, shares, info.pts_s
         self._metrics.readings.labels(self._stream, label).inc()
         live = self._file is None
-        age_s = time.monotonic() - look.captured_mono_s
+        age_s = time.monotonic() - info.captured_mono_s
         if live:
             self._metrics.reading_age_seconds.labels(self._stream).observe(age_s)
         return Reading(
             stream=self._stream,
-            seq=look.seq,
-            media_time_s=look.pts_s,
-            captured_s=look.captured_s if live else None,
-            track=look.track,
+            seq=info.seq,
+            media_time_s=info.pts_s,
+            captured_s=info.captured_s if live else None,
+            track=info.track,
             tracked_since_s=self._since_s,
-            box_px=look.box.rounded(),
-            frame_px=look.frame_px,
+            box_px=info.box.rounded(),
+            frame_px=info.frame_px,
             label=label,
             probabilities=shares,
-            quality=look.quality,
+            quality=info.quality,
             crops=view_count,
             weights=classifier.name,
             engine=classifier.engine,
-            detector=look.detector,
+            detector=info.detector,
             age_ms=1000.0 * age_s if live else None,
             file=self._file,
         )

@@ -59,7 +59,7 @@ class Slate:
             # A pause that a slate filled is no measure of the frame rate.
             gap_s = min(now_s - self._last_s, 2 * max(self._usual_s, QUIET_S))
             self._usual_s += 0.1 * (gap_s - self._usual_s)
-        if self._last is None or _looks(self._last.image) != _looks(frame.image):
+        if self._last is None or _frame_format(self._last.image) != _frame_format(frame.image):
             self._blank = _like(frame.image)
         # Not the image itself: the decoder wants its memory back.
         self._last, self._last_s = replace(frame, image=self._blank), now_s
@@ -94,7 +94,7 @@ class Slate:
             f"no picture since {_moment(last.captured_s, self._clock())}",
             str(reason or Reason.STALLED).replace("_", " "),
         )
-        wanted = *lines, *_looks(last.image)
+        wanted = *lines, *_frame_format(last.image)
         if self._drawn is None or self._drawn[0] != wanted:
             image = _like(last.image)
             draw(image, lines)
@@ -137,7 +137,7 @@ def _moment(then_s: float, now_s: float) -> str:
     return then.strftime("%H:%M:%S %Z" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S %Z")
 
 
-def _looks(image: av.VideoFrame) -> tuple[object, ...]:
+def _frame_format(image: av.VideoFrame) -> tuple[object, ...]:
     colours = image.color_range, image.colorspace, image.color_primaries, image.color_trc
     return image.width, image.height, image.format.name, *colours
 

@@ -23,7 +23,7 @@ from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FRAMINGS, crop
 from classifiers.expression.tta import STILL
-from daemon.frame import Frame, SmallLook, is_full_range, plane
+from daemon.frame import DetectorScaler, Frame, is_full_range, plane
 from daemon.reading import UNKNOWN
 from daemon.sources.video import VideoSource
 from daemon.track import Track, Tracker
@@ -80,10 +80,10 @@ def frames_of(clip: Path) -> list[Frame]:
 
 
 def find_all(frames: list[Frame], detector: Detector) -> list[list[Detection]]:
-    look = SmallLook(480)
+    scaler = DetectorScaler(480)
     found = []
     for frame in frames:
-        small = look(frame.image)
+        small = scaler(frame.image)
         scale = frame.image.width / small.shape[1], frame.image.height / small.shape[0]
         found.append([one.scaled(*scale) for one in detector.detect(small)])
     return found

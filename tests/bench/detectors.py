@@ -21,7 +21,7 @@ import av
 import cv2
 import numpy as np
 
-from daemon.frame import SmallLook
+from daemon.frame import DetectorScaler
 from detectors.base import Detection, Detector
 from tests.detectors.kinds import KINDS, build
 from tests.shared import SHARED, VIDEO
@@ -116,10 +116,10 @@ def tally(detector: Detector, clip: Path, long_side_px: int, took_ms: list[float
 
 
 def pictures(clip: Path, long_side_px: int) -> Iterator[np.ndarray]:
-    look = SmallLook(long_side_px)
+    scaler = DetectorScaler(long_side_px)
     with av.open(str(clip)) as container:
         for frame in container.decode(video=0):
-            yield look(frame)
+            yield scaler(frame)
 
 
 def person_at(

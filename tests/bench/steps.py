@@ -26,7 +26,7 @@ from daemon.classify.quality import assess
 from daemon.config.settings import OverlaySettings
 from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.draw.overlay import Overlay
-from daemon.frame import Frame, SmallLook, is_full_range, plane
+from daemon.frame import DetectorScaler, Frame, is_full_range, plane
 from daemon.reading import FaceView
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sinks.encode.reference import TIME_BASE
@@ -119,7 +119,7 @@ def main() -> None:
             """Fresh frames, which nobody has drawn on or made writable yet."""
             frames[:] = islice(frames_of(clip), options.frames)
             tracker = Tracker(max_missing_s=1.0, half_life_s=0.5)
-            small = SmallLook(1920)(frames[0].image)
+            small = DetectorScaler(1920)(frames[0].image)
             tracks[:] = [tracker.update(found.detect(small), frame.pts_s) for frame in frames]
 
         def each(step: Callable[[Frame, list[Track]], object]) -> Callable[[], int]:
@@ -130,12 +130,12 @@ def main() -> None:
 
             return work
 
-        look, overlay = SmallLook(480), Overlay(OverlaySettings())
+        scaler, overlay = DetectorScaler(480), Overlay(OverlaySettings())
         process, thread = time.process_time, time.thread_time
         steps = {
             "decode": (process, lambda: decoding(clip)),
             "encode": (process, lambda: encoding(frames)),
-            "small picture for the detector": (thread, each(lambda f, t: look(f.image))),
+            "small picture for the detector": (thread, each(lambda f, t: scaler(f.image))),
             "quarter turn": (thread, each(lambda f, t: to_frame_image(f.image, turn=Turn(90)))),
             "crops and their quality": (thread, each(cut)),
             "overlay": (

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.frame import SmallLook
+from daemon.frame import DetectorScaler
 from detectors.base import Detection, Detector
 
 WIDTH_PX, HEIGHT_PX = 400, 320
@@ -46,7 +46,7 @@ def scenes(faces: NDArray[np.uint8], seed: int) -> Iterator[Scene]:
 
 def find(detector: Detector, scene: Scene) -> Detection | None:
     """The best detection whose middle lies in the face's window, in pixels of the scene."""
-    small = SmallLook(LONG_SIDE_PX)(scene.image)
+    small = DetectorScaler(LONG_SIDE_PX)(scene.image)
     factor = scene.image.width / small.shape[1]
     for detection in detector.detect(small):
         found = detection.scaled(factor, factor)

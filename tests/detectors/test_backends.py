@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.frame import SmallLook
+from daemon.frame import DetectorScaler
 from detectors.base import Detector
 from detectors.errors import ModelMismatchError
 from detectors.mediapipe import MediaPipe
@@ -35,7 +35,7 @@ def picture(clip: str, frame: int = 0) -> NDArray[np.uint8]:
     with av.open(str(VIDEO / clip)) as container:
         for number, image in enumerate(container.decode(video=0)):
             if number == frame:
-                return SmallLook(480)(image)
+                return DetectorScaler(480)(image)
     raise AssertionError(f"{clip} has no frame {frame}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.frame import SmallLook
+from daemon.frame import DetectorScaler
 from detectors.base import Detection
 from detectors.select import Choice, resolve
 from tests.detectors.kinds import build
@@ -37,7 +37,7 @@ def take(said: list[str]) -> Choice:
 def pictures(clip: str, long_side_px: int, every: int) -> list[Picture]:
     with av.open(str(VIDEO / clip)) as container:
         frames = [f for n, f in enumerate(container.decode(video=0)) if n % every == 0]
-        return [SmallLook(long_side_px)(frame) for frame in frames]
+        return [DetectorScaler(long_side_px)(frame) for frame in frames]
 
 
 def numbers(faces: list[Detection]) -> list[float]:

@@ -60,7 +60,7 @@ class Teacher:
         """Targets [N, 7] of what the net is shown, float32 [N, 1, S, S], mixed or not."""
         if self._plan.views != "same":
             return targets
-        return self._blend(targets, self._classifier.look(x))
+        return self._blend(targets, self._classifier.predict_standardised(x))
 
     def _blend(self, targets: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
         return torch.lerp(targets, with_temperature(said, self._plan.temperature), self._plan.share)

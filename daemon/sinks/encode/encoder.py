@@ -38,7 +38,7 @@ class Encoder:
     """
 
     def __init__(self, image: av.VideoFrame, settings: EncodedSinkSettings, *, live: bool) -> None:
-        self._looks = _looks(image)
+        self._format = _frame_format(image)
         self._referencer = Referencer()
         self.name, codec = _open_first(image, settings, live)
         self._codec: _OpenCodec | None = codec
@@ -49,7 +49,7 @@ class Encoder:
 
     def fits(self, image: av.VideoFrame) -> bool:
         """Whether `image` can follow those before."""
-        return self._looks == _looks(image)
+        return self._format == _frame_format(image)
 
     def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool) -> list[av.Packet]:
         """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
@@ -198,5 +198,5 @@ def _bit_rate(image: av.VideoFrame, crf: int) -> int:
     return int(4e6 * share * 2.0 ** ((23 - crf) / 6))
 
 
-def _looks(image: av.VideoFrame) -> tuple[object, ...]:
+def _frame_format(image: av.VideoFrame) -> tuple[object, ...]:
     return image.width, image.height, image.format.name, is_full_range(image)

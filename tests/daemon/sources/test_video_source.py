@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from daemon.errors import Reason, SourceError
-from daemon.frame import BT601, SmallLook, is_full_range, plane
+from daemon.frame import BT601, DetectorScaler, is_full_range, plane
 from daemon.sources.base import Report
 from daemon.sources.picture import to_frame_image
 from daemon.sources.video import VideoSource
@@ -71,7 +71,7 @@ def test_a_colour_space_that_means_nothing_is_not_passed_on(number: int) -> None
     image.colorspace = number
     ready = to_frame_image(image)
     assert ready is image
-    assert SmallLook(80)(ready).shape == (60, 80, 3)
+    assert DetectorScaler(80)(ready).shape == (60, 80, 3)
 
 
 @pytest.mark.parametrize("pix_fmt", ["rgb24", "gbrp", "pal8", "gray", "ya8"])

@@ -67,7 +67,7 @@ class Ladder:
     rung down. It goes one up when for `HOLD_S` readings would have stayed below 0.5 of it there,
     by what a face was measured to cost on both rungs. A step up that does not last as long as the
     hold doubles the hold, up to `MOST_HOLD_S`; one that lasts halves it. Without faces there is
-    room. Every step is logged and `told`, with whether it was down.
+    room. Every step is logged, and `on_rung` hears of it and whether it was down.
 
     Belongs to the batcher's thread; `rung` may be read from any.
     """
@@ -78,12 +78,12 @@ class Ladder:
         max_age_s: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        told: Callable[[Rung, bool], None] = lambda rung, down: None,
+        on_rung: Callable[[Rung, bool], None] = lambda rung, down: None,
     ) -> None:
         self._ways = tuple(ways)
         self.max_age_s = max_age_s
         self._clock = clock
-        self._told = told
+        self._on_rung = on_rung
         self._at = 0
         self._waits: list[Wait] = []
         self._cost_s: dict[int, float] = {}  # of classifying one face, by rung
@@ -174,7 +174,7 @@ class Ladder:
         self._room_since_s = None
         self._settling = True
         self._due_s = now_s + max(WINDOW_S, settle_s)
-        self._told(self.rung, by > 0)
+        self._on_rung(self.rung, by > 0)
 
 
 def _most(ages_s: Sequence[float]) -> float:

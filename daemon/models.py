@@ -75,7 +75,7 @@ def load(
         crops_in_use.set(classifier.view_count)
         nets = classifier.view_count // VIEW_COUNT[expression.tta]
 
-        def told(rung: Rung, down: bool) -> None:
+        def on_rung(rung: Rung, down: bool) -> None:
             crops_in_use.set(rung.view_count)
             metrics.load_steps.labels("down" if down else "up").inc()
 
@@ -86,7 +86,7 @@ def load(
         batcher = Batcher(
             classifier,
             metrics,
-            ladder=Ladder(ways, expression.max_age_ms / 1000.0, told=told),
+            ladder=Ladder(ways, expression.max_age_ms / 1000.0, on_rung=on_rung),
             use=use,
             max_batch=expression.max_batch,
             max_wait_s=expression.max_wait_ms / 1000.0,

@@ -90,7 +90,7 @@ class Pipeline:
                 metrics=metrics,
                 stop=stop,
                 retry=not offline,
-                note=self._noting(label),
+                on_state=self._on_state(label),
                 hung_s=hung_s(sink, live=live),
                 holds_s=holds_s(sink),
             )
@@ -104,7 +104,7 @@ class Pipeline:
                 live=live,
                 metrics=metrics,
                 stop=stop,
-                told=self._naming([labels[at] for at in group]),
+                on_encoder=self._on_encoder([labels[at] for at in group]),
             )
             for group in that_agree(stream.sink)
         ]
@@ -125,25 +125,25 @@ class Pipeline:
             publish=publish,
         )
 
-    def _noting(self, label: str) -> Callable[[bool, Reason | None, str | None], None]:
+    def _on_state(self, label: str) -> Callable[[bool, Reason | None, str | None], None]:
         """Puts a sink's state on the board, where nobody else has taken its place."""
 
-        def note(up: bool, reason: Reason | None, error: str | None) -> None:
+        def on_state(up: bool, reason: Reason | None, error: str | None) -> None:
             if not self.stop.is_set():
                 self._board.set_sink(self.name, label, up, reason, error)
 
-        return note
+        return on_state
 
-    def _naming(self, labels: Sequence[str]) -> Callable[[str], None]:
+    def _on_encoder(self, labels: Sequence[str]) -> Callable[[str], None]:
         """Says which encoder sinks have got."""
 
-        def name(encoder: str) -> None:
+        def on_encoder(encoder: str) -> None:
             if not self.stop.is_set():
                 log.info("%s: %s encoded with %s", self.name, " + ".join(labels), encoder)
                 for label in labels:
                     self._board.set_encoder(self.name, label, encoder)
 
-        return name
+        return on_encoder
 
     def start(self) -> None:
         for part in self.sink_threads:

@@ -142,9 +142,9 @@ class Steps:
         """The readings of what was submitted with earlier frames."""
         if self._reader is None:
             return []
-        return self._told(self._reader.arrived(self._tracker, self.settings.expression))
+        return self._publishable(self._reader.arrived(self._tracker, self.settings.expression))
 
-    def _told(self, readings: list[Reading]) -> list[Reading]:
+    def _publishable(self, readings: list[Reading]) -> list[Reading]:
         """What of these, which are counted by now, leaves the stream."""
         return [] if self._only_counts else readings
 
@@ -181,7 +181,9 @@ class Steps:
             if self._reader is None or not due:
                 return tracks, []
             jobs = self._reader.jobs(frame, self._turn.sliced(tracks), self._detector)
-        return tracks, self._told(self._reader.ask(jobs, self._tracker, self.settings.expression))
+        return tracks, self._publishable(
+            self._reader.ask(jobs, self._tracker, self.settings.expression)
+        )
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
         """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""

@@ -35,8 +35,8 @@ class Writer(Generic[Item]):
     One that has not come back from a write for `hung_s` (a network disk that does not answer)
     counts as failed too, and works again when it comes back: no stream waits for it for ever.
 
-    `label` is the sink's name in metrics and logs (`make.sink_labels`). `note` hears whenever the
-    sink goes up or down, and then why.
+    `label` is the sink's name in metrics and logs (`make.sink_labels`). `on_state` hears
+    whenever the sink goes up or down, and then why.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Writer(Generic[Item]):
         stop: threading.Event,
         retry: bool = True,
         clock: Callable[[], float] = time.time,
-        note: Callable[[bool, Reason | None, str | None], None] = lambda up, reason, error: None,
+        on_state: Callable[[bool, Reason | None, str | None], None] = lambda *state: None,
         first_delay_s: float = FIRST_DELAY_S,
         hung_s: float = HUNG_S,
         holds_s: float = 0.0,
@@ -65,7 +65,7 @@ class Writer(Generic[Item]):
         self._stop = stop
         self._retry = retry
         self._clock = clock
-        self._note = note
+        self._on_state = on_state
         self._hung_s = hung_s
         self._good_after_s = GOOD_AFTER_S + holds_s
         self._is_up = False
@@ -284,7 +284,7 @@ class Writer(Generic[Item]):
         self._up_gauge.set(0)
         self._is_up = False
         what = "" if isinstance(error, SinkError) else f"{type(error).__name__}: "
-        self._note(False, reason, f"{what}{error}")
+        self._on_state(False, reason, f"{what}{error}")
         if self._retry and reason != self._reported:
             trace = error if reason == Reason.INTERNAL else None
             log.error("%s: %s; trying again until it works", self._stream, error, exc_info=trace)
@@ -294,7 +294,7 @@ class Writer(Generic[Item]):
         self._up_gauge.set(1)
         if not self._is_up:
             self._is_up = True
-            self._note(True, None, None)
+            self._on_state(True, None, None)
 
     def _lose(self, count: int, reason: str | None = None) -> None:
         is_down = self._down or self._fault is not None

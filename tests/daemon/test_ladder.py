@@ -31,7 +31,7 @@ def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta
         rungs(tta, VIEW_COUNT),
         1.0,
         clock=world.clock,
-        told=lambda rung, down: steps.append((world.now_s, down)),
+        on_rung=lambda rung, down: steps.append((world.now_s, down)),
     )
     ways = rungs(tta, VIEW_COUNT)
     late_s, early_s = -math.inf, 0.0  # when readings were late last
@@ -74,7 +74,7 @@ def test_a_steady_load_is_not_flapped_over(
         rungs("ten_crop", VIEW_COUNT),
         1.0,
         clock=world.clock,
-        told=lambda rung, down: steps.append((world.now_s, down)),
+        on_rung=lambda rung, down: steps.append((world.now_s, down)),
     )
     while world.now_s < 3600.0:
         world.pass_(WINDOW_S)

@@ -33,8 +33,8 @@ class SharedEncoder:
 
     A fault is each writer's fault: they tell it, and while they wait to try again nothing is
     encoded. So is an encoder of a live stream that has not come back for `HUNG_S`, since its
-    driver fails; a file's stream stands still then, which its loop tells. `told` hears the name of
-    an encoder that is taken.
+    driver fails; a file's stream stands still then, which its loop tells. `on_encoder` hears the
+    name of an encoder that is taken.
     """
 
     takes: Takes = "pictures"
@@ -48,11 +48,11 @@ class SharedEncoder:
         live: bool,
         metrics: Metrics,
         stop: threading.Event,
-        told: Callable[[str], None] = lambda name: None,
+        on_encoder: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._writers = writers
         self._stop = stop
-        self._told = told
+        self._on_encoder = on_encoder
         self._stream_encoder = StreamEncoder(
             configs[0],
             live=live,
@@ -134,7 +134,7 @@ class SharedEncoder:
         encoder = self._stream_encoder.encoder
         if encoder is not None and encoder.name != self._name:
             self._name = encoder.name
-            self._told(encoder.name)
+            self._on_encoder(encoder.name)
         return packets
 
     def _look_for_hang(self) -> None:

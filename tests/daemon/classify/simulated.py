@@ -122,7 +122,7 @@ class House:
             rungs(self.model.tta, VIEW_COUNT),
             max_age_s,
             clock=self.world.clock,
-            told=lambda rung, down: self.steps.append((self.world.now_s, rung, down)),
+            on_rung=lambda rung, down: self.steps.append((self.world.now_s, rung, down)),
         )
         self.beats: list[float] = []
         self.submitted: Counter[str] = Counter()

@@ -73,7 +73,7 @@ def test_views_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
     metrics, board = Metrics(CollectorRegistry()), Board(time.time)
     slow, readings = Slow(view_s=0.4), list[Reading]()
 
-    def told(rung: Rung, down: bool) -> None:
+    def on_rung(rung: Rung, down: bool) -> None:
         metrics.tta_crops.labels(slow.name).set(rung.view_count)
         metrics.load_steps.labels("down" if down else "up").inc()
 
@@ -86,7 +86,7 @@ def test_views_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
         max_batch=1,
         max_wait_s=0.0,
         queue_crops=16,
-        ladder=Ladder(rungs("ten_crop", VIEW_COUNT), MAX_AGE_S, told=told),
+        ladder=Ladder(rungs("ten_crop", VIEW_COUNT), MAX_AGE_S, on_rung=on_rung),
         use=use,
     )
     board.ladder = batcher.ladder

@@ -70,7 +70,7 @@ class Sharing:
                     live=live,
                     metrics=self.metrics,
                     stop=self.stop,
-                    told=self.told.append,
+                    on_encoder=self.told.append,
                 )
             )
 

@@ -136,7 +136,7 @@ def test_who_asked_hears_when_the_sink_goes_up_and_down(bench: Bench, tmp_path: 
         keep_all=True,
         metrics=bench.metrics,
         stop=bench.stop,
-        note=lambda up, reason, error: heard.append((up, reason, error)),
+        on_state=lambda up, reason, error: heard.append((up, reason, error)),
         first_delay_s=0.01,
     )
     bench.writers.append(writer)

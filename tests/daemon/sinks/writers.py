@@ -71,7 +71,7 @@ class Bench:
             stop=self.stop,
             retry=retry,
             clock=lambda: clock_s,
-            note=lambda up, reason, error: self.heard.append(up),
+            on_state=lambda up, reason, error: self.heard.append(up),
             first_delay_s=0.01,
         )
         self.writers.append(writer)

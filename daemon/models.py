@@ -44,7 +44,7 @@ class Models:
 
 
 def load(
-    settings: Settings, metrics: Metrics, health: Health, say: Callable[[str], None]
+    settings: Settings, metrics: Metrics, health: Health, log: Callable[[str], None]
 ) -> Models:
     """Find or pull the detector's model, load the classifier and start its batcher.
 
@@ -58,7 +58,7 @@ def load(
         min_score=settings.detector.min_score,
         models=store.models_dir(settings.models.dir),
         pull=settings.models.pull,
-        log=say,
+        log=log,
     )
     usable.check_covers(settings, detector)
     batcher = None
@@ -69,7 +69,7 @@ def load(
             device=expression.device,
             tta=expression.tta,
             engine=expression.engine,
-            log=say,
+            log=log,
         )
         crops_in_use = metrics.tta_crops.labels(classifier.name)
         crops_in_use.set(classifier.view_count)

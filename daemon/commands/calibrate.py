@@ -32,7 +32,7 @@ def calibrate_expression(
             weights,
             source,
             strict=strict,
-            note=err.print,
+            log=err.print,
             report=lambda share, text: bar.update(line, completed=share, description=text),
         )
     table = Table("weights", "views", "float32", "int8", "points lost", box=None, pad_edge=False)

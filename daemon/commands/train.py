@@ -96,7 +96,7 @@ def train_expression(
             max_minutes=max_minutes,
             strict=strict,
             commit=_commit(),
-            note=console.print,
+            log=console.print,
             report=report,
         )
     if weights is None:

@@ -49,7 +49,7 @@ def train_joint(
             device=device,
             strict=strict,
             commit=commit,
-            note=console.print,
+            log=console.print,
             report=report,
         )
     table = Table("net", "weight", "NLL, holdout", "correct, public", box=None, pad_edge=False)

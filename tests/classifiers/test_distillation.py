@@ -148,7 +148,7 @@ def test_weights_of_other_data_are_noted(
     said: dict[Path, list[str]] = {fer: [], mislabelled: []}
     for source, lines in said.items():
         out = tmp_path / source.name
-        assert train(plan, source, out, max_minutes=0.0, note=lines.append) is None
+        assert train(plan, source, out, max_minutes=0.0, log=lines.append) is None
     told = [[line for line in lines if "was trained on data" in line] for lines in said.values()]
     assert not told[0]
     assert len(told[1]) == 1

@@ -66,13 +66,13 @@ def test_a_run_that_goes_on_in_other_numbers_says_so(fer: Path, tmp_path: Path) 
     plan = replace(PLAN, epochs=1)
     train(plan, fer, tmp_path, max_minutes=0.0)
     same: list[str] = []
-    train(plan, fer, tmp_path, max_minutes=0.0, resume=True, note=same.append)
+    train(plan, fer, tmp_path, max_minutes=0.0, resume=True, log=same.append)
     assert not any("WARNING" in line for line in same)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     now = state["computes"]
     torch.save({**state, "computes": "cpu in float16, compiled"}, tmp_path / "last.pt")
     told: list[str] = []
-    weights = train(plan, fer, tmp_path, resume=True, note=told.append)
+    weights = train(plan, fer, tmp_path, resume=True, log=told.append)
     assert (
         "WARNING: the run was computed on cpu in float16, compiled before; its weights will not "
         "repeat" in told

@@ -33,14 +33,14 @@ def calibrate(
     source: Path,
     *,
     strict: bool = False,
-    note: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     report: Callable[[float, str], None] = lambda share, text: None,
 ) -> list[Calibrated]:
     """Write a net's activations, and its temperatures and scores in int8, into its record.
 
     The activations are found on FER2013 Training at `source`, the temperatures on its holdout, the
     scores on PublicTest. Of a joint, its nets come first. `report` gets the share that is done,
-    0..1, and what is being done; `note` is told what was read, and `strict` is that of `data.read`.
+    0..1, and what is being done; `log` is told what was read, and `strict` is that of `data.read`.
     Raises ExtraError without OpenVINO, DataError, and CheckpointError for a net that cannot be
     loaded, was trained on other data, or has a record that cannot be written.
     """
@@ -56,9 +56,9 @@ def calibrate(
     fer = data.read(source, strict, {"Training", "PublicTest"})
     train, held, public = fer.split("train"), fer.split("holdout"), fer.split("public")
     _check_data(files, fer.fingerprint())
-    note(train.summary("Training"))
-    note(held.summary("Holdout"))
-    note(public.summary("PublicTest"))
+    log(train.summary("Training"))
+    log(held.summary("Holdout"))
+    log(public.summary("PublicTest"))
     nets_read = sum(len(nets_of(file)) * (2 if file.suffix == ".json" else 1) for file in files)
     reads = nets_read * (len(held.files) + len(public.files))
     work = _Work(reads * sum(VIEW_COUNT[tta] for tta in STILL), report)

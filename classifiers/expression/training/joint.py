@@ -110,13 +110,13 @@ def make(
     device: Device = "cpu",
     strict: bool = False,
     commit: str = "",
-    note: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     report: Callable[[float, str], None] = lambda share, text: None,
 ) -> list[Tried]:
     """Find the weights on the holdout of FER2013 at `source`; write a joint.json into `out`.
 
     Its nets are copied beside it; one whose weight is 0 is left out. `report` gets the share
-    that is done, 0..1, and what is being done; `note` is told what was read, and `strict` is
+    that is done, 0..1, and what is being done; `log` is told what was read, and `strict` is
     that of `data.read`. Returns the nets in the recipe's order, then the joint. Raises
     DataError, CheckpointError for a net that cannot be loaded, and TrainingError when the device
     is full.
@@ -131,10 +131,10 @@ def make(
     fingerprint = fer.fingerprint()
     for file in files:
         if other := provenance.warning(file, fingerprint):
-            note(other)
+            log(other)
     held, public = fer.split("holdout"), fer.split("public")
-    note(held.summary("Holdout"))
-    note(public.summary("PublicTest"))
+    log(held.summary("Holdout"))
+    log(public.summary("PublicTest"))
     splits = {"holdout": held, "public": public}
     guessed = _guess(nets, splits, report)
     alone = guessed["holdout", recipe.tta]

@@ -49,7 +49,7 @@ def train(
     max_minutes: float | None = None,
     strict: bool = False,
     commit: str = "",
-    note: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     report: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path | None:
@@ -57,7 +57,7 @@ def train(
 
     Returns the weights' path, or None when `max_minutes` or Ctrl-C ended the run early, between
     two steps: its state is then in `out`, for `resume`. A second Ctrl-C raises KeyboardInterrupt
-    and leaves the state of the last epoch. `strict` is that of `data.read`; `note` is told what
+    and leaves the state of the last epoch. `strict` is that of `data.read`; `log` is told what
     was read. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
     TrainingError when the loss is not a number, the device is full or `out` cannot be written.
     """
@@ -70,22 +70,22 @@ def train(
     held = fer.split("holdout")
     public = fer.split("public")
     faces = fer.split("train")
-    note(faces.summary("Training"))
-    note(held.summary("Holdout"))
+    log(faces.summary("Training"))
+    log(held.summary("Holdout"))
     fingerprint = fer.fingerprint()
     learnt_from = _learnt_from(recipe, resume)
     for weights in learnt_from:
         if other := provenance.warning(weights, fingerprint):
-            note(other)
+            log(other)
     if recipe.distillation:
-        note(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
+        log(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
     known = provenance.joined(learnt_from, fingerprint)
     run = Run(recipe, faces, device, known, resume, compiled)
-    note(f"Computes on {run.computes}")
+    log(f"Computes on {run.computes}")
     if resume:
         before = run.restore(out / STATE)
         if before not in ("", run.computes):
-            note(f"WARNING: the run was computed on {before} before; its weights will not repeat")
+            log(f"WARNING: the run was computed on {before} before; its weights will not repeat")
     finished = run.step >= run.steps
     with between_steps() as pressed, Journal(out, run.step // run.per_epoch) as journal:
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from daemon.classify.batcher import Batcher
-from daemon.classify.reader import Reader
+from daemon.classify.reader import FaceReader
 from daemon.config.settings import Settings, StreamSettings
 from daemon.draw.cover import cover
 from daemon.draw.overlay import Overlay
@@ -61,11 +61,16 @@ class Steps:
         self._detector = detector
         live = stream.is_live
         self._ladder = batcher.ladder if batcher is not None and live else None
-        self._reader: Reader | None = None
+        tracking = settings.tracking
+        self._tracker = Tracker(
+            max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s
+        )
+        self._reader: FaceReader | None = None
         if batcher is not None:
-            self._reader = Reader(
+            self._reader = FaceReader(
                 stream.name,
                 batcher,
+                self._tracker,
                 metrics,
                 offline=offline,
                 file=None if live else shown(stream.url.get_secret_value()),
@@ -82,10 +87,6 @@ class Steps:
         self._interval_s = 0.0
         self._size_px: tuple[int, int] | None = None
         self._last_pts_s: float | None = None
-        tracking = settings.tracking
-        self._tracker = Tracker(
-            max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s
-        )
         self.follow(settings)
 
     def follow(self, settings: Settings) -> None:
@@ -142,7 +143,7 @@ class Steps:
         """The readings of what was submitted with earlier frames."""
         if self._reader is None:
             return []
-        return self._publishable(self._reader.arrived(self._tracker, self.settings.expression))
+        return self._publishable(self._reader.arrived(self.settings.expression))
 
     def _publishable(self, readings: list[Reading]) -> list[Reading]:
         """What of these, which are counted by now, leaves the stream."""
@@ -181,9 +182,7 @@ class Steps:
             if self._reader is None or not due:
                 return tracks, []
             jobs = self._reader.jobs(frame, self._turn.sliced(tracks), self._detector)
-        return tracks, self._publishable(
-            self._reader.ask(jobs, self._tracker, self.settings.expression)
-        )
+        return tracks, self._publishable(self._reader.ask(jobs, self.settings.expression))
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
         """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""

@@ -149,12 +149,12 @@ class ExpressionClassifier:
         tta, indices = self.tta, None
         if tta == "temporal" and view_indices is not None:
             indices = torch.from_numpy(view_indices).to(self.device, non_blocking=True)
-        readers = self._four if tta == "four_crop" else self._whole
+        by_net = self._four if tta == "four_crop" else self._whole
         parts = []
-        for net, reader in zip(self.nets, readers, strict=True):
+        for net, logits in zip(self.nets, by_net, strict=True):
             own = temperature_of(net.temperatures, tta)
             parts.append(
-                net.weight * mean_probabilities(reader, faces, net.crop_px, tta, own, indices)
+                net.weight * mean_probabilities(logits, faces, net.crop_px, tta, own, indices)
             )
         common = temperature_of(self.temperatures, tta)
         return with_temperature(torch.stack(parts).sum(0), common).cpu().numpy()

@@ -77,7 +77,7 @@ def _temporal_order(device: torch.device) -> torch.Tensor:
     return torch.tensor(TEMPORAL_ORDER, device=device)
 
 
-def reader(net: nn.Module, crop_px: int, tta: TTA) -> nn.Module:
+def tta_module(net: nn.Module, crop_px: int, tta: TTA) -> nn.Module:
     """What `mean_probabilities` needs of a net: the net itself, or its four views."""
     return FourCrop(net, crop_px) if tta == "four_crop" else net
 
@@ -92,8 +92,9 @@ def mean_probabilities(
 ) -> torch.Tensor:
     """Mean class probabilities over the views, then calibrated by `temperature`.
 
-    net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `reader` gives it: for `four_crop`
-    from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's device.
+    net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `tta_module` gives it: for
+    `four_crop` from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's
+    device.
     view_indices: int64 [N] there, which look at its face each one is, from 0; `temporal` goes by
     them, and None is a first look at all of them.
     Returns float32 [N, 7], rows summing to 1.

@@ -41,9 +41,9 @@ class _CropInfo:
     detector: str
 
 
-class Reader:
+class FaceReader:
     """Cuts the faces of one stream out, has them classified, and smooths the results into their
-    tracks. Belongs to the stream's thread, and is made together with the stream's Tracker.
+    tracks. Belongs to the stream's thread, as its `tracker` does, and is as old.
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
     `arrived` has the reading. With the name of a `file`: they come at once, each with that name;
@@ -54,6 +54,7 @@ class Reader:
         self,
         stream: str,
         batcher: Batcher,
+        tracker: Tracker,
         metrics: Metrics,
         *,
         offline: bool,
@@ -64,6 +65,7 @@ class Reader:
     ) -> None:
         self._stream = stream
         self._batcher = batcher
+        self._tracker = tracker
         self._metrics = metrics
         self._offline = offline
         self._file = file
@@ -115,16 +117,14 @@ class Reader:
             )
         return jobs
 
-    def ask(
-        self, jobs: Sequence[Job], tracker: Tracker, limits: ExpressionSettings
-    ) -> list[Reading]:
+    def ask(self, jobs: Sequence[Job], limits: ExpressionSettings) -> list[Reading]:
         """Have crops classified; a file's readings come at once."""
         if self._file is not None:
             results = self._batcher.classify(jobs)
             lost = any(result.probabilities is None for result in results)
             if lost and self._offline and not self._stop.is_set():
                 raise ClassifierError(f"{self._stream}: the classifier failed; its log says why")
-            return self._read(results, tracker, limits)
+            return self._read(results, limits)
         inbox = self._inbox
 
         def deliver(results: Sequence[Result]) -> None:
@@ -134,21 +134,19 @@ class Reader:
         self._batcher.submit(jobs, deliver)
         return []
 
-    def arrived(self, tracker: Tracker, limits: ExpressionSettings) -> list[Reading]:
+    def arrived(self, limits: ExpressionSettings) -> list[Reading]:
         """The readings of what was submitted with earlier frames."""
         results = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        return self._read(results, tracker, limits)
+        return self._read(results, limits)
 
-    def _read(
-        self, results: Sequence[Result], tracker: Tracker, limits: ExpressionSettings
-    ) -> list[Reading]:
+    def _read(self, results: Sequence[Result], limits: ExpressionSettings) -> list[Reading]:
         """Smooth each result into its track; what has no track or failed is dropped and counted."""
         readings = []
         dropped = self._metrics.dropped
         for result in results:
             info = result.token
             assert isinstance(info, _CropInfo)
-            track = tracker.get(info.track)
+            track = self._tracker.get(info.track)
             if track is None:
                 dropped.labels(self._stream, "classify", "track_ended").inc()
             elif result.probabilities is not None:

@@ -42,7 +42,7 @@ class Source(Protocol):
         ...
 
 
-class OneReader(ABC):
+class ThreadOwnedSource(ABC):
     """A source that one thread reads and any thread closes. What it holds must not be freed under
     the thread that reads it: that one frees it itself."""
 

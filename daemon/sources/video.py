@@ -14,7 +14,7 @@ import av
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import shown
-from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, OneReader, Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, Report, ThreadOwnedSource
 from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
@@ -31,7 +31,7 @@ DEFAULT_FPS = 25.0
 _CUT_TOLERANCE_S = 0.5
 
 
-class VideoSource(OneReader):
+class VideoSource(ThreadOwnedSource):
     """One file or URL, opened by the constructor, read by one thread.
 
     `live` chooses the policy. A live source is decoded without frame threads, which would hold

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, Frame
-from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, OneReader, Report
+from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, Report, ThreadOwnedSource
 from daemon.sources.picture import AS_IT_IS, Turn, check_size, to_frame_image
 from daemon.url import webcam_path
 
@@ -99,7 +99,7 @@ class Unpacker:
         return images[-1] if images and not images[-1].is_corrupt else None
 
 
-class WebcamSource(OneReader):
+class WebcamSource(ThreadOwnedSource):
     """`v4l2:///dev/video0` or `/dev/video0`, opened by the constructor, read by one thread.
 
     Asks for `width_px`, `height_px` and `fps` of the settings and logs what the camera really

@@ -31,7 +31,7 @@ from daemon.web.live import (
     EVENTS_TYPE,
     MJPEG_TYPE,
     PICTURES_TYPE,
-    Readers,
+    ClientLimit,
     events,
     mjpeg,
     pictures,
@@ -79,12 +79,12 @@ def make_app(
         metrics=metrics,
         health=health,
         jpeg_feeds=jpeg_feeds,
-        hls=Hls({} if playlists is None else playlists, board, Readers(max_readers, closing)),
+        hls=Hls({} if playlists is None else playlists, board, ClientLimit(max_readers, closing)),
         readings=readings,
         version=version,
         colours=colours,
-        picture_readers=Readers(max_readers, closing),
-        event_readers=Readers(max_readers, closing),
+        picture_clients=ClientLimit(max_readers, closing),
+        event_clients=ClientLimit(max_readers, closing),
     )
     app = Starlette(
         routes=web.routes(),
@@ -93,7 +93,7 @@ def make_app(
     )
     app.state.closing = closing
     app.state.guard = guard
-    app.state.readers = (web.picture_readers, web.event_readers)
+    app.state.clients = (web.picture_clients, web.event_clients)
     app.state.health = health
     return app
 
@@ -110,8 +110,8 @@ class _Web:
     readings: Feed[Reading]
     version: str
     colours: Mapping[str, str]
-    picture_readers: Readers
-    event_readers: Readers
+    picture_clients: ClientLimit
+    event_clients: ClientLimit
 
     def routes(self) -> list[Route]:
         return [
@@ -176,17 +176,17 @@ class _Web:
     async def pictures(self, request: Request) -> Response:
         name = request.query_params.get("stream")
         feeds = dict(self.jpeg_feeds) if name is None else {name: self._jpeg_feed(name)}
-        return self.picture_readers.response(PICTURES_TYPE, pictures(feeds))
+        return self.picture_clients.response(PICTURES_TYPE, pictures(feeds))
 
     async def mjpeg(self, request: Request) -> Response:
         feed = self._jpeg_feed(request.path_params["name"])
-        response = self.picture_readers.response(MJPEG_TYPE, mjpeg(feed))
+        response = self.picture_clients.response(MJPEG_TYPE, mjpeg(feed))
         response.headers["Content-Security-Policy"] = _PICTURE_POLICY
         return response
 
     async def jpeg(self, request: Request) -> Response:
         name = request.path_params["name"]
-        picture = await still(self._jpeg_feed(name), self.picture_readers)
+        picture = await still(self._jpeg_feed(name), self.picture_clients)
         if picture is None:
             stream = self.board.stream(name)
             state = "gone" if stream is None else stream.words
@@ -207,7 +207,7 @@ class _Web:
         if name is not None and name not in names:
             known = ", ".join(names)
             raise HTTPException(404, f"stream {name!r} is not configured; known are: {known}")
-        return self.event_readers.response(EVENTS_TYPE, events(self.readings, name))
+        return self.event_clients.response(EVENTS_TYPE, events(self.readings, name))
 
 
 def build_info(metrics: Metrics) -> dict[str, str]:

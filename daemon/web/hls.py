@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from daemon.monitoring.status import Board
 from daemon.sinks.playlist import KEPT, Playlist
-from daemon.web.live import Readers
+from daemon.web.live import ClientLimit
 from daemon.web.missing import missing
 
 PLAYLIST = "index.m3u8"
@@ -29,7 +29,9 @@ class Hls:
     """The answers below /streams/NAME/hls/. `playlists` is read at every request; `waiting` are
     those who asked for one that has not begun."""
 
-    def __init__(self, playlists: Mapping[str, Playlist], board: Board, waiting: Readers) -> None:
+    def __init__(
+        self, playlists: Mapping[str, Playlist], board: Board, waiting: ClientLimit
+    ) -> None:
         self._playlists = playlists
         self._board = board
         self._waiting = waiting

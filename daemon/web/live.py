@@ -25,7 +25,7 @@ PING_S = 15.0
 STILL_S = 8.0  # Home Assistant, for one, gives up after 10 s.
 
 
-class Readers:
+class ClientLimit:
     """How many read at once, at most `limit`; the next one is turned away with a 503.
 
     `closing` ends them all. Belongs to the web server's event loop.
@@ -85,10 +85,10 @@ class LiveResponse(Response):
     nobody else waits for it. The server's sockets give up a reader that takes nothing at all.
     """
 
-    def __init__(self, readers: Readers, media_type: str, body: Body) -> None:
+    def __init__(self, clients: ClientLimit, media_type: str, body: Body) -> None:
         super().__init__(media_type=media_type, headers={"Cache-Control": "no-store"})
         del self.headers["content-length"]
-        self._readers = readers
+        self._clients = clients
         self._body = body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,9 +96,9 @@ class LiveResponse(Response):
             await self._start(send)
             await send({"type": "http.response.body"})
             return
-        with self._readers.place() as free:
+        with self._clients.place() as free:
             if not free:
-                raise self._readers.full()
+                raise self._clients.full()
             await self._stream(receive, send)
 
     async def _start(self, send: Send) -> None:
@@ -116,21 +116,21 @@ class LiveResponse(Response):
 
         await self._start(send)
         body = asyncio.ensure_future(self._body(write))
-        await self._readers.read(body, asyncio.ensure_future(until_left()))
+        await self._clients.read(body, asyncio.ensure_future(until_left()))
         if not body.cancelled():
             body.result()
         await send({"type": "http.response.body"})
 
 
-async def still(feed: JpegFeed, readers: Readers) -> bytes | None:
-    """One stream's next picture, as JPEG. None where none comes within `STILL_S`, or `readers`
+async def still(feed: JpegFeed, clients: ClientLimit) -> bytes | None:
+    """One stream's next picture, as JPEG. None where none comes within `STILL_S`, or `clients`
     have to go; HTTPException where they are too many."""
-    with readers.place() as free:
+    with clients.place() as free:
         if not free:
-            raise readers.full()
+            raise clients.full()
         async with feed.subscribe() as pictures:
             picture = asyncio.ensure_future(pictures.next())
-            await readers.read(picture, timeout_s=STILL_S)
+            await clients.read(picture, timeout_s=STILL_S)
     return None if picture.cancelled() or picture.exception() else picture.result()
 
 

@@ -97,8 +97,8 @@ class WebServer:
         if self._server is None:
             return
         self._app.state.guard.follow(settings)
-        for readers in self._app.state.readers:
-            self._server.loop.call_soon_threadsafe(readers.send_away)
+        for clients in self._app.state.clients:
+            self._server.loop.call_soon_threadsafe(clients.send_away)
 
     def stop(self, timeout_s: float) -> bool:
         """Let every reader go and end the thread. False, with a warning, if time ran out. Safe to

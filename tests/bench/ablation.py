@@ -36,7 +36,7 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
-from classifiers.expression.tta import STILL, VIEW_COUNT, mean_probabilities, reader
+from classifiers.expression.tta import STILL, VIEW_COUNT, mean_probabilities, tta_module
 
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
 NO_AUGMENTATION = Augmentation(*[0.0] * len(fields(Augmentation)))
@@ -243,9 +243,9 @@ def _parameters(record: Record) -> int:
 def _flops(record: Record, tta: Still) -> int:
     """Floating point operations for one face; a multiplication with its addition counts two."""
     net = build(record.architecture, record.options).eval()
-    read, face = reader(net, record.crop_px, tta), torch.zeros(1, record.input_px, record.input_px)
+    face = torch.zeros(1, record.input_px, record.input_px)
     with FlopCounterMode(display=False) as counter:
-        mean_probabilities(read, face, record.crop_px, tta)
+        mean_probabilities(tta_module(net, record.crop_px, tta), face, record.crop_px, tta)
     return int(counter.get_total_flops())
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from classifiers.expression.classifier import fuse
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.models import build
-from classifiers.expression.tta import mean_probabilities, reader, standardise, views
+from classifiers.expression.tta import mean_probabilities, standardise, tta_module, views
 
 TINY: dict[str, dict[str, Any]] = {
     "vgg10": {"widths": (4, 4, 8, 8), "hidden": 8},
@@ -93,7 +93,7 @@ def test_without_padding_nothing_differs_but_by_rounding(faces: torch.Tensor) ->
             narrow = nn.Conv2d(layer.in_channels, layer.out_channels, 1, bias=False)
             parent, _, child = name.rpartition(".")
             setattr(plain.get_submodule(parent), child, narrow)
-    got = mean_probabilities(reader(plain, 44, "four_crop"), faces, 44, "four_crop")
+    got = mean_probabilities(tta_module(plain, 44, "four_crop"), faces, 44, "four_crop")
     each = [plain(view).softmax(1) for view in views(standardise(faces), 44, "four_crop")]
     assert torch.allclose(got, torch.stack(each).mean(0), atol=1e-5)
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from classifiers.expression import LABELS
-from daemon.classify.reader import Reader
+from daemon.classify.reader import FaceReader
 from daemon.frame import Frame, plane
 from daemon.ladder import Ladder, Rung
 from daemon.monitoring.metrics import Metrics
@@ -71,9 +71,10 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
     now_s[0] = frame.captured_s + 0.25
     tracks, detector = Tracker(max_missing_s=1.0, half_life_s=0.5), yunet().make()
     with batching(free(), metrics) as batcher:
-        reader = Reader(
+        reader = FaceReader(
             "lobby",
             batcher,
+            tracks,
             metrics,
             offline=False,
             file=None,
@@ -83,10 +84,10 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
         )
         image = frame.image.to_ndarray(format="bgr24")
         found = tracks.update(detector.detect(image), frame.pts_s)
-        reader.ask(reader.jobs(frame, found, detector), tracks, settings().expression)
+        reader.ask(reader.jobs(frame, found, detector), settings().expression)
         assert woken.wait(WAIT_S)
         now_s[0] += 86_400.0
-        (reading,) = reader.arrived(tracks, settings().expression)
+        (reading,) = reader.arrived(settings().expression)
     assert reading.detector == detector.description
     assert reading.age_ms is not None
     assert 250.0 <= reading.age_ms < 1000.0 * WAIT_S

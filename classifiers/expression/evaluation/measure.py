@@ -15,7 +15,7 @@ from torch import nn
 from classifiers.base import Classifier
 from classifiers.expression import TTA
 from classifiers.expression.data import Faces
-from classifiers.expression.tta import mean_probabilities, reader
+from classifiers.expression.tta import mean_probabilities, tta_module
 from classifiers.extras import extra
 
 BATCH = 64  # faces
@@ -39,7 +39,7 @@ def probabilities(
     temperature: float = 1.0,
 ) -> NDArray[np.float32]:
     """Class probabilities of every face, float32 [N, 7]. Leaves the net in eval mode."""
-    read = reader(net.eval(), crop_px, tta)
+    read = tta_module(net.eval(), crop_px, tta)
     parts = [
         mean_probabilities(read, torch.from_numpy(part).to(device), crop_px, tta, temperature).cpu()
         for part in batches(faces.images)

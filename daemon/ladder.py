@@ -41,9 +41,9 @@ class Rung:
 
 
 def rungs(tta: TTA, view_counts: Mapping[TTA, int]) -> tuple[Rung, ...]:
-    """From the configured way down to the cheapest: first fewer views, then fewer detections.
+    """From the configured rung down to the cheapest: first fewer views, then fewer detections.
 
-    `view_counts` says how many views of a face each way has.
+    `view_counts` says how many views of a face each mode has.
     """
     modes = [Rung(mode, view_counts[mode]) for mode in _FEWER.get(tta, (tta,))]
     last = modes[-1]
@@ -74,13 +74,13 @@ class Ladder:
 
     def __init__(
         self,
-        ways: Sequence[Rung],
+        rungs: Sequence[Rung],
         max_age_s: float,
         *,
         clock: Callable[[], float] = time.monotonic,
         on_rung: Callable[[Rung, bool], None] = lambda rung, down: None,
     ) -> None:
-        self._ways = tuple(ways)
+        self._rungs = tuple(rungs)
         self.max_age_s = max_age_s
         self._clock = clock
         self._on_rung = on_rung
@@ -96,12 +96,12 @@ class Ladder:
     @property
     def rung(self) -> Rung:
         """The rung in use."""
-        return self._ways[self._at]
+        return self._rungs[self._at]
 
     @property
     def top(self) -> Rung:
         """What the configuration asks for."""
-        return self._ways[0]
+        return self._rungs[0]
 
     def saw(self, waits: Sequence[Wait], took_s: float) -> None:
         """A batch was read on this rung, in `took_s`; each of its faces had waited so long."""
@@ -131,7 +131,7 @@ class Ladder:
         queued_s = _most([wait.queued_s for wait in waits])
         if age_s > HIGH * self.max_age_s:
             self._room_since_s = None
-            if self._at + 1 < len(self._ways):
+            if self._at + 1 < len(self._rungs):
                 self._down(now_s, age_s)
         elif self._at == 0 or age_s + self._more_s(queued_s) > LOW * self.max_age_s:
             self._room_since_s = None
@@ -142,7 +142,7 @@ class Ladder:
 
     def _more_s(self, queued_s: float) -> float:
         """How much longer a face would wait one rung up: in proportion to what it costs there."""
-        here, above = self._ways[self._at], self._ways[self._at - 1]
+        here, above = self._rungs[self._at], self._rungs[self._at - 1]
         most = here.thinning / above.thinning * above.view_count / here.view_count
         ratio = most
         cost_s, above_s = self._cost_s.get(self._at), self._cost_s.get(self._at - 1)

@@ -82,11 +82,15 @@ def load(
         def use(rung: Rung) -> None:
             classifier.tta = rung.tta
 
-        ways = rungs(expression.tta, {tta: nets * count for tta, count in VIEW_COUNT.items()})
+        view_counts = {tta: nets * count for tta, count in VIEW_COUNT.items()}
         batcher = Batcher(
             classifier,
             metrics,
-            ladder=Ladder(ways, expression.max_age_ms / 1000.0, on_rung=on_rung),
+            ladder=Ladder(
+                rungs(expression.tta, view_counts),
+                expression.max_age_ms / 1000.0,
+                on_rung=on_rung,
+            ),
             use=use,
             max_batch=expression.max_batch,
             max_wait_s=expression.max_wait_ms / 1000.0,

@@ -85,8 +85,8 @@ class Track:
 
     def whereabouts(self, now_s: float) -> Box:
         """Where the face may be: all the way that it would have gone since it was found."""
-        way_s = now_s - self.seen_s
-        gone = self.detection.moved(self.speed[0] * way_s, self.speed[1] * way_s)
+        elapsed_s = now_s - self.seen_s
+        gone = self.detection.moved(self.speed[0] * elapsed_s, self.speed[1] * elapsed_s)
         return _hull(self.detection.box, gone.box)
 
 

@@ -82,14 +82,14 @@ def resolve(
     does besides the first is told to `log`. A named backend is that or a DetectorError. Network
     and disk are asked here only, so that no stream repeats a pull that failed.
     """
-    ways = _Ways(range, min_score, models, log, origins or {})
+    resolver = _Resolver(range, min_score, models, log, origins or {})
     if backend == "haar":
-        return ways.trial("haar")
+        return resolver.trial("haar")
     if backend != "auto":
-        return _named(ways, backend, pull)
+        return _named(resolver, backend, pull)
     for candidate in AUTO_ORDER:
         try:
-            return ways.trial(candidate)
+            return resolver.trial(candidate)
         except ModelMissingError:
             continue
         except DetectorError as error:
@@ -97,8 +97,8 @@ def resolve(
     if pull:
         for candidate in AUTO_ORDER:
             try:
-                ways.pull(candidate)
-                return ways.trial(candidate)
+                resolver.pull(candidate)
+                return resolver.trial(candidate)
             except DetectorError as error:
                 log(f"WARNING: detector {candidate} cannot be used: {error}")
     log(
@@ -106,11 +106,11 @@ def resolve(
         "which misses tilted and turned faces and costs more; "
         f"`{pull_command(models)}` brings them"
     )
-    return ways.trial("haar")
+    return resolver.trial("haar")
 
 
 @dataclass(frozen=True, slots=True)
-class _Ways:
+class _Resolver:
     """What resolving needs to know, whichever backend it tries."""
 
     range: Range
@@ -135,18 +135,17 @@ class _Ways:
             store.pull(name, self.models, origins=self.origins.get(name))
 
 
-def _named(ways: _Ways, backend: Backend, pull: bool) -> Choice:
+def _named(resolver: _Resolver, backend: Backend, pull: bool) -> Choice:
     try:
-        return ways.trial(backend)
+        return resolver.trial(backend)
     except DetectorError as error:
         if isinstance(error, BackendError):
             raise
         if not pull:
-            raise type(error)(
-                f"{error}; `{pull_command(ways.models)} {model_of(backend, ways.range)}` brings it"
-            ) from error
-    ways.pull(backend)
-    return ways.trial(backend)
+            command = f"{pull_command(resolver.models)} {model_of(backend, resolver.range)}"
+            raise type(error)(f"{error}; `{command}` brings it") from error
+    resolver.pull(backend)
+    return resolver.trial(backend)
 
 
 def pull_command(models: Path) -> str:

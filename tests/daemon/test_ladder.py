@@ -33,10 +33,10 @@ def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta
         clock=world.clock,
         on_rung=lambda rung, down: steps.append((world.now_s, down)),
     )
-    ways = rungs(tta, VIEW_COUNT)
+    order = rungs(tta, VIEW_COUNT)
     late_s, early_s = -math.inf, 0.0  # when readings were late last
     for age_s in ages:
-        at = ways.index(ladder.rung)
+        at = order.index(ladder.rung)
         world.pass_(WINDOW_S)
         ladder.saw(waits(age_s), 0.1)
         ladder.decide()
@@ -44,7 +44,7 @@ def test_whatever_the_ages_are_the_ladder_keeps_its_rules(ages: list[float], tta
             early_s = world.now_s
         if age_s > HIGH:
             late_s = world.now_s
-        moved = ways.index(ladder.rung) - at
+        moved = order.index(ladder.rung) - at
         assert moved in (-1, 0, 1)
         if moved == 1:
             assert late_s == world.now_s

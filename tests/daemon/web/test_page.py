@@ -298,8 +298,8 @@ def test_the_token_opens_the_page_and_leaves_the_address(page: Page) -> None:
 def test_a_machine_that_is_too_slow_is_told_and_only_while_it_is(page: Page) -> None:
     """1. Readings come late: fewer views, then fewer detections. 2. There is room again."""
     now_s = 0.0
-    ways = rungs("ten_crop", {"ten_crop": 10, "flip": 2, "none": 1})
-    ladder = Ladder(ways, 1.0, clock=lambda: now_s)
+    order = rungs("ten_crop", {"ten_crop": 10, "flip": 2, "none": 1})
+    ladder = Ladder(order, 1.0, clock=lambda: now_s)
 
     def pass_a_window(age_s: float) -> None:
         nonlocal now_s

@@ -180,7 +180,7 @@ class _Daemon:
         if asked != (before.daemon.token, before.daemon.allowed_hosts):
             self._web.follow(settings.daemon)
         self._colours.update(settings.overlay.colours)
-        fleet.adopt(settings)
+        fleet.follow(settings)
         fleet.replace(
             [*changes.changed, *changes.removed],
             [stream for stream in settings.stream if stream.name not in changes.unchanged],

@@ -32,20 +32,20 @@ JITTER = 0.2
 
 class OpenSource(Protocol):
     def __call__(
-        self, settings: StreamSettings, *, stop: threading.Event, report: Report
+        self, stream: StreamSettings, *, stop: threading.Event, report: Report
     ) -> Source: ...
 
 
-def mailbox_for(settings: StreamSettings, metrics: Metrics) -> Mailbox[Frame]:
+def mailbox_for(stream: StreamSettings, metrics: Metrics) -> Mailbox[Frame]:
     """The mailbox that fits the stream's policy; replaced frames are counted."""
-    dropped = metrics.dropped.labels(settings.name, "capture", "superseded")
-    return Mailbox(keep_all=not settings.is_live, on_drop=dropped.inc)
+    dropped = metrics.dropped.labels(stream.name, "capture", "superseded")
+    return Mailbox(keep_all=not stream.is_live, on_drop=dropped.inc)
 
 
-def beat_limit_s(settings: StreamSettings) -> float:
+def beat_limit_s(stream: StreamSettings) -> float:
     """Seconds that a capture thread may take from one beat to the next."""
     # Two waits to open, one to look for the cause, and a name server that does not answer.
-    return 3.0 * settings.stall_timeout_s + 30.0
+    return 3.0 * stream.stall_timeout_s + 30.0
 
 
 class Capture:
@@ -68,7 +68,7 @@ class Capture:
 
     def __init__(
         self,
-        settings: StreamSettings,
+        stream: StreamSettings,
         mailbox: Mailbox[Frame],
         metrics: Metrics,
         board: Board,
@@ -82,10 +82,10 @@ class Capture:
         beat: Callable[[], None] = lambda: None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name = settings.name
+        self.name = stream.name
         self.error: Exception | None = None
         self.cut: str | None = None
-        self._settings = settings
+        self._stream = stream
         self._mailbox = mailbox
         self._metrics = metrics
         self._board = board
@@ -97,12 +97,12 @@ class Capture:
         self._rng = rng or random.Random()
         self._beat = beat
         self._ended = ended
-        self._live = settings.is_live
+        self._live = stream.is_live
         self._backoff = Backoff()
         self._seq = 0
         self._pts_s = 0.0
         self._last_frame_s: float | None = None
-        self._stillness = Stillness(settings.frozen_timeout_s if self._live else 0.0)
+        self._stillness = Stillness(stream.frozen_timeout_s if self._live else 0.0)
         self._traces = Traces(monotonic)
         self._last_log = ""
         # libav reads end only by their time-out; the process must not wait for one to exit.
@@ -142,7 +142,7 @@ class Capture:
                 return
             if self._offline or self._stop.is_set():
                 return
-            if not (self._live or self._settings.loop) and self._seq > given:
+            if not (self._live or self._stream.loop) and self._seq > given:
                 self._board.set_state(self.name, "ended", reason, str(self.error))
                 return
             self._pause(reason)
@@ -155,7 +155,7 @@ class Capture:
         self._beat()
         if self.error is None:
             self._board.set_state(self.name, "connecting")
-        source = self._open_source(self._settings, stop=self._stop, report=self._report())
+        source = self._open_source(self._stream, stop=self._stop, report=self._report())
         self._beat()
         try:
             if not self._stop.is_set():

@@ -73,10 +73,10 @@ class Fleet:
                 self._pipelines[stream.name] = pipeline
             pipeline.start()
 
-    def adopt(self, settings: Settings) -> None:
-        """Let every stream follow `settings` from its next frame on."""
+    def follow(self, settings: Settings) -> None:
+        """Let every stream go by other settings from its next frame on."""
         for pipeline in self._pipelines.values():
-            pipeline.stream.adopt(settings)
+            pipeline.stream.follow(settings)
 
     def replace(
         self,

@@ -77,8 +77,8 @@ class Stream:
     def start(self) -> None:
         self._thread.start()
 
-    def adopt(self, settings: Settings) -> None:
-        """Follow other settings from the next frame on; tracks stay. From any thread."""
+    def follow(self, settings: Settings) -> None:
+        """Go by other settings from the next frame on; tracks stay. From any thread."""
         self._settings = settings
 
     def join(self, timeout_s: float | None = None) -> None:

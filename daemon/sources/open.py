@@ -10,34 +10,34 @@ from daemon.sources.picture import Turn
 
 
 def open_source(
-    settings: StreamSettings, *, stop: threading.Event, report: Report = UNHEARD
+    stream: StreamSettings, *, stop: threading.Event, report: Report = UNHEARD
 ) -> Source:
-    """Open the source that `settings.url` names, by its scheme. Raises SourceError.
+    """Open the source that `stream.url` names, by its scheme. Raises SourceError.
 
     Each kind of source is imported when it is first used.
     """
-    url = settings.url.get_secret_value()
-    turn = Turn(settings.rotate, settings.mirror)
-    if settings.scheme == "demo":
+    url = stream.url.get_secret_value()
+    turn = Turn(stream.rotate, stream.mirror)
+    if stream.scheme == "demo":
         from daemon.sources.demo.source import DemoSource
 
-        return DemoSource(settings.name, url, live=settings.is_live, stop=stop, turn=turn)
-    if settings.scheme == "v4l2":
+        return DemoSource(stream.name, url, live=stream.is_live, stop=stop, turn=turn)
+    if stream.scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 
-        return WebcamSource(settings, stop=stop, report=report)
+        return WebcamSource(stream, stop=stop, report=report)
     from daemon.sources.network import Network
     from daemon.sources.video import VideoSource
 
     return VideoSource(
-        settings.name,
+        stream.name,
         url,
-        live=settings.is_live,
+        live=stream.is_live,
         stop=stop,
-        loop=settings.loop,
-        stall_timeout_s=settings.stall_timeout_s,
-        network=Network(settings.transport, settings.tls_verify),
-        decoder=settings.decoder,
+        loop=stream.loop,
+        stall_timeout_s=stream.stall_timeout_s,
+        network=Network(stream.transport, stream.tls_verify),
+        decoder=stream.decoder,
         turn=turn,
         report=report,
     )

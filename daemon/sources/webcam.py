@@ -102,13 +102,13 @@ class Unpacker:
 class WebcamSource(ThreadOwnedSource):
     """`v4l2:///dev/video0` or `/dev/video0`, opened by the constructor, read by one thread.
 
-    Asks for `width_px`, `height_px` and `fps` of the settings and logs what the camera really
+    Asks for `width_px`, `height_px` and `fps` of `stream` and logs what the camera really
     gives. Raises SourceError: NOT_FOUND, AUTH_FAILED, UNSUPPORTED, STALLED, DECODE_ERROR.
     """
 
     def __init__(
         self,
-        settings: StreamSettings,
+        stream: StreamSettings,
         *,
         stop: threading.Event,
         report: Report = UNHEARD,
@@ -116,11 +116,11 @@ class WebcamSource(ThreadOwnedSource):
         open_camera: Callable[[str], Camera] | None = None,
     ) -> None:
         super().__init__(stop)
-        self._name = settings.name
-        self._stall_timeout_s = settings.stall_timeout_s
+        self._name = stream.name
+        self._stall_timeout_s = stream.stall_timeout_s
         self._report = report
         self._monotonic = monotonic
-        self._device = webcam_path(settings.url.get_secret_value()) or ""
+        self._device = webcam_path(stream.url.get_secret_value()) or ""
         if open_camera is None:
             check_device(self._device)
             open_camera = _open_v4l2
@@ -131,7 +131,7 @@ class WebcamSource(ThreadOwnedSource):
                 f"{self._device} cannot be opened: it is no camera, or another program uses it",
             )
         try:
-            self._unpacker = self._agree(settings)
+            self._unpacker = self._agree(stream)
         except SourceError:
             self._camera.release()
             raise
@@ -174,15 +174,15 @@ class WebcamSource(ThreadOwnedSource):
     def _free(self) -> None:
         self._camera.release()
 
-    def _agree(self, settings: StreamSettings) -> Unpacker:
+    def _agree(self, stream: StreamSettings) -> Unpacker:
         """Ask for format, size and rate, and log what came of it."""
         camera = self._camera
         camera.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         # Uncompressed pictures of this size and rate rarely fit through USB 2.
         camera.set(cv2.CAP_PROP_FOURCC, float(cv2.VideoWriter.fourcc(*ACCEPTED[0])))
-        camera.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width_px)
-        camera.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height_px)
-        camera.set(cv2.CAP_PROP_FPS, settings.fps)
+        camera.set(cv2.CAP_PROP_FRAME_WIDTH, stream.width_px)
+        camera.set(cv2.CAP_PROP_FRAME_HEIGHT, stream.height_px)
+        camera.set(cv2.CAP_PROP_FPS, stream.fps)
         camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         code = _four_letters(camera.get(cv2.CAP_PROP_FOURCC))
         width = int(camera.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -195,12 +195,12 @@ class WebcamSource(ThreadOwnedSource):
             width,
             height,
             camera.get(cv2.CAP_PROP_FPS),
-            settings.width_px,
-            settings.height_px,
-            settings.fps,
+            stream.width_px,
+            stream.height_px,
+            stream.fps,
         )
         check_size(f"the picture of {self._device}", width, height)
-        return Unpacker(code, width, height, Turn(settings.rotate, settings.mirror))
+        return Unpacker(code, width, height, Turn(stream.rotate, stream.mirror))
 
 
 def check_device(device: str) -> None:

@@ -168,9 +168,9 @@ def site(
             return Knowing(faces)
 
         def open_source(
-            settings: StreamSettings, *, stop: threading.Event, report: Report
+            stream: StreamSettings, *, stop: threading.Event, report: Report
         ) -> Decoded:
-            return Decoded(settings.name, shown, fps, stop)
+            return Decoded(stream.name, shown, fps, stop)
 
         steps = Stream(
             config,

@@ -45,7 +45,7 @@ class Rig:
         clock: Clock | None = None,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        self.settings = StreamSettings.model_validate(
+        self.stream = StreamSettings.model_validate(
             {
                 "name": "s",
                 "url": SecretStr(url),
@@ -60,11 +60,11 @@ class Rig:
         self.board.add("s", [])
         self.metrics.watch("s", self.board)
         self.stop = threading.Event()
-        self.mailbox: Mailbox[Frame] = mailbox_for(self.settings, self.metrics)
+        self.mailbox: Mailbox[Frame] = mailbox_for(self.stream, self.metrics)
         self.clock = clock or Clock()
         self.beats = 0
         self.capture = Capture(
-            self.settings,
+            self.stream,
             self.mailbox,
             self.metrics,
             self.board,
@@ -125,7 +125,7 @@ def _script(
     opened: list[_Scripted] = []
     left = list(runs)
 
-    def opener(settings: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
+    def opener(stream: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
         if not left:
             when_done()
             return _Scripted(clock, 0, None)
@@ -216,11 +216,11 @@ def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path) -> None
     clock = Clock()
     tries: list[int] = []
 
-    def opener(settings: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
+    def opener(stream: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
         tries.append(1)
         if len(tries) == 3:
             write_clip(path, frames=5)
-        return open_source(settings, stop=stop, report=report)
+        return open_source(stream, stop=stop, report=report)
 
     rig = Rig(str(path), opener=opener, clock=clock)
     rig.capture.start()
@@ -354,7 +354,7 @@ def test_stop_ends_a_capture_that_waits_to_try_again(
     monkeypatch.setattr("daemon.capture.Backoff", lambda: Backoff(600.0))
     rig = Rig(str(tmp_path / "nope.mp4"))
     capture = Capture(
-        rig.settings, rig.mailbox, rig.metrics, rig.board, stop=rig.stop, rng=random.Random(1)
+        rig.stream, rig.mailbox, rig.metrics, rig.board, stop=rig.stop, rng=random.Random(1)
     )
     capture.start()
     while rig.status.state != "down":
@@ -392,5 +392,5 @@ def test_a_reader_that_gave_up_ends_the_capture(tmp_path: Path) -> None:
     ],
 )
 def test_the_policy_of_each_kind_of_source(url: str, policy: str, live: bool) -> None:
-    settings = StreamSettings.model_validate({"name": "s", "url": SecretStr(url), "policy": policy})
-    assert settings.is_live is live
+    stream = StreamSettings.model_validate({"name": "s", "url": SecretStr(url), "policy": policy})
+    assert stream.is_live is live

@@ -127,8 +127,8 @@ class Ladder:
             self._settling = False
             return
         waits, self._waits = self._waits, []
-        age_s = _most([wait.age_s for wait in waits])
-        queued_s = _most([wait.queued_s for wait in waits])
+        age_s = _percentile([wait.age_s for wait in waits])
+        queued_s = _percentile([wait.queued_s for wait in waits])
         if age_s > HIGH * self.max_age_s:
             self._room_since_s = None
             if self._at + 1 < len(self._rungs):
@@ -177,6 +177,6 @@ class Ladder:
         self._on_rung(self.rung, by > 0)
 
 
-def _most(ages_s: Sequence[float]) -> float:
+def _percentile(ages_s: Sequence[float]) -> float:
     """The age below which `SHARE` of them stay; 0 where there are none."""
     return sorted(ages_s)[math.ceil(SHARE * len(ages_s)) - 1] if ages_s else 0.0

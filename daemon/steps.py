@@ -101,11 +101,11 @@ class Steps:
 
     def stop(self) -> None:
         """Take back what waits to be classified; no face is in view any more."""
-        self.nobody()
+        self.clear_faces()
         if self._reader is not None:
             self._reader.stop()
 
-    def nobody(self) -> None:
+    def clear_faces(self) -> None:
         """The source is down."""
         self._metrics.faces.labels(self.name).set(0)
 
@@ -197,7 +197,7 @@ class Steps:
         self._metrics.faces.labels(self.name).set(len(tracks))
         for track in tracks:
             # Of the time since the frame before, and none for a face that is new.
-            shown_s = max(0.0, min(track.shown_s, elapsed_s))
+            shown_s = max(0.0, min(track.since_seen_s, elapsed_s))
             if track.label is not None and shown_s > 0.0:
                 # At the frame before: no newer one of a slow camera can have been read.
                 age_s = frame.pts_s - shown_s - track.read_s

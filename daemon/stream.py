@@ -165,7 +165,7 @@ class Stream:
         """No frame came: readings do not wait for one, and of a source that is down no face is in
         view."""
         if not self._board.is_delivering(self.name):
-            steps.nobody()
+            steps.clear_faces()
         if self._slate is not None and (readings := steps.arrived()):
             output = self._slate.without_picture(readings)
             for writer in self._writers:

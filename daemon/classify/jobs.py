@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 class Job:
     """One crop that waits to be classified.
 
-    `image` is what the classifier reads; `token` comes back with the result, untouched.
+    `image` is what the classifier reads; `context` comes back with the result, untouched.
     `view_index` is the number of readings that its track had when it was cut. Its picture was
     captured at `captured_mono_s` and the job submitted at `submitted_s`, by the batcher's clock.
     """
@@ -21,7 +21,7 @@ class Job:
     stream: str
     track: int
     image: NDArray[np.uint8]
-    token: object
+    context: object
     captured_mono_s: float
     submitted_s: float
     view_index: int = 0
@@ -31,7 +31,7 @@ class Job:
 class Result:
     """Probabilities float32 [len(labels)] for a job, from so many views; or None, with none."""
 
-    token: object
+    context: object
     probabilities: NDArray[np.float32] | None
     view_count: int = 0
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.reading import Quality
-
-Point = tuple[float, float]
+from detectors.base import Box, Point
 
 # The eyes are about 1.6 times as far apart as the tip of the nose stands before them.
 EYES_PER_NOSE = 1.6
@@ -21,18 +20,18 @@ NOISE_LEVELS = 4.0
 
 
 def assess(
-    box: tuple[float, float, float, float],
+    box: Box,
     eyes: tuple[Point, Point] | None,
     nose: Point | None,
     crop48: NDArray[np.uint8],
 ) -> Quality:
     """Measure one face.
 
-    box: x, y, width, height; eyes (the one at the picture's left first) and nose, None without
-    landmarks, in pixels of the picture. crop48: uint8 [48, 48], what the classifier reads.
+    box, eyes (the one at the picture's left first) and nose, the last two None without landmarks,
+    in pixels of the picture. crop48: uint8 [48, 48], what the classifier reads.
     """
     return Quality(
-        face_px=round(min(box[2], box[3])),
+        face_px=round(min(box.width, box.height)),
         blur=blur(crop48),
         yaw_deg=None if eyes is None or nose is None else yaw_deg(eyes, nose),
     )

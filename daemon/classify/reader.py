@@ -97,9 +97,9 @@ class FaceReader:
         for track in tracks:
             found = track.place
             box = found.box
-            corners = (box.x, box.y, box.width, box.height)
-            face = crop(luma, corners, found.eyes, framing, full_range)
-            quality = assess(corners, found.eyes, found.nose, face)
+            xywh = (box.x, box.y, box.width, box.height)
+            face = crop(luma, xywh, found.eyes, framing, full_range)
+            quality = assess(box, found.eyes, found.nose, face)
             info = _CropInfo(
                 seq=frame.seq,
                 pts_s=frame.pts_s,
@@ -144,7 +144,7 @@ class FaceReader:
         readings = []
         dropped = self._metrics.dropped
         for result in results:
-            info = result.token
+            info = result.context
             assert isinstance(info, _CropInfo)
             track = self._tracker.get(info.track)
             if track is None:

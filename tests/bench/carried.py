@@ -53,10 +53,10 @@ class Reader:
 
     def read(self, frame: Frame, faces: list[Detection]) -> NDArray[np.float32]:
         image = frame.image
-        corners = [(f.box.x, f.box.y, f.box.width, f.box.height) for f in faces]
+        boxes = [(f.box.x, f.box.y, f.box.width, f.box.height) for f in faces]
         crops = [
             crop(plane(image, 0), box, face.eyes, self._framing, is_full_range(image))
-            for box, face in zip(corners, faces, strict=True)
+            for box, face in zip(boxes, faces, strict=True)
         ]
         return self.classifier.predict(np.stack(crops))
 

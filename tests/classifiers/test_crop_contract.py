@@ -61,9 +61,9 @@ def test_detected_faces_are_read_like_the_originals(backend: Backend) -> None:
         if detection is None:
             continue
         box = detection.box
-        corners = (box.x, box.y, box.width, box.height)
+        xywh = (box.x, box.y, box.width, box.height)
         luma, full_range = plane(scene.image, 0), is_full_range(scene.image)
-        crops.append(crop(luma, corners, detection.eyes, FRAMINGS[backend], full_range))
+        crops.append(crop(luma, xywh, detection.eyes, FRAMINGS[backend], full_range))
         found.append(number)
     detector.close()
 

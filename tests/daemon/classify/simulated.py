@@ -94,7 +94,7 @@ class Camera:
     until_s: float = math.inf
 
 
-class _Token(NamedTuple):
+class _Context(NamedTuple):
     stream: str
     track: int
     captured_mono_s: float
@@ -158,7 +158,7 @@ class House:
                 camera.name,
                 track,
                 FACE,
-                _Token(camera.name, track, now_s - camera.late_s),
+                _Context(camera.name, track, now_s - camera.late_s),
                 now_s - camera.late_s,
                 now_s,
             )
@@ -172,8 +172,8 @@ class House:
     def _deliver(self, results: Sequence[Result]) -> None:
         now_s = self.world.now_s
         for result in results:
-            assert isinstance(result.token, _Token)
-            name, track, captured_mono_s = result.token
+            assert isinstance(result.context, _Context)
+            name, track, captured_mono_s = result.context
             assert result.probabilities is not None
             self.read[name].append((track, now_s, now_s - captured_mono_s, result.view_count))
 

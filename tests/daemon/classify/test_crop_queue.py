@@ -38,7 +38,7 @@ def test_streams_take_turns(puts: list[tuple[str, int]], room: int, most: int) -
     assert len(taken) == min(most, before)
     assert len(queue) + len(taken) + len(given_up) == len(puts)
     for queued in taken:
-        assert queued.job.token == newest[queued.job.stream, queued.job.track]
+        assert queued.job.context == newest[queued.job.stream, queued.job.track]
     served = Counter(queued.job.stream for queued in taken)
     left = queue.take(room, 100.0)
     for stream in {queued.job.stream for queued in left}:
@@ -49,4 +49,4 @@ def test_a_crop_in_the_place_of_an_older_one_keeps_its_turn() -> None:
     queue = CropQueue(8, lambda queued, reason: None)
     for when, track in enumerate([1, 2, 1]):
         queue.put(Job("lobby", track, FACE, when, float(when), float(when)), lambda result: None)
-    assert [queued.job.token for queued in queue.take(8, 3.0)] == [2, 1]
+    assert [queued.job.context for queued in queue.take(8, 3.0)] == [2, 1]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from daemon.classify.quality import EYES_PER_NOSE, assess, blur, is_poor, yaw_deg
 from daemon.reading import Quality
+from detectors.base import Box
 
-BOX = (10.0, 20.0, 90.4, 81.2)
+BOX = Box(10.0, 20.0, 90.4, 81.2)
 
 
 def face(seed: int, contrast: float = 40.0) -> NDArray[np.uint8]:

@@ -251,7 +251,7 @@ class Capture:
     def _pause(self, reason: Reason) -> None:
         """Wait before the next try. One for a webcam that is missing comes as soon as it is there:
         to look for it costs nothing, and whoever plugged it in may stand beside it."""
-        url = self._settings.url.get_secret_value()
+        url = self._stream.url.get_secret_value()
         missing = webcam_path(url) if reason is Reason.NOT_FOUND else None
         delay_s = LONGEST_DELAY_S  # Meanwhile it may have come as another device, which is told.
         if missing is None:

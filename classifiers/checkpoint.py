@@ -15,8 +15,8 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from classifiers.atomic import write_atomic, write_errors_as, write_json
 from classifiers.errors import CheckpointError
-from classifiers.whole import write_json, write_whole, written
 
 TEXTS = (
     *("name", "family", "architecture", "normalisation"),
@@ -91,11 +91,11 @@ def save(
         for name, value in net.state_dict().items()
     }
     content = to_bytes(tensors)
-    with written(weights, CheckpointError):
+    with write_errors_as(weights, CheckpointError):
         weights.parent.mkdir(parents=True, exist_ok=True)
         # Not by save_file, whose files nobody but their owner may read: another user trains than
         # the one that a service runs as.
-        write_whole(weights, content)
+        write_atomic(weights, content)
     known = Record(**{**asdict(record), "sha256": hashlib.sha256(content).hexdigest()})
     write_record(weights, known)
     return known
@@ -104,7 +104,7 @@ def save(
 def write_record(weights: Path, record: Record) -> None:
     """Replace the record of a weights file. Raises CheckpointError if that cannot be written."""
     path = record_path(weights)
-    with written(path, CheckpointError):
+    with write_errors_as(path, CheckpointError):
         write_json(path, record)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from classifiers.atomic import write_errors_as, write_json
 from classifiers.checkpoint import (
     ALL,
     OBJECT,
@@ -24,7 +25,6 @@ from classifiers.checkpoint import (
 )
 from classifiers.errors import CheckpointError
 from classifiers.expression.tta import STILL, need_modes
-from classifiers.whole import write_json, written
 
 SUM_TOLERANCE = 1e-4  # weights stand with six digits
 KINDS: dict[str, Kind] = {
@@ -77,7 +77,7 @@ class Joint:
 
 def save(path: Path, joint: Joint) -> None:
     """Write a joint; its nets must lie where it says they do. Raises CheckpointError."""
-    with written(path, CheckpointError):
+    with write_errors_as(path, CheckpointError):
         write_json(path, joint)
 
 

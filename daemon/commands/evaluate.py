@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from classifiers.atomic import check_writable
 from classifiers.expression import Split, Still, Wanted, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import corruptions, predictions, scores
@@ -30,7 +31,6 @@ from classifiers.expression.evaluation.report import (
 )
 from classifiers.expression.tta import temperature_of
 from classifiers.expression.weight_files import locate
-from classifiers.whole import check_whole
 from daemon.commands.progress import progress_bar
 from daemon.errors import Reason, SinkError
 from daemon.sinks.recording import written
@@ -223,7 +223,7 @@ def _check_targets(task: Task) -> None:
     if task.predictions is not None:
         with written(task.predictions):
             task.predictions.parent.mkdir(parents=True, exist_ok=True)
-            check_whole(task.predictions)
+            check_writable(task.predictions)
             both = task.predictions.exists() and task.source.exists()
             if both and task.predictions.samefile(task.source):
                 raise SinkError(

@@ -15,7 +15,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from classifiers.whole import replaced
+from classifiers.atomic import atomic_path
 from daemon.errors import ConfigError, EventsError
 from daemon.reading import SCHEMA
 from daemon.sinks.recording import written
@@ -80,7 +80,7 @@ def to_csv(
     Raises ConfigError for a source that cannot be read, and for a target that is it or no file;
     SinkError for one that cannot be written.
     """
-    with _Lines(source, on_share) as lines, _replaced(target, source) as part:
+    with _Lines(source, on_share) as lines, _table_path(target, source) as part:
         probabilities = lines.survey(on_broken)
         names = [column.name for column in lines.columns] + probabilities
         with part.open("w", encoding="utf-8", newline="") as file:
@@ -111,7 +111,7 @@ def to_parquet(
         float: pa.float64(),
         datetime: pa.timestamp("us", "UTC"),
     }
-    with _Lines(source, on_share) as lines, _replaced(target, source) as part:
+    with _Lines(source, on_share) as lines, _table_path(target, source) as part:
         probabilities = lines.survey(on_broken)
         fields = [
             pa.field(column.name, types[column.kind], nullable=column.optional)
@@ -286,13 +286,13 @@ def _is_moment(text: str) -> bool:
 
 
 @contextmanager
-def _replaced(target: Path, source: Path) -> Iterator[Path]:
-    """`whole.replaced` for a table, which must not take the place of `source`."""
+def _table_path(target: Path, source: Path) -> Iterator[Path]:
+    """`atomic_path` for a table, which must not take the place of `source`."""
     with written(target):
         if target.exists():
             if target.samefile(source):
                 raise ConfigError(f"{target}: is IN itself; accepted is another file")
             if not target.is_file():
                 raise ConfigError(f"{target}: is no file; accepted is a file, new or to replace")
-        with replaced(target) as part:
+        with atomic_path(target) as part:
             yield part

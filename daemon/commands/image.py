@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from classifiers.whole import write_whole
+from classifiers.atomic import write_atomic
 from daemon.commands.offline import is_there, offline
 from daemon.commands.progress import progress_bar
 from daemon.config.settings import Privacy, StreamSettings
@@ -194,4 +194,4 @@ def _write_image(frame: Frame, target: Path) -> None:
         make_folder(target.parent)
         if target.is_symlink():
             target.unlink()  # What it leads to may be somebody's picture.
-        write_whole(target, encoded)  # So may what a hard link shares.
+        write_atomic(target, encoded)  # So may what a hard link shares.

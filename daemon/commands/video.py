@@ -69,7 +69,7 @@ def annotate_video(
     asked = None if events is None else "--events"
     with (
         offline(config, stream, console, readings=asked) as around,
-        _replaced(target, events) as settle,
+        _old_files_aside(target, events) as settle,
     ):
         pipeline = Pipeline(
             stream,
@@ -195,7 +195,7 @@ def _behind(path: Path) -> Path:
 
 
 @contextmanager
-def _replaced(target: Path, events: Path | None) -> Iterator[Callable[[], None]]:
+def _old_files_aside(target: Path, events: Path | None) -> Iterator[Callable[[], None]]:
     """Put aside the files that were there, and give them back if no video comes about. What this
     yields removes them once one is begun: the disk may have no room for both."""
     aside: dict[Path, Path] = {}

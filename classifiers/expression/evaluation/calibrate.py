@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from classifiers import checkpoint
+from classifiers.atomic import check_writable, write_errors_as
 from classifiers.errors import CheckpointError
 from classifiers.expression import data, joint, provenance
 from classifiers.expression.classifier import ExpressionClassifier
@@ -16,7 +17,6 @@ from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.tta import STILL, UNCHANGED, VIEW_COUNT
 from classifiers.expression.weight_files import locate, nets_of, record_of
-from classifiers.whole import check_whole, written
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def calibrate(
     for file in files:
         ExpressionClassifier.load(file, device="cpu")
         record_file = checkpoint.record_path(file)
-        with written(record_file, CheckpointError):
-            check_whole(record_file)
+        with write_errors_as(record_file, CheckpointError):
+            check_writable(record_file)
     fer = data.read(source, strict, {"Training", "PublicTest"})
     train, held, public = fer.split("train"), fer.split("holdout"), fer.split("public")
     _check_data(files, fer.fingerprint())

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.atomic import write_atomic
 from classifiers.expression import LABELS
 from classifiers.expression.data import Faces
-from classifiers.whole import write_whole
 
 COLUMNS = ("file", "label", "predicted", *(f"p_{label}" for label in LABELS))
 
@@ -28,4 +28,4 @@ def write(target: Path, faces: Faces, guessed: NDArray[np.float32]) -> None:
     for name, label, row in zip(faces.files, faces.labels, guessed, strict=True):
         predicted = LABELS[int(row.argmax())]
         table.writerow([name, LABELS[label], predicted, *map(str, row)])
-    write_whole(target, text.getvalue().encode())
+    write_atomic(target, text.getvalue().encode())

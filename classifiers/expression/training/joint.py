@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from classifiers import checkpoint
+from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import CheckpointError, RecipeError
 from classifiers.expression import Device, Still, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
@@ -34,7 +35,6 @@ from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill, read_toml
 from classifiers.expression.tta import STILL, VIEW_COUNT, with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
-from classifiers.whole import write_whole, written
 
 FILE = "joint.json"
 MOST_MIXTURES = 200_000
@@ -249,6 +249,6 @@ def _copy(name: str, file: Path, net: ExpressionClassifier, weight: float, out: 
     copy = out / (file.name if name in shipped() else f"{net.name}.safetensors")
     record = checkpoint.record_path
     for source, target in ((file, copy), (record(file), record(copy))):
-        with written(target, CheckpointError):
-            write_whole(target, source.read_bytes())
+        with write_errors_as(target, CheckpointError):
+            write_atomic(target, source.read_bytes())
     return Member(copy.name, net.record.sha256, weight)

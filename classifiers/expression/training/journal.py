@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import TrainingError
-from classifiers.whole import write_whole, written
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -47,7 +47,7 @@ class Journal:
         self._csv = out / CSV
         self._lines = [",".join(("epoch", *FIGURES))]
         self._board = None
-        with written(out, TrainingError):
+        with write_errors_as(out, TrainingError):
             if epochs and self._csv.exists():
                 self._lines = self._csv.read_text().splitlines()[: epochs + 1]
             if SummaryWriter is not None:
@@ -71,8 +71,8 @@ class Journal:
         figures = {name: getattr(done, name) for name in FIGURES}
         values = (f"{value:.5f}" for value in figures.values())
         self._lines.append(",".join((str(done.epoch + 1), *values)))
-        with written(self._csv, TrainingError):
-            write_whole(self._csv, "".join(f"{line}\n" for line in self._lines).encode())
+        with write_errors_as(self._csv, TrainingError):
+            write_atomic(self._csv, "".join(f"{line}\n" for line in self._lines).encode())
             if self._board is not None:
                 for name, value in figures.items():
                     self._board.add_scalar(name, value, done.epoch + 1)

@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from classifiers import checkpoint
+from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
@@ -32,7 +33,6 @@ from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
 from classifiers.expression.weight_files import locate
-from classifiers.whole import write_whole, written
 
 UNREADABLE = (
     OSError,
@@ -174,8 +174,8 @@ class Run:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        with written(path, TrainingError):
-            write_whole(path, content.getvalue())
+        with write_errors_as(path, TrainingError):
+            write_atomic(path, content.getvalue())
 
     def restore(self, path: Path) -> str:
         """Go on from a stored state, and return what it was computed on and in, empty if unknown.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from classifiers.whole import check_whole, write_json
+from classifiers.atomic import check_writable, write_json
 from daemon.sinks.recording import written
 from detectors.store import state_dir
 
@@ -106,7 +106,7 @@ def check(path: Path) -> None:
     """Raise SinkError where `save` would, as far as that is known before; makes the folder."""
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        check_whole(path)
+        check_writable(path)
 
 
 def save(record: Record, path: Path) -> None:

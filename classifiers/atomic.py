@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what to say of those that cannot be."""
+"""Atomic writes: a file is written whole or not at all; and what to say where it cannot be."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any
 from classifiers.errors import ClassifierError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file in one go, by the rules of `replaced`.
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file in one go, by the rules of `atomic_path`.
 
     As any new file it may be read by whom the umask lets. Raises OSError.
     """
-    with replaced(path) as part:
+    with atomic_path(path) as part:
         part.write_bytes(content)
 
 
 def write_json(path: Path, record: Any) -> None:
-    """`write_whole` of a dataclass as JSON. Raises OSError."""
-    write_whole(path, (json.dumps(asdict(record), indent=2) + "\n").encode())
+    """`write_atomic` of a dataclass as JSON. Raises OSError."""
+    write_atomic(path, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
 
 @contextmanager
-def written(path: Path, kind: type[ClassifierError]) -> Iterator[None]:
+def write_errors_as(path: Path, kind: type[ClassifierError]) -> Iterator[None]:
     """Write `path` within. An OSError becomes an error of `kind` that names it."""
     try:
         yield
@@ -38,7 +38,7 @@ def written(path: Path, kind: type[ClassifierError]) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its place if all goes well, and is removed if not: what
     stood there stays until all of it is written. A link stays one.
 
@@ -53,7 +53,7 @@ def replaced(path: Path) -> Iterator[Path]:
             part.unlink()
 
 
-def check_whole(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raise the OSError that writing `path` whole would, as far as that is known before."""
     _, part = _places(path)
     part.touch()

@@ -33,7 +33,7 @@ from classifiers.expression.tta import temperature_of
 from classifiers.expression.weight_files import locate
 from daemon.commands.progress import progress_bar
 from daemon.errors import Reason, SinkError
-from daemon.sinks.recording import written
+from daemon.sinks.disk import sink_errors
 from daemon.version import versions
 
 SEED = 0  # of the bootstrap and of the jitter
@@ -83,12 +83,12 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     with _reading(faces, passes, err) as read:
         guessed = read(classifier, faces.images)
         if task.predictions is not None:
-            with written(task.predictions):
+            with sink_errors(task.predictions):
                 predictions.write(task.predictions, faces, guessed)
         report = _report(task, classifier, other, faces, unseen, warnings, guessed, read)
     _print(report, out)
     if task.report is not None:
-        with written(task.report):
+        with sink_errors(task.report):
             write(report, task.report)
         err.print(f"Report: {task.report}")
     return report
@@ -221,7 +221,7 @@ def _print(report: Report, out: Console) -> None:
 def _check_targets(task: Task) -> None:
     """Raise SinkError for a target that cannot be written, ExtraError where plots cannot be."""
     if task.predictions is not None:
-        with written(task.predictions):
+        with sink_errors(task.predictions):
             task.predictions.parent.mkdir(parents=True, exist_ok=True)
             check_writable(task.predictions)
             both = task.predictions.exists() and task.source.exists()
@@ -232,5 +232,5 @@ def _check_targets(task: Task) -> None:
                 )
     if task.report is not None:
         import_module("classifiers.expression.evaluation.plots")  # whether matplotlib is there
-        with written(task.report):
+        with sink_errors(task.report):
             task.report.mkdir(parents=True, exist_ok=True)

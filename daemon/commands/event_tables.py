@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from classifiers.atomic import atomic_path
 from daemon.errors import ConfigError, EventsError
 from daemon.reading import SCHEMA
-from daemon.sinks.recording import written
+from daemon.sinks.disk import sink_errors
 
 Row = dict[str, Any]
 OnBroken = Callable[[str], None]
@@ -288,7 +288,7 @@ def _is_moment(text: str) -> bool:
 @contextmanager
 def _table_path(target: Path, source: Path) -> Iterator[Path]:
     """`atomic_path` for a table, which must not take the place of `source`."""
-    with written(target):
+    with sink_errors(target):
         if target.exists():
             if target.samefile(source):
                 raise ConfigError(f"{target}: is IN itself; accepted is another file")

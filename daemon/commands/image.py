@@ -20,8 +20,8 @@ from daemon.commands.progress import progress_bar
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.errors import ConfigError, Reason, SourceError
 from daemon.frame import Frame
+from daemon.sinks.disk import make_folder, sink_errors
 from daemon.sinks.mjpeg import JpegEncoder, jpeg_form
-from daemon.sinks.recording import make_folder, written
 from daemon.sources.video import VideoSource
 from daemon.steps import Steps
 
@@ -51,7 +51,7 @@ def annotate_images(
     for error in unread:
         err.print(f"affectd: {error.filename} cannot be read: {error.strerror}", style="red")
     _make_way(images, force)
-    with written(folder):
+    with sink_errors(folder):
         make_folder(folder)
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
     failed = len(unread)
@@ -190,7 +190,7 @@ def _write_image(frame: Frame, target: Path) -> None:
     width, height = frame.image.width, frame.image.height
     image = jpeg_form(VideoReformatter(), frame.image, width, height)
     encoded = JpegEncoder(width, height, JPEG_QUALITY).encode(image)
-    with written(target):
+    with sink_errors(target):
         make_folder(target.parent)
         if target.is_symlink():
             target.unlink()  # What it leads to may be somebody's picture.

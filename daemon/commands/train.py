@@ -21,7 +21,7 @@ from classifiers.expression.training.recipe import read
 from classifiers.expression.training.train import train
 from daemon.commands.progress import progress_bar
 from daemon.commands.train_joint import train_joint
-from daemon.sinks.recording import make_folder, written
+from daemon.sinks.disk import make_folder, sink_errors
 
 
 def train_expression(
@@ -52,7 +52,7 @@ def train_expression(
     plan = joint or read(recipe)
     if compiled and (fault := compile_fault(device)):
         raise RecipeError(f"--compile cannot be had: {fault}; accepted: without it")
-    with written(out):
+    with sink_errors(out):
         make_folder(out)
     console.print(f"Reading {source} …")
     if isinstance(plan, JointRecipe):

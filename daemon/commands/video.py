@@ -26,9 +26,9 @@ from daemon.errors import ConfigError, Reason, SourceError
 from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.redact import redact_url, shown
+from daemon.sinks.disk import numbered, sink_errors
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
-from daemon.sinks.recording import numbered, written
 from daemon.sources.demo.source import parse
 from daemon.sources.open import open_source
 from daemon.url import local_path
@@ -218,7 +218,7 @@ def _old_files_aside(target: Path, events: Path | None) -> Iterator[Callable[[],
 
 
 def _put_aside(path: Path) -> Path:
-    with written(path):
+    with sink_errors(path):
         return path.rename(path.with_name(f".{path.name}.{os.getpid()}.old"))
 
 

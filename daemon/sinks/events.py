@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daemon.config.sink_settings import EventsSinkSettings
 from daemon.sinks.base import Output, Takes
-from daemon.sinks.recording import make_folder, written
+from daemon.sinks.disk import make_folder, sink_errors
 
 READER_S = 5.0
 
@@ -36,7 +36,7 @@ class EventsFile:
 
     def write(self, output: Output) -> bool:
         lines = [reading.to_json().encode() + b"\n" for reading in output.readings]
-        with written(f"events sink: {self.path}"):
+        with sink_errors(f"events sink: {self.path}"):
             if self._descriptor is not None and not _is_at(self._descriptor, self.path):
                 self.close()  # Without a reading for days, too, a deleted one is to free its disk.
             if not lines and (self._descriptor is not None or self.path.exists()):
@@ -47,7 +47,7 @@ class EventsFile:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            with written(f"events sink: {self.path}"):
+            with sink_errors(f"events sink: {self.path}"):
                 os.close(descriptor)
 
     def _current(self) -> int:

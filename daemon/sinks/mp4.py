@@ -11,9 +11,9 @@ from pathlib import Path
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import SinkError
 from daemon.sinks.base import Packet, Takes
+from daemon.sinks.disk import PieceFile, create_numbered, sink_errors
 from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
-from daemon.sinks.recording import PieceFile, create_numbered, written
 from daemon.sinks.segments import SegmentFiles
 
 MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes one of 2^31 ticks of TIME_BASE for a mistake
@@ -83,7 +83,7 @@ class _Recording:
         self._most_bytes = round(config.segment_mb * 1e6)
         self._broken = False
         self._header_size = 0
-        with written(f"mp4 sink: {path}"):
+        with sink_errors(f"mp4 sink: {path}"):
             self.path, file = create_numbered(path)
         self._file = PieceFile(file)
         with self._whole():
@@ -128,7 +128,7 @@ class _Recording:
     def _whole(self) -> Iterator[None]:
         """At a fault the file ends with what it holds. Raises SinkError."""
         try:
-            with written(f"mp4 sink: {self.path}"):
+            with sink_errors(f"mp4 sink: {self.path}"):
                 yield
         except SinkError:
             with suppress(SinkError):  # The first error says more.
@@ -137,7 +137,7 @@ class _Recording:
 
     def _finish(self) -> None:
         self._broken = True
-        with written(f"mp4 sink: {self.path}"):
+        with sink_errors(f"mp4 sink: {self.path}"):
             self._file.close()
             if self._file.size <= self._header_size:
                 self.path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from classifiers.atomic import check_writable, write_json
-from daemon.sinks.recording import written
+from daemon.sinks.disk import sink_errors
 from detectors.store import state_dir
 
 SCHEMA = 1
@@ -104,14 +104,14 @@ def kept_path() -> Path:
 
 def check(path: Path) -> None:
     """Raise SinkError where `save` would, as far as that is known before; makes the folder."""
-    with written(path):
+    with sink_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         check_writable(path)
 
 
 def save(record: Record, path: Path) -> None:
     """Write the record as JSON, making the folder. Raises SinkError."""
-    with written(path):
+    with sink_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
 

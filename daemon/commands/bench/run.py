@@ -26,7 +26,7 @@ from daemon.errors import ConfigError, Reason, SinkError
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.service import logs
-from daemon.sinks.recording import written
+from daemon.sinks.disk import sink_errors
 from daemon.version import affectd_version
 
 CLIP_S = 2
@@ -158,7 +158,7 @@ def sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]
             return
         bar.say(f"{height_px}p: encoding a clip")
         clip = folder / f"{height_px}p.mp4"
-        with written(clip):
+        with sink_errors(clip):
             make_clip(clip, width_px, height_px, asked.fps, asked.faces, CLIP_S * asked.fps)
         left_s = bar.left_s() - bar.seconds * NETS_SHARE
         end_s = time.monotonic() + left_s / (len(SIZES) - index)

@@ -93,8 +93,8 @@ def test_no_stream_fails_for_a_reason_that_is_not_counted_from_the_start() -> No
 @pytest.mark.parametrize(
     ("kind", "files"),
     [
-        ("events", "events.py recording.py"),
-        ("mp4", "mp4.py encode/fragments.py segments.py recording.py base.py shared.py"),
+        ("events", "events.py disk.py"),
+        ("mp4", "mp4.py encode/fragments.py segments.py disk.py base.py shared.py"),
         ("mjpeg", "mjpeg.py base.py"),
         ("hls", "hls.py encode/fragments.py base.py shared.py"),
         ("rtsp", "push.py publisher.py base.py shared.py"),

@@ -1,4 +1,4 @@
-"""A new file on disk that holds whole pieces only, whatever happens while it grows."""
+"""New files on disk, of whole pieces only however they grow; and the SinkError of what fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def written(target: Path | str) -> Iterator[None]:
+def sink_errors(target: Path | str) -> Iterator[None]:
     """Write `target` within. What the system or libav says against it becomes a SinkError that
     names it."""
     try:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from classifiers.expression import Device, Split, Still, Wanted
+from classifiers.expression import Device, EngineSetting, Split, StaticTTA
 from daemon.errors import (
     WRONG,
     AffectdError,
@@ -59,8 +59,8 @@ SkipBroken = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
 SPLITS = ", ".join(get_args(Split)).replace("public", "public (default)")
-ENGINES = ", ".join(get_args(Wanted)).replace("torch", "torch (default)")
-WAYS = f"{', '.join(get_args(Still))} (default)"
+ENGINES = ", ".join(get_args(EngineSetting)).replace("torch", "torch (default)")
+WAYS = f"{', '.join(get_args(StaticTTA))} (default)"
 
 
 @app.callback()
@@ -260,9 +260,11 @@ def evaluate(
     weights: Annotated[
         str, typer.Option(metavar="NAME", help="Shipped name, or file.")
     ] = "default",
-    tta: Annotated[Still, typer.Option(metavar="NAME", help=WAYS, show_default=False)] = "ten_crop",
+    tta: Annotated[
+        StaticTTA, typer.Option(metavar="NAME", help=WAYS, show_default=False)
+    ] = "ten_crop",
     engine: Annotated[
-        Wanted, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
+        EngineSetting, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
     ] = "torch",
     predictions: Annotated[
         Path | None, path_option(metavar="CSV", help="Write what is said of each image here.")
@@ -277,7 +279,8 @@ def evaluate(
         str | None, typer.Option(metavar="NAME", help="Other weights to compare with.")
     ] = None,
     against_engine: Annotated[
-        Wanted | None, typer.Option(metavar="NAME", help="Their engine (default: as --engine).")
+        EngineSetting | None,
+        typer.Option(metavar="NAME", help="Their engine (default: as --engine)."),
     ] = None,
     strict: Strict = False,
 ) -> None:

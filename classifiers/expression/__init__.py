@@ -10,8 +10,8 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 Device = Literal["cpu", "cuda"]
 Engine = Literal["torch", "openvino"]
-Wanted = Literal["auto", Engine]
+EngineSetting = Literal["auto", Engine]
 Split = Literal["train", "holdout", "public", "private"]
-Still = Literal["none", "flip", "four_crop", "ten_crop"]
-"""Views of a face that is looked at once; `temporal` would show it one, as `none`."""
-TTA = Literal[Still, "temporal"]
+StaticTTA = Literal["none", "flip", "four_crop", "ten_crop"]
+"""The modes for a face that is looked at once; `temporal` would show one view of it, as `none`."""
+TTA = Literal[StaticTTA, "temporal"]

@@ -18,7 +18,7 @@ from classifiers import checkpoint
 from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError, EngineError
-from classifiers.expression import LABELS, TTA, Device, Wanted, engines, joint
+from classifiers.expression import LABELS, TTA, Device, EngineSetting, engines, joint
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.joint import Joint
 from classifiers.expression.models import ARCHITECTURES, build
@@ -37,7 +37,7 @@ from classifiers.expression.weight_files import locate, locate_member, record_of
 class Net:
     """A net with its trained parameters, how its views are cut and how much its word counts.
 
-    temperatures: of each of the modes `STILL`, by which its mean over the views is calibrated.
+    temperatures: of each of the modes `STATIC_TTA`, by which its mean over the views is calibrated.
     """
 
     module: nn.Module
@@ -65,7 +65,7 @@ class ExpressionClassifier:
         *,
         device: str,
         tta: TTA,
-        engine: Wanted = "torch",
+        engine: EngineSetting = "torch",
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = f"{record.name}-{record.sha256[:7]}"
@@ -94,7 +94,7 @@ class ExpressionClassifier:
         *,
         device: Literal["auto", Device] = "auto",
         tta: TTA = "ten_crop",
-        engine: Wanted = "torch",
+        engine: EngineSetting = "torch",
         log: Callable[[str], None] = lambda line: None,
     ) -> ExpressionClassifier:
         """Load shipped weights by name, or by path a net's .safetensors or a joint's .json.

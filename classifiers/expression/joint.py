@@ -24,7 +24,7 @@ from classifiers.checkpoint import (
     temperatures,
 )
 from classifiers.errors import CheckpointError
-from classifiers.expression.tta import STILL, need_modes
+from classifiers.expression.tta import STATIC_TTA, need_modes
 
 SUM_TOLERANCE = 1e-4  # weights stand with six digits
 KINDS: dict[str, Kind] = {
@@ -69,7 +69,7 @@ class Joint:
         What a member's record says, its own temperatures and crop among it, is not in it.
         """
         parts = [
-            self.temperature.get(ALL) or [*map(self.temperature.get, STILL)],
+            self.temperature.get(ALL) or [*map(self.temperature.get, STATIC_TTA)],
             *((m.sha256, m.weight) for m in self.members),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

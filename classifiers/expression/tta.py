@@ -12,10 +12,10 @@ from torch import nn
 
 from classifiers.checkpoint import ALL
 from classifiers.errors import CheckpointError
-from classifiers.expression import TTA, Still
+from classifiers.expression import TTA, StaticTTA
 from classifiers.expression.four_crop import FourCrop
 
-STILL: tuple[Still, ...] = get_args(Still)
+STATIC_TTA: tuple[StaticTTA, ...] = get_args(StaticTTA)
 
 # Views by number, as torchvision's `TenCrop` orders them: corners top left, top right, bottom left,
 # bottom right, then the centre; from 5 on the same of the mirrored face.
@@ -135,5 +135,5 @@ def temperature_of(temperatures: Mapping[str, float], tta: TTA) -> float:
 
 def need_modes(path: Path, temperatures: Mapping[str, float]) -> None:
     """Raise CheckpointError for temperatures that are neither for `all` nor of every mode."""
-    if {*temperatures} != {ALL} and (wrong := sorted({*STILL} ^ {*temperatures})):
+    if {*temperatures} != {ALL} and (wrong := sorted({*STATIC_TTA} ^ {*temperatures})):
         raise CheckpointError(f"{path}: temperature; missing or unknown: {wrong}")

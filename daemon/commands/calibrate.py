@@ -9,7 +9,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression.evaluation.calibrate import calibrate
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STATIC_TTA
 from daemon.commands.progress import progress_bar
 
 
@@ -37,7 +37,7 @@ def calibrate_expression(
         )
     table = Table("weights", "views", "float32", "int8", "points lost", box=None, pad_edge=False)
     for one in found:
-        for tta in STILL:
+        for tta in STATIC_TTA:
             plain, low = one.scores.get(f"public_{tta}"), one.scores[f"public_{tta}_int8"]
             table.add_row(
                 one.name,

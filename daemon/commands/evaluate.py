@@ -15,7 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.atomic import check_writable
-from classifiers.expression import Split, Still, Wanted, data, provenance
+from classifiers.expression import EngineSetting, Split, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
@@ -49,8 +49,8 @@ class Task:
     source: Path
     split: Split
     weights: str
-    tta: Still
-    engine: Wanted = "torch"
+    tta: StaticTTA
+    engine: EngineSetting = "torch"
     predictions: Path | None = None
     report: Path | None = None
     corruptions: bool = False

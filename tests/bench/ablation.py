@@ -28,7 +28,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.checkpoint import Record, read_record
-from classifiers.expression import Device, Still, data
+from classifiers.expression import Device, StaticTTA, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.joint import read as read_joint
 from classifiers.expression.models import build
@@ -36,7 +36,7 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
-from classifiers.expression.tta import STILL, VIEW_COUNT, mean_probabilities, tta_module
+from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities, tta_module
 
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
 NO_AUGMENTATION = Augmentation(*[0.0] * len(fields(Augmentation)))
@@ -194,7 +194,7 @@ class Ablation:
         classifier = ExpressionClassifier.load(weights, device=self.device)
         records = _records(weights)
         parameters = sum(_parameters(record) for record in records)
-        for tta in STILL:
+        for tta in STATIC_TTA:
             classifier.tta, crops = tta, VIEW_COUNT[tta]
             right, ms_per_face = self._read(classifier)
             yield Row(
@@ -240,7 +240,7 @@ def _parameters(record: Record) -> int:
 
 
 @torch.inference_mode()
-def _flops(record: Record, tta: Still) -> int:
+def _flops(record: Record, tta: StaticTTA) -> int:
     """Floating point operations for one face; a multiplication with its addition counts two."""
     net = build(record.architecture, record.options).eval()
     face = torch.zeros(1, record.input_px, record.input_px)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FRAMINGS, crop
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STATIC_TTA
 from daemon.frame import DetectorScaler, Frame, is_full_range, plane
 from daemon.reading import UNKNOWN
 from daemon.sources.video import VideoSource
@@ -148,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--clips", type=Path, default=VIDEO, help="a folder of clips")
     parser.add_argument("--backend", default="auto", help="of the detector")
-    parser.add_argument("--tta", default="flip", choices=STILL)
+    parser.add_argument("--tta", default="flip", choices=STATIC_TTA)
     options = parser.parse_args()
     choice = select.resolve(
         options.backend, range="full", min_score=0.5, models=MODELS, pull=False, log=print

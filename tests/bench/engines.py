@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from classifiers import checkpoint
-from classifiers.expression import TTA, Wanted
+from classifiers.expression import TTA, EngineSetting
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
 from classifiers.expression.models import build
-from classifiers.expression.tta import STILL, VIEW_COUNT, mean_probabilities
+from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities
 from classifiers.expression.weight_files import locate
 
 BATCH = 16
@@ -60,7 +60,7 @@ def batches(classifier: ExpressionClassifier) -> Way:
 def ways(weights: str) -> dict[str, Way]:
     """What is compared, by name; the first is what the others are compared with."""
 
-    def load(engine: Wanted) -> ExpressionClassifier:
+    def load(engine: EngineSetting) -> ExpressionClassifier:
         return ExpressionClassifier.load(weights, device="cpu", engine=engine)
 
     found = {"plain": plain_way(weights), "torch": batches(load("torch"))}
@@ -88,7 +88,7 @@ def main() -> None:
         "faces a second, and times the plain way"
     )
     print(f"{'views':12}" + "".join(f"{name:>22}" for name in compared))
-    for tta in STILL:
+    for tta in STATIC_TTA:
         took_s: dict[str, list[float]] = {name: [] for name in compared}
         few = faces[: max(BATCH, len(faces) // VIEW_COUNT[tta])]
         for read in compared.values():

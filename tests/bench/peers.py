@@ -36,7 +36,7 @@ from classifiers.expression import LABELS, TTA, Engine
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data import load
 from classifiers.expression.engines import installed
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STATIC_TTA
 from daemon import models
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import Mp4SinkSettings
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=64, help="in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engines", nargs="+", choices=get_args(Engine), default=installed())
-    parser.add_argument("--modes", nargs="+", choices=STILL, default=STILL)
+    parser.add_argument("--modes", nargs="+", choices=STATIC_TTA, default=STATIC_TTA)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -18,7 +18,7 @@ from classifiers.checkpoint import record_path
 from classifiers.errors import CheckpointError
 from classifiers.expression import TTA
 from classifiers.expression.classifier import ExpressionClassifier, fuse
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.nets import OPTIONS, alike, save_tiny, tiny
 
@@ -232,7 +232,7 @@ def test_each_mode_is_calibrated_by_its_own_temperature(tmp_path: Path) -> None:
     own = {"none": 0.5, "flip": 0.8, "four_crop": 1.5, "ten_crop": 2.0}
     plain = save_tiny(tmp_path / "plain.safetensors", temperature=alike(1.0))
     weights = save_tiny(tmp_path / "tiny.safetensors", temperature=own)
-    modes: tuple[TTA, ...] = (*STILL, "temporal")
+    modes: tuple[TTA, ...] = (*STATIC_TTA, "temporal")
     for tta in modes:
         means, found = (
             ExpressionClassifier.load(file, device="cpu", tta=tta).predict(faces(3))

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from classifiers.errors import EngineError
-from classifiers.expression import TTA, Device, Wanted, engines
+from classifiers.expression import TTA, Device, EngineSetting, engines
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.models import build
-from classifiers.expression.tta import STILL, mean_probabilities
+from classifiers.expression.tta import STATIC_TTA, mean_probabilities
 from tests.nets import SMALL, save_tiny, tiny
 
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
-WAYS: tuple[tuple[Device, Wanted], ...] = (
+WAYS: tuple[tuple[Device, EngineSetting], ...] = (
     ("cpu", "torch"),
     ("cuda", "torch"),
     ("cuda", "auto"),
@@ -95,7 +95,7 @@ def test_a_card_reads_in_bfloat16_nearly_the_same(
     plain = engines.start(net, {}, 44, wanted="torch", device="cuda")
     assert (low.precision, plain.precision) == ("bfloat16", "float32")
     faces = torch.from_numpy(FACES)
-    for tta in STILL:
+    for tta in STATIC_TTA:
         first, second = (
             mean_probabilities(
                 run.four_crop(net, 44) if tta == "four_crop" else run.logits, faces, 44, tta

@@ -17,13 +17,13 @@ from torch import nn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, EngineError, ExtraError
-from classifiers.expression import Wanted, data, engines, joint
+from classifiers.expression import EngineSetting, data, engines, joint
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.calibrate import calibrate
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.models import build
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT
 from tests.classifiers.bars import write_bars
@@ -44,7 +44,7 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "classifiers.expression.engines.openvino", raising=False)
 
 
-def start(net: nn.Module, ranges: engines.Ranges, wanted: Wanted) -> Any:
+def start(net: nn.Module, ranges: engines.Ranges, wanted: EngineSetting) -> Any:
     """What runs the net, and what was said."""
     said: list[str] = []
     return engines.start(net, ranges, 44, wanted=wanted, device="cpu", log=said.append), said
@@ -120,7 +120,7 @@ def test_int8_is_as_accurate_on_real_faces() -> None:
     assert (first.argmax(1) == second.argmax(1)).mean() > 0.96
     assert abs(accuracy(first, faces) - accuracy(second, faces)) < 0.015
     scores = checkpoint.read_record(shipped()["default"]).scores
-    measured = [tta for tta in STILL if f"public_{tta}" in scores]
+    measured = [tta for tta in STATIC_TTA if f"public_{tta}" in scores]
     assert "ten_crop" in measured
     for tta in measured:
         assert abs(scores[f"public_{tta}"] - scores[f"public_{tta}_int8"]) <= 0.003
@@ -305,10 +305,10 @@ def test_calibrating_a_joint_fits_it_after_its_nets(tmp_path: Path) -> None:
     before = joint.read(pair).temperature
     assert [one.name for one in calibrate(pair, bars)] == ["tiny", "tiny", "joint"]
     found = joint.read(pair)
-    assert {*found.temperature} == {*STILL}
+    assert {*found.temperature} == {*STATIC_TTA}
     assert found.temperature != before
     public = data.read(bars, False, {"Training", "PublicTest"}).split("public")
-    for tta in STILL:
+    for tta in STATIC_TTA:
         both = ExpressionClassifier.load(pair, device="cpu", tta=tta)
         share = accuracy(classify(both, public), public)
         assert found.scores[f"public_{tta}"] == pytest.approx(share, abs=1e-5)

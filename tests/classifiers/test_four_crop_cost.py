@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from classifiers.expression import Still, data
+from classifiers.expression import StaticTTA, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.four_crop import FourCrop
@@ -34,7 +34,7 @@ def faces() -> data.Faces:
     return public.keep(np.arange(len(public.images)) % EVERY == 0)
 
 
-def guessed(classifier: ExpressionClassifier, tta: Still) -> NDArray[np.float32]:
+def guessed(classifier: ExpressionClassifier, tta: StaticTTA) -> NDArray[np.float32]:
     classifier.tta = tta
     return classify(classifier, faces())
 

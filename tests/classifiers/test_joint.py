@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS, TTA, joint, weight_files
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
@@ -55,7 +55,7 @@ def test_a_joint_of_one_is_that_net(tmp_path: Path, faces: Faces) -> None:
 
 def test_a_joint_is_the_weighted_sum_calibrated(pair: Path, faces: Faces) -> None:
     common = joint.read(pair).temperature
-    modes: tuple[TTA, ...] = (*STILL, "temporal")
+    modes: tuple[TTA, ...] = (*STATIC_TTA, "temporal")
     for tta in modes:
         a, b, both = (
             ExpressionClassifier.load(path, device="cpu", tta=tta).predict(faces)

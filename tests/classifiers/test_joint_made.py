@@ -17,7 +17,7 @@ from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
 from classifiers.expression.joint import Joint, Member
 from classifiers.expression.training.joint import JointRecipe, find_weights, make, read
-from classifiers.expression.tta import STILL
+from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
@@ -122,7 +122,7 @@ def test_a_joint_is_made_by_one_command(
             accuracy(classify(both, there), there), abs=1e-5
         )
     assert set(found.scores) == {
-        f"{split}_{tta}" for split in ("holdout", "public") for tta in STILL
+        f"{split}_{tta}" for split in ("holdout", "public") for tta in STATIC_TTA
     }
 
 
@@ -144,7 +144,7 @@ def test_only_the_holdout_is_looked_at(fer: Path, pair: Path, tmp_path: Path) ->
         found.append(joint.read(tmp_path / str(number) / "joint.json"))
     assert replace(found[0], scores={}) == replace(found[1], scores={})
     same = {key for key, share in found[0].scores.items() if found[1].scores[key] == share}
-    assert same == {f"holdout_{tta}" for tta in STILL}
+    assert same == {f"holdout_{tta}" for tta in STATIC_TTA}
 
 
 @pytest.mark.parametrize(

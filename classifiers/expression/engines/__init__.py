@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from classifiers.errors import EngineError, ExtraError, first_line
-from classifiers.expression import Engine, Wanted
+from classifiers.expression import Engine, EngineSetting
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.four_crop import FourCrop
@@ -79,7 +79,7 @@ def start(
     ranges: Ranges,
     crop_px: int,
     *,
-    wanted: Wanted,
+    wanted: EngineSetting,
     device: str,
     log: Callable[[str], None] = lambda line: None,
 ) -> Running:

@@ -15,7 +15,7 @@ from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
-from classifiers.expression.tta import STILL, UNCHANGED, VIEW_COUNT
+from classifiers.expression.tta import STATIC_TTA, UNCHANGED, VIEW_COUNT
 from classifiers.expression.weight_files import locate, nets_of, record_of
 
 
@@ -61,7 +61,7 @@ def calibrate(
     log(public.summary("PublicTest"))
     nets_read = sum(len(nets_of(file)) * (2 if file.suffix == ".json" else 1) for file in files)
     reads = nets_read * (len(held.files) + len(public.files))
-    work = _Work(reads * sum(VIEW_COUNT[tta] for tta in STILL), report)
+    work = _Work(reads * sum(VIEW_COUNT[tta] for tta in STATIC_TTA), report)
     done = []
     for file in files:
         record = record_of(file)
@@ -114,7 +114,7 @@ class _Work:
             whole = ExpressionClassifier.load(file, device="cpu")
         else:
             classifier.nets = (replace(classifier.nets[0], temperatures=UNCHANGED),)
-        for tta in STILL:
+        for tta in STATIC_TTA:
             classifier.tta = tta
             crops, text = classifier.view_count, f"{classifier.name} in int8, {tta}"
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from classifiers import checkpoint
 from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import CheckpointError, RecipeError
-from classifiers.expression import Device, Still, data, provenance
+from classifiers.expression import Device, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import (
     accuracy,
@@ -33,7 +33,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import fill, read_toml
-from classifiers.expression.tta import STILL, VIEW_COUNT, with_temperature
+from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
 
 FILE = "joint.json"
@@ -51,7 +51,7 @@ class JointRecipe:
     architecture: Literal["joint"]
     members: tuple[str, ...]
     step: float = 0.05
-    tta: Still = "ten_crop"
+    tta: StaticTTA = "ten_crop"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def make(
     weights = find_weights(alone, held.labels, recipe.step)
     plain = {key: _mix(parts, weights) for key, parts in guessed.items()}
     temperature: dict[str, float] = {
-        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STILL
+        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STATIC_TTA
     }
     mixed = {
         (split, tta): with_temperature(torch.from_numpy(parts), temperature[tta]).numpy()
@@ -221,14 +221,14 @@ def _guess(
     nets: list[ExpressionClassifier],
     splits: dict[str, data.Faces],
     report: Callable[[float, str], None],
-) -> dict[tuple[str, Still], NDArray[np.float32]]:
+) -> dict[tuple[str, StaticTTA], NDArray[np.float32]]:
     """What all nets make of every split with every number of views, [M, N, 7] each."""
     read = 0
-    views = sum(VIEW_COUNT[tta] for tta in STILL)
+    views = sum(VIEW_COUNT[tta] for tta in STATIC_TTA)
     total = len(nets) * views * sum(len(faces.files) for faces in splits.values())
     guessed = {}
     for split, faces in splits.items():
-        for tta in STILL:
+        for tta in STATIC_TTA:
             parts = []
             for net in nets:
                 net.tta = tta

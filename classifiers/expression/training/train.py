@@ -29,7 +29,7 @@ from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.memory import full_memory_told
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
-from classifiers.expression.tta import STILL, with_temperature
+from classifiers.expression.tta import STATIC_TTA, with_temperature
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -181,10 +181,10 @@ def _finish(
     plain = {
         (name, tta): probabilities(net, faces, recipe.field_px, tta, run.device)
         for name, faces in splits.items()
-        for tta in STILL
+        for tta in STATIC_TTA
     }
     temperature: dict[str, float] = {
-        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STILL
+        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STATIC_TTA
     }
     sure = with_temperature(torch.from_numpy(plain["holdout", "ten_crop"]), temperature["ten_crop"])
     weights = out / WEIGHTS

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classifiers.expression import TTA, Device, Wanted
+from classifiers.expression import TTA, Device, EngineSetting
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines import installed
@@ -24,7 +24,7 @@ class Way:
     """One test-time mode on one engine."""
 
     expression: ExpressionSettings
-    engine: Wanted
+    engine: EngineSetting
     device: Device
     tta: TTA
 
@@ -49,7 +49,7 @@ class Way:
 def ways(expression: ExpressionSettings) -> list[Way]:
     """Every mode by every engine of the processor, or of the card where the daemon takes that."""
     device: Device = "cpu"
-    engines: tuple[Wanted, ...] = installed()
+    engines: tuple[EngineSetting, ...] = installed()
     if expression.engine != "openvino" and expression.device != "cpu" and not cuda_fault():
         # By `auto` a card computes in bfloat16, where it has that.
         device, engines = "cuda", ("auto", "torch")

@@ -43,10 +43,10 @@ class Record:
     """Everything that is needed to use weights rightly, and to make them again.
 
     `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
-    `temperature` is that of each way of testing; a file may hold one number for `all` of them.
+    `temperature` is that of each mode of `tta`; a file may hold one number for `all` of them.
     `data_sha256` is the fingerprint of the data set, behind those of others that the net has learnt
-    from by what it began with or was taught by, joined by `+`. `scores` maps a split and a way of
-    testing to a figure between 0 and 1. `activations` are the least and largest input of layers, by
+    from by what it began with or was taught by, joined by `+`. `scores` maps a split and a mode
+    to a figure between 0 and 1. `activations` are the least and largest input of layers, by
     name, on Training faces: what computing in int8 needs. `computed` says on which device and in
     which numbers the net was trained. `learnt_from` holds the SHA-256 of the weights that it began
     with or was taught by (of a joint, its `sha256`), under what the recipe calls them. A record may
@@ -159,8 +159,8 @@ def need_kinds(
 
 def need_scores(path: Path, scores: dict[str, Any]) -> None:
     """Raise CheckpointError, naming file and key, for a score that is no share."""
-    for way, share in scores.items():
-        need_number(path, f"scores.{way}", share, 0.0, 1.0)
+    for mode, share in scores.items():
+        need_number(path, f"scores.{mode}", share, 0.0, 1.0)
 
 
 def need_number(path: Path, key: str, value: Any, least: float, most: float) -> None:
@@ -170,15 +170,15 @@ def need_number(path: Path, key: str, value: Any, least: float, most: float) -> 
 
 
 def temperatures(path: Path, found: Any) -> dict[str, float]:
-    """The temperature of each way of testing, as a record or a joint holds it, or one for `all`.
+    """The temperature of each mode of `tta`, as a record or a joint holds it, or one for `all`.
 
     Raises CheckpointError, naming file and key, for what is neither.
     """
     if not isinstance(found, dict):
         need_number(path, "temperature", found, *TEMPERATURES)
         return {ALL: float(found)}
-    for way, value in found.items():
-        need_number(path, f"temperature.{way}", value, *TEMPERATURES)
+    for mode, value in found.items():
+        need_number(path, f"temperature.{mode}", value, *TEMPERATURES)
     return found
 
 

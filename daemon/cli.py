@@ -60,7 +60,7 @@ SkipBroken = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
 SPLITS = ", ".join(get_args(Split)).replace("public", "public (default)")
 ENGINES = ", ".join(get_args(EngineSetting)).replace("torch", "torch (default)")
-WAYS = f"{', '.join(get_args(StaticTTA))} (default)"
+MODES = f"{', '.join(get_args(StaticTTA))} (default)"
 
 
 @app.callback()
@@ -261,7 +261,7 @@ def evaluate(
         str, typer.Option(metavar="NAME", help="Shipped name, or file.")
     ] = "default",
     tta: Annotated[
-        StaticTTA, typer.Option(metavar="NAME", help=WAYS, show_default=False)
+        StaticTTA, typer.Option(metavar="NAME", help=MODES, show_default=False)
     ] = "ten_crop",
     engine: Annotated[
         EngineSetting, typer.Option(metavar="NAME", help=ENGINES, show_default=False)

@@ -55,7 +55,7 @@ class Task:
     report: Path | None = None
     corruptions: bool = False
     against: str | None = None
-    against_engine: Wanted | None = None
+    against_engine: EngineSetting | None = None
     strict: bool = False
     command: str = ""
 

@@ -26,11 +26,11 @@ OnShare = Callable[[float], None]
 
 
 class Column(NamedTuple):
-    """A column of the table, and the way to its value in the event. An optional one may be null, or
-    missing from lines that are older than the field."""
+    """A column of the table, and the path to its value in the event. An optional one may be null,
+    or missing from lines that are older than the field."""
 
     name: str
-    way: tuple[str | int, ...]
+    path: tuple[str | int, ...]
     kind: type
     optional: bool = False
 
@@ -215,7 +215,7 @@ def _value(event: Row, column: Column) -> Any:
     nothing, and should."""
     value: Any = event
     try:
-        for step in column.way:
+        for step in column.path:
             value = value[step]
     except KeyError:
         if not column.optional:
@@ -250,7 +250,7 @@ def _checked_event(event: Row) -> Row:
     if event.get("schema") != SCHEMA:
         raise ValueError(f"has schema {event.get('schema')!r}")
     for column in (FILE, *COLUMNS) if FILE.name in event else COLUMNS:
-        steps = column.way[:1] if isinstance(column.way[-1], int) else column.way
+        steps = column.path[:1] if isinstance(column.path[-1], int) else column.path
         where = ".".join(map(str, steps))
         try:
             value = _value(event, column)

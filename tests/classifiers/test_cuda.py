@@ -19,7 +19,7 @@ from classifiers.expression.tta import STATIC_TTA, mean_probabilities
 from tests.nets import SMALL, save_tiny, tiny
 
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
-WAYS: tuple[tuple[Device, EngineSetting], ...] = (
+VARIANTS: tuple[tuple[Device, EngineSetting], ...] = (
     ("cpu", "torch"),
     ("cuda", "torch"),
     ("cuda", "auto"),
@@ -127,7 +127,7 @@ def test_a_card_reads_every_view_as_the_processor_does(tmp_path: Path, tta: TTA)
         ExpressionClassifier.load(weights, device=device, tta=tta, engine=engine).predict(
             FACES, view_indices
         )
-        for device, engine in WAYS
+        for device, engine in VARIANTS
     )
     assert whole == pytest.approx(plain, abs=1e-4)
     assert np.abs(auto - plain).mean() < 0.01

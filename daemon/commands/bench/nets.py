@@ -20,7 +20,7 @@ from daemon.config.settings import ExpressionSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Variant:
     """One test-time mode on one engine."""
 
     expression: ExpressionSettings
@@ -46,14 +46,14 @@ class Way:
         )
 
 
-def ways(expression: ExpressionSettings) -> list[Way]:
+def variants(expression: ExpressionSettings) -> list[Variant]:
     """Every mode by every engine of the processor, or of the card where the daemon takes that."""
     device: Device = "cpu"
     engines: tuple[EngineSetting, ...] = installed()
     if expression.engine != "openvino" and expression.device != "cpu" and not cuda_fault():
         # By `auto` a card computes in bfloat16, where it has that.
         device, engines = "cuda", ("auto", "torch")
-    return [Way(expression, engine, device, tta) for tta in VIEW_COUNT for engine in engines]
+    return [Variant(expression, engine, device, tta) for tta in VIEW_COUNT for engine in engines]
 
 
 def once_s(work: Callable[[], object], seconds: float) -> float:

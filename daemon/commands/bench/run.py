@@ -183,13 +183,13 @@ def _most(
 
 
 def _rates(settings: Settings, bar: Bar) -> list[Faces]:
-    ways = nets.ways(settings.expression)
-    seconds = max(0.2, bar.left_s() / max(1, len(ways)) - 0.5)
+    variants = nets.variants(settings.expression)
+    seconds = max(0.2, bar.left_s() / max(1, len(variants)) - 0.5)
     rates: list[Faces] = []
-    for way in ways:
+    for variant in variants:
         if rates and bar.left_s() < 0.0:
             break
-        bar.say(f"faces: {way}")
-        rates.append(way.measure(min(3.0, seconds)))
+        bar.say(f"faces: {variant}")
+        rates.append(variant.measure(min(3.0, seconds)))
         bar.tick()
     return rates

@@ -20,11 +20,11 @@ def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
 ) -> None:
     """There it is bfloat16, by `auto`, beside float32."""
     monkeypatch.setattr(nets, "cuda_fault", lambda: "")
-    found = nets.ways(ExpressionSettings())
-    assert {(way.device, way.engine) for way in found} == {("cuda", "auto"), ("cuda", "torch")}
+    found = nets.variants(ExpressionSettings())
+    assert {(v.device, v.engine) for v in found} == {("cuda", "auto"), ("cuda", "torch")}
     for settings in (ExpressionSettings(device="cpu"), ExpressionSettings(engine="openvino")):
-        found = nets.ways(settings)
-        assert {(way.device, way.engine) for way in found} == {("cpu", e) for e in installed()}
+        found = nets.variants(settings)
+        assert {(v.device, v.engine) for v in found} == {("cpu", e) for e in installed()}
 
 
 def test_faces_are_timed_with_their_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_faces_are_timed_with_their_views(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ExpressionClassifier, "predict", predict)
     weights = str(save_tiny(tmp_path / "tiny.safetensors"))
     expression = ExpressionSettings(weights=weights, max_batch=3)
-    assert nets.Way(expression, "torch", "cpu", "temporal").measure(0.0).a_second > 0.0
+    assert nets.Variant(expression, "torch", "cpu", "temporal").measure(0.0).a_second > 0.0
     assert seen == [[0, 1, 2], [0, 1, 2]]
 
 

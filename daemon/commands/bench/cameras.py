@@ -34,7 +34,7 @@ MOST = 128
 _TICK_S = 0.05
 
 
-class Site:
+class SimulatedCameras:
     """So many cameras that all show one clip, read as `affectd run` reads them: decoded, detected,
     tracked, classified together, drawn, encoded and counted. Leave its `with` block to end them.
 
@@ -64,7 +64,7 @@ class Site:
         self._running: list[StreamSettings] = []
         self._meter = Meter()
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> SimulatedCameras:
         return self
 
     def __exit__(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.commands.bench.record import Record
+from daemon.commands.bench.record import BenchRecord
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import SourceError
 from daemon.sources.demo.source import parse
@@ -24,7 +24,7 @@ class _Sent:
     is_known: bool
 
 
-def warning(settings: Settings, record: Record, cores: int) -> str | None:
+def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
     """What to say of a configuration that needs more than was measured; None where it fits.
 
     Only live streams count: files wait. Where N cameras of a size were carried and one more was
@@ -71,7 +71,7 @@ def _sent(stream: StreamSettings, usual_fps: float) -> _Sent:
     return _Sent(USUAL_PX[0] * USUAL_PX[1], usual_fps, False)
 
 
-def _share(px: int, record: Record) -> float:
+def _share(px: int, record: BenchRecord) -> float:
     """What a camera with pictures of `px` pixels takes of the machine."""
     sizes = [(size.width_px * size.height_px, size) for size in record.cameras]
     sizes.sort(key=lambda one: one[0])
@@ -83,7 +83,7 @@ def _share(px: int, record: Record) -> float:
     return min(share, *carried) if carried else share
 
 
-def _found(record: Record) -> str:
+def _found(record: BenchRecord) -> str:
     """What was carried, when, and as what."""
     asked = record.asked
     cameras = ", ".join(

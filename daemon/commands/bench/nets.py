@@ -1,4 +1,4 @@
-"""Faces a second: every test-time mode by every engine, on the device that the daemon reads on."""
+"""FaceRate a second: every test-time mode by every engine, on the device that the daemon reads on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines import installed
 from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.tta import VIEW_COUNT
-from daemon.commands.bench.record import Faces
+from daemon.commands.bench.record import FaceRate
 from daemon.config.settings import ExpressionSettings
 
 
@@ -31,7 +31,7 @@ class Variant:
     def __str__(self) -> str:
         return f"{self.tta}, {self.engine}"
 
-    def measure(self, seconds: float) -> Faces:
+    def measure(self, seconds: float) -> FaceRate:
         """Time batches of `max_batch` faces for about `seconds`."""
         expression = self.expression
         classifier = ExpressionClassifier.load(
@@ -41,7 +41,7 @@ class Variant:
         faces = rng.integers(0, 256, (expression.max_batch, FACE_PX, FACE_PX), dtype=np.uint8)
         view_indices = np.arange(len(faces))  # without them `temporal` would read as `none`
         a_second = len(faces) / once_s(lambda: classifier.predict(faces, view_indices), seconds)
-        return Faces(
+        return FaceRate(
             classifier.engine, self.tta, classifier.view_count, len(faces), round(a_second, 1)
         )
 

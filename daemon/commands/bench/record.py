@@ -17,7 +17,7 @@ SIZES = ((854, 480), (1280, 720), (1920, 1080))
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BenchSetup:
     """What every camera of the measurement was asked for."""
 
     fps: int
@@ -67,7 +67,7 @@ class Cameras:
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class FaceRate:
     """Faces a second of one test-time mode on one engine, in batches of `batch`."""
 
     engine: str
@@ -78,7 +78,7 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class BenchRecord:
     """One run of `affectd bench`. `others_share` is what other programs took of the processor."""
 
     schema: int
@@ -88,9 +88,9 @@ class Record:
     cores: int
     device: str
     others_share: float | None
-    asked: Asked
+    asked: BenchSetup
     cameras: tuple[Cameras, ...]
-    faces: tuple[Faces, ...]
+    faces: tuple[FaceRate, ...]
 
     @property
     def was_busy(self) -> bool:
@@ -109,17 +109,17 @@ def check(path: Path) -> None:
         check_writable(path)
 
 
-def save(record: Record, path: Path) -> None:
+def save(record: BenchRecord, path: Path) -> None:
     """Write the record as JSON, making the folder. Raises SinkError."""
     with sink_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
 
 
-def load(path: Path) -> Record | None:
+def load(path: Path) -> BenchRecord | None:
     """The record in `path`; None where there is none that this version understands."""
     try:
-        record: Record = TypeAdapter(Record).validate_json(path.read_bytes())
+        record: BenchRecord = TypeAdapter(BenchRecord).validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
     return record if record.schema == SCHEMA else None

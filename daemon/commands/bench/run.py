@@ -17,9 +17,9 @@ from rich.console import Console
 from daemon import models
 from daemon.commands.bench import machine, nets, record, table
 from daemon.commands.bench.bar import Bar
-from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, Site, most
+from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, SimulatedCameras, most
 from daemon.commands.bench.clip import make_clip
-from daemon.commands.bench.record import SIZES, Asked, Cameras, Faces, Load, Record
+from daemon.commands.bench.record import SIZES, BenchRecord, BenchSetup, Cameras, FaceRate, Load
 from daemon.config.file import load_around
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError
@@ -43,7 +43,7 @@ def bench(
     target: Path | None,
     out: Console,
     err: Console,
-) -> Record:
+) -> BenchRecord:
     """Load models, measure for about `seconds`, print a table, keep the record where `check` looks
     for it.
 
@@ -66,16 +66,16 @@ def bench(
         loaded = models.load(_unshed(settings), metrics, Health(time.monotonic), err.print)
         bar.begin()  # Models that had to be fetched take nothing from the measurement.
         try:
-            asked = _asked(settings, loaded, fps, faces, kinds)
+            setup = _setup(settings, loaded, fps, faces, kinds)
             with _scratch() as folder:
-                site = Site(settings, loaded, metrics, fps, faces, kinds, folder)
-                with site:
-                    cameras = list(sizes(site, asked, folder, bar))
+                simulated = SimulatedCameras(settings, loaded, metrics, fps, faces, kinds, folder)
+                with simulated:
+                    cameras = list(sizes(simulated, setup, folder, bar))
         finally:
             if loaded.batcher is not None:
                 loaded.batcher.stop()
         rates = _rates(settings, bar)
-    found = Record(
+    found = BenchRecord(
         schema=record.SCHEMA,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         affectd=affectd_version(),
@@ -83,7 +83,7 @@ def bench(
         cores=machine.cores(),
         device=loaded.description["device"],
         others_share=others.share(),
-        asked=asked,
+        asked=setup,
         cameras=tuple(cameras),
         faces=tuple(rates),
     )
@@ -94,7 +94,7 @@ def bench(
     return found
 
 
-def keep(found: Record, err: Console) -> None:
+def keep(found: BenchRecord, err: Console) -> None:
     """Write the record to where `check` looks for it, if that can be written."""
     try:
         record.save(found, record.kept_path())
@@ -133,10 +133,10 @@ def _unshed(settings: Settings) -> Settings:
     return settings.model_copy(update={"expression": expression})
 
 
-def _asked(
+def _setup(
     settings: Settings, loaded: models.Models, fps: int, faces: int, sinks: Sequence[str]
-) -> Asked:
-    return Asked(
+) -> BenchSetup:
+    return BenchSetup(
         fps=fps,
         faces=faces,
         sinks=tuple(sinks),
@@ -149,7 +149,9 @@ def _asked(
     )
 
 
-def sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]:
+def sizes(
+    simulated: SimulatedCameras, setup: BenchSetup, folder: Path, bar: Bar
+) -> Iterator[Cameras]:
     """The most cameras of each size, in an equal share of the time that is left; the larger sizes
     not at all where the machine is so slow, or so busy, that none is left. The smallest is always
     tried: what was not measured says nothing of the machine."""
@@ -159,22 +161,22 @@ def sizes(site: Site, asked: Asked, folder: Path, bar: Bar) -> Iterator[Cameras]
         bar.say(f"{height_px}p: encoding a clip")
         clip = folder / f"{height_px}p.mp4"
         with sink_errors(clip):
-            make_clip(clip, width_px, height_px, asked.fps, asked.faces, CLIP_S * asked.fps)
+            make_clip(clip, width_px, height_px, setup.fps, setup.faces, CLIP_S * setup.fps)
         left_s = bar.left_s() - bar.seconds * NETS_SHARE
         end_s = time.monotonic() + left_s / (len(SIZES) - index)
-        carried, failed = _most(site, clip, f"{height_px}p", asked.max_age_ms, end_s, bar)
+        carried, failed = _most(simulated, clip, f"{height_px}p", setup.max_age_ms, end_s, bar)
         yield Cameras(width_px, height_px, carried, failed)
 
 
 def _most(
-    site: Site, clip: Path, size: str, max_age_ms: float, end_s: float, bar: Bar
+    simulated: SimulatedCameras, clip: Path, size: str, max_age_ms: float, end_s: float, bar: Bar
 ) -> tuple[Load | None, Load | None]:
     watch_s = min(WATCH_S, max(1.0, bar.seconds / 30))
 
     def probe(cameras: int) -> Load:
         bar.say(f"{size}: {cameras} at once")
-        site.show(clip, cameras)
-        return site.watch(watch_s, bar.tick)
+        simulated.show(clip, cameras)
+        return simulated.watch(watch_s, bar.tick)
 
     def is_late() -> bool:
         return time.monotonic() + watch_s + SETTLE_S + 1.0 > end_s
@@ -182,10 +184,10 @@ def _most(
     return most(probe, max_age_ms, machine.cores(), is_late)
 
 
-def _rates(settings: Settings, bar: Bar) -> list[Faces]:
+def _rates(settings: Settings, bar: Bar) -> list[FaceRate]:
     variants = nets.variants(settings.expression)
     seconds = max(0.2, bar.left_s() / max(1, len(variants)) - 0.5)
-    rates: list[Faces] = []
+    rates: list[FaceRate] = []
     for variant in variants:
         if rates and bar.left_s() < 0.0:
             break

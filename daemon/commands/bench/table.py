@@ -9,19 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.commands.bench.cameras import FRAMES_SHARE
-from daemon.commands.bench.record import SIZES, Cameras, Load, Record
+from daemon.commands.bench.record import SIZES, BenchRecord, Cameras, Load
 
 NOT_TOLD = "not told"
 USUAL_PX = 720
 WIDTH = 80
 
 
-def show(record: Record, out: Console) -> None:
+def show(record: BenchRecord, out: Console) -> None:
     """Print the record; it fits 80 columns."""
     out.print(_whole(record))
 
 
-def sentence(record: Record) -> str:
+def sentence(record: BenchRecord) -> str:
     """The finding in one sentence, for the size that most cameras have."""
     asked = record.asked
     each = f"at {asked.fps} fps with {_count(asked.faces, 'face')} each"
@@ -34,7 +34,7 @@ def sentence(record: Record) -> str:
     return f"This machine does not carry one camera {each}: readings get old, or pictures are lost."
 
 
-def _whole(record: Record) -> RenderableType:
+def _whole(record: BenchRecord) -> RenderableType:
     asked = record.asked
     sinks = " and ".join(asked.sinks) or "no sink"
     parts: list[RenderableType] = [
@@ -77,14 +77,14 @@ def _text(text: str, style: str = "") -> Text:
     return Text(textwrap.fill(text, WIDTH), style)
 
 
-def _missing(record: Record) -> list[Text]:
+def _missing(record: BenchRecord) -> list[Text]:
     """Says that sizes were left out, where they were."""
     if len(record.cameras) == len(SIZES):
         return []
     return [_text("The time was over before larger sizes: --seconds gives more.", "yellow")]
 
 
-def _cameras(record: Record) -> Table:
+def _cameras(record: BenchRecord) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("size")
     for name in ("cameras", "cores used", "age p50", "age p99", "readings", "watts"):
@@ -108,7 +108,7 @@ def _row(size: Cameras, cores: int) -> list[str]:
     ]
 
 
-def _faces(record: Record) -> Table:
+def _faces(record: BenchRecord) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("faces a second")
     table.add_column("crops", justify="right")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from daemon.commands.bench import run
 from daemon.commands.bench.bar import Bar
-from daemon.commands.bench.cameras import MOST, Site, carries, most
+from daemon.commands.bench.cameras import MOST, SimulatedCameras, carries, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.record import Load
 from daemon.errors import Reason, SinkError
@@ -21,7 +21,7 @@ from tests.daemon.commands.bench.records import MAX_AGE_MS, a_load, a_record
 from tests.daemon.sources.videos import frames_of
 
 
-class Busy(Site):
+class Busy(SimulatedCameras):
     """Stands in for cameras, which take seconds."""
 
     def __init__(self) -> None:

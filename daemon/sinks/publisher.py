@@ -4,7 +4,7 @@ A process of its own, because PyAV holds the interpreter while it connects and w
 goodbye, and libav's writes know no time-out: in the daemon, one server that is silent would stop
 every stream. Here nothing waits for it, and the alarm clock ends it.
 
-Standard input: a frame of JSON (`Task`), then one frame for each packet; a frame is its length and
+Standard input: a frame of JSON (`PublishTask`), then one frame for each packet; a frame is its length and
 its bytes (`LENGTH`), a packet begins with `PACKET`. Standard output: one line of JSON, `{}` once
 the server has accepted, and one more if something fails after that. No URL is ever written there.
 The end of the input is the end of the publication.
@@ -26,7 +26,7 @@ START_S = 60.0
 GOODBYE_S = 2.0
 
 
-class Task(TypedDict):
+class PublishTask(TypedDict):
     """What to publish to, and how."""
 
     url: str
@@ -43,7 +43,7 @@ def publish(source: BinaryIO) -> None:
 
     first = frame(source)
     assert first is not None
-    task: Task = json.loads(first)
+    task: PublishTask = json.loads(first)
     container = av.open(task["url"], "w", format=task["format"], container_options=task["options"])
     stream = container.add_mux_stream("h264", width=task["width"], height=task["height"])
     stream.time_base = TIME_BASE

@@ -100,7 +100,7 @@ class _Publication:
     def begin(self) -> None:
         """Send the first picture, and wait until the server has accepted it."""
         codec = self._first.encoder.template.codec_context
-        task = publisher.Task(
+        task = publisher.PublishTask(
             url=self._url,
             format=_FORMATS[self._config.kind],
             options=_options(self._config),

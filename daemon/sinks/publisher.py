@@ -4,10 +4,10 @@ A process of its own, because PyAV holds the interpreter while it connects and w
 goodbye, and libav's writes know no time-out: in the daemon, one server that is silent would stop
 every stream. Here nothing waits for it, and the alarm clock ends it.
 
-Standard input: a frame of JSON (`PublishTask`), then one frame for each packet; a frame is its length and
-its bytes (`LENGTH`), a packet begins with `PACKET`. Standard output: one line of JSON, `{}` once
-the server has accepted, and one more if something fails after that. No URL is ever written there.
-The end of the input is the end of the publication.
+Standard input: a message of JSON (`PublishTask`), then one for each packet; a message is its length
+and its bytes (`LENGTH`), that of a packet begins with `PACKET`. Standard output: one line of JSON,
+`{}` once the server has accepted, and one more if something fails after that. No URL is ever
+written there. The end of the input is the end of the publication.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def publish(source: BinaryIO) -> None:
     """Publish what comes from `source` until it ends. Raises av.FFmpegError or ValueError."""
     import av
 
-    first = frame(source)
+    first = read_message(source)
     assert first is not None
     task: PublishTask = json.loads(first)
     container = av.open(task["url"], "w", format=task["format"], container_options=task["options"])
@@ -49,7 +49,7 @@ def publish(source: BinaryIO) -> None:
     stream.time_base = TIME_BASE
     told = False
     _ring_in(0.0)
-    while (data := frame(source)) is not None:
+    while (data := read_message(source)) is not None:
         pts, dts, key = PACKET.unpack_from(data)
         packet = av.Packet(data[PACKET.size :])
         packet.pts, packet.dts, packet.time_base = pts, dts, TIME_BASE
@@ -65,8 +65,8 @@ def publish(source: BinaryIO) -> None:
     container.close()
 
 
-def frame(source: BinaryIO) -> bytes | None:
-    """The next frame; None at the end."""
+def read_message(source: BinaryIO) -> bytes | None:
+    """The next message; None at the end."""
     head = source.read(LENGTH.size)
     if len(head) < LENGTH.size:
         return None

@@ -19,7 +19,7 @@ from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, State
 from daemon.redact import redact_text
-from daemon.sources.base import Report, Source
+from daemon.sources.base import Source, SourceCallbacks
 from daemon.sources.frozen import Stillness
 from daemon.sources.open import open_source
 from daemon.traces import Traces
@@ -32,7 +32,7 @@ JITTER = 0.2
 
 class OpenSource(Protocol):
     def __call__(
-        self, stream: StreamSettings, *, stop: threading.Event, report: Report
+        self, stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
     ) -> Source: ...
 
 
@@ -155,7 +155,7 @@ class Capture:
         self._beat()
         if self.error is None:
             self._board.set_state(self.name, "connecting")
-        source = self._open_source(self._stream, stop=self._stop, report=self._report())
+        source = self._open_source(self._stream, stop=self._stop, callbacks=self._callbacks())
         self._beat()
         try:
             if not self._stop.is_set():
@@ -213,10 +213,10 @@ class Capture:
         self._pts_s = frame.pts_s
         return frame
 
-    def _report(self) -> Report:
-        return Report(
-            decoded=self._metrics.stage_seconds.labels(self.name, "decode").observe,
-            damaged=self._metrics.dropped.labels(self.name, "decode", "damaged").inc,
+    def _callbacks(self) -> SourceCallbacks:
+        return SourceCallbacks(
+            on_decoded=self._metrics.stage_seconds.labels(self.name, "decode").observe,
+            on_damaged=self._metrics.dropped.labels(self.name, "decode", "damaged").inc,
         )
 
     def _up(self) -> None:

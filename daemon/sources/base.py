@@ -16,15 +16,15 @@ WHOLE_JPEG = {"err_detect": "explode"}
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SourceCallbacks:
     """Where a source tells what frames do not: seconds spent decoding each frame, and packets
     that were damaged and dropped. Called from the thread that reads the source."""
 
-    decoded: Callable[[float], None] = lambda seconds: None
-    damaged: Callable[[], None] = lambda: None
+    on_decoded: Callable[[float], None] = lambda seconds: None
+    on_damaged: Callable[[], None] = lambda: None
 
 
-UNHEARD = Report()
+NO_CALLBACKS = SourceCallbacks()
 
 
 class Source(Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 
 from daemon.config.settings import StreamSettings
-from daemon.sources.base import UNHEARD, Report, Source
+from daemon.sources.base import NO_CALLBACKS, Source, SourceCallbacks
 from daemon.sources.picture import Turn
 
 
 def open_source(
-    stream: StreamSettings, *, stop: threading.Event, report: Report = UNHEARD
+    stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks = NO_CALLBACKS
 ) -> Source:
     """Open the source that `stream.url` names, by its scheme. Raises SourceError.
 
@@ -25,7 +25,7 @@ def open_source(
     if stream.scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 
-        return WebcamSource(stream, stop=stop, report=report)
+        return WebcamSource(stream, stop=stop, callbacks=callbacks)
     from daemon.sources.network import Network
     from daemon.sources.video import VideoSource
 
@@ -39,5 +39,5 @@ def open_source(
         network=Network(stream.transport, stream.tls_verify),
         decoder=stream.decoder,
         turn=turn,
-        report=report,
+        callbacks=callbacks,
     )

@@ -14,7 +14,7 @@ import av
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import shown
-from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, Report, ThreadOwnedSource
+from daemon.sources.base import DAMAGED_IN_A_ROW, NO_CALLBACKS, SourceCallbacks, ThreadOwnedSource
 from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
@@ -39,9 +39,9 @@ class VideoSource(ThreadOwnedSource):
     pace of its own timestamps, like a camera. `loop` starts a file again at its end; media time
     goes on. `turn` is done to each picture.
 
-    A damaged packet or picture is dropped and told to `report.damaged`; `DAMAGED_IN_A_ROW`, of
-    which a sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a
-    file ended before the length that its header promises. `damaged` counts what was dropped.
+    A damaged packet or picture is dropped and told to `callbacks`; `DAMAGED_IN_A_ROW`, of which a
+    sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a file
+    ended before the length that its header promises. `damaged` counts what was dropped.
 
     Raises SourceError, whose message names the source without its password.
     """
@@ -58,7 +58,7 @@ class VideoSource(ThreadOwnedSource):
         network: Network = BY_TCP,
         decoder: str = "software",
         turn: Turn = AS_IT_IS,
-        report: Report = UNHEARD,
+        callbacks: SourceCallbacks = NO_CALLBACKS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(stop)
@@ -68,7 +68,7 @@ class VideoSource(ThreadOwnedSource):
         self._loop = loop
         self._network, self._decoder, self._turn = network, decoder, turn
         self._stall_timeout_s = stall_timeout_s
-        self._report = report
+        self._callbacks = callbacks
         self._monotonic = monotonic
         self._url, self._shown = url, shown(url)
         self._has_pictures = False  # From then on, a size that cannot be is damage.
@@ -193,12 +193,12 @@ class VideoSource(ThreadOwnedSource):
             images.append(to_frame_image(image, self._opened.pixel, self._turn))
             self._has_pictures = True
         for _ in images:
-            self._report.decoded((time.perf_counter() - began_s) / len(images))
+            self._callbacks.on_decoded((time.perf_counter() - began_s) / len(images))
         return images if images or not decoded else None
 
     def _drop(self) -> None:
         self.damaged += 1
-        self._report.damaged()
+        self._callbacks.on_damaged()
 
     def _open(self) -> Opened:
         return open_container(

@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, Frame
-from daemon.sources.base import DAMAGED_IN_A_ROW, UNHEARD, WHOLE_JPEG, Report, ThreadOwnedSource
+from daemon.sources.base import (
+    DAMAGED_IN_A_ROW,
+    NO_CALLBACKS,
+    WHOLE_JPEG,
+    SourceCallbacks,
+    ThreadOwnedSource,
+)
 from daemon.sources.picture import AS_IT_IS, Turn, check_size, to_frame_image
 from daemon.url import webcam_path
 
@@ -111,14 +117,14 @@ class WebcamSource(ThreadOwnedSource):
         stream: StreamSettings,
         *,
         stop: threading.Event,
-        report: Report = UNHEARD,
+        callbacks: SourceCallbacks = NO_CALLBACKS,
         monotonic: Callable[[], float] = time.monotonic,
         open_camera: Callable[[str], Camera] | None = None,
     ) -> None:
         super().__init__(stop)
         self._name = stream.name
         self._stall_timeout_s = stream.stall_timeout_s
-        self._report = report
+        self._callbacks = callbacks
         self._monotonic = monotonic
         self._device = webcam_path(stream.url.get_secret_value()) or ""
         if open_camera is None:
@@ -157,14 +163,14 @@ class WebcamSource(ThreadOwnedSource):
             image = self._unpacker.unpack(buffer)
             if image is None:
                 in_a_row += 1
-                self._report.damaged()
+                self._callbacks.on_damaged()
                 if in_a_row >= DAMAGED_IN_A_ROW:
                     raise SourceError(
                         Reason.DECODE_ERROR,
                         f"{self._device}: {in_a_row} damaged pictures in a row",
                     )
                 continue
-            self._report.decoded(time.perf_counter() - began_s)
+            self._callbacks.on_decoded(time.perf_counter() - began_s)
             in_a_row = 0
             last_s = now_s
             first_s = now_s if first_s is None else first_s

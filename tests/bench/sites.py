@@ -35,7 +35,7 @@ from daemon.sinks.base import Output
 from daemon.sinks.encode.reference import Referencer
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
-from daemon.sources.base import Report
+from daemon.sources.base import SourceCallbacks
 from daemon.stream import Stream
 from detectors.base import Box, Detection
 from tests.daemon.streams import batcher_for
@@ -168,7 +168,7 @@ def site(
             return Knowing(faces)
 
         def open_source(
-            stream: StreamSettings, *, stop: threading.Event, report: Report
+            stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
         ) -> Decoded:
             return Decoded(stream.name, shown, fps, stop)
 

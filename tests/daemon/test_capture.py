@@ -25,7 +25,7 @@ from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, StreamStatus
-from daemon.sources.base import Report, Source
+from daemon.sources.base import Source, SourceCallbacks
 from daemon.sources.open import open_source
 from tests.clock import Clock
 from tests.media import write_clip
@@ -125,7 +125,9 @@ def _script(
     opened: list[_Scripted] = []
     left = list(runs)
 
-    def opener(stream: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
+    def opener(
+        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+    ) -> Source:
         if not left:
             when_done()
             return _Scripted(clock, 0, None)
@@ -216,11 +218,13 @@ def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path) -> None
     clock = Clock()
     tries: list[int] = []
 
-    def opener(stream: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
+    def opener(
+        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+    ) -> Source:
         tries.append(1)
         if len(tries) == 3:
             write_clip(path, frames=5)
-        return open_source(stream, stop=stop, report=report)
+        return open_source(stream, stop=stop, callbacks=callbacks)
 
     rig = Rig(str(path), opener=opener, clock=clock)
     rig.capture.start()
@@ -275,7 +279,9 @@ def test_a_webcam_is_opened_as_soon_as_it_is_plugged_in_again(tmp_path: Path) ->
     opened_s: list[float] = []
     rig: Rig
 
-    def opener(settings: StreamSettings, *, stop: threading.Event, report: Report) -> Source:
+    def opener(
+        settings: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+    ) -> Source:
         opened_s.append(clock.now_s)
         if not device.exists():
             raise SourceError(Reason.NOT_FOUND, f"{device}: there is no such device")

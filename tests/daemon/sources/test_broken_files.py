@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from daemon.errors import Reason
-from daemon.sources.base import Report
+from daemon.sources.base import SourceCallbacks
 from daemon.sources.video import VideoSource
 from tests.daemon.sources.videos import fault_of, frames_of, open_video
 from tests.media import write_clip
@@ -204,7 +204,7 @@ def test_damaged_packets_are_dropped_and_counted(tmp_path: Path) -> None:
         str(clip),
         live=False,
         stop=threading.Event(),
-        report=Report(damaged=lambda: told.append(1)),
+        callbacks=SourceCallbacks(on_damaged=lambda: told.append(1)),
     )
     frames = list(source.frames())
     assert 45 < len(frames) < 100

@@ -14,7 +14,7 @@ from PIL import Image
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, DetectorScaler, is_full_range, plane
-from daemon.sources.base import Report
+from daemon.sources.base import SourceCallbacks
 from daemon.sources.picture import to_frame_image
 from daemon.sources.video import VideoSource
 from tests.daemon.sources.videos import frames_of, open_video, set_display_matrix
@@ -241,7 +241,11 @@ def test_the_decode_time_of_every_frame_is_told(tmp_path: Path) -> None:
     told: list[float] = []
     clip = write_clip(tmp_path / "clip.mp4", frames=10)
     source = VideoSource(
-        "s", str(clip), live=False, stop=threading.Event(), report=Report(decoded=told.append)
+        "s",
+        str(clip),
+        live=False,
+        stop=threading.Event(),
+        callbacks=SourceCallbacks(on_decoded=told.append),
     )
     assert len(list(source.frames())) == len(told) == 10
     assert min(told) > 0.0

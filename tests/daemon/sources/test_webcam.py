@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import is_full_range, plane
-from daemon.sources.base import Report
+from daemon.sources.base import SourceCallbacks
 from daemon.sources.webcam import Unpacker, WebcamSource, check_device
 
 Buffer = NDArray[np.uint8]
@@ -159,7 +159,7 @@ def test_a_camera_is_asked_for_raw_pictures_and_read(caplog: pytest.LogCaptureFi
     source = WebcamSource(
         _settings(),
         stop=threading.Event(),
-        report=Report(damaged=lambda: damaged.append(1)),
+        callbacks=SourceCallbacks(on_damaged=lambda: damaged.append(1)),
         open_camera=lambda device: camera,
     )
     assert camera.settings[cv2.CAP_PROP_CONVERT_RGB] == 0

@@ -20,7 +20,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.redact import Redactor
-from daemon.service import logs, signals, usable
+from daemon.service import logs, preflight, signals
 from daemon.service.environment import faults
 from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
 from daemon.service.reload import Changes, compare, in_effect
@@ -56,7 +56,7 @@ def run_daemon(loaded: Loaded, config: Path) -> int:
     found = faults()
     if found:
         raise EnvironmentClashError("\n".join(found))
-    usable.check(config, loaded.settings)
+    preflight.check(config, loaded.settings)
     log.info("affectd %s, configured by %s", affectd_version(), config)
     number = _Daemon(loaded, config, redactor).run()
     log.info("ended cleanly")
@@ -156,8 +156,10 @@ class _Daemon:
         log.info("SIGHUP: reading %s again", self._config)
         try:
             loaded = load(self._config, os.environ)
-            usable.check(self._config, loaded.settings)
-            usable.check_covers(in_effect(self._started, self._settings, loaded.settings), detector)
+            preflight.check(self._config, loaded.settings)
+            preflight.check_covers(
+                in_effect(self._started, self._settings, loaded.settings), detector
+            )
         except (ConfigError, DetectorError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)

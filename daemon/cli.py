@@ -92,13 +92,13 @@ def check(config: ConfigFile) -> None:
     from daemon.commands.bench import machine, record
     from daemon.commands.bench.enough import warning
     from daemon.config.file import load
-    from daemon.service import usable, verdict
+    from daemon.service import preflight
     from daemon.service.environment import faults
 
-    service = verdict.main_environ(os.environ)
+    service = preflight.main_environ(os.environ)
     settings = load(config, os.environ if service is None else service).settings
-    usable.check(config, settings)
-    verdict.foresee_covers(settings, service)
+    preflight.check(config, settings)
+    preflight.foresee_covers(settings, service)
     found = faults()
     for fault in found:
         say(fault)

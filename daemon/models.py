@@ -15,7 +15,7 @@ from daemon.config.settings import Settings
 from daemon.ladder import Ladder, Rung, rungs
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
-from daemon.service import usable
+from daemon.service import preflight
 from daemon.version import affectd_version
 from detectors import select, store
 
@@ -60,7 +60,7 @@ def load(
         pull=settings.models.pull,
         log=log,
     )
-    usable.check_covers(settings, detector)
+    preflight.check_covers(settings, detector)
     batcher = None
     expression = settings.expression
     if expression.enabled:

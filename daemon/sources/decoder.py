@@ -27,7 +27,7 @@ def accelerator(decoder: str) -> HWAccel | None:
     for device in DEVICES if decoder == "auto" else (decoder,):
         if works(device):
             return HWAccel(device_type=device, allow_software_fallback=True)
-    if decoder != "auto":  # It did at the start (usable.py): a driver that went away.
+    if decoder != "auto":  # It did at the start (preflight.py): a driver that went away.
         log.warning("decoder %s works no more; the processor decodes instead", decoder)
     return None
 

@@ -13,7 +13,7 @@ import pytest
 from daemon.config.file import load
 from daemon.config.sink_settings import ENCODERS, EncodedSinkSettings
 from daemon.errors import ConfigError
-from daemon.service import usable
+from daemon.service import preflight
 from daemon.sinks import push
 from daemon.sinks.encode import encoder
 from daemon.sinks.encode.encoder import Encoder, working, works
@@ -112,7 +112,7 @@ def test_a_named_encoder_that_does_not_work_is_an_error_at_the_start(
         f'encoder = "{ABSENT[0]}"\n',
     )
     with pytest.raises(ConfigError) as caught:
-        usable.check(path, load(path, {}).settings)
+        preflight.check(path, load(path, {}).settings)
     assert str(caught.value) == (
         f"{path}: stream[0].sink[1].encoder: {ABSENT[0]} does not work here, in sink mp4; "
         f"accepted: auto, {', '.join(working())}"
@@ -126,7 +126,7 @@ def test_a_named_encoder_that_does_not_work_is_an_error_at_the_start(
 def test_srt_is_refused_where_libav_lacks_it(tmp_path: Path) -> None:
     path = config(tmp_path, '[[stream.sink]]\nkind = "srt"\nurl = "srt://127.0.0.1:8890"\n')
     with pytest.raises(ConfigError, match=r"stream\[0\]\.sink\[0\]\.kind: found srt, which this"):
-        usable.check(path, load(path, {}).settings)
+        preflight.check(path, load(path, {}).settings)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
-"""What a configuration asks for by name that this machine cannot give."""
+"""The checks before a start: what a configuration asks for by name that this machine cannot give,
+and which of the daemon's refusals `affectd check` foresees.
+
+systemd runs `check` within ExecReload=, so that `systemctl reload` fails where the daemon refuses.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
@@ -33,7 +37,7 @@ def check(path: Path, settings: Settings) -> None:
 def check_covers(settings: Settings, detector: select.Choice) -> None:
     """Raise DetectorError where faces would be covered by what Haar finds, which misses turned
     ones, though it was not asked for by name."""
-    streams = covered(settings)
+    streams = _covered(settings)
     if streams and detector.backend == "haar":
         command = select.pull_command(store.models_dir(settings.models.dir))
         raise DetectorError(
@@ -43,7 +47,40 @@ def check_covers(settings: Settings, detector: select.Choice) -> None:
         )
 
 
-def covered(settings: Settings) -> list[str]:
+def foresee_covers(settings: Settings, service: Mapping[str, str] | None) -> None:
+    """Raise DetectorError as `check_covers` will, going by the models that are there.
+
+    `service` are the variables of a service that runs, and pulls no model. None stands for one to
+    come, which may pull one, or find one in a folder of which nothing is known here.
+    """
+    comes_to_more = settings.models.pull or not Path(settings.models.dir).is_absolute()
+    if not _covered(settings) or (service is None and comes_to_more):
+        return
+    found = select.resolve(
+        settings.detector.backend,
+        range=settings.detector.range,
+        min_score=settings.detector.min_score,
+        models=store.models_dir(settings.models.dir, os.environ if service is None else service),
+        pull=False,
+        log=lambda _: None,
+    )
+    check_covers(settings, found)
+
+
+def main_environ(env: Mapping[str, str]) -> dict[str, str] | None:
+    """The variables that the service was started with, for a command of its ExecReload=; None
+    elsewhere. systemd gives that command newer ones: it reads EnvironmentFile= again."""
+    if not (pid := env.get("MAINPID", "")).isdecimal():
+        return None
+    try:
+        pairs = Path("/proc", pid, "environ").read_bytes().split(b"\0")
+    except OSError:
+        return dict(env)
+    found = (os.fsdecode(pair).partition("=") for pair in pairs if pair)
+    return {name: value for name, _, value in found}
+
+
+def _covered(settings: Settings) -> list[str]:
     """The streams whose faces are covered by what "auto" finds."""
     if settings.detector.backend != "auto":
         return []

@@ -90,7 +90,7 @@ def run(config: ConfigFile) -> None:
 def check(config: ConfigFile) -> None:
     """Validate a configuration and the environment; start nothing."""
     from daemon.commands.bench import machine, record
-    from daemon.commands.bench.enough import warning
+    from daemon.commands.bench.capacity import warning
     from daemon.config.file import load
     from daemon.service import preflight
     from daemon.service.environment import faults

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.commands.bench import machine, record
-from daemon.commands.bench.enough import warning
+from daemon.commands.bench.capacity import warning
 from daemon.config.file import load
 from daemon.config.settings import Settings
 from tests.daemon.commands.bench.records import a_record

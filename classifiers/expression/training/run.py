@@ -27,8 +27,8 @@ from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.compiling import compiled
 from classifiers.expression.training.loss import LOSSES, one_hot
+from classifiers.expression.training.matmul_conv import use_matmul_gradients
 from classifiers.expression.training.memory import is_full
-from classifiers.expression.training.products import by_products
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
@@ -84,7 +84,7 @@ class Run:
         self.ema = deepcopy(self.net)
         self.dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
         if device == "cpu":
-            by_products(self.net)
+            use_matmul_gradients(self.net)
         self._forward = compiled(self.net) if by_compiled else self.net
         self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         self._averaged = _floats(self.ema), _floats(self.net)

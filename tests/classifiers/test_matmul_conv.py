@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from classifiers.expression.models import build
-from classifiers.expression.training.products import Convolve, by_products
+from classifiers.expression.training.matmul_conv import MatmulConv, use_matmul_gradients
 from tests.nets import SMALL
 
 
@@ -16,16 +16,16 @@ def test_gradients_are_those_of_finite_differences() -> None:
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     kernels = torch.randn(4, 3, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(Convolve.apply, (maps, kernels))
+    assert torch.autograd.gradcheck(MatmulConv.apply, (maps, kernels))
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
-def test_a_net_learns_the_same_by_products(name: str) -> None:
+def test_a_net_learns_the_same_by_matmul(name: str) -> None:
     """In bfloat16, but for its rounding; in float32 to the bit, as nothing is done otherwise."""
     torch.manual_seed(0)
     plain = build(name, {**SMALL[name], "dropout": 0.0})
     other = deepcopy(plain)
-    by_products(other)
+    use_matmul_gradients(other)
     assert other.state_dict().keys() == plain.state_dict().keys()
     changed = [layer for layer in other.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert any(type(layer) is not torch.nn.Conv2d for layer in changed)

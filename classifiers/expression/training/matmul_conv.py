@@ -15,25 +15,25 @@ from torch.nn import functional
 _FEW_POINTS = 32  # in a map, height by width; of more, cutting out the patches takes longer
 
 
-def by_products(net: nn.Module) -> None:
+def use_matmul_gradients(net: nn.Module) -> None:
     """Let `net`'s 3x3 convolutions of stride 1 make their kernels' gradients so in bfloat16."""
     for layer in net.modules():
         if type(layer) is nn.Conv2d and (
             (layer.kernel_size, layer.stride, layer.padding, layer.groups, layer.bias)
             == ((3, 3), (1, 1), (1, 1), 1, None)
         ):
-            layer.__class__ = _ProductConv2d
+            layer.__class__ = _MatmulConv2d
 
 
-class _ProductConv2d(nn.Conv2d):
+class _MatmulConv2d(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if input.shape[-2] * input.shape[-1] > _FEW_POINTS or not torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         low = torch.get_autocast_dtype("cpu")
-        return Convolve.apply(input.to(low), self.weight.to(low))  # type: ignore[no-any-return]
+        return MatmulConv.apply(input.to(low), self.weight.to(low))  # type: ignore[no-any-return]
 
 
-class Convolve(torch.autograd.Function):
+class MatmulConv(torch.autograd.Function):
     """`conv2d` of maps [N, C, H, W] by kernels [K, C, 3, 3], padded by 1."""
 
     @staticmethod

@@ -31,7 +31,7 @@ from classifiers.expression.evaluation.measure import (
     unknown_threshold,
 )
 from classifiers.expression.joint import Joint, Member, save
-from classifiers.expression.training.memory import full_memory_told
+from classifiers.expression.training.oom import explain_oom
 from classifiers.expression.training.recipe import fill, read_toml
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
@@ -101,7 +101,7 @@ def read(path: Path) -> JointRecipe | None:
     return recipe
 
 
-@full_memory_told("take --device cpu")
+@explain_oom("take --device cpu")
 def make(
     recipe: JointRecipe,
     source: Path,

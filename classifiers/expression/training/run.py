@@ -28,7 +28,7 @@ from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.compiling import compiled
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.matmul_conv import use_matmul_gradients
-from classifiers.expression.training.memory import is_full
+from classifiers.expression.training.oom import is_oom
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
@@ -214,7 +214,7 @@ class Run:
             self.learnt_from = state.get("learnt_from", self.learnt_from)
             return str(state.get("computes", ""))
         except UNREADABLE as error:
-            if is_full(error):
+            if is_oom(error):
                 raise
             raise CheckpointError(f"{path}: not a state of training") from error
 

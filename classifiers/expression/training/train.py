@@ -26,7 +26,7 @@ from classifiers.expression.evaluation.measure import (
 from classifiers.expression.training.compiling import is_compiler_s, why
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
-from classifiers.expression.training.memory import full_memory_told
+from classifiers.expression.training.oom import explain_oom
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
 from classifiers.expression.tta import STATIC_TTA, with_temperature
@@ -35,9 +35,7 @@ STATE = "last.pt"
 WEIGHTS = "best.safetensors"
 
 
-@full_memory_told(
-    "lower batch in the recipe and begin anew; the last state, if there was one, was kept"
-)
+@explain_oom("lower batch in the recipe and begin anew; the last state, if there was one, was kept")
 def train(
     recipe: Recipe,
     source: Path,

@@ -22,9 +22,9 @@ from daemon.reading import Reading
 from daemon.redact import Redactor
 from daemon.service import logs, preflight, signals
 from daemon.service.environment import faults
+from daemon.service.gc_thread import GcThread
 from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
 from daemon.service.reload import Changes, compare, in_effect
-from daemon.service.sweeper import Sweeper
 from daemon.sinks.feed import Feed, JpegFeed
 from daemon.sinks.make import sink_labels
 from daemon.sinks.playlist import Playlist
@@ -103,7 +103,7 @@ class _Daemon:
         watchdog = Watchdog(
             self._notifier, self._health, self._stop, interval_s, self._board.summary
         )
-        sweeper = Sweeper(self._stop)
+        collector = GcThread(self._stop)
         self._note_reload(True)  # Before anybody asks: loading may take minutes.
         self._web.start()
         batcher = fleet = None
@@ -113,7 +113,7 @@ class _Daemon:
                 loaded = models.load(self._settings, self._metrics, self._health, logs.tell)
             batcher = loaded.batcher
             self._board.ladder = None if batcher is None else batcher.ladder
-            sweeper.start()
+            collector.start()
             self._health.models_loaded = True
             log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))
             fleet = Fleet(
@@ -147,7 +147,7 @@ class _Daemon:
                 batcher.stop(left_s(BATCHER_STOP_S))
             self._web.stop(left_s(WEB_STOP_S))
             watchdog.join(left_s(JOIN_S))
-            sweeper.join(left_s(JOIN_S))
+            collector.join(left_s(JOIN_S))
 
     def _reload(self, fleet: Fleet, detector: Choice) -> None:
         """Read the configuration again and do what it changes; one that does not validate

@@ -11,13 +11,13 @@ from __future__ import annotations
 import gc
 import threading
 
-SWEEP_S = 10.0
+COLLECT_EVERY_S = 10.0
 
 
-class Sweeper:
+class GcThread:
     """A thread that runs the collector every `every_s` until `stop` is set."""
 
-    def __init__(self, stop: threading.Event, every_s: float = SWEEP_S) -> None:
+    def __init__(self, stop: threading.Event, every_s: float = COLLECT_EVERY_S) -> None:
         self._stop = stop
         self._every_s = every_s
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)

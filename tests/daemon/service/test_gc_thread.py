@@ -20,7 +20,7 @@ import av
 from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sources.video import VideoSource
-from daemon.service.sweeper import Sweeper
+from daemon.service.gc_thread import GcThread
 
 gc.disable()
 stop = threading.Event()
@@ -44,17 +44,17 @@ def use_and_end():
 use_and_end()
 gc.collect()
 before = threads()
-sweeper = Sweeper(stop, every_s=0.1)
-sweeper.start()
-sweeps = threads() - before
+collector = GcThread(stop, every_s=0.1)
+collector.start()
+own_thread = threads() - before
 for _ in range(5):
     use_and_end()
 end_s = time.monotonic() + 60
 while muxers() and time.monotonic() < end_s:
     time.sleep(0.05)
-print(threads() - before - sweeps, muxers())
+print(threads() - before - own_thread, muxers())
 stop.set()
-sweeper.join(60)
+collector.join(60)
 """
 
 

@@ -9,13 +9,13 @@ import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.video.codeccontext import VideoCodecContext
 
-from daemon.trials import Trials
+from daemon.probes import ProbeCache
 
 log = logging.getLogger("affectd.source")
 
 DEVICES = ("cuda", "vaapi")
-_TRIAL_PX = 256
-_TRIAL_FRAMES = 4
+_PROBE_PX = 256
+_PROBE_FRAMES = 4
 
 
 def accelerator(decoder: str) -> HWAccel | None:
@@ -49,16 +49,16 @@ def working() -> list[str]:
 
 
 def works(device: str) -> bool:
-    """Whether `device` decodes H.264 here; as `Trials` remember it, or anew after `doubt`."""
-    return _trials(device)
+    """Whether `device` decodes H.264 here; as `ProbeCache` remembers it, or anew after `doubt`."""
+    return _probes(device)
 
 
 def doubt() -> None:
     """Something failed that may be a device's fault: try each once more before it is used."""
-    _trials.forget()
+    _probes.forget()
 
 
-def _passes_trial(device: str) -> bool:
+def _passes_probe(device: str) -> bool:
     if device not in hwdevices_available():
         return False
     try:
@@ -71,20 +71,20 @@ def _passes_trial(device: str) -> bool:
     except (av.FFmpegError, ValueError, RuntimeError) as error:
         log.debug("decoder %s does not work here: %s", device, type(error).__name__)
         return False
-    return len(images) == _TRIAL_FRAMES
+    return len(images) == _PROBE_FRAMES
 
 
-_trials = Trials(_passes_trial)
+_probes = ProbeCache(_passes_probe)
 
 
 def _clip() -> list[av.Packet]:
     encoder = VideoCodecContext.create("libx264", "w")
-    encoder.width = encoder.height = _TRIAL_PX
+    encoder.width = encoder.height = _PROBE_PX
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
     encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
     packets: list[av.Packet] = []
-    for number in range(_TRIAL_FRAMES):
-        image = av.VideoFrame(_TRIAL_PX, _TRIAL_PX, "yuv420p")
+    for number in range(_PROBE_FRAMES):
+        image = av.VideoFrame(_PROBE_PX, _PROBE_PX, "yuv420p")
         for plane in image.planes:
             plane.update(bytes([128]) * plane.buffer_size)
         image.pts = number

@@ -14,13 +14,13 @@ from av.video.stream import VideoStream
 
 from daemon.config.sink_settings import ENCODERS, PRESETS, EncodedSinkSettings
 from daemon.frame import is_full_range
+from daemon.probes import ProbeCache
 from daemon.sinks.encode.reference import TIME_BASE, Referencer
-from daemon.trials import Trials
 
 log = logging.getLogger("affectd.encoder")
 
 _INTRA = 1
-_TRIAL_FRAMES = 4
+_PROBE_FRAMES = 4
 _USUAL_PX = (1280, 720)
 # Keyframes come where they are asked for, and nowhere else.
 _NO_OWN_KEYFRAMES = 100_000
@@ -80,11 +80,11 @@ def working(width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> list[str]:
 
 
 def works(name: str, width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> bool:
-    """Whether `name` passes a trial on pictures of this size, as `Trials` remember it."""
-    return _trials(name, width, height)
+    """Whether `name` passes a probe on pictures of this size, as `ProbeCache` remembers it."""
+    return _probes(name, width, height)
 
 
-def _passes_trial(name: str, width: int, height: int) -> bool:
+def _passes_probe(name: str, width: int, height: int) -> bool:
     settings = EncodedSinkSettings(encoder="auto")
     image = av.VideoFrame(width, height, "yuv420p")
     for plane, level in zip(image.planes, (80, 128, 128), strict=True):
@@ -92,7 +92,7 @@ def _passes_trial(name: str, width: int, height: int) -> bool:
     try:
         with closing(_OpenCodec(name, image, settings, live=True)) as codec:
             referencer, packets = Referencer(), 0
-            for index in range(_TRIAL_FRAMES):
+            for index in range(_PROBE_FRAMES):
                 picture = referencer.reference(image, index * TIME_BASE.denominator // _RATE)
                 packets += len(codec.stream.encode(picture))
             packets += len(codec.stream.encode(None))
@@ -100,10 +100,10 @@ def _passes_trial(name: str, width: int, height: int) -> bool:
         why = getattr(error, "strerror", None) or str(error)
         log.debug("encoder %s does not work here at %dx%d: %s", name, width, height, why)
         return False
-    return packets >= _TRIAL_FRAMES
+    return packets >= _PROBE_FRAMES
 
 
-_trials = Trials(_passes_trial)
+_probes = ProbeCache(_passes_probe)
 
 
 def _open_first(

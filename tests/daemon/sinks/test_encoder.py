@@ -98,7 +98,7 @@ def test_a_codec_is_free_as_soon_as_it_is_closed() -> None:
     assert open_codecs() == before + 1
     made.finish()
     assert open_codecs() == before
-    assert encoder._passes_trial("libx264", 64, 48)
+    assert encoder._passes_probe("libx264", 64, 48)
     assert open_codecs() == before
 
 

@@ -11,9 +11,9 @@ from av.codec.hwaccel import hwdevices_available
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import plane
+from daemon.probes import ProbeCache
 from daemon.sources import decoder
 from daemon.sources.video import VideoSource
-from daemon.trials import Trials
 from tests.daemon.sources.videos import frames_of, open_video
 from tests.inside import inside
 from tests.media import write_clip
@@ -72,14 +72,14 @@ def test_a_named_decoder_that_does_not_work_is_an_error_at_the_start(
 def test_a_camera_that_is_off_puts_no_graphics_card_in_doubt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A trial at each retry would find the card full one day."""
+    """A probe at each retry would find the card full one day."""
     tried: list[str] = []
 
     def passes(device: str) -> bool:
         tried.append(device)
         return True
 
-    monkeypatch.setattr(decoder, "_trials", Trials(passes))
+    monkeypatch.setattr(decoder, "_probes", ProbeCache(passes))
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         url = f"rtsp://127.0.0.1:{unheard.getsockname()[1]}/x"
@@ -95,13 +95,13 @@ def test_a_camera_that_is_off_puts_no_graphics_card_in_doubt(
 def test_a_graphics_card_that_goes_away_leaves_it_to_the_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The trial at the start is a fake, since no card here can be taken away: it says that CUDA
-    works. 1. Opening fails, which puts the trial in doubt. 2. The next time the processor decodes.
+    """The probe at the start is a fake, since no card here can be taken away: it says that CUDA
+    works. 1. Opening fails, which puts the probe in doubt. 2. The next time the processor decodes.
     """
     clip = write_clip(tmp_path / "x.mp4", frames=3)
-    tried, trial = [True], decoder._passes_trial
-    answers = Trials(lambda device: tried.pop() if tried else trial(device))
-    monkeypatch.setattr(decoder, "_trials", answers)
+    tried, probe = [True], decoder._passes_probe
+    answers = ProbeCache(lambda device: tried.pop() if tried else probe(device))
+    monkeypatch.setattr(decoder, "_probes", answers)
     with pytest.raises(SourceError):
         open_video(clip, decoder="cuda")
     assert len(frames_of(clip, decoder="cuda")) == 3

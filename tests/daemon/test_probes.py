@@ -1,8 +1,8 @@
-"""How long a verdict of a trial lasts."""
+"""How long a verdict of a probe lasts."""
 
 from __future__ import annotations
 
-from daemon.trials import FAILURE_LASTS_S, MOST_KEPT, Trials
+from daemon.probes import FAILURE_LASTS_S, MOST_KEPT, ProbeCache
 
 
 def test_a_success_is_kept_and_a_failure_tried_again_after_a_while() -> None:
@@ -14,7 +14,7 @@ def test_a_success_is_kept_and_a_failure_tried_again_after_a_while() -> None:
         tried.append((name, width))
         return not full
 
-    works = Trials(passes, lambda: now_s)
+    works = ProbeCache(passes, lambda: now_s)
     assert not works("nvenc", 640)
     now_s, full = FAILURE_LASTS_S - 1.0, False
     assert not works("nvenc", 640)
@@ -35,7 +35,7 @@ def test_only_so_many_verdicts_are_kept() -> None:
         tried.append(width)
         return True
 
-    works = Trials(passes)
+    works = ProbeCache(passes)
     for width in (*range(MOST_KEPT + 1), MOST_KEPT, 0):
         assert works(width)
     assert tried == [*range(MOST_KEPT + 1), 0]

@@ -13,7 +13,7 @@ MOST_KEPT = 256
 What = TypeVarTuple("What")
 
 
-class Trials(Generic[*What]):
+class ProbeCache(Generic[*What]):
     """Calls `passes` of one thing at a time, and keeps what it said: a success for good, a failure
     for `FAILURE_LASTS_S`, as a graphics card may only have been full. Of the `MOST_KEPT` verdicts
     the oldest makes room. Thread-safe; `monotonic` gives seconds."""

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from classifiers.expression import TTA, Device, EngineSetting
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
-from daemon.config.table import Table, check_host, check_transport, is_loopback
+from daemon.config.table import Table
+from daemon.config.urls import check_host, check_transport, is_loopback
 from daemon.url import webcam_path
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from daemon.config.table import Table, check_transport, with_scheme
+from daemon.config.table import Table
+from daemon.config.urls import check_transport, with_scheme
 
 
 def _of_a_file(path: object) -> object:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.config.settings import DaemonSettings
-from daemon.config.table import is_loopback
+from daemon.config.urls import is_loopback
 
 OPEN_PATHS = ("/livez", "/readyz")
 # How the paths end that an open page asks for, ours or another: it stays signed in.

@@ -10,8 +10,8 @@ import torch
 from classifiers import checkpoint
 from classifiers.checkpoint import ALL, Record
 from classifiers.expression import LABELS, joint
+from classifiers.expression.architectures import build
 from classifiers.expression.joint import Joint, Member
-from classifiers.expression.models import build
 
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {

@@ -19,9 +19,9 @@ from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError, EngineError
 from classifiers.expression import LABELS, TTA, Device, EngineSetting, engines, joint
+from classifiers.expression.architectures import ARCHITECTURES, build
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.joint import Joint
-from classifiers.expression.models import ARCHITECTURES, build
 from classifiers.expression.tta import (
     UNCHANGED,
     VIEW_COUNT,

@@ -29,9 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.checkpoint import Record, read_record
 from classifiers.expression import Device, StaticTTA, data
+from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.joint import read as read_joint
-from classifiers.expression.models import build
 from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.expression import TTA, EngineSetting
+from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
-from classifiers.expression.models import build
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities
 from classifiers.expression.weight_files import locate
 

@@ -16,7 +16,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from classifiers import checkpoint
 from classifiers.expression import LABELS
-from classifiers.expression.models import build
+from classifiers.expression.architectures import build
 from classifiers.expression.weight_files import locate
 
 Faces = NDArray[np.uint8]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from classifiers.expression.models import build
+from classifiers.expression.architectures import build
 from tests.bench.ablation import main
 from tests.classifiers.bars import write_bars
 

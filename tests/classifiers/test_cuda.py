@@ -12,9 +12,9 @@ import torch
 
 from classifiers.errors import EngineError
 from classifiers.expression import TTA, Device, EngineSetting, engines
+from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
-from classifiers.expression.models import build
 from classifiers.expression.tta import STATIC_TTA, mean_probabilities
 from tests.nets import SMALL, save_tiny, tiny
 

@@ -18,11 +18,11 @@ from torch import nn
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, EngineError, ExtraError
 from classifiers.expression import EngineSetting, data, engines, joint
+from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.calibrate import calibrate
 from classifiers.expression.evaluation.measure import accuracy, classify
-from classifiers.expression.models import build
 from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from classifiers.expression.architectures import build
 from classifiers.expression.classifier import fuse
 from classifiers.expression.four_crop import FourCrop
-from classifiers.expression.models import build
 from classifiers.expression.tta import mean_probabilities, standardise, tta_module, views
 
 TINY: dict[str, dict[str, Any]] = {

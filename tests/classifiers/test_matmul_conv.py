@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from classifiers.expression.models import build
+from classifiers.expression.architectures import build
 from classifiers.expression.training.matmul_conv import MatmulConv, use_matmul_gradients
 from tests.nets import SMALL
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from classifiers.expression.models import build
+from classifiers.expression.architectures import build
 from classifiers.expression.training import optimizers
 from classifiers.expression.training.optimizers import Muon, orthogonal
 from classifiers.expression.training.recipe import Recipe

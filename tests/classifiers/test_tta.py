@@ -7,7 +7,7 @@ import torch
 from torchvision.transforms.functional import ten_crop
 
 from classifiers.expression import TTA
-from classifiers.expression.models import VGG10
+from classifiers.expression.architectures import VGG10
 from classifiers.expression.tta import (
     TEMPORAL_ORDER,
     VIEW_COUNT,

@@ -10,7 +10,7 @@ import torch
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError
-from classifiers.expression.models import VGG10, build
+from classifiers.expression.architectures import VGG10, build
 from classifiers.expression.training.widen import begin_with
 from tests.nets import OPTIONS, record, save_tiny
 

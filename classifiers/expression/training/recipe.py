@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 
 from classifiers.errors import RecipeError, first_line
-from classifiers.expression.models import ARCHITECTURES
+from classifiers.expression.architectures import ARCHITECTURES
 from classifiers.expression.training.augment import Augmentation
 
 RANGES = {

@@ -19,9 +19,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from classifiers import checkpoint
 from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import CheckpointError, DataError, TrainingError
+from classifiers.expression.architectures import build
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
-from classifiers.expression.models import build
 from classifiers.expression.provenance import own
 from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from classifiers.expression.architectures import ARCHITECTURES, build
 from classifiers.expression.classifier import fuse
-from classifiers.expression.models import ARCHITECTURES, build
 
 SMALL: dict[str, dict[str, Any]] = {
     "vgg10": {"widths": [4, 8, 8, 8], "hidden": 8},

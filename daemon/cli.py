@@ -173,7 +173,7 @@ def models_pull(
     ] = None,
 ) -> None:
     """Bring the detectors' models from their official addresses."""
-    from daemon.commands.pull import pull_models
+    from daemon.commands.models import pull_models
 
     pull_models(names or [], "", err)
 

@@ -13,7 +13,7 @@ from classifiers.errors import first_line
 def compiled(net: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     """`net` with its own parameters, compiled at its first call and at that with another size.
 
-    A call, and the way back from it, raise RuntimeErrors that `is_compiler_s` knows.
+    A call, and the way back from it, raise RuntimeErrors that `is_compile_error` knows.
     """
     program: Callable[[torch.Tensor], torch.Tensor] = torch.compile(net, dynamic=False)
     return program
@@ -28,7 +28,7 @@ def compile_fault(device: str) -> str:
     return ""
 
 
-def is_compiler_s(error: RuntimeError) -> bool:
+def is_compile_error(error: RuntimeError) -> bool:
     """Whether it was the compiler that failed, and not what it made."""
     from torch._dynamo.exc import TorchDynamoException  # which takes seconds to import
 

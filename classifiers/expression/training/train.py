@@ -23,7 +23,7 @@ from classifiers.expression.evaluation.measure import (
     probabilities,
     unknown_threshold,
 )
-from classifiers.expression.training.compiling import is_compiler_s, why
+from classifiers.expression.training.compiling import is_compile_error, why
 from classifiers.expression.training.interrupt import between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.oom import explain_oom
@@ -152,7 +152,7 @@ def _epoch(
         try:
             run.one_step(order)
         except RuntimeError as error:
-            if not is_compiler_s(error):
+            if not is_compile_error(error):
                 raise
             if stop():
                 return None  # Ctrl-C ends the compilers of its terminal too

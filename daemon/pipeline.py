@@ -20,7 +20,7 @@ from daemon.reading import Reading
 from daemon.sinks.base import Outlet
 from daemon.sinks.encode.shared import SharedEncoder
 from daemon.sinks.feed import JpegFeed
-from daemon.sinks.make import holds_s, hung_s, make_sink, sink_labels, that_agree
+from daemon.sinks.make import group_by_encoding, holds_s, hung_s, make_sink, sink_labels
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import Writer
 from daemon.stream import Stream
@@ -106,7 +106,7 @@ class Pipeline:
                 stop=stop,
                 on_encoder=self._on_encoder([labels[at] for at in group]),
             )
-            for group in that_agree(stream.sink)
+            for group in group_by_encoding(stream.sink)
         ]
         outlets: list[Outlet] = [writer for writer in self.writers if writer.takes != "packets"]
         self.stream = Stream(

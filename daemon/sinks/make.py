@@ -61,7 +61,7 @@ def holds_s(config: SinkSettings) -> float:
     return config.fragment_s if isinstance(config, Mp4SinkSettings) else 0.0
 
 
-def that_agree(
+def group_by_encoding(
     configs: Iterable[SinkSettings],
 ) -> list[dict[int, EncodedSinkSettings]]:
     """The sinks that encode, by their positions, those together that one encoder can serve.

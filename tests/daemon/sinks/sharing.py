@@ -17,7 +17,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.encode.shared import SharedEncoder
 from daemon.sinks.feed import JpegFeed
-from daemon.sinks.make import make_sink, sink_labels, that_agree
+from daemon.sinks.make import group_by_encoding, make_sink, sink_labels
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.writer import Writer
 from tests.daemon.streams import value
@@ -58,7 +58,7 @@ class Sharing:
             for sink, label in zip([*sinks, *more], labels, strict=True)
         ]
         self.encoders: list[SharedEncoder] = []
-        for group in that_agree(configs):
+        for group in group_by_encoding(configs):
             writers = [self.writers[at] for at in group]
             if not self.encoders:
                 writers += self.writers[len(configs) :]

@@ -26,7 +26,7 @@ from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_PACKETS
 from daemon.sinks.base import Output, Packet
 from daemon.sinks.encode import shared
 from daemon.sinks.encode.stream_encoder import StreamEncoder
-from daemon.sinks.make import that_agree
+from daemon.sinks.make import group_by_encoding
 from daemon.sinks.playlist import Playlist
 from tests.daemon.outputs import output, picture
 from tests.daemon.sinks.sharing import decoded, fed, pixels, sharing
@@ -121,7 +121,7 @@ def test_who_agrees_shares(tmp_path: Path) -> None:
         HlsSinkSettings(kind="hls", segment_s=2),
         mp4(x, fragment_s=2),
     ]
-    groups = [list(group) for group in that_agree(configs)]
+    groups = [list(group) for group in group_by_encoding(configs)]
     assert groups == [[0, 1, 2, 3], [4], [5], [6], [7], [8, 9]]
 
 

@@ -40,7 +40,7 @@ _HEADER = re.compile(r"(?i)((?:authorization|cookie)['\"]?\s*[:=]\s*)[^\r\n]*")
 _CLOSING = {"'": "'", '"': '"', "`": "`", "<": ">", "(": ")", "[": "]"}
 
 
-def shown(url: str) -> str:
+def display_url(url: str) -> str:
     """A source as people may see it: the path of a file, any other URL without its secrets."""
     path = local_path(url)
     return redact_url(url) if path is None else path

@@ -18,7 +18,7 @@ from daemon.frame import DetectorScaler, Frame
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN, FaceView, Reading
-from daemon.redact import shown
+from daemon.redact import display_url
 from daemon.sinks.base import Output
 from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
@@ -73,7 +73,7 @@ class Steps:
                 self._tracker,
                 metrics,
                 offline=offline,
-                file=None if live else shown(stream.url.get_secret_value()),
+                file=None if live else display_url(stream.url.get_secret_value()),
                 stop=stop,
                 wake=wake,
             )

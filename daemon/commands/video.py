@@ -25,7 +25,7 @@ from daemon.config.sink_settings import (
 from daemon.errors import ConfigError, Reason, SourceError
 from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
-from daemon.redact import redact_url, shown
+from daemon.redact import display_url, redact_url
 from daemon.sinks.disk import numbered, sink_errors
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
@@ -119,7 +119,9 @@ def _tell(source: str, target: Path, parts: str, around: Offline, console: Conso
     """Say what was made, and what was lost. Raises SourceError where no video came about."""
     (stream,) = around.board.streams()
     if not stream.frames or not parts:  # With --force what stood there before is there again.
-        raise SourceError(Reason.END_OF_STREAM, f"{shown(source)}: ended before its first picture")
+        raise SourceError(
+            Reason.END_OF_STREAM, f"{display_url(source)}: ended before its first picture"
+        )
     changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
     console.print(f"{stream.frames} frames written to {parts}{changes}")
     lost = around.metrics.registry.get_sample_value(

@@ -12,7 +12,7 @@ import av
 from av.stream import Discard, Disposition
 
 from daemon.errors import Reason, SourceError
-from daemon.redact import shown
+from daemon.redact import display_url
 from daemon.sources.base import WHOLE_JPEG
 from daemon.sources.decoder import accelerator, doubt
 from daemon.sources.faults import may_be_card, open_fault
@@ -104,7 +104,7 @@ def open_container(
 
     Raises SourceError, whose message names the source without its password.
     """
-    name = shown(url)
+    name = display_url(url)
     target, is_file = _target(url)
     if is_file:
         _check_file(target, name)
@@ -178,7 +178,7 @@ def _target(url: str) -> tuple[str, bool]:
         return split_url(url).encoded(), False
     except ValueError:
         raise SourceError(
-            Reason.UNSUPPORTED, f"{shown(url)}: names no host; accepted is rtsp://HOST/PATH"
+            Reason.UNSUPPORTED, f"{display_url(url)}: names no host; accepted is rtsp://HOST/PATH"
         ) from None
 
 

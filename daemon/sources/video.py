@@ -13,7 +13,7 @@ import av
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
-from daemon.redact import shown
+from daemon.redact import display_url
 from daemon.sources.base import DAMAGED_IN_A_ROW, NO_CALLBACKS, SourceCallbacks, ThreadOwnedSource
 from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
@@ -70,7 +70,7 @@ class VideoSource(ThreadOwnedSource):
         self._stall_timeout_s = stall_timeout_s
         self._callbacks = callbacks
         self._monotonic = monotonic
-        self._url, self._shown = url, shown(url)
+        self._url, self._shown = url, display_url(url)
         self._has_pictures = False  # From then on, a size that cannot be is damage.
         self._opened = self._open()
         tell_of_fallback(stream, decoder, self._opened.video.codec_context)

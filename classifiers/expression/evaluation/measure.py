@@ -36,12 +36,11 @@ def probabilities(
     crop_px: int,
     tta: TTA,
     device: str,
-    temperature: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Class probabilities of every face, float32 [N, 7]. Leaves the net in eval mode."""
+    """Uncalibrated probabilities of every face, float32 [N, 7]. Leaves the net in eval mode."""
     read = tta_module(net.eval(), crop_px, tta)
     parts = [
-        mean_probabilities(read, torch.from_numpy(part).to(device), crop_px, tta, temperature).cpu()
+        mean_probabilities(read, torch.from_numpy(part).to(device), crop_px, tta).cpu()
         for part in batches(faces.images)
     ]
     return torch.cat(parts).numpy().astype(np.float32)

@@ -1,4 +1,4 @@
-"""FaceRate a second: every test-time mode by every engine, on the device that the daemon reads on."""
+"""Faces a second: every test-time mode by every engine, on the device that the daemon reads on."""
 
 from __future__ import annotations
 

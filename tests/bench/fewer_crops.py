@@ -23,11 +23,12 @@ from rich.progress import track
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from classifiers.expression import Split, data
+from classifiers.expression import Split
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.joint import Joint
 from classifiers.expression.tta import VIEWS, standardise, temperature_of, views, with_temperature
+from tests.fer import load_split
 
 BATCH, TIMED = 32, 16
 CUT: dict[str, tuple[int, ...]] = {
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    faces = data.load(options.data, options.split)
+    faces = load_split(options.data, options.split)
     if options.faces:
         few = np.linspace(0, len(faces.labels) - 1, options.faces).astype(np.int64)
         faces = faces.keep(np.isin(np.arange(len(faces.labels)), few))

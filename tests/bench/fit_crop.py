@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from classifiers.expression import data
 from classifiers.expression.crop import FRAMINGS
 from detectors.select import Backend
 from tests.classifiers.pasted import find, scenes
 from tests.detectors.kinds import make
+from tests.fer import load_split
 from tests.shared import MODELS, SHARED
 
 BACKENDS: tuple[Backend, ...] = ("mediapipe", "yunet", "haar")
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     chosen = parser.parse_args()
 
-    train = data.load(chosen.data, "train").images
+    train = load_split(chosen.data, "train").images
     picked = np.random.default_rng(chosen.seed).choice(len(train), chosen.faces, replace=False)
     out = sys.stdout.write
     out("backend    found   side  (mad)   right  (mad)   down   (mad)   tilt_deg   in use\n")

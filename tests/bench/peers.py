@@ -34,7 +34,6 @@ from pydantic import SecretStr
 
 from classifiers.expression import LABELS, TTA, Engine
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.data import load
 from classifiers.expression.engines import installed
 from classifiers.expression.tta import STATIC_TTA
 from daemon import models
@@ -48,6 +47,7 @@ from daemon.reading import Reading
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
 from tests.bench.peer_seed import Loop
+from tests.fer import load_split
 
 FER = "fer==25.10.3"
 # What its TFLite path imports; facenet-pytorch, which the package asks for too, would bring CUDA.
@@ -233,7 +233,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    public = load(options.data, "public")
+    public = load_split(options.data, "public")
     chosen = np.random.default_rng(0).permutation(len(public.labels))
     chosen = chosen[: options.images or len(chosen)]
     faces, truth = public.images[chosen], [LABELS[i] for i in public.labels[chosen]]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import binomtest
 
-from classifiers.expression import TTA, Split, data
+from classifiers.expression import TTA, Split
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.evaluation.corruptions import jitter
 from classifiers.expression.joint import Joint
@@ -35,6 +35,7 @@ from classifiers.expression.tta import (
     with_temperature,
 )
 from daemon.track import Smoother
+from tests.fer import load_split
 
 SHIFT, SCALE = 0.03, 0.03  # of the face's side, each drawn within ± this
 NOISE = 5.0  # grey levels, deviation
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    split = data.load(options.data, options.split)
+    split = load_split(options.data, options.split)
     rng = np.random.default_rng(options.seed)
     number = min(options.faces or len(split.labels), len(split.labels))
     chosen = np.sort(rng.choice(len(split.labels), number, replace=False))

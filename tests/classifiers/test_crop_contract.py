@@ -16,6 +16,7 @@ from daemon.frame import is_full_range, plane
 from detectors.select import Backend
 from tests.classifiers.pasted import find, scenes
 from tests.detectors.kinds import make
+from tests.fer import load_split
 from tests.shared import SHARED, needs_shared
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ LEAST_FOUND: dict[Backend, float] = {"mediapipe": 0.5, "yunet": 0.8, "haar": 0.4
 @functools.cache
 def public() -> data.Faces:
     """Every n-th face of PublicTest."""
-    faces = data.load(SHARED / "data/fer2013/fer2013.tar.xz", "public")
+    faces = load_split(SHARED / "data/fer2013/fer2013.tar.xz", "public")
     return faces.keep(np.arange(len(faces.images)) % EVERY == 0)
 
 

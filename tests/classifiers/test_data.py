@@ -15,6 +15,7 @@ from classifiers.errors import DataError
 from classifiers.expression import LABELS, Split, data
 from classifiers.expression.data.faces import Usage
 from tests.classifiers.bars import write_bars
+from tests.fer import load_split
 
 GREY = np.full((48, 48), 99, np.uint8)
 
@@ -54,7 +55,7 @@ def same(ours: data.FER2013, theirs: data.FER2013) -> bool:
 
 
 def test_labels_are_the_folders_and_no_picture_stands_on_two_sides(fer: Path) -> None:
-    parts = {split: data.load(fer, split) for split in ("train", "holdout", "public")}
+    parts = {split: load_split(fer, split) for split in ("train", "holdout", "public")}
     assert len(parts["train"].images) + len(parts["holdout"].images) == 7 * 20
     assert len(parts["public"].images) == 7 * 4
     assert not set(parts["train"].digests()) & set(parts["holdout"].digests())
@@ -79,7 +80,7 @@ def test_every_layout_gives_the_same_arrays(fer: Path, tmp_path: Path) -> None:
 
 def test_a_face_of_a_csv_is_called_by_its_line(fer: Path, tmp_path: Path) -> None:
     lines = write_csv(fer, tmp_path / "faces.csv").read_text().splitlines()
-    faces = data.load(tmp_path / "faces.csv", "public")
+    faces = load_split(tmp_path / "faces.csv", "public")
     for name, label, image in zip(faces.files, faces.labels, faces.images, strict=True):
         usage, number = name.split("_")
         emotion, pixels, written = lines[int(number) - 1].split(",")
@@ -108,7 +109,7 @@ def test_of_copies_with_one_label_the_first_stays_and_blank_images_go(
     fer: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(fer, tmp_path / "fer")
-    before = {split: data.load(folder, split) for split in ("train", "holdout")}
+    before = {split: load_split(folder, split) for split in ("train", "holdout")}
     for split, faces in before.items():
         file = folder / faces.files[0]
         shutil.copy(file, file.with_name(f"Training_{split}1.jpg"))
@@ -117,7 +118,7 @@ def test_of_copies_with_one_label_the_first_stays_and_blank_images_go(
         shutil.copy(file, folder / "train" / other / f"Training_{split}.jpg")
     for name in ("Training_7.png", "Training_8.png"):
         cv2.imwrite(str(folder / "train" / "neutral" / name), GREY)
-    after = {split: data.load(folder, split) for split in ("train", "holdout")}
+    after = {split: load_split(folder, split) for split in ("train", "holdout")}
     for split, faces in after.items():
         assert len(faces.files) == len(before[split].files) + 1  # the one with another label
         labels = [
@@ -188,21 +189,21 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
     assert found.split("public").skipped == ("test/sad/PublicTest_4.jpg",)
     refused = r"Training_1\.jpg is no image|Training_2\.jpg is 40x64|Training_3\.jpg is no image"
     with pytest.raises(DataError, match=refused) as caught:
-        data.load(source, "train", strict=True)
+        load_split(source, "train", strict=True)
     assert "accepted are 48x48 images" in str(caught.value)
 
 
 def test_bad_sources_are_named(fer: Path, tmp_path: Path) -> None:
     for name in ("nowhere", "nowhere.tar.xz", "nowhere.csv"):
         with pytest.raises(DataError, match=name):
-            data.load(tmp_path / name, "train")
+            load_split(tmp_path / name, "train")
     whole = write_tar(fer, tmp_path / "whole").read_bytes()
     (tmp_path / "cut.tar.xz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut\.tar\.xz: not a folder or a tar archive"):
-        data.load(tmp_path / "cut.tar.xz", "train")
+        load_split(tmp_path / "cut.tar.xz", "train")
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(DataError, match=r"FER2013: file could not be opened successfully$"):
-        data.load(tmp_path / "text.zip", "train")
+        load_split(tmp_path / "text.zip", "train")
     plain = write_tar(fer, tmp_path / "plain", "tar").read_bytes()
     with tarfile.open(tmp_path / "plain.tar") as archive:
         header = archive.getmembers()[100].offset
@@ -215,7 +216,7 @@ def test_bad_sources_are_named(fer: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=rf"{name}: .*cut short or damaged"):
             data.read(tmp_path / name)
     with pytest.raises(DataError, match="no PrivateTest images for angry, disgust"):
-        data.load(fer, "private")
+        load_split(fer, "private")
 
 
 def test_an_archive_of_two_copies_is_refused(fer: Path, tmp_path: Path) -> None:
@@ -234,11 +235,11 @@ def test_a_class_that_is_missing_or_unknown_is_named(fer: Path, tmp_path: Path) 
     for image in (folder / "train" / "happy").iterdir():
         image.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"no Training images \(20 skipped\) for happy, sad;"):
-        data.load(folder, "train")
-    assert len(data.load(folder, "public").files) == 28
+        load_split(folder, "train")
+    assert len(load_split(folder, "public").files) == 28
     shutil.copytree(fer / "test" / "sad", folder / "test" / "contempt")
     with pytest.raises(DataError, match="stands in no class; accepted are the folders angry"):
-        data.load(folder, "public")
+        load_split(folder, "public")
 
 
 def swap(index: int, value: str) -> Callable[[list[str]], list[str]]:
@@ -272,7 +273,7 @@ def test_a_wrong_row_of_a_csv_is_named_with_its_line(
     lines[at] = ",".join(change(lines[at].split(",")))
     (tmp_path / "faces.csv").write_text("\n".join(lines))
     with pytest.raises(DataError, match=rf"faces\.csv, line {at + 1}: {said}") as caught:
-        data.load(tmp_path / "faces.csv", "train")
+        load_split(tmp_path / "faces.csv", "train")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -281,10 +282,10 @@ def test_a_wrong_row_of_a_csv_is_named_with_its_line(
 def test_a_csv_with_other_columns_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "faces.csv").write_bytes(content)
     with pytest.raises(DataError, match="line 1: accepted are the columns emotion,pixels,Usage"):
-        data.load(tmp_path / "faces.csv", "train")
+        load_split(tmp_path / "faces.csv", "train")
 
 
 def test_a_split_reads_only_what_it_needs(fer: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(fer, tmp_path / "fer")
     shutil.rmtree(folder / "train")
-    assert len(data.load(folder, "public").files) == 28
+    assert len(load_split(folder, "public").files) == 28

@@ -23,6 +23,7 @@ from classifiers.expression.training.recipe import Distillation, read
 from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
 from tests.classifiers.bars import PLAN
+from tests.fer import load_split
 from tests.nets import OPTIONS, alike, save_tiny
 
 
@@ -55,7 +56,7 @@ def test_a_student_believes_its_teacher_and_not_the_labels(
     plan = replace(PLAN, mixup=0.2, distillation=Distillation(str(teacher), share=1.0, views=views))
     weights = train(plan, mislabelled, tmp_path)
     assert weights is not None
-    public = data.load(fer, "public")
+    public = load_split(fer, "public")
     student = ExpressionClassifier.load(weights, device="cpu")
     assert accuracy(classify(student, public), public) > 3 / 7
     record = checkpoint.read_record(weights)
@@ -67,7 +68,7 @@ def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
     fer: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
-    faces = data.load(fer, "train")
+    faces = load_split(fer, "train")
     first = Run(plan, faces, "cpu")
     assert first.teacher
     first.teacher.read()
@@ -89,13 +90,13 @@ def test_a_state_that_names_neither_data_nor_what_was_taught_is_gone_on_with(
     fer: Path, teacher: Path, tmp_path: Path
 ) -> None:
     plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
-    first = Run(plan, data.load(fer, "train"), "cpu")
+    first = Run(plan, load_split(fer, "train"), "cpu")
     first.step = 3
     first.store(tmp_path / "last.pt")
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     del state["taught"], state["data_sha256"], state["teacher"], state["sums"]
     torch.save(state, tmp_path / "last.pt")
-    second = Run(plan, data.load(fer, "train"), "cpu", "f" * 64)
+    second = Run(plan, load_split(fer, "train"), "cpu", "f" * 64)
     second.restore(tmp_path / "last.pt")
     assert second.step == 3
 
@@ -176,8 +177,8 @@ def test_other_data_that_a_net_learnt_from_stays_in_its_record(
 
 
 def test_a_run_can_start_from_trained_weights(fer: Path, teacher: Path) -> None:
-    run = Run(replace(PLAN, start=str(teacher)), data.load(fer, "train"), "cpu")
-    fresh = Run(PLAN, data.load(fer, "train"), "cpu")
+    run = Run(replace(PLAN, start=str(teacher)), load_split(fer, "train"), "cpu")
+    fresh = Run(PLAN, load_split(fer, "train"), "cpu")
     expected = run.net.state_dict()
     checkpoint.load_into(teacher, fresh.net, checkpoint.read_record(teacher))
     for name, value in fresh.net.state_dict().items():
@@ -197,7 +198,7 @@ def test_what_a_run_started_from_may_be_gone_when_it_goes_on(fer: Path, tmp_path
 
 
 def test_weights_that_do_not_fit_or_are_no_weights_are_named(fer: Path, teacher: Path) -> None:
-    faces = data.load(fer, "train")
+    faces = load_split(fer, "train")
     other = replace(PLAN, options={**PLAN.options, "hidden": 16}, start=str(teacher))
     with pytest.raises(CheckpointError, match=r"best\.safetensors has .* accepted: the same"):
         Run(other, faces, "cpu")

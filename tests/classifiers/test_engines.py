@@ -27,6 +27,7 @@ from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT
 from tests.classifiers.bars import write_bars
+from tests.fer import load_split
 from tests.inside import inside
 from tests.nets import SMALL, record, save_pair, save_tiny, tiny
 from tests.shared import SHARED, needs_shared
@@ -112,7 +113,7 @@ def test_four_crops_share_layers_in_either_engine(tmp_path: Path, architecture: 
 @needs_shared
 def test_int8_is_as_accurate_on_real_faces() -> None:
     """On a seventh of PublicTest; the record holds the figure of all of it."""
-    faces = data.load(SHARED / "data/fer2013/fer2013.tar.xz", "public")
+    faces = load_split(SHARED / "data/fer2013/fer2013.tar.xz", "public")
     faces = faces.keep(np.arange(len(faces.images)) % 7 == 0)
     plain = ExpressionClassifier.load("default", device="cpu", tta="none")
     low = ExpressionClassifier.load("default", device="cpu", tta="none", engine="openvino")

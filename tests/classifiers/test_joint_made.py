@@ -20,6 +20,7 @@ from classifiers.expression.training.joint import JointRecipe, find_weights, mak
 from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars
+from tests.fer import load_split
 from tests.inside import inside
 from tests.nets import alike, save_pair
 
@@ -115,9 +116,9 @@ def test_a_joint_is_made_by_one_command(
     assert found.split == "holdout"
     assert found.data_sha256 == data.read(fer).fingerprint()
     assert found.recipe["members"] == ["a", str(other)]
-    held = data.load(fer, "holdout")
+    held = load_split(fer, "holdout")
     assert found.unknown_below == unknown_threshold(classify(both, held), held.labels)
-    for split, there in (("holdout", held), ("public", data.load(fer, "public"))):
+    for split, there in (("holdout", held), ("public", load_split(fer, "public"))):
         assert found.scores[f"{split}_ten_crop"] == pytest.approx(
             accuracy(classify(both, there), there), abs=1e-5
         )

@@ -25,6 +25,7 @@ from classifiers.expression.training.loss import LOSSES
 from classifiers.expression.training.recipe import Distillation
 from classifiers.expression.training.train import train
 from tests.classifiers.bars import PLAN, write_bars
+from tests.fer import load_split
 
 
 def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(
@@ -36,7 +37,7 @@ def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(
     record = checkpoint.read_record(weights)
     assert record.scores["public_ten_crop"] > 3 / 7
     assert record.data_sha256 == data.read(fer).fingerprint()
-    faces = data.load(fer, "public")
+    faces = load_split(fer, "public")
     classifier = ExpressionClassifier.load(weights, device="cpu")
     # To the rounding of the record: what was scored is what was stored, in half precision.
     assert accuracy(classify(classifier, faces), faces) == pytest.approx(

@@ -16,7 +16,7 @@ from classifiers.expression.data.faces import USAGES, Faces, Usage
 from classifiers.expression.data.folders import TOPS, read_folder, read_tar
 from classifiers.expression.data.kaggle import read_csv
 
-__all__ = ["FER2013", "Faces", "load", "read"]
+__all__ = ["FER2013", "Faces", "read"]
 
 HOLDOUT_BYTES = 13  # of 256: about 5 % of Training
 
@@ -107,8 +107,3 @@ def read(source: Path, strict: bool = False, usages: Collection[Usage] = USAGES)
     if source.suffix.lower() == ".csv":
         return FER2013(source, read_csv(source, usages))
     return FER2013(source, read_tar(source, usages, strict))
-
-
-def load(source: Path, split: Split, strict: bool = False) -> Faces:
-    """Read one split alone; where several are needed, `read` goes through the source once."""
-    return read(source, strict, {_USAGE[split]}).split(split)

@@ -19,6 +19,7 @@ from classifiers.expression.evaluation import scores
 from classifiers.expression.evaluation.measure import classify
 from tests.affectd import ROOT, affectd
 from tests.classifiers.bars import write_bars
+from tests.fer import load_split
 from tests.inside import inside
 from tests.nets import save_tiny
 
@@ -30,7 +31,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made data set; two of its PublicTest images stand in Training too."""
     root = write_bars(tmp_path_factory.mktemp("bars"), train=30, public=4)
     for index, (part, label) in enumerate((("train", "angry"), ("train", "happy"))):
-        source = data.load(root, "train").files
+        source = load_split(root, "train").files
         first = next(name for name in source if f"/{label}/" in name)
         copy = root / "test" / label / f"PublicTest_9{index}.jpg"
         copy.write_bytes((root / part / label / Path(first).name).read_bytes())
@@ -52,11 +53,11 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     assert report["not_in_training"]["images"] == 28
     assert report["subject"]["command"].startswith("affectd evaluate expression --data ")
     assert len(report["subject"]["sha256"]) == 64
-    assert report["subject"]["split_sha256"] == data.load(bars, "public").fingerprint()
+    assert report["subject"]["split_sha256"] == load_split(bars, "public").fingerprint()
     assert report["subject"]["versions"]["torch"] == version("torch")
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["file"] for row in rows} == set(data.load(bars, "public").files)
+    assert {row["file"] for row in rows} == set(load_split(bars, "public").files)
     right = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
     assert report["plain"]["accuracy"] == pytest.approx(right)
     said = "\n".join(done.out)
@@ -72,7 +73,7 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     for key, images in (("against", 30), ("against_not_in_training", 28)):
         counts = ("both_right", "only_first", "only_second", "both_wrong")
         assert sum(report[key][count] for count in counts) == images
-    faces, unseen = data.load(bars, "public"), data.read(bars).unseen("public")
+    faces, unseen = load_split(bars, "public"), data.read(bars).unseen("public")
     ours, theirs = (
         classify(ExpressionClassifier.load(weights, tta="none"), faces)[unseen]
         for weights in (first, second)

@@ -94,10 +94,10 @@ def test_no_stream_fails_for_a_reason_that_is_not_counted_from_the_start() -> No
     ("kind", "files"),
     [
         ("events", "events.py disk.py"),
-        ("mp4", "mp4.py encode/fragments.py segments.py disk.py base.py shared.py"),
+        ("mp4", "mp4.py encode/fragments.py segments.py disk.py base.py encode/shared.py"),
         ("mjpeg", "mjpeg.py base.py"),
-        ("hls", "hls.py encode/fragments.py base.py shared.py"),
-        ("rtsp", "push.py publisher.py base.py shared.py"),
+        ("hls", "hls.py encode/fragments.py base.py encode/shared.py"),
+        ("rtsp", "push.py publisher.py base.py encode/shared.py"),
     ],
 )
 def test_no_sink_fails_for_a_reason_that_is_not_counted_from_the_start(

@@ -280,7 +280,7 @@ def test_a_webcam_is_opened_as_soon_as_it_is_plugged_in_again(tmp_path: Path) ->
     rig: Rig
 
     def opener(
-        settings: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
     ) -> Source:
         opened_s.append(clock.now_s)
         if not device.exists():

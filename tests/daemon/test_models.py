@@ -100,7 +100,7 @@ def test_late_readings_shed_work_as_configured(
         wait_until(lambda: results)
     finally:
         batcher.stop()
-    assert [result.crops for result in results] == [1]
+    assert [result.view_count for result in results] == [1]
     for reason in ("queue_full", "too_old"):
         dropped = {"stream": "lobby", "stage": "classify", "reason": reason}
         assert value(metrics.registry, "affectd_frames_dropped_total", **dropped) == 1.0

@@ -72,7 +72,7 @@ def begin(context: typer.Context) -> None:
 
 @app.command(epilog="Example: affectd run /etc/affectd/affectd.toml")
 def run(config: ConfigFile) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C."""
+    """Run the daemon until SIGTERM, Ctrl-C or the end of its terminal."""
     signals.hold()
     from classifiers.errors import ClassifierError
     from daemon.app import run_daemon
@@ -235,7 +235,7 @@ def train(
     """Train a classifier."""
     from daemon.commands.train import train_expression
 
-    uninterrupted = train_expression(
+    train_expression(
         recipe,
         data,
         target,
@@ -246,8 +246,6 @@ def train(
         strict=strict,
         console=err,
     )
-    if not uninterrupted:
-        raise typer.Exit(signals.INTERRUPTED)
 
 
 @app.command(epilog="Example: affectd evaluate expression --data fer2013 --split public")

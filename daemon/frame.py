@@ -43,6 +43,12 @@ def plane(image: av.VideoFrame, index: int) -> NDArray[np.uint8]:
     return rows.reshape(data.height, data.line_size)[:, : data.width]
 
 
+def tag_alike(made: av.VideoFrame, image: av.VideoFrame) -> None:
+    """Give `made` the colour tags of `image`: range, colorspace, primaries and transfer."""
+    made.color_range, made.colorspace = image.color_range, image.colorspace
+    made.color_primaries, made.color_trc = image.color_primaries, image.color_trc
+
+
 def is_full_range(image: av.VideoFrame) -> bool:
     """Whether luma spans 0..255 rather than 16..235."""
     return image.format.name in FULL_RANGE_FORMATS or image.color_range == ColorRange.JPEG

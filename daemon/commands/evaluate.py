@@ -32,7 +32,7 @@ from classifiers.expression.evaluation.report import (
 from classifiers.expression.tta import temperature_of
 from classifiers.expression.weight_files import locate
 from daemon.commands.progress import progress_bar
-from daemon.errors import Reason, SinkError
+from daemon.errors import ConfigError, Reason, SinkError
 from daemon.sinks.disk import sink_errors
 from daemon.version import versions
 
@@ -63,9 +63,12 @@ class Task:
 def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     """Measure, print, and write what the task asks for; a progress bar runs on `err`.
 
-    Raises CheckpointError or DataError for what cannot be read, and SinkError for a target that
-    cannot be written, before the long work where that is known by then.
+    Raises ConfigError for a task that cannot be meant, CheckpointError or DataError for what cannot
+    be read, and SinkError for a target that cannot be written, before the long work where that is
+    known by then.
     """
+    if task.against_engine and not task.against:
+        raise ConfigError("--against-engine is of the net that --against names; accepted: with it")
     _check_targets(task)
     classifier = ExpressionClassifier.load(
         task.weights, tta=task.tta, engine=task.engine, log=err.print

@@ -56,7 +56,7 @@ def annotate_images(
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
     failed = len(unread)
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    if out.is_terminal and err.is_terminal:
+    if out.file.isatty() and err.is_terminal:  # FORCE_COLOR makes any file a terminal to rich.
         out = err  # Lines on the terminal of the bar have to come above it.
     with (
         offline(config, stream, err, readings="--json" if as_json else None) as around,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from classifiers.errors import RecipeError
 from classifiers.expression import Device
 from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.training.compiling import compile_fault
+from classifiers.expression.training.interrupt import Interrupted
 from classifiers.expression.training.joint import JointRecipe
 from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
@@ -35,9 +36,8 @@ def train_expression(
     max_minutes: float | None,
     strict: bool,
     console: Console,
-) -> bool:
-    """Train with a progress bar; returns whether the run came to its end or to that of
-    `max_minutes`, and was not interrupted before.
+) -> None:
+    """Train with a progress bar, to the end of the run or to that of `max_minutes`.
 
     Raises RecipeError for arguments that cannot be used, SinkError for a folder that cannot be
     written, and what `train` raises.
@@ -65,7 +65,33 @@ def train_expression(
             commit=_commit(),
             console=console,
         )
-        return True
+        return
+    again = "--resume --compile" if compiled else "--resume"
+    stopped = f"Stopped early; go on with {again} --out {out}"
+    try:
+        with _reporting(console, plan.epochs) as report:
+            weights = train(
+                plan,
+                source,
+                out,
+                device=device,
+                compiled=compiled,
+                resume=resume,
+                max_minutes=max_minutes,
+                strict=strict,
+                commit=_commit(),
+                log=console.print,
+                report=report,
+            )
+    except Interrupted:
+        console.print(stopped)
+        raise
+    console.print(stopped if weights is None else f"Weights: {weights}")
+
+
+@contextmanager
+def _reporting(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
+    """A bar that is told of each step; each epoch leaves a line."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -73,38 +99,19 @@ def train_expression(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    end_s = math.inf if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     with progress_bar(console, *columns) as bar:
         task = bar.add_task("starting", total=None)
 
         def report(step: Step) -> None:
             text = (
-                f"epoch {step.epoch + 1}/{plan.epochs}  loss {step.loss:.3f}  "
+                f"epoch {step.epoch + 1}/{epochs}  loss {step.loss:.3f}  "
                 f"accuracy {step.accuracy:.1%}  {step.images_per_s:.0f} images/s"
             )
             bar.update(task, total=step.steps, completed=step.step, description=text)
             if step.holdout is not None:
                 console.print(f"{text}  holdout {step.holdout:.1%}")
 
-        weights = train(
-            plan,
-            source,
-            out,
-            device=device,
-            compiled=compiled,
-            resume=resume,
-            max_minutes=max_minutes,
-            strict=strict,
-            commit=_commit(),
-            log=console.print,
-            report=report,
-        )
-    if weights is None:
-        again = "--resume --compile" if compiled else "--resume"
-        console.print(f"Stopped early; go on with {again} --out {out}")
-        return time.monotonic() >= end_s
-    console.print(f"Weights: {weights}")
-    return True
+        yield report
 
 
 def _commit() -> str:

@@ -12,7 +12,7 @@ import av
 from daemon.draw.glyphs import Strip, even, render_text
 from daemon.draw.paint import Canvas, ColourSystem, Rgb
 from daemon.errors import Reason
-from daemon.frame import Frame
+from daemon.frame import Frame, tag_alike
 from daemon.monitoring.status import StreamStatus
 from daemon.reading import Reading
 from daemon.sinks.base import Output
@@ -145,6 +145,5 @@ def _frame_format(image: av.VideoFrame) -> tuple[object, ...]:
 def _like(image: av.VideoFrame) -> av.VideoFrame:
     """A picture of that size, format and colour system, with nothing on it."""
     blank = av.VideoFrame(image.width, image.height, image.format.name)
-    blank.color_range, blank.colorspace = image.color_range, image.colorspace
-    blank.color_primaries, blank.color_trc = image.color_primaries, image.color_trc
+    tag_alike(blank, image)
     return blank

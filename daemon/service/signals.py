@@ -6,6 +6,7 @@ Commands that come to an end of their own have one all the same, as Python has f
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -19,17 +20,18 @@ RELOAD = signal.SIGHUP
 TICK_S = 0.1
 INTERRUPTED = 130
 
-_had_terminal = False  # that it is to end with, as `hold` found it
+_had_terminal = False  # whether SIGHUP may mean that our terminal closed; set by `hold`
 
 
 def hold() -> None:
-    """Hold back the signals, in this thread and in those that it will start.
+    """Hold back the signals, in this thread and in those that it will start, and note whether there
+    is a terminal to end with.
 
     Call it before anything that starts threads is imported.
     """
     global _had_terminal
     is_nohup = signal.getsignal(RELOAD) is signal.SIG_IGN
-    _had_terminal = not is_nohup and _has_terminal()
+    _had_terminal = not is_nohup and _terminal_fault() == 0
     signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, RELOAD))
 
 
@@ -56,8 +58,8 @@ def exit_code(number: int) -> int:
 
 
 def stop_is_due() -> bool:
-    """Whether a stop signal has come that nobody has waited for yet."""
-    return not signal.sigpending().isdisjoint(STOP)
+    """Whether a signal that is to end the process has come, and nobody has waited for it yet."""
+    return not signal.sigpending().isdisjoint(STOP) or _hangup_is_due()
 
 
 def raise_exit() -> None:
@@ -85,7 +87,7 @@ def leaving_at_once() -> Iterator[None]:
             found = signal.sigtimedwait(STOP, TICK_S)
             if found is not None:
                 os._exit(exit_code(found.si_signo))
-            if RELOAD in signal.sigpending() and _terminal_is_gone():
+            if _hangup_is_due():
                 os._exit(exit_code(RELOAD))
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
@@ -97,14 +99,19 @@ def leaving_at_once() -> Iterator[None]:
         watcher.join()
 
 
+def _hangup_is_due() -> bool:
+    return RELOAD in signal.sigpending() and _terminal_is_gone()
+
+
 def _terminal_is_gone() -> bool:
-    return _had_terminal and not _has_terminal()
+    return _had_terminal and _terminal_fault() == errno.ENXIO
 
 
-def _has_terminal() -> bool:
-    """Whether this process has a terminal, wherever its input and output go."""
+def _terminal_fault() -> int:
+    """Why the terminal of this process, wherever its input and output go, cannot be opened, as a
+    number of errno: ENXIO where there is none, 0 where it can."""
     try:
         os.close(os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0

@@ -6,7 +6,7 @@ import threading
 
 from daemon.config.settings import StreamSettings
 from daemon.sources.base import NO_CALLBACKS, Source, SourceCallbacks
-from daemon.sources.picture import Turn
+from daemon.sources.picture import Orientation
 
 
 def open_source(
@@ -17,11 +17,11 @@ def open_source(
     Each kind of source is imported when it is first used.
     """
     url = stream.url.get_secret_value()
-    turn = Turn(stream.rotate, stream.mirror)
+    orientation = Orientation(stream.rotate, stream.mirror)
     if stream.scheme == "demo":
         from daemon.sources.demo.source import DemoSource
 
-        return DemoSource(stream.name, url, live=stream.is_live, stop=stop, turn=turn)
+        return DemoSource(stream.name, url, live=stream.is_live, stop=stop, orientation=orientation)
     if stream.scheme == "v4l2":
         from daemon.sources.webcam import WebcamSource
 
@@ -38,6 +38,6 @@ def open_source(
         stall_timeout_s=stream.stall_timeout_s,
         network=Network(stream.transport, stream.tls_verify),
         decoder=stream.decoder,
-        turn=turn,
+        orientation=orientation,
         callbacks=callbacks,
     )

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from daemon.errors import Reason, SourceError
-from daemon.frame import BT601, FORMATS, plane
+from daemon.frame import BT601, FORMATS, plane, tag_alike
 
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
@@ -34,16 +34,16 @@ _CLOCKWISE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Orientation:
     """Clockwise by 0, 90, 180 or 270 degrees; then, if it `mirrors`, left and right are swapped."""
 
     clockwise_deg: int = 0
     mirrors: bool = False
 
-    def then(self, after: Turn) -> Turn:
-        """This turn and the one `after` it, as one."""
+    def then(self, after: Orientation) -> Orientation:
+        """This one and the one `after` it, as one."""
         deg = -after.clockwise_deg if self.mirrors else after.clockwise_deg
-        return Turn((self.clockwise_deg + deg) % 360, self.mirrors != after.mirrors)
+        return Orientation((self.clockwise_deg + deg) % 360, self.mirrors != after.mirrors)
 
     def write(self, rows: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
         """Fill `target` with `rows`, turned; uint8 [h, w] both, or [w, h] by 90 and 270 degrees."""
@@ -56,7 +56,7 @@ class Turn:
             target[:] = rows
 
 
-AS_IT_IS = Turn()
+AS_IT_IS = Orientation()
 
 
 def is_size(width: int, height: int) -> bool:
@@ -75,12 +75,12 @@ def check_size(name: str, width: int, height: int) -> None:
 
 
 def to_frame_image(
-    image: av.VideoFrame, pixel: Fraction = SQUARE, turn: Turn = AS_IT_IS
+    image: av.VideoFrame, pixel: Fraction = SQUARE, orientation: Orientation = AS_IT_IS
 ) -> av.VideoFrame:
     """`image` as yuv420p or yuvj420p, stretched to square pixels, of even width and height (the
-    last odd row or column goes), turned upright by its own metadata and by `turn` after that, both
-    at once. The very same object where nothing is to do. `pixel` is the width of its pixels by
-    their height."""
+    last odd row or column goes), turned upright by its own metadata and after that into
+    `orientation`, both at once. The very same object where nothing is to do. `pixel` is the width
+    of its pixels by their height."""
     if int(image.colorspace) not in _COLOURSPACES:
         image.colorspace = _UNSPECIFIED
     upright = _to_upright(image)
@@ -89,8 +89,8 @@ def to_frame_image(
     if pixel != SQUARE:
         image = _squared(image, pixel)
     # Two turns that undo each other make a new picture too: this one bears its display matrix.
-    if {upright, turn} != {AS_IT_IS} or image.width % 2 or image.height % 2:
-        image = _rebuilt(image, upright.then(turn))
+    if {upright, orientation} != {AS_IT_IS} or image.width % 2 or image.height % 2:
+        image = _rebuilt(image, upright.then(orientation))
     return image
 
 
@@ -119,7 +119,7 @@ class _SideData(SideDataContainer):
             super().__init__(image)  # type: ignore[call-arg]  # PyAV's stub leaves it out.
 
 
-def _to_upright(image: av.VideoFrame) -> Turn:
+def _to_upright(image: av.VideoFrame) -> Orientation:
     """What the display matrix of `image` asks for."""
     clockwise_deg = -round(image.rotation / 90) * 90
     # Not `image.side_data`: the picture would keep it, and so itself, until garbage is collected.
@@ -127,8 +127,8 @@ def _to_upright(image: av.VideoFrame) -> Turn:
     if matrix is not None:
         a, b, _, c, d, *_ = struct.unpack("9i", matrix)
         if a * d < b * c:  # It swaps top and bottom first, of which `rotation` says nothing.
-            return Turn((180 - clockwise_deg) % 360, mirrors=True)
-    return Turn(clockwise_deg % 360)
+            return Orientation((180 - clockwise_deg) % 360, mirrors=True)
+    return Orientation(clockwise_deg % 360)
 
 
 def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
@@ -141,20 +141,20 @@ def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
         return image
     made = image.reformat(width=width, height=height, threads=1)
     _keep_time(image, made)
-    made.color_range, made.colorspace = image.color_range, image.colorspace
+    tag_alike(made, image)
     return made
 
 
-def _rebuilt(image: av.VideoFrame, turn: Turn) -> av.VideoFrame:
+def _rebuilt(image: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
     """A new picture from the planes of `image`, cropped to even sides and turned."""
     width, height = image.width & ~1, image.height & ~1
-    sides = (height, width) if turn.clockwise_deg % 180 else (width, height)
+    sides = (height, width) if orientation.clockwise_deg % 180 else (width, height)
     made = av.VideoFrame(*sides, image.format.name)
     for index, part in enumerate((1, 2, 2)):
         rows = plane(image, index)[: height // part, : width // part]
-        turn.write(rows, plane(made, index))
+        orientation.write(rows, plane(made, index))
     _keep_time(image, made)
-    made.color_range, made.colorspace = image.color_range, image.colorspace
+    tag_alike(made, image)
     return made
 
 

@@ -19,7 +19,7 @@ from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
 from daemon.sources.network import BY_TCP, Network
-from daemon.sources.picture import AS_IT_IS, Turn, check_size, is_size, to_frame_image
+from daemon.sources.picture import AS_IT_IS, Orientation, check_size, is_size, to_frame_image
 from daemon.sources.tiff import holds_jpeg
 from daemon.sources.timeline import Pace, Timeline
 
@@ -37,7 +37,7 @@ class VideoSource(ThreadOwnedSource):
     `live` chooses the policy. A live source is decoded without frame threads, which would hold
     back a frame per core; what lies ready (a file, a segment of HLS) and is read as live keeps the
     pace of its own timestamps, like a camera. `loop` starts a file again at its end; media time
-    goes on. `turn` is done to each picture.
+    goes on. `orientation` is done to each picture.
 
     A damaged packet or picture is dropped and told to `callbacks`; `DAMAGED_IN_A_ROW`, of which a
     sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a file
@@ -57,7 +57,7 @@ class VideoSource(ThreadOwnedSource):
         stall_timeout_s: float = 10.0,
         network: Network = BY_TCP,
         decoder: str = "software",
-        turn: Turn = AS_IT_IS,
+        orientation: Orientation = AS_IT_IS,
         callbacks: SourceCallbacks = NO_CALLBACKS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,7 +66,7 @@ class VideoSource(ThreadOwnedSource):
         self.damaged = 0
         self._name = stream
         self._loop = loop
-        self._network, self._decoder, self._turn = network, decoder, turn
+        self._network, self._decoder, self._orientation = network, decoder, orientation
         self._stall_timeout_s = stall_timeout_s
         self._callbacks = callbacks
         self._monotonic = monotonic
@@ -190,7 +190,7 @@ class VideoSource(ThreadOwnedSource):
             check_size(self._shown, image.width, image.height)
             if self._opened.goes_by_dts:
                 image.pts = image.dts
-            images.append(to_frame_image(image, self._opened.pixel, self._turn))
+            images.append(to_frame_image(image, self._opened.pixel, self._orientation))
             self._has_pictures = True
         for _ in images:
             self._callbacks.on_decoded((time.perf_counter() - began_s) / len(images))

@@ -29,7 +29,7 @@ from daemon.sources.base import (
     SourceCallbacks,
     ThreadOwnedSource,
 )
-from daemon.sources.picture import AS_IT_IS, Turn, check_size, to_frame_image
+from daemon.sources.picture import AS_IT_IS, Orientation, check_size, to_frame_image
 from daemon.url import webcam_path
 
 log = logging.getLogger("affectd.source")
@@ -55,18 +55,20 @@ class Camera(Protocol):
 
 class Unpacker:
     """Raw camera buffers of one four-letter code and size to pictures as a Frame wants them, to
-    each of which `turn` is done.
+    each of which `orientation` is done.
 
     YUYV: 2 bytes a pixel, Y0 U Y1 V. MJPG: a JPEG file a buffer.
     """
 
-    def __init__(self, code: str, width: int, height: int, turn: Turn = AS_IT_IS) -> None:
+    def __init__(
+        self, code: str, width: int, height: int, orientation: Orientation = AS_IT_IS
+    ) -> None:
         if code not in _NAMES:
             raise SourceError(
                 Reason.UNSUPPORTED,
                 f"the camera sends {code or 'no known format'}; accepted are {', '.join(ACCEPTED)}",
             )
-        self._width, self._height, self._turn = width, height, turn
+        self._width, self._height, self._orientation = width, height, orientation
         self._jpeg: av.VideoCodecContext | None = None
         if _NAMES[code] == "MJPG":
             self._jpeg = av.VideoCodecContext.create("mjpeg", "r")
@@ -81,7 +83,7 @@ class Unpacker:
         if image is None:
             return None
         check_size("the camera's picture", image.width, image.height)
-        return to_frame_image(image, turn=self._turn)
+        return to_frame_image(image, orientation=self._orientation)
 
     def _yuyv(self, data: NDArray[np.uint8]) -> av.VideoFrame | None:
         row_bytes = 2 * self._width
@@ -206,7 +208,7 @@ class WebcamSource(ThreadOwnedSource):
             stream.fps,
         )
         check_size(f"the picture of {self._device}", width, height)
-        return Unpacker(code, width, height, Turn(stream.rotate, stream.mirror))
+        return Unpacker(code, width, height, Orientation(stream.rotate, stream.mirror))
 
 
 def check_device(device: str) -> None:

@@ -30,7 +30,7 @@ from daemon.frame import DetectorScaler, Frame, is_full_range, plane
 from daemon.reading import FaceView
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sinks.encode.reference import TIME_BASE
-from daemon.sources.picture import Turn, to_frame_image
+from daemon.sources.picture import SQUARE, Orientation, to_frame_image
 from daemon.sources.video import VideoSource
 from daemon.track import Track, Tracker
 from tests.bench.path import ThreeFaces, make_clip
@@ -131,12 +131,13 @@ def main() -> None:
             return work
 
         scaler, overlay = DetectorScaler(480), Overlay(OverlaySettings())
+        quarter = Orientation(90)
         process, thread = time.process_time, time.thread_time
         steps = {
             "decode": (process, lambda: decoding(clip)),
             "encode": (process, lambda: encoding(frames)),
             "small picture for the detector": (thread, each(lambda f, t: scaler(f.image))),
-            "quarter turn": (thread, each(lambda f, t: to_frame_image(f.image, turn=Turn(90)))),
+            "quarter turn": (thread, each(lambda f, t: to_frame_image(f.image, SQUARE, quarter))),
             "crops and their quality": (thread, each(cut)),
             "overlay": (
                 thread,

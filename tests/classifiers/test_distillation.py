@@ -19,6 +19,7 @@ from classifiers.expression import LABELS, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.joint import Joint, Member, save
+from classifiers.expression.training.interrupt import Interrupted
 from classifiers.expression.training.recipe import Distillation, read
 from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
@@ -128,7 +129,8 @@ def test_ctrl_c_ends_the_teachers_reading_and_leaves_nothing_half_read(
 
     monkeypatch.setattr(ExpressionClassifier, "predict", interrupted)
     plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
-    assert train(plan, fer, tmp_path) is None
+    with pytest.raises(Interrupted):
+        train(plan, fer, tmp_path)
     assert len(calls) == 1
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (state["step"], state["taught"]) == (0, None)

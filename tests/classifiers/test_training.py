@@ -19,7 +19,7 @@ from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
-from classifiers.expression.training.interrupt import between_steps
+from classifiers.expression.training.interrupt import Interrupted, between_steps
 from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.loss import LOSSES
 from classifiers.expression.training.recipe import Distillation
@@ -124,7 +124,8 @@ def test_ctrl_c_waits_for_the_end_of_a_step(
 
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, step=7)
-        assert train(plan, fer, part) is None
+        with pytest.raises(Interrupted):
+            train(plan, fer, part)
     assert signal.getsignal(signal.SIGINT) is before
     assert torch.load(part / "last.pt", weights_only=True)["step"] == 7
 

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, and what was done until then is stored."""
+
+
 @contextmanager
 def between_steps() -> Iterator[Callable[[], bool]]:
     """Give a function that says whether Ctrl-C was pressed; a second one interrupts at once.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from classifiers.expression.evaluation.measure import (
     unknown_threshold,
 )
 from classifiers.expression.training.compiling import is_compile_error, why
-from classifiers.expression.training.interrupt import between_steps
+from classifiers.expression.training.interrupt import Interrupted, between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.oom import explain_oom
 from classifiers.expression.training.recipe import Recipe
@@ -53,11 +52,12 @@ def train(
 ) -> Path | None:
     """Train by `recipe` on the FER2013 at `source`; leave state, log and weights in `out`.
 
-    Returns the weights' path, or None when `max_minutes` or Ctrl-C ended the run early, between
-    two steps: its state is then in `out`, for `resume`. A second Ctrl-C raises KeyboardInterrupt
-    and leaves the state of the last epoch. `strict` is that of `data.read`; `log` is told what
-    was read. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
-    TrainingError when the loss is not a number, the device is full or `out` cannot be written.
+    Returns the weights' path, or None when `max_minutes` ended the run early, between two steps:
+    its state is then in `out`, for `resume`. Ctrl-C leaves it too, and raises Interrupted; a second
+    one raises KeyboardInterrupt and leaves the state of the last epoch. `strict` is that of
+    `data.read`; `log` is told what was read. Raises DataError, CheckpointError, ExtraError without
+    scikit-learn, and TrainingError when the loss is not a number, the device is full or `out`
+    cannot be written.
     """
     need_extra()
     if not resume and any((out / name).exists() for name in (STATE, WEIGHTS)):
@@ -100,11 +100,14 @@ def train(
                 finished = run.step >= run.steps
         if not finished:
             run.store(out / STATE)
-        if not finished or pressed():
+        if pressed():
+            raise Interrupted
+        if not finished:
             return None
-    with suppress(KeyboardInterrupt):
+    try:
         return _finish(run, fer, {"holdout": held, "public": public}, out, commit)
-    return None
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 def _learnt_from(recipe: Recipe, resume: bool) -> list[str]:

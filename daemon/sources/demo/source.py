@@ -24,7 +24,7 @@ from daemon.frame import Frame
 from daemon.sources.demo.people import PEOPLE
 from daemon.sources.demo.scene import Scene
 from daemon.sources.demo.script import Actor, cast
-from daemon.sources.picture import AS_IT_IS, Turn, to_frame_image
+from daemon.sources.picture import AS_IT_IS, Orientation, to_frame_image
 
 _SMPTE170M = 6
 """AVCOL_SPC_SMPTE170M (BT.601), numbered as in FFmpeg."""
@@ -109,7 +109,7 @@ class DemoSource:
 
     `live` it behaves as a camera does: real time, and pictures whose time has passed are left
     out. Else it behaves as a file does: every picture, as fast as they are read.
-    `turn` is done to each picture. `clock` gives seconds since the epoch, `monotonic` paces.
+    `orientation` is done to each picture. `clock` gives seconds since the epoch, `monotonic` paces.
     Raises SourceError for the URL.
     """
 
@@ -124,9 +124,9 @@ class DemoSource:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         live: bool = True,
-        turn: Turn = AS_IT_IS,
+        orientation: Orientation = AS_IT_IS,
     ) -> None:
-        self._live, self._turn = live, turn
+        self._live, self._orientation = live, orientation
         self._options = parse(url)
         self._stream = stream
         self._stop = stop
@@ -154,7 +154,7 @@ class DemoSource:
             image.colorspace = _SMPTE170M
             image.pts = seq
             image.time_base = Fraction(1, o.fps)
-            image = to_frame_image(image, turn=self._turn)
+            image = to_frame_image(image, orientation=self._orientation)
             yield Frame(self._stream, seq, seq / o.fps, self._clock(), image)
             seq += 1
 

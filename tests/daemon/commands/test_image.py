@@ -120,17 +120,19 @@ def test_images_good_and_bad(
 
 @pytest.mark.parametrize("lines_on_terminal", [False, True])
 def test_a_terminal_shows_how_many_are_left(
-    tmp_path: Path, light: Path, lines_on_terminal: bool
+    tmp_path: Path, light: Path, monkeypatch: pytest.MonkeyPatch, lines_on_terminal: bool
 ) -> None:
-    """On one terminal the lines come above the bar, by the console that draws it."""
+    """On one terminal the lines come above the bar, by the console that draws it. A file stays one
+    where colours are forced."""
     photos, out = tmp_path / "photos", tmp_path / "read"
     for name in ("a.png", "b.png"):
         black(photos / name)
     said, shown = StringIO(), StringIO()
+    monkeypatch.setattr(said, "isatty", lambda: lines_on_terminal)
 
-    def console(file: StringIO, on_terminal: bool) -> Console:
+    def console(file: StringIO) -> Console:
         return Console(
-            file=file, soft_wrap=True, highlight=False, markup=False, force_terminal=on_terminal
+            file=file, soft_wrap=True, highlight=False, markup=False, force_terminal=True
         )
 
     annotate_images(
@@ -139,8 +141,8 @@ def test_a_terminal_shows_how_many_are_left(
         as_json=False,
         config=light,
         force=False,
-        out=console(said, lines_on_terminal),
-        err=console(shown, True),
+        out=console(said),
+        err=console(shown),
     )
     assert "2/2" in shown.getvalue()
     assert ("b.png →" in shown.getvalue()) is lines_on_terminal

@@ -158,7 +158,7 @@ def test_ctrl_c_leaves_a_training_that_goes_on(tmp_path: Path, faces: Path) -> N
     (tmp_path / "recipe.toml").write_text(RECIPE)
     out = tmp_path / "out"
     where: list[str | Path] = ["--recipe", "recipe.toml", "--data", faces, "--out", "out"]
-    with started(tmp_path, "train", "expression", *where) as process:
+    with started(tmp_path, "train", "expression", *where, "--max-minutes", "600") as process:
         printed = interrupt(process, (out / "log.csv").exists)
     assert process.returncode == 130
     assert printed.splitlines()[-1] == "Stopped early; go on with --resume --out out"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange
@@ -17,6 +18,7 @@ from daemon.config.settings import StreamSettings
 from daemon.frame import Frame, is_full_range, plane
 from daemon.monitoring.metrics import Metrics
 from daemon.sources.open import open_source
+from daemon.sources.picture import Orientation, to_frame_image
 from detectors.haar import Haar
 from tests.daemon.sources.videos import frames_of, set_display_matrix
 from tests.daemon.steps import lobby_board, stepping, walk
@@ -112,6 +114,17 @@ def test_settings_turn_every_plane_and_keep_the_rest(
         assert is_full_range(image) == (pix_fmt == "yuvj420p")
         for name in ("pts", "time_base", "color_range", "colorspace"):
             assert getattr(image, name) == getattr(before, name)
+
+
+def test_a_turned_picture_keeps_its_colour_tags() -> None:
+    """Those of HLG: without them its outputs would be shown too dark and too grey."""
+    tags = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 18}
+    image = av.VideoFrame(64, 48, "yuv420p")
+    for name, value in tags.items():
+        setattr(image, name, value)
+    turned = to_frame_image(image, orientation=Orientation(90, mirrors=True))
+    assert turned.width == 48
+    assert {name: int(getattr(turned, name)) for name in tags} == tags
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

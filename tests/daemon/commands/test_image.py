@@ -19,7 +19,7 @@ from rich.console import Console
 
 from classifiers.expression import LABELS
 from daemon.commands.image import annotate_images
-from tests.inside import inside, write_light
+from tests.inside import inside, logging_as_before, write_light
 from tests.media import write_clip
 from tests.shared import MODELS, VIDEO, needs_shared
 
@@ -135,15 +135,16 @@ def test_a_terminal_shows_how_many_are_left(
             file=file, soft_wrap=True, highlight=False, markup=False, force_terminal=True
         )
 
-    annotate_images(
-        [photos],
-        out,
-        as_json=False,
-        config=light,
-        force=False,
-        out=console(said),
-        err=console(shown),
-    )
+    with logging_as_before():
+        annotate_images(
+            [photos],
+            out,
+            as_json=False,
+            config=light,
+            force=False,
+            out=console(said),
+            err=console(shown),
+        )
     assert "2/2" in shown.getvalue()
     assert ("b.png →" in shown.getvalue()) is lines_on_terminal
     assert ("b.png →" in said.getvalue()) is not lines_on_terminal

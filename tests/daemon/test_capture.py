@@ -1,7 +1,6 @@
 """Retries, states and counts of the capture thread.
 
-Sources are real files wherever one can show the case; `_Scripted` stands in where a source must
-fail at a chosen moment of a chosen clock.
+Sources are real files wherever one can show the case.
 """
 
 from __future__ import annotations
@@ -9,161 +8,22 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import av
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from daemon.backoff import Backoff
-from daemon.capture import Capture, OpenSource, mailbox_for
+from daemon.capture import Capture
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
-from daemon.mailbox import Mailbox
-from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board, StreamStatus
 from daemon.sources.base import Source, SourceCallbacks
 from daemon.sources.open import open_source
 from tests.clock import Clock
+from tests.daemon.captures import Rig, refused, run_script, script
 from tests.media import write_clip
-
-
-class Rig:
-    """A capture with everything around it; `read` takes all frames out of its mailbox."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        policy: str = "auto",
-        offline: bool = False,
-        loop: bool = False,
-        opener: OpenSource = open_source,
-        clock: Clock | None = None,
-        wait: Callable[[float], bool] | None = None,
-    ) -> None:
-        self.stream = StreamSettings.model_validate(
-            {
-                "name": "s",
-                "url": SecretStr(url),
-                "policy": policy,
-                "loop": loop,
-                "stall_timeout_s": 2.0,
-            }
-        )
-        self.metrics = Metrics(CollectorRegistry())
-        self.metrics.add_stream("s", [])
-        self.board = Board(lambda: 0.0)
-        self.board.add("s", [])
-        self.metrics.watch("s", self.board)
-        self.stop = threading.Event()
-        self.mailbox: Mailbox[Frame] = mailbox_for(self.stream, self.metrics)
-        self.clock = clock or Clock()
-        self.beats = 0
-        self.capture = Capture(
-            self.stream,
-            self.mailbox,
-            self.metrics,
-            self.board,
-            stop=self.stop,
-            offline=offline,
-            open_source=opener,
-            monotonic=self.clock,
-            wait=wait or self.clock.wait,
-            rng=random.Random(1),
-            beat=self._beat,
-        )
-
-    def _beat(self) -> None:
-        self.beats += 1
-
-    def read(self) -> list[Frame]:
-        frames = []
-        while not self.mailbox.ended:
-            frame = self.mailbox.get(60.0)
-            if frame is not None:
-                frames.append(frame)
-        return frames
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(name, {"stream": "s", **labels})
-
-    @property
-    def status(self) -> StreamStatus:
-        return self.board.streams()[0]
-
-
-class _Scripted:
-    """Gives frames at 25 per second of the rig's clock, then ends or raises `error`."""
-
-    cut: str | None = None
-
-    def __init__(self, clock: Clock, frames: int, error: Exception | None) -> None:
-        self._clock, self._frames, self._error = clock, frames, error
-        self.closed = 0
-
-    def frames(self) -> Iterator[Frame]:
-        for seq in range(self._frames):
-            self._clock.now_s += 0.04
-            yield Frame("s", seq, seq / 25, self._clock.now_s, av.VideoFrame(16, 16, "yuv420p"))
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def _script(
-    clock: Clock,
-    runs: list[tuple[int, Exception | None]],
-    when_done: Callable[[], None],
-) -> tuple[OpenSource, list[_Scripted]]:
-    """An opener whose sources follow `runs` (-1 frames: cannot be opened), then `when_done`."""
-    opened: list[_Scripted] = []
-    left = list(runs)
-
-    def opener(
-        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
-    ) -> Source:
-        if not left:
-            when_done()
-            return _Scripted(clock, 0, None)
-        frames, error = left.pop(0)
-        if frames < 0:
-            assert error is not None
-            raise error
-        opened.append(_Scripted(clock, frames, error))
-        return opened[-1]
-
-    return opener, opened
-
-
-def _run_script(runs: list[tuple[int, Exception | None]], *, url: str = "rtsp://cam/x") -> Rig:
-    clock = Clock()
-    rig: Rig
-    opener, opened = _script(clock, runs, lambda: rig.stop.set())
-    rig = Rig(url, opener=opener, clock=clock)
-    rig.capture.run()
-    assert all(source.closed for source in opened)
-    return rig
-
-
-def _refused() -> SourceError:
-    return SourceError(Reason.CONNECT_REFUSED, "rtsp://u:***@cam: the connection was refused")
-
-
-def _pauses(clock: Clock) -> list[float]:
-    """The waits of the clock, summed up to whole pauses (each ends with a part of a second)."""
-    pauses, current = [], 0.0
-    for wait_s in clock.waits_s:
-        current += wait_s
-        if wait_s < 1.0:
-            pauses.append(current)
-            current = 0.0
-    return pauses
 
 
 def test_a_file_comes_whole_and_ends(tmp_path: Path) -> None:
@@ -186,7 +46,7 @@ def test_a_file_comes_whole_and_ends(tmp_path: Path) -> None:
 def test_before_the_first_frame_there_is_no_time_of_the_last() -> None:
     """A source that opens and delivers nothing: 0 would be one of 1970."""
     error = SourceError(Reason.DECODE_ERROR, "rtsp://cam: 50 packets were damaged")
-    rig = _run_script([(0, error)])
+    rig = run_script([(0, error)])
     assert rig.value("affectd_stream_last_frame_timestamp_seconds") is None
 
 
@@ -238,7 +98,7 @@ def test_a_file_that_breaks_off_is_not_read_twice() -> None:
     clock = Clock()
     broken = SourceError(Reason.DECODE_ERROR, "clip.mp4: 50 damaged packets in a row")
     rig: Rig
-    opener, _ = _script(clock, [(7, broken)], lambda: pytest.fail("opened again"))
+    opener, _ = script(clock, [(7, broken)], lambda: pytest.fail("opened again"))
     rig = Rig("clip.mp4", opener=opener, clock=clock)
     rig.capture.start()
     assert len(rig.read()) == 7
@@ -252,7 +112,7 @@ def test_a_looping_file_that_breaks_off_is_tried_again() -> None:
     clock = Clock()
     away = SourceError(Reason.NOT_FOUND, "/mnt/nas/clip.mp4: there is no such file")
     rig: Rig
-    opener, _ = _script(clock, [(7, away), (-1, away), (7, None)], lambda: pytest.fail("again"))
+    opener, _ = script(clock, [(7, away), (-1, away), (7, None)], lambda: pytest.fail("again"))
     rig = Rig("/mnt/nas/clip.mp4", loop=True, opener=opener, clock=clock)
     rig.capture.start()
     assert [frame.seq for frame in rig.read()] == list(range(14))
@@ -260,66 +120,12 @@ def test_a_looping_file_that_breaks_off_is_tried_again() -> None:
     assert rig.value("affectd_stream_reconnects_total", reason="not_found") == 2
 
 
-def test_the_delay_doubles_to_a_minute_with_jitter() -> None:
-    rig = _run_script([(-1, _refused()) for _ in range(9)])
-    pauses = _pauses(rig.clock)
-    for pause, nominal in zip(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60], strict=True):
-        assert 0.8 * nominal <= pause <= 1.2 * nominal
-    assert (
-        len({round(pause / nominal, 3) for pause, nominal in zip(pauses, [1, 2, 4], strict=False)})
-        > 1
-    )
-    assert rig.value("affectd_stream_reconnects_total", reason="connect_refused") == 9
-    assert max(rig.clock.waits_s) <= 1.0
-
-
-def test_a_webcam_is_opened_as_soon_as_it_is_plugged_in_again(tmp_path: Path) -> None:
-    """Its group `video` comes a moment after it: the delay is not that of a long absence."""
-    device, clock = tmp_path / "video0", Clock()
-    opened_s: list[float] = []
-    rig: Rig
-
-    def opener(
-        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
-    ) -> Source:
-        opened_s.append(clock.now_s)
-        if not device.exists():
-            raise SourceError(Reason.NOT_FOUND, f"{device}: there is no such device")
-        if len(opened_s) == 4:
-            rig.stop.set()
-        raise SourceError(Reason.AUTH_FAILED, f"{device}: Permission denied")
-
-    def wait(seconds: float) -> bool:
-        if clock.now_s >= 1100.0:
-            device.touch()
-        return clock.wait(seconds)
-
-    rig = Rig(f"v4l2://{device}", opener=opener, clock=clock, wait=wait)
-    rig.capture.run()
-    assert opened_s[:3] == [1000.0, 1060.0, 1101.0]
-    assert opened_s[3] - opened_s[2] <= 1.2
-    assert rig.beats > 100
-    assert rig.value("affectd_stream_reconnects_total", reason="not_found") == 2
-
-
-def test_the_delay_falls_back_only_after_five_seconds_of_frames() -> None:
-    lost = SourceError(Reason.STALLED, "nothing came")
-    down = [(-1, _refused())] * 3  # 1, 2, 4 s
-    rig = _run_script([*down, (100, lost), (200, lost), (-1, _refused())])
-    pauses = _pauses(rig.clock)
-    nominal = [1, 2, 4, 8, 1, 2]  # 4 s of frames change nothing, 8 s do
-    assert len(pauses) == len(nominal)
-    for pause, expected in zip(pauses, nominal, strict=True):
-        assert 0.8 * expected <= pause <= 1.2 * expected
-    assert rig.value("affectd_stream_reconnects_total", reason="stalled") == 2
-
-
 def test_media_time_and_numbers_go_on_over_a_reconnect() -> None:
     clock = Clock()
     seen: list[Frame] = []
     rig: Rig
     lost = SourceError(Reason.END_OF_STREAM, "gone")
-    opener, _ = _script(clock, [(10, lost), (10, None), (10, lost)], lambda: rig.stop.set())
+    opener, _ = script(clock, [(10, lost), (10, None), (10, lost)], lambda: rig.stop.set())
     rig = Rig("rtsp://cam/x", opener=opener, clock=clock)
     real_put = rig.mailbox.put
 
@@ -340,7 +146,7 @@ def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
-    rig = _run_script([(3, ZeroDivisionError("at rtsp://u:pw@cam/x")) for _ in range(4)])
+    rig = run_script([(3, ZeroDivisionError("at rtsp://u:pw@cam/x")) for _ in range(4)])
     traces = [record for record in caplog.records if record.exc_info]
     assert len(traces) == 1
     assert "stream s: down (internal): ZeroDivisionError: at rtsp://u:***@cam/x" in caplog.text
@@ -350,7 +156,7 @@ def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(
 
 def test_the_same_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    _run_script([(-1, _refused())] * 5)
+    run_script([(-1, refused())] * 5)
     assert caplog.text.count("the connection was refused") == 1
 
 

@@ -1,0 +1,149 @@
+"""A capture thread with everything around it, and sources that fail when a test says so.
+
+`Scripted` stands in for a source where one must fail at a chosen moment of a chosen clock.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+
+import av
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from daemon.capture import Capture, OpenSource, mailbox_for
+from daemon.config.settings import StreamSettings
+from daemon.errors import Reason, SourceError
+from daemon.frame import Frame
+from daemon.mailbox import Mailbox
+from daemon.monitoring.metrics import Metrics
+from daemon.monitoring.status import Board, StreamStatus
+from daemon.sources.base import Source, SourceCallbacks
+from daemon.sources.open import open_source
+from tests.clock import Clock
+
+
+class Rig:
+    """A capture with everything around it; `read` takes all frames out of its mailbox."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        policy: str = "auto",
+        offline: bool = False,
+        loop: bool = False,
+        opener: OpenSource = open_source,
+        clock: Clock | None = None,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.stream = StreamSettings.model_validate(
+            {
+                "name": "s",
+                "url": SecretStr(url),
+                "policy": policy,
+                "loop": loop,
+                "stall_timeout_s": 2.0,
+            }
+        )
+        self.metrics = Metrics(CollectorRegistry())
+        self.metrics.add_stream("s", [])
+        self.board = Board(lambda: 0.0)
+        self.board.add("s", [])
+        self.metrics.watch("s", self.board)
+        self.stop = threading.Event()
+        self.mailbox: Mailbox[Frame] = mailbox_for(self.stream, self.metrics)
+        self.clock = clock or Clock()
+        self.beats = 0
+        self.capture = Capture(
+            self.stream,
+            self.mailbox,
+            self.metrics,
+            self.board,
+            stop=self.stop,
+            offline=offline,
+            open_source=opener,
+            monotonic=self.clock,
+            wait=wait or self.clock.wait,
+            rng=random.Random(1),
+            beat=self._beat,
+        )
+
+    def _beat(self) -> None:
+        self.beats += 1
+
+    def read(self) -> list[Frame]:
+        frames = []
+        while not self.mailbox.ended:
+            frame = self.mailbox.get(60.0)
+            if frame is not None:
+                frames.append(frame)
+        return frames
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, {"stream": "s", **labels})
+
+    @property
+    def status(self) -> StreamStatus:
+        return self.board.streams()[0]
+
+
+class Scripted:
+    """Gives frames at 25 per second of the rig's clock, then ends or raises `error`."""
+
+    cut: str | None = None
+
+    def __init__(self, clock: Clock, frames: int, error: Exception | None) -> None:
+        self._clock, self._frames, self._error = clock, frames, error
+        self.closed = 0
+
+    def frames(self) -> Iterator[Frame]:
+        for seq in range(self._frames):
+            self._clock.now_s += 0.04
+            yield Frame("s", seq, seq / 25, self._clock.now_s, av.VideoFrame(16, 16, "yuv420p"))
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def script(
+    clock: Clock,
+    runs: list[tuple[int, Exception | None]],
+    when_done: Callable[[], None],
+) -> tuple[OpenSource, list[Scripted]]:
+    """An opener whose sources follow `runs` (-1 frames: cannot be opened), then `when_done`."""
+    opened: list[Scripted] = []
+    left = list(runs)
+
+    def opener(
+        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+    ) -> Source:
+        if not left:
+            when_done()
+            return Scripted(clock, 0, None)
+        frames, error = left.pop(0)
+        if frames < 0:
+            assert error is not None
+            raise error
+        opened.append(Scripted(clock, frames, error))
+        return opened[-1]
+
+    return opener, opened
+
+
+def run_script(runs: list[tuple[int, Exception | None]], *, url: str = "rtsp://cam/x") -> Rig:
+    clock = Clock()
+    rig: Rig
+    opener, opened = script(clock, runs, lambda: rig.stop.set())
+    rig = Rig(url, opener=opener, clock=clock)
+    rig.capture.run()
+    assert all(source.closed for source in opened)
+    return rig
+
+
+def refused() -> SourceError:
+    return SourceError(Reason.CONNECT_REFUSED, "rtsp://u:***@cam: the connection was refused")

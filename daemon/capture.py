@@ -253,9 +253,11 @@ class Capture:
         to look for it costs nothing, and whoever plugged it in may stand beside it."""
         url = self._stream.url.get_secret_value()
         missing = webcam_path(url) if reason is Reason.NOT_FOUND else None
-        delay_s = LONGEST_DELAY_S  # Meanwhile it may have come as another device, which is told.
         if missing is None:
             delay_s = self._backoff.take_s() * (1.0 + self._rng.uniform(-JITTER, JITTER))
+        else:
+            self._backoff.reset()  # What failed before it was unplugged need not fail after.
+            delay_s = LONGEST_DELAY_S  # Meanwhile it may have come as another device: told.
 
         def is_over() -> bool:
             return self._stop.is_set() or (missing is not None and Path(missing).exists())

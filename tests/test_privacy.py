@@ -133,13 +133,20 @@ def test_of_a_stream_that_only_counts_nothing_else_leaves(tmp_path: Path) -> Non
         daemon.wait_for(lambda: _total(daemon, seconds) > 1.0, "a second of a face to be counted")
         state = daemon.stream("lobby")
         assert (state["state"], state["faces"]) == ("live", None)
-        before = _total(daemon, "affectd_readings_total")
         with httpx.stream("GET", f"{daemon.url}/events", timeout=60.0) as answer:
-            told = (line for line in answer.iter_lines() if line.startswith("data:"))
-            for line in told:
-                assert json.loads(line.removeprefix("data:"))["stream"] == "door"
+            told = (
+                json.loads(line.removeprefix("data:"))["stream"]
+                for line in answer.iter_lines()
+                if line.startswith("data:")
+            )
+            assert next(told) == "door"
+            before = _total(daemon, "affectd_readings_total")
+            for stream in told:
+                assert stream == "door"
                 if _total(daemon, "affectd_readings_total") >= before + 5:
                     break
+            else:
+                pytest.fail("/events ended")
         assert _total(daemon, "affectd_faces") == 1
 
 

@@ -24,9 +24,8 @@ STALL_S = 60.0
 
 
 def broken(course: Course) -> list[Verdict]:
-    """The rules that do not hold, of those that a loaded machine can keep."""
-    patient = replace(course, left_behind=[])
-    return [verdict for verdict in judge(patient, AGE_S, END_S, WAIT_S) if not verdict.holds]
+    """The rules that do not hold, by bounds that a loaded machine can keep."""
+    return [verdict for verdict in judge(course, AGE_S, END_S, WAIT_S) if not verdict.holds]
 
 
 @needs_shared
@@ -34,7 +33,8 @@ def broken(course: Course) -> list[Verdict]:
 def test_some_seconds_of_bad_weather(tmp_path: Path) -> None:
     kinds = "cut", "restarted", "resized"
     plan = Plan(seconds=8.0, streams=2, gap_s=2.0, kinds=kinds, stall_s=STALL_S)
-    course = soak(plan, tmp_path)
+    # A loaded machine may need more than the time that a thread has to stop.
+    course = replace(soak(plan, tmp_path), left_behind=[])
     assert broken(course) == [], course.injections
 
 

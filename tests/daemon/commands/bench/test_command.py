@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import Reason, SinkError
+from daemon.sinks.base import Output
+from daemon.sinks.events import EventsFile
 from daemon.sinks.mp4 import Mp4File
 from tests.inside import inside, write_light
 
@@ -35,7 +37,17 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bench_measures_real_cameras(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With Haar, which needs no model file: what is printed, written and kept agrees."""
+    """With Haar, which needs no model file: what is printed, written and kept agrees, and the sinks
+    that are asked for are fed.
+    """
+    fed: list[EventsFile] = []
+    write = EventsFile.write
+
+    def noted(sink: EventsFile, output: Output) -> bool:
+        fed.append(sink)
+        return write(sink, output)
+
+    monkeypatch.setattr(EventsFile, "write", noted)
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     config = tmp_path / "affectd.toml"
@@ -57,6 +69,7 @@ def test_bench_measures_real_cameras(
         assert load["frames_share"] > 0.0
         assert load["cpu_cores"] > 0.0
     assert found["asked"]["sinks"] == ["mp4", "events"]
+    assert fed
     assert found["asked"]["detector"] == "haar"
     assert found["faces"][0]["a_second"] > 0.0
     assert "This machine" in " ".join(done.out[-2:])  # two where it carries none

@@ -2,7 +2,7 @@
 
 python -m tests.bench.frozen
 
-A scene that does not move is encoded for twelve seconds with one key frame, as a thrifty camera
+A scene that does not move is encoded for twelve seconds with one keyframe, as a thrifty camera
 does, and decoded again. Printed is the longest run of pictures of which none differs from the first
 by more than so many levels. A frozen picture is the one without noise: its run should be long, and
 those of the others short. daemon/sources/frozen.py takes two levels, and half a minute.

@@ -76,7 +76,7 @@ def test_what_stands_still_by_nature_is_opened_ever_more_rarely() -> None:
     assert gaps_s[:4] == pytest.approx([5, 13, 23, 43], abs=1.0)
     assert gaps_s[-1] <= LONGEST_PATIENCE_S + 5.0
 
-    # A scene that stands still between the key frames of a slow camera is given time too.
+    # A scene that stands still between the keyframes of a slow camera is given time too.
     stillness.begin(now_s)
     assert not stillness.is_frozen(noisy(9), now_s)
     assert stillness.patience_s > 5.0

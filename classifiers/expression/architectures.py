@@ -1,7 +1,7 @@
 """Networks that read one grey face: float32 [N, 1, S, S], S in 32..47, to logits [N, 7].
 
 Each is its `features`, a sequence of layers, and then its `head`. `shared` is how many of the first
-layers the crops of `four_crop` share. The more, the cheaper, and the further from crops that were
+layers the views of `four_crop` share. The more, the cheaper, and the further from views that were
 cut from the picture; docs/performance.md has the figures.
 """
 

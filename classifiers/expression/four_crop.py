@@ -1,4 +1,4 @@
-"""Four crops of a face that share a net's first layers."""
+"""Four views of a face that share a net's first layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class FourCrop(nn.Module):
 
     So every corner is seen once, and of left and right, top and bottom, plain and mirrored each
     half of the views shows one. The net's first `net.shared` layers see the whole face; their
-    maps are cropped instead of the picture, which costs about a third of ten crops. A crop so knows
+    maps are cut instead of the picture, which costs about a third of `ten_crop`. A view so knows
     what lies around it, where one cut from the picture has zeros, and its logits differ a little.
 
     `early` and `late` are the two parts of `net`, with its parameters and its layers' names.
@@ -41,5 +41,5 @@ class FourCrop(nn.Module):
         maps = self.early(torch.cat([x, x.flip(-1)]))  # [2 N, C, s, s]
         side = maps.shape[-1] * self.crop_px // x.shape[-1]
         first, last = slice(None, side), slice(-side, None)
-        crops = torch.cat([maps[..., first, first], maps[..., last, last]])
-        return self.late(crops)  # type: ignore[no-any-return]
+        views = torch.cat([maps[..., first, first], maps[..., last, last]])
+        return self.late(views)  # type: ignore[no-any-return]

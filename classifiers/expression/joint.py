@@ -1,6 +1,6 @@
 """A joint on disk: one JSON file that names its nets and how much each one's word counts.
 
-The nets keep their own files and records. Each gives its mean over the crops, calibrated by its
+The nets keep their own files and records. Each gives its mean over the views, calibrated by its
 own temperature for that many; the weighted sum of these is calibrated once more by the joint's.
 """
 

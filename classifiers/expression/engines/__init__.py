@@ -20,7 +20,7 @@ from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import standardise
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
-"""Standardised crops, float32 [B, 1, c, c] on the device, to logits [B, 7]; any B, one thread."""
+"""Standardised views, float32 [B, 1, c, c] on the device, to logits [B, 7]; any B, one thread."""
 
 Ranges = Mapping[str, tuple[float, float]]
 """Least and largest input of a net's layers, by the layer's name."""
@@ -47,7 +47,7 @@ class Running:
 
     @torch.inference_mode()
     def four_crop(self, net: nn.Module, crop_px: int) -> FourCrop:
-        """The four crops of faces of FACE_PX, by the same engine."""
+        """What reads the four views of faces of FACE_PX, by the same engine."""
         four = FourCrop(net, crop_px)
         face = (1, FACE_PX, FACE_PX)
         device = next(net.parameters()).device

@@ -41,8 +41,8 @@ def compile_net(
     most so many `threads`. A face's logits do not depend on what else is in its batch.
     Raises EngineError for a net with a layer that is not translated here.
     """
-    crops = ops.parameter([-1, *shape], np.float32, "crops")
-    model = openvino.Model([_Graph(net, ranges).run(crops)], [crops], "expression")
+    inputs = ops.parameter([-1, *shape], np.float32, "inputs")
+    model = openvino.Model([_Graph(net, ranges).run(inputs)], [inputs], "expression")
     compiled = openvino.Core().compile_model(
         model,
         "CPU",

@@ -116,10 +116,10 @@ class _Work:
             classifier.nets = (replace(classifier.nets[0], temperatures=UNCHANGED),)
         for tta in STATIC_TTA:
             classifier.tta = tta
-            crops, text = classifier.view_count, f"{classifier.name} in int8, {tta}"
+            view_count, text = classifier.view_count, f"{classifier.name} in int8, {tta}"
 
-            def read(number: int, crops: int = crops, text: str = text) -> None:
-                self._read += crops * number
+            def read(number: int, view_count: int = view_count, text: str = text) -> None:
+                self._read += view_count * number
                 self._report(self._read / self._all, text)
 
             plain = classify(classifier, held, done=read)

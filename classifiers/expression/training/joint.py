@@ -234,9 +234,9 @@ def _guess(
                 net.tta = tta
                 text = f"{net.name} reads {split}, {tta}"
 
-                def done(number: int, crops: int = VIEW_COUNT[tta], text: str = text) -> None:
+                def done(number: int, view_count: int = VIEW_COUNT[tta], text: str = text) -> None:
                     nonlocal read
-                    read += crops * number
+                    read += view_count * number
                     report(read / total, text)
 
                 parts.append(classify(net, faces, done=done))

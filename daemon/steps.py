@@ -192,12 +192,12 @@ class Steps:
             # Not of rates: two pictures that come at once would count for hundreds.
             before_s = self._interval_s or elapsed_s
             # An outage is no measure of it.
-            gap_s = min(elapsed_s, max(LONGEST_GAP_S, 2.0 * before_s))
-            self._interval_s = 0.9 * before_s + 0.1 * gap_s
+            interval_s = min(elapsed_s, max(LONGEST_GAP_S, 2.0 * before_s))
+            self._interval_s = 0.9 * before_s + 0.1 * interval_s
         self._metrics.faces.labels(self.name).set(len(tracks))
         for track in tracks:
             # Of the time since the frame before, and none for a face that is new.
-            shown_s = max(0.0, min(track.since_seen_s, elapsed_s))
+            shown_s = max(0.0, min(track.gap_s, elapsed_s))
             if track.label is not None and shown_s > 0.0:
                 # At the frame before: no newer one of a slow camera can have been read.
                 age_s = frame.pts_s - shown_s - track.read_s

@@ -48,8 +48,9 @@ class Smoother:
 @dataclass(slots=True)
 class Track:
     """One face over time. `detection` is where it was found last, `place` where it is taken to be
-    in the newest frame. `speed` is in pixels a second, of the box's centre; `since_seen_s` is the
-    time since it was found before, 0 for a new face; its average is of `reading_count` readings."""
+    in the newest frame. `speed` is in pixels a second, of the box's centre; `gap_s` is the time
+    from the sight before to the newest frame, 0 for a new face; its average is of `reading_count`
+    readings."""
 
     id: int
     detection: Detection
@@ -60,7 +61,7 @@ class Track:
     probabilities: dict[str, float] = field(default_factory=dict)
     read_s: float = -math.inf
     reading_count: int = 0
-    since_seen_s: float = 0.0
+    gap_s: float = 0.0
     place: Detection = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class Track:
             vx, vy = self.speed
             self.speed = (vx + share * (fresh[0] - vx), vy + share * (fresh[1] - vy))
         self.detection = self.place = detection
-        self.since_seen_s = elapsed_s
+        self.gap_s = elapsed_s
         self.seen_s = now_s
 
     def expected(self, now_s: float) -> Detection:
@@ -148,7 +149,7 @@ class Tracker:
         carried = [track for track in self._tracks.values() if track.seen_s == self._last_s]
         for track in carried:
             track.place = track.expected(now_s)
-            track.since_seen_s = now_s - track.seen_s
+            track.gap_s = now_s - track.seen_s
         return carried
 
     def whereabouts(self, now_s: float) -> list[Box]:

@@ -166,7 +166,7 @@ def test_a_face_that_is_not_looked_for_keeps_its_speed_for_a_while() -> None:
     assert carried is track
     assert carried.place.box == Box(15.0, 0.0, 40.0, 40.0)
     assert carried.place.eyes == ((25.0, 15.0), (45.0, 15.0))
-    assert carried.since_seen_s == pytest.approx(0.1)
+    assert carried.gap_s == pytest.approx(0.1)
     assert carried.detection.box == Box(10.0, 0.0, 40.0, 40.0)
     tracks.carry(0.9)
     assert carried.place.box.x == pytest.approx(10.0 + 50.0 * COAST_S)

@@ -36,7 +36,6 @@ class Classifier(Protocol):
     ) -> NDArray[np.float32]:
         """Return calibrated probabilities, [N, len(labels)] float32, each row summing to 1.
 
-        view_indices: [N], how many readings of the same face came before each of these; None:
-        none did.
+        view_indices: [N], how many readings are in the average of each one's track; None: zeros.
         """
         ...

@@ -143,7 +143,8 @@ class ExpressionClassifier:
     ) -> NDArray[np.float32]:
         """Probabilities float32 [N, 7], in the order of LABELS, of uint8 faces [N, 48, 48].
 
-        view_indices: int64 [N], which look at its face each one is, from 0; `temporal` goes by it.
+        view_indices: int64 [N], how many readings are in the average of each one's track;
+        `temporal` goes by it, and None is zeros.
         """
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
         tta, indices = self.tta, None

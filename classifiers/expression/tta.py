@@ -95,8 +95,8 @@ def mean_probabilities(
     net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `tta_module` gives it: for
     `four_crop` from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's
     device.
-    view_indices: int64 [N] there, which look at its face each one is, from 0; `temporal` goes by
-    them, and None is a first look at all of them.
+    view_indices: int64 [N] there, how many readings are in the average of each one's track;
+    `temporal` goes by them, and None is zeros.
     Returns float32 [N, 7], rows summing to 1.
     """
     x = standardise(faces)

@@ -14,7 +14,7 @@ class Job:
     """One crop that waits to be classified.
 
     `image` is what the classifier reads; `context` comes back with the result, untouched.
-    `view_index` is the number of readings that its track had when it was cut. Its picture was
+    `view_index` is how many readings were in its track's average when it was cut. Its picture was
     captured at `captured_mono_s` and the job submitted at `submitted_s`, by the batcher's clock.
     """
 

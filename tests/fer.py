@@ -9,4 +9,4 @@ from classifiers.expression import Split, data
 
 def load_split(source: Path, split: Split, strict: bool = False) -> data.Faces:
     """Read one split alone; where several are needed, `data.read` goes through the source once."""
-    return data.read(source, strict, {data._USAGE[split]}).split(split)
+    return data.read(source, strict, {data.USAGE_OF[split]}).split(split)

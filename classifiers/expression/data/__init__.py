@@ -16,11 +16,11 @@ from classifiers.expression.data.faces import USAGES, Faces, Usage
 from classifiers.expression.data.folders import TOPS, read_folder, read_tar
 from classifiers.expression.data.kaggle import read_csv
 
-__all__ = ["FER2013", "Faces", "read"]
+__all__ = ["FER2013", "USAGE_OF", "Faces", "read"]
 
 HOLDOUT_BYTES = 13  # of 256: about 5 % of Training
 
-_USAGE: dict[Split, Usage] = {
+USAGE_OF: dict[Split, Usage] = {
     "train": "Training",
     "holdout": "Training",
     "public": "PublicTest",
@@ -44,7 +44,7 @@ class FER2013:
         people disagree about them. `public` and `private` are whole, for figures that compare.
         Raises DataError when a class has no image.
         """
-        usage = _USAGE[split]
+        usage = USAGE_OF[split]
         faces = self._usage(usage)
         if usage != "Training":
             return faces

@@ -42,9 +42,9 @@ class Guard:
     own names are therefore accepted as Host, and those of `allowed_hosts`.
 
     Token: every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the
-    cookie that opening a page with `?token=…` sets, and each look at it renews. The cookie holds
-    a digest of the token, not the token. So does its name, since browsers send a cookie to every
-    port of a host: another daemon there has its own.
+    cookie that opening a page with `?token=…` sets, and each request for a page, states, pictures
+    or events renews. The cookie holds a digest of the token, not the token. So does its name,
+    since browsers send a cookie to every port of a host: another daemon there has its own.
     """
 
     def __init__(self, settings: DaemonSettings) -> None:

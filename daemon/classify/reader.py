@@ -43,7 +43,7 @@ class _CropInfo:
 
 class FaceReader:
     """Cuts the faces of one stream out, has them classified, and smooths the results into their
-    tracks. Belongs to the stream's thread, as its `tracker` does, and is as old.
+    tracks. Belongs to the stream's thread, where its `tracker` was made just before.
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
     `arrived` has the reading. With the name of a `file`: they come at once, each with that name;

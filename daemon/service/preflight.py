@@ -1,5 +1,5 @@
-"""The checks before a start: what a configuration asks for by name that this machine cannot give,
-and which of the daemon's refusals `affectd check` foresees.
+"""The checks before a start or a reload: what a configuration asks for by name that this machine
+cannot give, and which of the daemon's refusals `affectd check` foresees.
 
 systemd runs `check` within ExecReload=, so that `systemctl reload` fails where the daemon refuses.
 """

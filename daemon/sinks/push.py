@@ -38,6 +38,7 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.ConnectionResetError, Reason.END_OF_STREAM, _CLOSED),
 )
 
+# Their base class has no `url`; and mypy sees which kinds there are.
 AnyPushSinkSettings = RtspSinkSettings | RtmpSinkSettings | SrtSinkSettings
 
 

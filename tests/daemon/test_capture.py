@@ -63,7 +63,7 @@ def test_a_cut_file_ends_with_its_reason(tmp_path: Path) -> None:
     assert rig.capture.cut == rig.status.last_error
 
 
-def test_with_once_a_missing_file_is_an_error_that_is_kept(tmp_path: Path) -> None:
+def test_offline_a_missing_file_is_an_error_that_is_kept(tmp_path: Path) -> None:
     rig = Rig(str(tmp_path / "nope.mp4"), offline=True)
     rig.capture.run()
     assert rig.mailbox.ended

@@ -39,7 +39,7 @@ class Sharing:
         self.metrics = Metrics(CollectorRegistry())
         self.stop = threading.Event()
         self.playlist = Playlist()
-        self.told: list[str] = []
+        self.encoder_names: list[str] = []
         labels = sink_labels(configs)
         sinks = [make_sink(c, jpegs=JpegFeed(), playlist=self.playlist) for c in configs]
         labels += ["gated" for _ in more]
@@ -70,7 +70,7 @@ class Sharing:
                     live=live,
                     metrics=self.metrics,
                     stop=self.stop,
-                    on_encoder=self.told.append,
+                    on_encoder=self.encoder_names.append,
                 )
             )
 

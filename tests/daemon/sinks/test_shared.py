@@ -139,7 +139,7 @@ def test_a_recording_hls_and_a_push_show_the_same_pictures_of_one_encoder(tmp_pa
                 thread.join(WAIT_S)
                 assert len(pushed) == 30
                 parts = segments(made.playlist)
-        assert made.told == ["libx264"]
+        assert made.encoder_names == ["libx264"]
     count = made.encoded()
     served = [image for part in parts for image in decoded(part)]
     recorded = decoded(tmp_path / "x.mp4")
@@ -170,7 +170,7 @@ def test_a_server_that_dies_and_returns_is_nothing_to_the_others(tmp_path: Path)
                 thread.join(WAIT_S)
                 assert len(pushed) == 40
             assert made.value("frames_dropped_total", stage="sink_rtsp", reason="down") > 0
-        assert made.told == ["libx264"]
+        assert made.encoder_names == ["libx264"]
     assert made.value("frame_age_seconds_count", sink="mp4") == made.encoded()
     recorded = decoded(tmp_path / "x.mp4")
     assert len(recorded) == made.encoded()
@@ -273,7 +273,7 @@ def test_a_picture_that_cannot_be_encoded_is_an_error_of_each_sink(
         with fed(made, noisy):
             wait_until(lambda: made.is_up("mp4") and made.is_up("gated"), WAIT_S)
     assert sink.written[0].is_keyframe
-    assert set(made.told) == {"libx264"}
+    assert set(made.encoder_names) == {"libx264"}
 
 
 @pytest.mark.usefixtures("roomy")
@@ -286,7 +286,7 @@ def test_nothing_is_encoded_for_those_who_want_nothing(tmp_path: Path) -> None:
         with fed(made, lambda seq: noisy(seq + 20)):
             parts = segments(made.playlist)
             watched = made.encoded()
-        assert made.told == ["libx264"]
+        assert made.encoder_names == ["libx264"]
     assert watched >= 25
     assert made.lost("hls") == 0
     assert len(decoded(parts[0])) == 25

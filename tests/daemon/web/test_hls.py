@@ -319,7 +319,7 @@ def test_a_browser_that_plays_by_itself_is_helped_over_its_failures(
         filled, house.playlists["lobby"] = house.playlists["lobby"], Playlist()
         page.open(f"{house.web.url}page/watch.html?stream=lobby")
         page.wait_for(f"{video}.error !== null")
-        monkeypatch.setattr(hls, "START_S", 50.0)
+        monkeypatch.setattr(hls, "START_S", 120.0)
         house.playlists["lobby"] = filled
         page.wait_for(f"{video}.currentTime > 0.5 && {video}.videoWidth === 320")
         page.evaluate(TURN % "true")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from itertools import product
 
-import pytest
 from pydantic import SecretStr
 
 from daemon.config.settings import COLOURS, DaemonSettings
@@ -92,18 +91,6 @@ def test_a_stream_that_is_down_says_so_and_comes_back_by_itself(page: Page) -> N
     assert page.errors == []
 
 
-def test_a_picture_alone_stands_in_the_middle(page: Page) -> None:
-    """The browser's own page around it may have the style that the browser gives it."""
-    with serving("lobby") as house:
-        house.publish("lobby")
-        page.resize(800, 600)
-        page.open(f"{house.web.url}streams/lobby/mjpeg")
-        page.wait_for("document.querySelector('img')?.offsetWidth === 320")
-        place = page.evaluate("document.querySelector('img').getBoundingClientRect().left")
-        assert place == pytest.approx((800 - 320) / 2, abs=10)
-    assert page.errors == []
-
-
 def test_a_sink_that_fails_says_why_until_it_works_again(page: Page) -> None:
     with serving("lobby") as house:
         house.board.set_state("lobby", "live")
@@ -139,28 +126,6 @@ def test_the_daemon_may_go_and_come_back(page: Page) -> None:
         house.publish("lobby")
         page.wait_for(shows_picture("lobby"))
         page.wait_for("document.getElementById('alert').hidden")
-
-
-def test_a_picture_alone_gives_way_to_what_is_wrong_and_comes_back(page: Page) -> None:
-    """1. It is shown. 2. The camera is gone. 3. It is back. 4. So is the daemon, from a restart."""
-    image, veil = "document.querySelector('img')", "document.querySelector('.veil')"
-    shown = f"!{image}.hidden && {image}.naturalWidth === 320 && {veil}.hidden"
-    with serving("lobby", "door") as house:
-        house.publish("lobby")
-        page.open(f"{house.web.url}page/watch.html?stream=lobby")
-        page.wait_for(shown)
-        assert page.evaluate(f"{image}.offsetWidth === innerWidth")
-        assert house.feeds["door"].subscribers == 0
-        house.stop_publishing()
-        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
-        page.wait_for(f"{image}.hidden && {veil}.innerText === 'Down: The source is not there'")
-        house.publish("lobby")
-        page.wait_for(shown)
-        port = house.web.port
-    page.wait_for(f"{image}.hidden && {veil}.innerText.startsWith('affectd does not answer')")
-    with serving("lobby", port=port) as house:
-        house.publish("lobby")
-        page.wait_for(shown)
 
 
 def test_a_refusal_is_told_in_its_own_words(page: Page) -> None:

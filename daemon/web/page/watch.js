@@ -29,12 +29,14 @@ function veil(why) {
   tell(why);
 }
 
-// By MJPEG where the stream has it, as on its card. Of HLS the player says what is wrong.
+// By MJPEG where the stream has it, as on its card; its sinks are known before its paths are. Of
+// HLS the player says what is wrong.
 function show({ streams }) {
   const stream = streams.find((one) => one.name === name);
-  pictures.want(stream?.mjpeg ? [name] : []);
-  video.hidden = Boolean(stream?.mjpeg);
-  if (stream?.mjpeg) {
+  const byMjpeg = Boolean(stream?.sinks.some((sink) => sink.name === "mjpeg"));
+  pictures.want(byMjpeg ? [name] : []);
+  video.hidden = byMjpeg;
+  if (byMjpeg) {
     player?.close();
     player = null;
     if (performance.now() - screen.shownAt > STALE_MS) veil(absence(stream));

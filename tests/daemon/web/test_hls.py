@@ -46,6 +46,7 @@ def watched(settings: DaemonSettings | None = None, *, mjpeg: bool = True) -> It
     with serving("lobby", "door", settings=settings) as house:
         if not mjpeg:
             del house.feeds["lobby"]
+            house.board.add("lobby", ["hls", "events"])
         playlist = house.playlists["lobby"] = Playlist()
         config = HlsSinkSettings(kind="hls")
         sink = Encoded(config, HlsSegments(config, playlist))

@@ -24,7 +24,8 @@ def test_a_picture_alone_stands_in_the_middle(page: Page) -> None:
 
 
 def test_a_picture_alone_gives_way_to_what_is_wrong_and_comes_back(page: Page) -> None:
-    """1. It is shown. 2. The camera is gone. 3. It is back. 4. So is the daemon, from a restart."""
+    """1. It is shown. 2. The camera is gone. 3. It is back. 4. So is the daemon, from a
+    restart, at first without its models."""
     image, veil = "document.querySelector('img')", "document.querySelector('.veil')"
     shown = f"!{image}.hidden && {image}.naturalWidth === 320 && {veil}.hidden"
     with serving("lobby", "door") as house:
@@ -41,5 +42,9 @@ def test_a_picture_alone_gives_way_to_what_is_wrong_and_comes_back(page: Page) -
         port = house.web.port
     page.wait_for(f"{image}.hidden && {veil}.innerText.startsWith('affectd does not answer')")
     with serving("lobby", port=port) as house:
+        feeds = dict(house.feeds)
+        house.feeds.clear()
+        page.wait_for(f"{veil}.innerText === 'Connecting'")
+        house.feeds |= feeds
         house.publish("lobby")
         page.wait_for(shown)

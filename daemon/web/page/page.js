@@ -55,7 +55,8 @@ function show(states) {
   if (build.device) parts.push(`on ${build.device}`);
   if (build.engine) parts.push(`by ${build.engine}`);
   setText("build", parts.join(" · "));
-  setAlert(states.models_loaded ? "" : "The models are being loaded; expressions follow.");
+  const loading = "The models are being loaded; expressions follow.";
+  setAlert(states.models_loaded ? pictures.refused : loading);
   setNotice("load", busy(states.load));
   lastHeardAt = performance.now();
   pictures.want(streams.filter((stream) => stream.mjpeg).map((stream) => stream.name));

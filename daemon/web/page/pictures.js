@@ -10,6 +10,7 @@ export class Pictures {
     this.show = show;
     this.url = url;
     this.names = "";
+    this.refused = ""; // why no pictures are sent
     this.connection = null;
     document.addEventListener("visibilitychange", () => this.reopen());
   }
@@ -25,6 +26,7 @@ export class Pictures {
   reopen() {
     this.connection?.abort();
     this.connection = null;
+    this.refused = "";
     if (!this.names || document.hidden) return;
     this.connection = new AbortController();
     this.keepReading(this.connection.signal);
@@ -43,6 +45,7 @@ export class Pictures {
 
   async readOnce(signal) {
     const response = await fetch(this.url, { signal, cache: "no-store" });
+    this.refused = response.ok ? "" : ((await response.json()).error ?? "");
     if (!response.ok) return;
     const bytes = new Bytes(response.body.getReader());
     for (;;) {

@@ -47,7 +47,7 @@ function show({ streams }) {
 }
 
 function absence(stream) {
-  if (stream.state === "live") return "Waiting for a picture";
+  if (stream.state === "live") return pictures.refused || "Waiting for a picture";
   const why = reason(stream.reason);
   return why ? `${STATES[stream.state]}: ${why}` : STATES[stream.state];
 }

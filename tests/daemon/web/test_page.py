@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import product
 
+import pytest
 from pydantic import SecretStr
 
 from daemon.config.settings import COLOURS, DaemonSettings
@@ -126,6 +127,23 @@ def test_the_daemon_may_go_and_come_back(page: Page) -> None:
         house.publish("lobby")
         page.wait_for(shows_picture("lobby"))
         page.wait_for("document.getElementById('alert').hidden")
+
+
+@pytest.mark.parametrize(
+    ("path", "place"), [("", "#alert"), ("page/watch.html?stream=lobby", ".veil")]
+)
+def test_where_too_many_read_pictures_a_page_says_so_and_tries_again(
+    page: Page, path: str, place: str
+) -> None:
+    told = f"document.querySelector('{place}')"
+    shown = "[...document.images].some((image) => image.naturalWidth === 320)"
+    with serving("lobby", max_readers=1) as house, house.client() as client:
+        house.health.models_loaded = True
+        house.publish("lobby")
+        with client.stream("GET", "/streams/lobby/mjpeg"):
+            page.open(house.web.url + path)
+            page.wait_for(f"{told}.innerText.startsWith('1 readers are connected')")
+        page.wait_for(f"{told}.hidden && {shown}")
 
 
 def test_a_refusal_is_told_in_its_own_words(page: Page) -> None:

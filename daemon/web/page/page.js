@@ -66,8 +66,8 @@ function showSilence(why) {
   pictures.want([]); // Their connection may be as dead, and would never say so.
   setAlert(why);
   setNotice("load", "");
-  setText("summary", "No answer");
-  document.title = "no answer · affectd";
+  setText("summary", "Not connected");
+  document.title = "not connected · affectd";
   if (!last) return;
   const gone = { state: "lost", reason: null, last_error: null, faces: [], sinks: [], fps: 0 };
   const for_s = (performance.now() - lastHeardAt) / 1000;

@@ -186,7 +186,7 @@ class _Web:
 
     async def jpeg(self, request: Request) -> Response:
         name = request.path_params["name"]
-        picture = await still(self._jpeg_feed(name), self.picture_clients)
+        picture = await still(self._jpeg_feed(name), self.picture_clients, request.receive)
         if picture is None:
             stream = self.board.stream(name)
             state = "gone" if stream is None else stream.words

@@ -110,27 +110,29 @@ class LiveResponse(Response):
         async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        async def until_left() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
         await self._start(send)
         body = asyncio.ensure_future(self._body(write))
-        await self._clients.read(body, asyncio.ensure_future(until_left()))
+        await self._clients.read(body, asyncio.ensure_future(_until_left(receive)))
         if not body.cancelled():
             body.result()
         await send({"type": "http.response.body"})
 
 
-async def still(feed: JpegFeed, clients: ClientLimit) -> bytes | None:
-    """One stream's next picture, as JPEG. None where none comes within `STILL_S`, or `clients`
-    have to go; HTTPException where they are too many."""
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def still(feed: JpegFeed, clients: ClientLimit, receive: Receive) -> bytes | None:
+    """One stream's next picture, as JPEG. None where none comes within `STILL_S`, the reader of
+    `receive` leaves, or `clients` have to go; HTTPException where they are too many."""
     with clients.place() as free:
         if not free:
             raise clients.full()
         async with feed.subscribe() as pictures:
             picture = asyncio.ensure_future(pictures.next())
-            await clients.read(picture, timeout_s=STILL_S)
+            left = asyncio.ensure_future(_until_left(receive))
+            await clients.read(picture, left, timeout_s=STILL_S)
     return None if picture.cancelled() or picture.exception() else picture.result()
 
 

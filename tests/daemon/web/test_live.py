@@ -158,6 +158,16 @@ def test_where_no_picture_comes_it_says_why_and_makes_room(
         assert not waiting.is_alive()
 
 
+def test_whoever_no_longer_waits_for_a_picture_makes_room(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "STILL_S", 120.0)
+    with house.client() as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/streams/lobby/jpeg", timeout=1.0)
+        wait_until(lambda: house.feeds["lobby"].subscribers == 0)
+
+
 def test_the_connection_for_all_pictures_may_be_for_one_stream_alone(house: House) -> None:
     house.publish("lobby")
     house.publish("door")

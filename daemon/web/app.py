@@ -190,7 +190,7 @@ class _Web:
         if picture is None:
             stream = self.board.stream(name)
             state = "gone" if stream is None else stream.words
-            detail = f"no picture of stream {name!r} came in time; it is {state}"
+            detail = f"no picture of stream {name!r} came; it is {state}"
             raise HTTPException(503, detail, {"Retry-After": "2"})
         headers = {"Cache-Control": "no-store", "Content-Security-Policy": _PICTURE_POLICY}
         return Response(picture, media_type="image/jpeg", headers=headers)

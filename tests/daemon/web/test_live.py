@@ -146,7 +146,7 @@ def test_where_no_picture_comes_it_says_why_and_makes_room(
         monkeypatch.setattr(live, "STILL_S", 0.2)
         answer = client.get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-        error = "no picture of stream 'lobby' came in time; it is down (not_found)"
+        error = "no picture of stream 'lobby' came; it is down (not_found)"
         assert answer.json()["error"] == error
         monkeypatch.setattr(live, "STILL_S", 120.0)
         waiting = threading.Thread(target=client.get, args=(path,), name="waiting")

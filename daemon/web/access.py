@@ -110,7 +110,8 @@ class Guard:
         # Nobody else can make a browser call this machine by its number or its own name, nor by
         # one in .local: no name server of the internet knows those.
         own = gethostname().lower()
-        is_own = name.removesuffix(".local") == own.removesuffix(".local")
+        short = own.partition(".")[0]
+        is_own = name in (own, short, f"{short}.local")
         return not self._is_loopback and (_is_number(name) or is_own)
 
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from daemon.config.settings import DaemonSettings
+from daemon.web import access
 from tests.serving import (
     House,
     serving,
@@ -181,13 +182,25 @@ def test_beyond_loopback_without_a_token_only_what_no_web_site_can_name() -> Non
     """Addresses and the machine's own name; a name of the internet's may point here."""
     settings = DaemonSettings(listen="0.0.0.0:0", allow_anonymous=True, allowed_hosts=("nvr.lan",))
     with serving("lobby", settings=settings) as house:
-        own = socket.gethostname().removesuffix(".local")
+        own = socket.gethostname().lower().partition(".")[0]
         good = ["10.0.0.7:9464", "[fe80::1]", "localhost", own, f"{own}.local:9464", "nvr.lan", ""]
         assert hosts(house, *good) == [200] * len(good)
         bad = ["evil.example", "10.0.0.7.evil.example", "[evil]", "evil.local", f"{own}.lan"]
         assert hosts(house, *bad) == [403] * len(bad)
         error = ask(house, "evil.example").json()["error"]
         assert "any address in numbers, this machine's own name (also as NAME.local), " in error
+
+
+def test_a_machine_with_a_full_name_is_called_by_its_first_part_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(access, "gethostname", lambda: "NVR.example.com")
+    settings = DaemonSettings(listen="0.0.0.0:0", allow_anonymous=True)
+    with serving("lobby", settings=settings) as house:
+        good = ["nvr.example.com", "nvr", "nvr.local"]
+        assert hosts(house, *good) == [200] * len(good)
+        bad = ["nvr.example.com.local", "nvr.example", "example.com", "com"]
+        assert hosts(house, *bad) == [403] * len(bad)
 
 
 def test_a_changed_token_counts_at_once_and_readers_have_to_come_again(guarded: House) -> None:

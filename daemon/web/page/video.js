@@ -77,7 +77,7 @@ export class Video {
     const address = URL.createObjectURL(source);
     this.element.src = address;
     try {
-      await happened(source, "sourceopen");
+      await happened(source, "sourceopen", signal);
       await this.feed(source, signal);
     } finally {
       URL.revokeObjectURL(address); // The element may have another one's by then.
@@ -106,12 +106,12 @@ export class Video {
           else buffer = source.addSourceBuffer(type);
           // One after the other, whatever their own times: what was missed leaves no hole.
           buffer.mode = "sequence";
-          await append(buffer, header);
+          await append(buffer, header, signal);
           map = segment.map;
         }
-        await append(buffer, await bytes(segment.uri, signal));
+        await append(buffer, await bytes(segment.uri, signal), signal);
         last = segment.number;
-        await this.follow(buffer);
+        await this.follow(buffer, signal);
       }
       await pause(POLL_MS);
       signal.throwIfAborted();
@@ -148,7 +148,7 @@ export class Video {
   }
 
   // Stays near the end, and forgets what was shown.
-  async follow(buffer) {
+  async follow(buffer, signal) {
     const { buffered } = buffer;
     if (!buffered.length) return;
     const video = this.element;
@@ -161,7 +161,7 @@ export class Video {
     await this.begin();
     if (video.currentTime - buffered.start(0) > 2 * KEEP_S) {
       buffer.remove(0, video.currentTime - KEEP_S);
-      await happened(buffer, "updateend");
+      await happened(buffer, "updateend", signal);
     }
   }
 }
@@ -194,19 +194,21 @@ function codec(header) {
   return `avc1.${hex.join("")}`;
 }
 
-async function append(buffer, data) {
+async function append(buffer, data, signal) {
   buffer.appendBuffer(data);
-  await happened(buffer, "updateend");
+  await happened(buffer, "updateend", signal);
 }
 
-// Waits for an event, or fails at an error; what it listens to keeps nothing of it.
-async function happened(target, name) {
+// Waits for an event, or fails at an error or an abort; what it listens to keeps nothing of it.
+async function happened(target, name, signal) {
+  signal.throwIfAborted();
   const over = new AbortController();
-  const { signal } = over;
+  const until = { signal: over.signal };
   try {
     await new Promise((done, failed) => {
-      target.addEventListener(name, done, { signal });
-      target.addEventListener("error", () => failed(new Error("not playable")), { signal });
+      target.addEventListener(name, done, until);
+      target.addEventListener("error", () => failed(new Error("not playable")), until);
+      signal.addEventListener("abort", () => failed(signal.reason), until);
     });
   } finally {
     over.abort();

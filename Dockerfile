@@ -13,6 +13,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 # PyTorch before the code: it is most of the image and seldom changes.
 ARG TORCH="torch torchvision"
 RUN pip install ${TORCH}
+# What is copied stays in the image, a small part of it: to mount it instead takes BuildKit.
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY classifiers classifiers

@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -186,12 +187,8 @@ def events_to_csv(
 ) -> None:
     """Flatten readings into a CSV file."""
     from daemon.commands.event_tables import to_csv
-    from daemon.commands.progress import share_bar
 
-    with share_bar(err) as on_share:
-        on_broken = err.print if skip_broken else None
-        written = to_csv(source, target, on_broken=on_broken, on_share=on_share)
-    out.print(f"{written} readings written to {target}")
+    _flatten(to_csv, source, target, skip_broken)
 
 
 @events_app.command(
@@ -204,11 +201,16 @@ def events_to_parquet(
 ) -> None:
     """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet"."""
     from daemon.commands.event_tables import to_parquet
+
+    _flatten(to_parquet, source, target, skip_broken)
+
+
+def _flatten(convert: Callable[..., int], source: Path, target: Path, skip_broken: bool) -> None:
     from daemon.commands.progress import share_bar
 
     with share_bar(err) as on_share:
         on_broken = err.print if skip_broken else None
-        written = to_parquet(source, target, on_broken=on_broken, on_share=on_share)
+        written = convert(source, target, on_broken=on_broken, on_share=on_share)
     out.print(f"{written} readings written to {target}")
 
 

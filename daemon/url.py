@@ -66,6 +66,13 @@ def local_path(url: str) -> str | None:
     return None if is_url(url) else url
 
 
+def scheme_of(url: str) -> str:
+    """The scheme in lower case; v4l2 for a device file, empty for any other path."""
+    if is_url(url):
+        return url.partition("://")[0].lower()
+    return "" if webcam_path(url) is None else "v4l2"
+
+
 def webcam_path(url: str) -> str | None:
     """The device file that `v4l2://PATH` or a mere path such as /dev/video0 means; None for every
     other URL."""

@@ -40,7 +40,11 @@ class Choice:
     @property
     def description(self) -> str:
         """The backend, and what computes it where that is not the usual library."""
-        return self.backend if self._nets is None else f"{self.backend} by openvino"
+        if self._nets is None:
+            return self.backend
+        from detectors.yunet_openvino import YuNetOpenVINO
+
+        return YuNetOpenVINO.description
 
     def make(self) -> Detector:
         """Build a detector. Raises DetectorError."""

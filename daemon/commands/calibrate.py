@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression.evaluation.calibrate import calibrate
 from classifiers.expression.tta import STATIC_TTA
-from daemon.commands.progress import progress_bar
+from daemon.commands.progress import share_bar
 
 
 def calibrate_expression(
@@ -20,21 +19,8 @@ def calibrate_expression(
 
     Raises ClassifierError, also for a record that cannot be written.
     """
-    columns = (
-        TextColumn("{task.percentage:>3.0f} %"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with progress_bar(err, *columns) as bar:
-        line = bar.add_task("", total=1.0)
-        found = calibrate(
-            weights,
-            source,
-            strict=strict,
-            log=err.print,
-            report=lambda share, text: bar.update(line, completed=share, description=text),
-        )
+    with share_bar(err) as report:
+        found = calibrate(weights, source, strict=strict, log=err.print, report=report)
     table = Table("weights", "views", "float32", "int8", "points lost", box=None, pad_edge=False)
     for one in found:
         for tta in STATIC_TTA:

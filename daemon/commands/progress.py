@@ -15,9 +15,18 @@ def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
 
 
 @contextmanager
-def share_bar(console: Console) -> Iterator[Callable[[float], None]]:
-    """A bar for work that is told as the share that is done, 0..1."""
-    columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(), TimeRemainingColumn())
+def share_bar(console: Console) -> Iterator[Callable[..., None]]:
+    """A bar for work that says which share of it is done, 0..1, and if it likes with what text."""
+    columns = (
+        TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
     with progress_bar(console, *columns) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+
+        def report(share: float, text: str = "") -> None:
+            bar.update(task, completed=share, description=text)
+
+        yield report

@@ -14,7 +14,7 @@ from classifiers.expression import TTA, Device, EngineSetting
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.config.table import Table
 from daemon.config.urls import check_host, check_transport, is_loopback
-from daemon.url import webcam_path
+from daemon.url import scheme_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -220,12 +220,8 @@ class StreamSettings(Table):
 
     @property
     def scheme(self) -> str:
-        """That of `url`, in lower case; v4l2 for a device file, empty for any other path."""
-        url = self.url.get_secret_value()
-        match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
-        if match:
-            return match[1].lower()
-        return "" if webcam_path(url) is None else "v4l2"
+        """As `scheme_of` says it of `url`."""
+        return scheme_of(self.url.get_secret_value())
 
     @property
     def is_live(self) -> bool:

@@ -189,6 +189,10 @@ bench: .venv/set-up/dev
 	    $(say) "benchmark: $$bench is left out, for there is no Chromium"
 	    continue
 	  fi
+	  if [ "$$bench" = card ] && ! command -v nvidia-smi >/dev/null; then
+	    $(say) "benchmark: $$bench is left out, for there is no graphics card"
+	    continue
+	  fi
 	  $(say) "benchmark: $$bench"
 	  $(PY) -m "tests.bench.$$bench"
 	done

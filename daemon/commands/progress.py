@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
@@ -20,13 +27,14 @@ def share_bar(console: Console) -> Iterator[Callable[..., None]]:
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
     with progress_bar(console, *columns) as bar:
-        task = bar.add_task("", total=1.0)
+        task = bar.add_task("starting", total=None)
 
         def report(share: float, text: str = "") -> None:
-            bar.update(task, completed=share, description=text)
+            bar.update(task, total=1.0, completed=share, description=text)
 
         yield report

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from classifiers.errors import RecipeError
 from classifiers.expression import Device
@@ -20,7 +19,7 @@ from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.journal import Progress as Step
 from classifiers.expression.training.recipe import read
 from classifiers.expression.training.train import train
-from daemon.commands.progress import progress_bar
+from daemon.commands.progress import share_bar
 from daemon.commands.train_joint import train_joint
 from daemon.sinks.disk import make_folder, sink_errors
 
@@ -92,22 +91,14 @@ def train_expression(
 @contextmanager
 def _reporting(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
     """A bar that is told of each step; each epoch leaves a line."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with progress_bar(console, *columns) as bar:
-        task = bar.add_task("starting", total=None)
+    with share_bar(console) as on_share:
 
         def report(step: Step) -> None:
             text = (
                 f"epoch {step.epoch + 1}/{epochs}  loss {step.loss:.3f}  "
                 f"accuracy {step.accuracy:.1%}  {step.images_per_s:.0f} images/s"
             )
-            bar.update(task, total=step.steps, completed=step.step, description=text)
+            on_share(step.step / step.steps, text)
             if step.holdout is not None:
                 console.print(f"{text}  holdout {step.holdout:.1%}")
 

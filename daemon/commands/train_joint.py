@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.expression import Device
 from classifiers.expression.training.joint import FILE, JointRecipe, make
-from daemon.commands.progress import progress_bar
+from daemon.commands.progress import share_bar
 
 
 def train_joint(
@@ -24,20 +23,12 @@ def train_joint(
     console: Console,
 ) -> None:
     """Make a joint with a progress bar, and print what each net had alone."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     said = ""
-    with progress_bar(console, *columns) as bar:
-        task = bar.add_task("loading", total=1.0)
+    with share_bar(console) as on_share:
 
         def report(share: float, text: str) -> None:
             nonlocal said
-            bar.update(task, completed=share, description=text)
+            on_share(share, text)
             if text != said and not console.is_terminal:
                 console.print(f"{share:4.0%}  {text}")
             said = text

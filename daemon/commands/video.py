@@ -31,7 +31,7 @@ from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
 from daemon.sources.demo.source import parse
 from daemon.sources.open import open_source
-from daemon.url import local_path
+from daemon.url import local_path, scheme_of
 
 POLL_S = 0.1
 
@@ -164,7 +164,7 @@ def _check_source(source: str) -> None:
     if read is not None and is_there(Path(read)) and Path(read).is_fifo():
         # What one reader takes of it, the next misses.
         raise ConfigError("IN: is a pipe; accepted is a file, which is opened more than once")
-    if source.lower().startswith("demo://") and parse(source).seconds is None:
+    if scheme_of(source) == "demo" and parse(source).seconds is None:
         raise ConfigError("IN: demo:// without an end; accepted is demo://NAME?seconds=10")
 
 

@@ -187,10 +187,10 @@ class StreamSettings(Table):
         url = value.get_secret_value()
         if not url:
             raise ValueError("is empty; accepted are a file, /dev/videoN or a URL")
-        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", url, re.IGNORECASE)
         accepted = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
-        if scheme and scheme[1].lower() not in accepted:
-            raise ValueError(f"scheme {scheme[1]}:// is unknown; accepted: {', '.join(accepted)}")
+        scheme = scheme_of(url)
+        if scheme and scheme not in accepted:
+            raise ValueError(f"scheme {scheme}:// is unknown; accepted: {', '.join(accepted)}")
         if network := re.match(r"(rtsps?|https?):", url, re.IGNORECASE):
             check_host(url, network[1])
         return value

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from pydantic import SecretStr
 
-from daemon.url import split_url
+from daemon.url import scheme_of, split_url
 
 
 def with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
@@ -38,5 +38,5 @@ def is_loopback(host: str) -> bool:
 
 def check_transport(url: SecretStr, transport: str) -> None:
     """Raise ValueError where TLS would have to go over UDP."""
-    if transport == "udp" and url.get_secret_value().lower().startswith("rtsps:"):
+    if transport == "udp" and scheme_of(url.get_secret_value()) == "rtsps":
         raise ValueError('transport = "udp" does not go with rtsps://; accepted is "tcp"')

@@ -132,12 +132,11 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
 
 
 def _stream_faults(stream: StreamSettings) -> Iterator[str]:
-    url = stream.url.get_secret_value()
-    if url.lower().startswith("demo:"):
+    if stream.scheme == "demo":
         from daemon.sources.demo.source import parse
 
         try:
-            parse(url)
+            parse(stream.url.get_secret_value())
         except SourceError as error:
             yield f"url: {error}"
     if stream.decoder not in ("auto", "software"):

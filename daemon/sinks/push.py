@@ -18,7 +18,7 @@ from daemon.redact import redact_url
 from daemon.remote import network_fault, tls_options
 from daemon.sinks import publisher
 from daemon.sinks.base import Packet, Takes
-from daemon.url import split_url
+from daemon.url import scheme_of, split_url
 
 _LEAVE_S = 3.0
 _RTMP_LASTS_S = 20 * 86400.0  # its times have 31 bits of milliseconds: 24.8 days
@@ -213,6 +213,6 @@ def _options(config: AnyPushSinkSettings) -> dict[str, str]:
     if isinstance(config, SrtSinkSettings):
         return {}
     options = {"rtsp_transport": config.transport, "timeout": str(round(1e6 * config.timeout_s))}
-    if config.url.get_secret_value().lower().startswith("rtsps:"):
+    if scheme_of(config.url.get_secret_value()) == "rtsps":
         options |= tls_options(config.tls_verify)
     return options

@@ -58,12 +58,11 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
 
 
 def _sent(stream: StreamSettings, usual_fps: float) -> _Sent:
-    url = stream.url.get_secret_value()
-    if url.startswith(("v4l2:", "/dev/")):
+    if stream.scheme == "v4l2":
         return _Sent(stream.width_px * stream.height_px, stream.fps, True)
-    if url.startswith("demo:"):
+    if stream.scheme == "demo":
         try:
-            demo = parse(url)
+            demo = parse(stream.url.get_secret_value())
         except SourceError:
             pass  # The stream says so when it starts.
         else:

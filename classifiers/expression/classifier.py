@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -81,7 +80,7 @@ class ExpressionClassifier:
             fuse(net.module.eval()).to(device).to(memory_format=torch.channels_last)
         self._running = tuple(
             engines.start(
-                net.module, net.ranges, net.crop_px, wanted=engine, device=device, log=log
+                net.module, net.ranges, net.crop_px, wanted=engine, device=device, tta=tta, log=log
             )
             for net in self.nets
         )
@@ -126,17 +125,6 @@ class ExpressionClassifier:
         """Views per face, of all nets together."""
         return VIEW_COUNT[self.tta] * len(self.nets)
 
-    @cached_property
-    def _whole(self) -> tuple[engines.Logits, ...]:
-        return tuple(run.logits for run in self._running)
-
-    @cached_property
-    def _four(self) -> tuple[engines.Logits, ...]:
-        return tuple(
-            run.four_crop(net.module, net.crop_px)
-            for net, run in zip(self.nets, self._running, strict=True)
-        )
-
     @torch.inference_mode()
     def predict(
         self, batch: NDArray[np.uint8], view_indices: NDArray[np.int64] | None = None
@@ -150,10 +138,9 @@ class ExpressionClassifier:
         tta, indices = self.tta, None
         if tta == "temporal" and view_indices is not None:
             indices = torch.from_numpy(view_indices).to(self.device, non_blocking=True)
-        by_net = self._four if tta == "four_crop" else self._whole
         parts = []
-        for net, logits in zip(self.nets, by_net, strict=True):
-            own = temperature_of(net.temperatures, tta)
+        for net, run in zip(self.nets, self._running, strict=True):
+            logits, own = run.for_mode(tta), temperature_of(net.temperatures, tta)
             parts.append(
                 net.weight * mean_probabilities(logits, faces, net.crop_px, tta, own, indices)
             )

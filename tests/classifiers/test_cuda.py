@@ -97,10 +97,7 @@ def test_a_card_reads_in_bfloat16_nearly_the_same(
     faces = torch.from_numpy(FACES)
     for tta in STATIC_TTA:
         first, second = (
-            mean_probabilities(
-                run.four_crop(net, 44) if tta == "four_crop" else run.logits, faces, 44, tta
-            )
-            for run in (low, plain)
+            mean_probabilities(run.for_mode(tta), faces, 44, tta) for run in (low, plain)
         )
         assert first.dtype == torch.float32
         assert 0.0 < float((first - second).abs().max()) < 0.01, tta
@@ -161,3 +158,18 @@ def test_where_bfloat16_fails_a_card_reads_in_float32(
         "WARNING: torch bfloat16 fails here, so expressions are read by torch float32: "
         "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"
     ]
+
+
+@pytest.mark.usefixtures("card_with_bfloat16")
+def test_a_card_that_fails_is_not_blamed_on_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 would fail on it too."""
+
+    def fail(x: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.0 GiB.")
+
+    net = tiny().eval()
+    monkeypatch.setattr(net, "forward", fail)
+    said: list[str] = []
+    with pytest.raises(torch.OutOfMemoryError):
+        engines.start(net, {}, 44, wanted="auto", device="cuda", log=said.append)
+    assert said == []

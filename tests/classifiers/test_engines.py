@@ -110,6 +110,34 @@ def test_four_crops_share_layers_in_either_engine(tmp_path: Path, architecture: 
 
 
 @needs_openvino
+def test_parts_for_four_crops_that_do_not_compile_are_found_at_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO compiles what is whole here, so a part is made to fail."""
+    from classifiers.expression.engines import openvino
+
+    compiled = openvino.compile_net
+
+    def compile_net(net: nn.Module, ranges: engines.Ranges, shape: Any, threads: int) -> Any:
+        if shape != (1, 44, 44):
+            raise RuntimeError("no room for the graph\nand more")
+        return compiled(net, ranges, shape, threads)
+
+    monkeypatch.setattr(openvino, "compile_net", compile_net)
+    weights, said = save_tiny(tmp_path / "tiny.safetensors"), list[str]()
+    found = ExpressionClassifier.load(
+        weights, device="cpu", tta="four_crop", engine="auto", log=said.append
+    )
+    assert found.engine == "torch float32"
+    assert said[-1] == (
+        "WARNING: openvino float32 fails here, so expressions are read by torch float32: "
+        "no room for the graph"
+    )
+    with pytest.raises(EngineError, match=r"openvino, which fails here: no room for the graph$"):
+        ExpressionClassifier.load(weights, device="cpu", tta="four_crop", engine="openvino")
+
+
+@needs_openvino
 @needs_shared
 def test_int8_is_as_accurate_on_real_faces() -> None:
     """On a seventh of PublicTest; the record holds the figure of all of it."""

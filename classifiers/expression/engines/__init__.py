@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Literal
 
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from classifiers.errors import EngineError, ExtraError, first_line
-from classifiers.expression import Engine, EngineSetting
+from classifiers.expression import TTA, Engine, EngineSetting
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.four_crop import FourCrop
@@ -33,26 +34,36 @@ DRAWN_FACES = 16
 
 @dataclass(frozen=True)
 class Running:
-    """A net as an engine runs it. `part` does the same with some of its layers, under their own
-    names, and inputs of [channels, height, width].
+    """A net as an engine runs it: `logits` are the engine's. `part` does the same with some of its
+    layers, under their own names, and inputs of [channels, height, width].
     """
 
     engine: Engine
     precision: Literal["float32", "bfloat16", "int8"]
+    net: nn.Module
+    crop_px: int
     logits: Logits
     part: Callable[[nn.Module, tuple[int, int, int]], Logits]
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
 
+    def for_mode(self, tta: TTA) -> Logits:
+        """What reads the views that `tta` shows; that of `four_crop` is made when first asked for.
+
+        Raises RuntimeError where the engine cannot make it.
+        """
+        return self._four_crop if tta == "four_crop" else self.logits
+
+    @cached_property
     @torch.inference_mode()
-    def four_crop(self, net: nn.Module, crop_px: int) -> FourCrop:
+    def _four_crop(self) -> FourCrop:
         """What reads the four views of faces of FACE_PX, by the same engine."""
-        four = FourCrop(net, crop_px)
+        four = FourCrop(self.net, self.crop_px)
         face = (1, FACE_PX, FACE_PX)
-        device = next(net.parameters()).device
+        device = next(self.net.parameters()).device
         _, channels, _, side = four.early(torch.zeros(1, *face, device=device)).shape
-        side = side * crop_px // FACE_PX
+        side = side * self.crop_px // FACE_PX
         four.early = _Part(self.part(four.early, face))
         four.late = _Part(self.part(four.late, (channels, side, side)))
         return four
@@ -81,18 +92,20 @@ def start(
     *,
     wanted: EngineSetting,
     device: str,
+    tta: TTA = "none",
     log: Callable[[str], None] = lambda line: None,
 ) -> Running:
-    """Make a net ready to run on `device`; it is in eval mode there, with its norms folded in.
+    """Make a net ready to run on `device`, and to read by `tta`; it is in eval mode there, with its
+    norms folded in.
 
     OpenVINO computes in int8 the layers whose inputs `ranges` knows. `auto` takes it on an x86
     processor, where it was measured to be the fastest, if it is installed; on a graphics card torch
     in bfloat16, if the card has that; and torch in float32 elsewhere, and wherever those do not
     answer as it does. What is not as wished is told to `log`. Threads are as many as torch has:
     `torch.set_num_threads` or OMP_NUM_THREADS sets both. Raises EngineError, or ExtraError where
-    OpenVINO is wanted and not installed.
+    OpenVINO is wanted and not installed, and RuntimeError where `device` itself fails.
     """
-    plain = Running("torch", "float32", net, lambda part, shape: part)
+    plain = Running("torch", "float32", net, crop_px, net, lambda part, shape: part)
     asked = wanted == "openvino"
     if asked and device != "cpu":
         raise EngineError(
@@ -102,20 +115,25 @@ def start(
     whole_float32(device)
     found = None
     if wanted == "auto" and device == "cuda":
-        found = _on_a_card(net, log)
+        found = _on_a_card(net, crop_px, log)
     elif asked or (wanted == "auto" and _is_x86()):
         found = _openvino(net, ranges, crop_px, asked, log)
     elif wanted == "auto" and "openvino" in installed():
         log("expressions are read by torch; on this processor openvino has to be named to be used")
     if found is None:
         return plain
-    try:
-        apart = difference(net, found.logits, crop_px)
-    except RuntimeError as error:
-        if asked:
-            raise
-        log(_fails(found, error))
-        return plain
+    views = _drawn_views(net, crop_px)
+    with torch.inference_mode():
+        expected = net(views)  # What fails here is not the engine.
+        try:
+            found.for_mode(tta)
+            answered = found.logits(views)
+        except RuntimeError as error:
+            if asked:
+                raise _asked_fails(error) from error
+            log(_fails(found, error))
+            return plain
+    apart = float((expected.softmax(-1) - answered.softmax(-1)).abs().mean())
     if apart <= MOST_DIFFERENCE:
         return found
     taken = found if asked else plain
@@ -126,18 +144,15 @@ def start(
     return taken
 
 
-@torch.inference_mode()
-def difference(net: nn.Module, logits: Logits, crop_px: int) -> float:
-    """Mean absolute difference of probabilities between a net and an engine, 0..1.
-
-    The faces are drawn: smooth, random blobs, the same every time.
+def _drawn_views(net: nn.Module, crop_px: int) -> torch.Tensor:
+    """Standardised views, float32 [DRAWN_FACES, 1, crop_px, crop_px] on the net's device: smooth,
+    random blobs, the same every time.
     """
     chance = torch.Generator().manual_seed(0)
     blobs = torch.rand(DRAWN_FACES, 1, 6, 6, generator=chance)
     faces = nn.functional.interpolate(blobs, (crop_px, crop_px), mode="bicubic").clamp(0.0, 1.0)
     x = standardise(faces[:, 0] * 255.0).contiguous(memory_format=torch.channels_last)
-    x = x.to(next(net.parameters()).device)
-    return float((net(x).softmax(-1) - logits(x).softmax(-1)).abs().mean())
+    return x.to(next(net.parameters()).device)
 
 
 def _bfloat16(layers: nn.Module) -> Logits:
@@ -150,7 +165,7 @@ def _bfloat16(layers: nn.Module) -> Logits:
     return logits
 
 
-def _on_a_card(net: nn.Module, log: Callable[[str], None]) -> Running | None:
+def _on_a_card(net: nn.Module, crop_px: int, log: Callable[[str], None]) -> Running | None:
     """The net in bfloat16; None where the card lacks it, or room for it, which `log` is told."""
     if not has_bfloat16():
         return None
@@ -159,13 +174,17 @@ def _on_a_card(net: nn.Module, log: Callable[[str], None]) -> Running | None:
     except RuntimeError as error:
         log(_fails("torch bfloat16", error))
         return None
-    return Running("torch", "bfloat16", logits, lambda part, shape: _bfloat16(part))
+    return Running("torch", "bfloat16", net, crop_px, logits, lambda part, shape: _bfloat16(part))
 
 
 def _fails(what: object, error: Exception) -> str:
     return (
         f"WARNING: {what} fails here, so expressions are read by torch float32: {first_line(error)}"
     )
+
+
+def _asked_fails(error: Exception) -> EngineError:
+    return EngineError(f"expression.engine is openvino, which fails here: {first_line(error)}")
 
 
 def _is_x86() -> bool:
@@ -190,9 +209,9 @@ def _openvino(
         log(f"expressions are read by torch; openvino is about twice as fast, and {error}")
         return None
     except (ImportError, RuntimeError, EngineError) as error:
-        why = first_line(error)
         if asked:
-            raise EngineError(f"expression.engine is openvino, which fails here: {why}") from error
+            raise _asked_fails(error) from error
+        why = first_line(error)
         log(f"WARNING: openvino fails here, so expressions are read by torch: {why}")
         return None
     if not ranges:
@@ -200,4 +219,4 @@ def _openvino(
             "openvino computes in float32, since the weights' record lists no activations; "
             "`affectd calibrate` finds them, and int8 is about twice as fast"
         )
-    return Running("openvino", "int8" if ranges else "float32", logits, part)
+    return Running("openvino", "int8" if ranges else "float32", net, crop_px, logits, part)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from classifiers.expression import Device, EngineSetting, Split, StaticTTA
+from classifiers.expression import Device, DeviceSetting, EngineSetting, Split, StaticTTA
 from daemon.errors import (
     WRONG,
     AffectdError,
@@ -60,6 +60,7 @@ SkipBroken = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
 SPLITS = ", ".join(get_args(Split)).replace("public", "public (default)")
+DEVICES = ", ".join(get_args(DeviceSetting)).replace("auto", "auto (default)")
 ENGINES = ", ".join(get_args(EngineSetting)).replace("torch", "torch (default)")
 MODES = f"{', '.join(get_args(StaticTTA))} (default)"
 
@@ -263,6 +264,9 @@ def evaluate(
     tta: Annotated[
         StaticTTA, typer.Option(metavar="NAME", help=MODES, show_default=False)
     ] = "ten_crop",
+    device: Annotated[
+        DeviceSetting, typer.Option(metavar="NAME", help=DEVICES, show_default=False)
+    ] = "auto",
     engine: Annotated[
         EngineSetting, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
     ] = "torch",
@@ -292,6 +296,7 @@ def evaluate(
         split=split,
         weights=weights,
         tta=tta,
+        device=device,
         engine=engine,
         predictions=predictions,
         report=report,

@@ -8,7 +8,9 @@ from importlib.metadata import version
 
 import cv2
 
+from classifiers.errors import EngineError
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.oom import explain_oom
 from classifiers.expression.tta import VIEW_COUNT
 from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings
@@ -64,13 +66,14 @@ def load(
     batcher = None
     expression = settings.expression
     if expression.enabled:
-        classifier = ExpressionClassifier.load(
-            expression.weights,
-            device=expression.device,
-            tta=expression.tta,
-            engine=expression.engine,
-            log=log,
-        )
+        with explain_oom(EngineError, 'set expression.device = "cpu"'):
+            classifier = ExpressionClassifier.load(
+                expression.weights,
+                device=expression.device,
+                tta=expression.tta,
+                engine=expression.engine,
+                log=log,
+            )
         crops_in_use = metrics.tta_crops.labels(classifier.name)
         crops_in_use.set(classifier.view_count)
         nets = classifier.view_count // VIEW_COUNT[expression.tta]

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from classifiers import checkpoint
+from classifiers.expression.classifier import ExpressionClassifier
 from tests.affectd import STREAM
 from tests.inside import inside, write_config
 from tests.nets import OPTIONS, save_tiny
@@ -109,6 +111,22 @@ def test_a_card_that_is_not_there_is_the_configuration_s_fault(
     done = inside(capsys, "video", source, target, "--config", write_config(tmp_path, text))
     said = "affectd: expression.device is cuda, but torch finds no CUDA device here"
     assert done == (2, [], [said])
+
+
+def test_a_full_card_is_told_in_a_line(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no card here to fill: torch is made to say what it says there."""
+
+    def load(*given: object, **how: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB.")
+
+    monkeypatch.setattr(ExpressionClassifier, "load", load)
+    config = write_config(tmp_path, f'[detector]\nbackend = "haar"\n{STREAM}')
+    source, target = "demo://x?seconds=1", tmp_path / "out.mp4"
+    done = inside(capsys, "video", source, target, "--config", config)
+    said = "affectd: the memory of the device is full: end what else fills it, or set "
+    assert done == (2, [], [f'{said}expression.device = "cpu"'])
 
 
 def test_a_net_by_a_path_from_the_service_s_folder_may_be_anywhere(

@@ -9,6 +9,7 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Classes in the order of FER2013's `emotion` column, which is the order of the logits."""
 
 Device = Literal["cpu", "cuda"]
+DeviceSetting = Literal["auto", Device]
 Engine = Literal["torch", "openvino"]
 EngineSetting = Literal["auto", Engine]
 Split = Literal["train", "holdout", "public", "private"]

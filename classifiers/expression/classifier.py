@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from classifiers import checkpoint
 from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError, EngineError
-from classifiers.expression import LABELS, TTA, Device, EngineSetting, engines, joint
+from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting, engines, joint
 from classifiers.expression.architectures import ARCHITECTURES, build
-from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
+from classifiers.expression.engines.cuda import NO_CARD, cuda_fault, failure
 from classifiers.expression.joint import Joint
+from classifiers.expression.oom import is_oom
 from classifiers.expression.tta import (
     UNCHANGED,
     VIEW_COUNT,
@@ -91,17 +92,18 @@ class ExpressionClassifier:
         cls,
         weights: str | Path = "default",
         *,
-        device: Literal["auto", Device] = "auto",
+        device: DeviceSetting = "auto",
         tta: TTA = "ten_crop",
         engine: EngineSetting = "torch",
         log: Callable[[str], None] = lambda line: None,
     ) -> ExpressionClassifier:
         """Load shipped weights by name, or by path a net's .safetensors or a joint's .json.
 
-        A device `auto` takes CUDA where that works and the engine can; `engines.start` says
-        what `engine` and `log` are. Raises CheckpointError when a file or its record is missing,
-        cut, or does not fit; EngineError when CUDA is asked for and does not work, and it or
-        ExtraError for an engine that cannot run here.
+        A device `auto` takes CUDA where that works, the nets find room and the engine can;
+        `engines.start` says what `engine` and `log` are. Raises CheckpointError when a file or its
+        record is missing, cut, or does not fit; EngineError when CUDA is asked for and does not
+        work, and it or ExtraError for an engine that cannot run here; and torch's RuntimeError
+        where a device fails under the nets (`explain_oom`).
         """
         path = locate(weights)
         record = record_of(path)
@@ -111,14 +113,22 @@ class ExpressionClassifier:
             nets = [load_net(path, record)]
         if device == "auto" and engine == "openvino":
             device = "cpu"
-        if device != "cpu":
-            fault = cuda_fault()
-            if fault and device == "cuda":
-                raise EngineError(f"expression.device is cuda, but {fault}")
-            if fault not in ("", NO_CARD):
-                log(f"WARNING: {fault}; expressions are read on the processor")
-            device = "cpu" if fault else "cuda"
-        return cls(nets, record, device=device, tta=tta, engine=engine, log=log)
+        made = partial(cls, nets, record, tta=tta, engine=engine, log=log)
+        if device == "cpu":
+            return made(device=device)
+        fault = cuda_fault()
+        if fault and device == "cuda":
+            raise EngineError(f"expression.device is cuda, but {fault}")
+        if not fault:
+            try:
+                return made(device="cuda")
+            except RuntimeError as error:
+                if device == "cuda" or not is_oom(error):
+                    raise
+                fault = failure(error)
+        if fault != NO_CARD:
+            log(f"WARNING: {fault}; expressions are read on the processor")
+        return made(device="cpu")
 
     @property
     def view_count(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.atomic import check_writable
-from classifiers.expression import EngineSetting, Split, StaticTTA, data, provenance
+from classifiers.errors import EngineError
+from classifiers.expression import DeviceSetting, EngineSetting, Split, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
 from classifiers.expression.evaluation.report import (
@@ -29,6 +32,7 @@ from classifiers.expression.evaluation.report import (
     verdicts,
     write,
 )
+from classifiers.expression.oom import explain_oom
 from classifiers.expression.tta import temperature_of
 from classifiers.expression.weight_files import locate
 from daemon.commands.progress import progress_bar
@@ -50,6 +54,7 @@ class Task:
     split: Split
     weights: str
     tta: StaticTTA
+    device: DeviceSetting = "auto"
     engine: EngineSetting = "torch"
     predictions: Path | None = None
     report: Path | None = None
@@ -60,23 +65,24 @@ class Task:
     command: str = ""
 
 
+@explain_oom(EngineError, "take --device cpu")
 def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     """Measure, print, and write what the task asks for; a progress bar runs on `err`.
 
     Raises ConfigError for a task that cannot be meant, CheckpointError or DataError for what cannot
-    be read, and SinkError for a target that cannot be written, before the long work where that is
-    known by then.
+    be read, EngineError where the device or the engine cannot do it, and SinkError for a target
+    that cannot be written, before the long work where that is known by then.
     """
     if task.against_engine and not task.against:
         raise ConfigError("--against-engine is of the net that --against names; accepted: with it")
+    if task.device == "cuda" and (fault := cuda_fault()):
+        raise ConfigError(f"--device is cuda, but {fault}; accepted: auto, cpu")
     _check_targets(task)
-    classifier = ExpressionClassifier.load(
-        task.weights, tta=task.tta, engine=task.engine, log=err.print
-    )
+    load = partial(ExpressionClassifier.load, device=task.device, tta=task.tta, log=err.print)
+    classifier = load(task.weights, engine=task.engine)
     other = None
     if task.against:
-        engine = task.against_engine or task.engine
-        other = ExpressionClassifier.load(task.against, tta=task.tta, engine=engine, log=err.print)
+        other = load(task.against, engine=task.against_engine or task.engine)
     fer = data.read(task.source, task.strict)
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))

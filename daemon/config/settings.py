@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from classifiers.expression import TTA, Device, EngineSetting
+from classifiers.expression import TTA, DeviceSetting, EngineSetting
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.config.table import Table
 from daemon.config.urls import check_host, check_transport, is_loopback
@@ -128,7 +128,7 @@ class ExpressionSettings(Table):
     enabled: bool = True
     weights: HomePath = "default"
     tta: TTA = "ten_crop"
-    device: Literal["auto", Device] = "auto"
+    device: DeviceSetting = "auto"
     engine: EngineSetting = "auto"
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 10.0

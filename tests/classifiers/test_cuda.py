@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from classifiers.errors import EngineError
 from classifiers.expression import TTA, Device, EngineSetting, engines
@@ -76,6 +77,30 @@ def test_where_a_card_fails_auto_takes_the_processor_and_says_so(
     assert ExpressionClassifier.load(weights, log=said.append).device == "cpu"
     assert not tried
     assert len(said) == 1
+
+
+def test_where_a_card_has_no_room_for_the_nets_auto_takes_the_processor_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = nn.Module.to
+
+    def to(net: nn.Module, *where: Any, **how: Any) -> nn.Module:
+        if "cuda" in where:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB.\nand more")
+        return plain(net, *where, **how)
+
+    monkeypatch.setattr("classifiers.expression.classifier.cuda_fault", str)
+    monkeypatch.setattr(nn.Module, "to", to)
+    weights, said = save_tiny(tmp_path / "a.safetensors"), list[str]()
+    net = ExpressionClassifier.load(weights, log=said.append)
+    assert net.device == "cpu"
+    assert net.predict(FACES).shape == (len(FACES), 7)
+    assert said == [
+        "WARNING: torch fails on the CUDA device here: CUDA out of memory. Tried to allocate 2 "
+        "MiB.; expressions are read on the processor"
+    ]
+    with pytest.raises(torch.OutOfMemoryError):
+        ExpressionClassifier.load(weights, device="cuda")
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from classifiers.errors import TrainingError
 from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import measure
+from classifiers.expression.oom import explain_oom
 from classifiers.expression.training import joint, train
 from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.compiling import compile_fault, why
 from classifiers.expression.training.joint import JointRecipe
 from classifiers.expression.training.journal import Progress
-from classifiers.expression.training.oom import explain_oom
 from classifiers.expression.training.recipe import Distillation, Recipe, Stage
 from classifiers.expression.training.run import Run
 from tests.nets import OPTIONS, save_tiny
@@ -137,7 +137,7 @@ def test_a_full_device_ends_the_making_of_a_joint_with_a_word(
 
 
 def test_another_failure_of_a_device_stays_what_it_is() -> None:
-    with pytest.raises(RuntimeError, match="illegal"), explain_oom("stop"):
+    with pytest.raises(RuntimeError, match="illegal"), explain_oom(TrainingError, "stop"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 

@@ -22,8 +22,13 @@ def cuda_fault() -> str:
         faces = torch.zeros(1, 8, 16, 16, device="cuda")
         conv2d(faces, torch.zeros(8, 8, 3, 3, device="cuda")).cpu()  # waits for the card
     except RuntimeError as error:
-        return f"torch fails on the CUDA device here: {first_line(error)}"
+        return failure(error)
     return ""
+
+
+def failure(error: Exception) -> str:
+    """What is wrong with a card on which torch raised `error`, in a line."""
+    return f"torch fails on the CUDA device here: {first_line(error)}"
 
 
 def whole_float32(device: str) -> None:

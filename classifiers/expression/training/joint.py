@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.atomic import write_atomic, write_errors_as
-from classifiers.errors import CheckpointError, RecipeError
+from classifiers.errors import CheckpointError, RecipeError, TrainingError
 from classifiers.expression import Device, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import (
@@ -31,7 +31,7 @@ from classifiers.expression.evaluation.measure import (
     unknown_threshold,
 )
 from classifiers.expression.joint import Joint, Member, save
-from classifiers.expression.training.oom import explain_oom
+from classifiers.expression.oom import explain_oom
 from classifiers.expression.training.recipe import fill, read_toml
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
@@ -101,7 +101,7 @@ def read(path: Path) -> JointRecipe | None:
     return recipe
 
 
-@explain_oom("take --device cpu")
+@explain_oom(TrainingError, "take --device cpu")
 def make(
     recipe: JointRecipe,
     source: Path,

@@ -22,13 +22,13 @@ from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.architectures import build
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
+from classifiers.expression.oom import is_oom
 from classifiers.expression.provenance import own
 from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.compiling import compiled
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.matmul_conv import use_matmul_gradients
-from classifiers.expression.training.oom import is_oom
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with

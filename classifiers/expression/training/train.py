@@ -22,10 +22,10 @@ from classifiers.expression.evaluation.measure import (
     probabilities,
     unknown_threshold,
 )
+from classifiers.expression.oom import explain_oom
 from classifiers.expression.training.compiling import is_compile_error, why
 from classifiers.expression.training.interrupt import Interrupted, between_steps
 from classifiers.expression.training.journal import Journal, Progress
-from classifiers.expression.training.oom import explain_oom
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
 from classifiers.expression.tta import STATIC_TTA, with_temperature
@@ -34,7 +34,10 @@ STATE = "last.pt"
 WEIGHTS = "best.safetensors"
 
 
-@explain_oom("lower batch in the recipe and begin anew; the last state, if there was one, was kept")
+@explain_oom(
+    TrainingError,
+    "lower batch in the recipe and begin anew; the last state, if there was one, was kept",
+)
 def train(
     recipe: Recipe,
     source: Path,

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from classifiers.errors import EngineError
 from classifiers.expression import TTA, Device, EngineSetting
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines import installed
 from classifiers.expression.engines.cuda import cuda_fault
+from classifiers.expression.oom import explain_oom
 from classifiers.expression.tta import VIEW_COUNT
 from daemon.commands.bench.record import FaceRate
 from daemon.config.settings import ExpressionSettings
@@ -31,6 +33,7 @@ class Variant:
     def __str__(self) -> str:
         return f"{self.tta}, {self.engine}"
 
+    @explain_oom(EngineError, 'set expression.device = "cpu"')
     def measure(self, seconds: float) -> FaceRate:
         """Time batches of `max_batch` faces for about `seconds`."""
         expression = self.expression

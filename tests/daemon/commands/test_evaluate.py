@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from classifiers.expression import LABELS, data
 from classifiers.expression.classifier import ExpressionClassifier
@@ -102,6 +103,38 @@ def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: C
         assert ("part of FER2013's Training that no net is trained on" in markdown) is column
         assert ("were found on it, so those figures flatter" in markdown) is column
         assert ("of these images stand in FER2013's Training too" in markdown) is not column
+
+
+def test_a_full_device_ends_in_a_line_that_says_what_to_do(
+    bars: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no card here to fill: torch is made to say what it says there."""
+
+    def predict(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.0 GiB.")
+
+    monkeypatch.setattr(ExpressionClassifier, "predict", predict)
+    weights = save_tiny(tmp_path / "a.safetensors")
+    done = inside(capsys, "evaluate", "expression", "--data", bars, "--weights", weights)
+    assert done.code == 2
+    assert done.err[-1] == (
+        "affectd: the memory of the device is full: end what else fills it, or take --device cpu"
+    )
+
+
+@pytest.mark.parametrize("fault", ["", "torch finds no CUDA device here"])
+def test_a_device_is_taken_as_it_is_named(
+    bars: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    for module in ("daemon.commands.evaluate", "classifiers.expression.classifier"):
+        monkeypatch.setattr(f"{module}.cuda_fault", lambda: fault)  # wherever this runs
+    weights = save_tiny(tmp_path / "a.safetensors")
+    what = ("evaluate", "expression", "--data", bars, "--weights", weights, "--tta", "none")
+    done = inside(capsys, *what, "--device", "cpu")
+    assert done.out[0].endswith("torch float32 on cpu"), done.err
+    if fault:
+        said = f"affectd: --device is cuda, but {fault}; accepted: auto, cpu"
+        assert inside(capsys, *what, "--device", "cuda") == (2, [], [said])
 
 
 def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Capsys) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from classifiers.errors import TrainingError
+from classifiers.errors import ClassifierError
 
 OOM = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 """What torch, CUDA, and the libraries on it that keep memory of their own say then."""
@@ -17,13 +17,13 @@ def is_oom(error: Exception) -> bool:
 
 
 @contextmanager
-def explain_oom(otherwise: str) -> Iterator[None]:
-    """Raise TrainingError where a device's memory is full; `otherwise` is what else can be done."""
+def explain_oom(kind: type[ClassifierError], otherwise: str) -> Iterator[None]:
+    """Raise a `kind` where a device's memory is full; `otherwise` is what else can be done."""
     try:
         yield
     except RuntimeError as error:
         if not is_oom(error):
             raise
-        raise TrainingError(
+        raise kind(
             f"the memory of the device is full: end what else fills it, or {otherwise}"
         ) from error

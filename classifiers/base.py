@@ -1,4 +1,4 @@
-"""What every classifier declares, so that the daemon can dispatch without knowing its name."""
+"""What every classifier declares, so that the batcher need not know its kind."""
 
 from __future__ import annotations
 

@@ -23,8 +23,6 @@ from daemon.reading import UNKNOWN, Quality, Reading
 from daemon.track import Track, Tracker
 from detectors.base import Box, Detector
 
-INBOX = 1024  # results that wait for the stream; the batcher's queue bounds them too
-
 
 @dataclass(frozen=True, slots=True)
 class _CropInfo:
@@ -74,7 +72,8 @@ class FaceReader:
         self._clock = clock
         # The tracker is as old. With `offline` two runs agree to the byte.
         self._since_s = None if offline else clock()
-        self._inbox: deque[Result] = deque(maxlen=INBOX)
+        # The batcher's queue bounds it: what came is taken out before more is submitted.
+        self._inbox: deque[Result] = deque()
         # From zero on, so that a rate over them is right at once.
         for label in (*batcher.classifier.labels, UNKNOWN):
             metrics.readings.labels(stream, label)

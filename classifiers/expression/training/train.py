@@ -67,7 +67,7 @@ def train(
         raise CheckpointError(f"{out} holds a run already; accepted: --resume, or another --out")
     out.mkdir(parents=True, exist_ok=True)
     end_s = math.inf if max_minutes is None else clock() + 60.0 * max_minutes
-    fer = data.read(source, strict)
+    fer = data.read(source, strict, {"Training", "PublicTest"})
     held = fer.split("holdout")
     public = fer.split("public")
     faces = fer.split("train")

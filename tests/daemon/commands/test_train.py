@@ -111,6 +111,7 @@ def test_a_bad_image_is_left_out_of_training_and_named_or_refused(
     recipe.write_text(RECIPE)
     data = shutil.copytree(faces, tmp_path / "data")
     (data / "train" / "sad" / "Training_x.jpg").write_text("no image")
+    (data / "test" / "sad" / "PrivateTest_x.jpg").write_text("no image")  # which is not read
     first = sorted((data / "train" / "sad").glob("Training_4*"))[0]
     shutil.copy(first, first.with_name("Training_y.jpg"))
     what: list[str | Path] = ["--recipe", recipe, "--data", data]

@@ -87,21 +87,6 @@ def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
         assert torch.equal(value, second.net.state_dict()[name]), name
 
 
-def test_a_state_that_names_neither_data_nor_what_was_taught_is_gone_on_with(
-    fer: Path, teacher: Path, tmp_path: Path
-) -> None:
-    plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
-    first = Run(plan, load_split(fer, "train"), "cpu")
-    first.step = 3
-    first.store(tmp_path / "last.pt")
-    state = torch.load(tmp_path / "last.pt", weights_only=True)
-    del state["taught"], state["data_sha256"], state["teacher"], state["sums"]
-    torch.save(state, tmp_path / "last.pt")
-    second = Run(plan, load_split(fer, "train"), "cpu", "f" * 64)
-    second.restore(tmp_path / "last.pt")
-    assert second.step == 3
-
-
 def test_a_run_does_not_go_on_with_another_teacher(
     fer: Path, teacher: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from classifiers.expression.training.interrupt import Interrupted, between_steps
 from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.loss import LOSSES
 from classifiers.expression.training.recipe import Distillation
+from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
 from tests.classifiers.bars import PLAN, write_bars
 from tests.fer import load_split
@@ -173,10 +174,14 @@ def test_resuming_from_what_is_no_state_is_an_error(fer: Path, tmp_path: Path) -
         state.write_bytes(content)
         with pytest.raises(CheckpointError, match=r"last\.pt: not a state of training"):
             train(plan, fer, tmp_path, resume=True)
-    for foreign in ({"recipe": repr(plan)}, {"net": 3}, [1]):
+    state.write_bytes(whole)
+    good = torch.load(state, weights_only=True)
+    run = Run(plan, load_split(fer, "train"), "cpu", good["data_sha256"])
+    parts = [{k: v for k, v in good.items() if k != key} for key in good]
+    for foreign in (*parts, {"net": 3}, [1]):
         torch.save(foreign, state)
         with pytest.raises(CheckpointError, match=r"last\.pt: not a state of training"):
-            train(plan, fer, tmp_path, resume=True)
+            run.restore(state)
 
 
 def test_resuming_on_other_data_is_an_error(fer: Path, tmp_path: Path) -> None:

@@ -178,15 +178,15 @@ class Run:
             write_atomic(path, content.getvalue())
 
     def restore(self, path: Path) -> str:
-        """Go on from a stored state, and return what it was computed on and in, empty if unknown.
+        """Go on from a stored state, and return what it was computed on and in.
 
-        A state that names no data set is taken at its word. Raises CheckpointError for none, or one
-        of another recipe, data set or teacher.
+        Raises CheckpointError for none, or one of another recipe, data set or teacher.
         """
         try:
             # Not to the device, which need not have the room for a second copy.
             state = torch.load(path, map_location="cpu", weights_only=True)
-            recipe, trained_on = state["recipe"], state.get("data_sha256", self.data_sha256)
+            recipe, trained_on = state["recipe"], state["data_sha256"]
+            teacher, taught = state["teacher"], state["taught"]
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no state to resume from") from None
         except UNREADABLE as error:
@@ -200,7 +200,7 @@ class Run:
                 f"this one's begins with {given[:7]}; resume with its own"
             )
         self.data_sha256 = trained_on
-        if self.teacher and state.get("teacher", self.teacher.sha256) != self.teacher.sha256:
+        if self.teacher and teacher != self.teacher.sha256:
             raise CheckpointError(f"{path}: was taught by another net; resume with its own")
         try:
             self.step = int(state["step"])
@@ -208,11 +208,11 @@ class Run:
             self.ema.load_state_dict(state["ema"])
             for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(its)
-            self.sums = state.get("sums", self.sums).to(self.device)
-            if self.teacher and (taught := state.get("taught")) is not None:
+            self.sums = state["sums"].to(self.device)
+            if self.teacher and taught is not None:
                 self.teacher.said = taught.to(self.device)
-            self.learnt_from = state.get("learnt_from", self.learnt_from)
-            return str(state.get("computes", ""))
+            self.learnt_from = state["learnt_from"]
+            return str(state["computes"])
         except UNREADABLE as error:
             if is_oom(error):
                 raise

@@ -85,7 +85,7 @@ def train(
     log(f"Computes on {run.computes}")
     if resume:
         before = run.restore(out / STATE)
-        if before not in ("", run.computes):
+        if before != run.computes:
             log(f"WARNING: the run was computed on {before} before; its weights will not repeat")
     finished = run.step >= run.steps
     with between_steps() as pressed, Journal(out, run.step // run.per_epoch) as journal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from csv import DictReader
@@ -270,8 +271,27 @@ def test_too_few_images_for_a_batch_are_an_error(fer: Path, tmp_path: Path) -> N
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_word(fer: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="lower learning_rate"):
+    with pytest.raises(TrainingError, match=r"lower learning_rate .* and begin anew with another"):
         train(replace(PLAN, learning_rate=1e30, warmup_epochs=0.0), fer, tmp_path)
+
+
+def test_a_loss_that_is_not_a_number_is_not_stored(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A run is stopped. 2. It goes on, and is stopped by Ctrl-C right after such a loss."""
+    plan = replace(PLAN, epochs=1)
+    train(plan, fer, tmp_path, max_minutes=0.0)
+    before = (tmp_path / "last.pt").read_bytes()
+    loss = LOSSES["cross_entropy"]
+
+    def infinite(*given: Any) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return loss(*given) * math.inf
+
+    monkeypatch.setitem(LOSSES, "cross_entropy", infinite)
+    with pytest.raises(TrainingError, match=r"not a number by step 1: .* was kept"):
+        train(plan, fer, tmp_path, resume=True)
+    assert (tmp_path / "last.pt").read_bytes() == before
 
 
 def test_temperature_is_found_where_it_is_known() -> None:

@@ -157,8 +157,20 @@ class Run:
         shuffle = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
         return torch.randperm(len(self.images), generator=shuffle).to(self.device)
 
+    def need_numbers(self) -> None:
+        """Raise TrainingError where the loss of a step of this epoch was not a number."""
+        if not self.sums.isfinite().all():
+            raise TrainingError(
+                f"the loss is not a number by step {self.step}: lower learning_rate in the recipe "
+                "and begin anew with another --out; the last state, if there was one, was kept"
+            )
+
     def store(self, path: Path) -> None:
-        """Write the state, whole or not at all. Raises TrainingError if it cannot be written."""
+        """Write the state, whole or not at all.
+
+        Raises TrainingError if it cannot be written, and as `need_numbers`.
+        """
+        self.need_numbers()
         state = {
             "recipe": repr(self.recipe),
             "data_sha256": self.data_sha256,

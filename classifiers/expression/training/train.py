@@ -135,13 +135,9 @@ def _epoch(
     started_s, first = clock(), run.step
 
     def progress() -> Progress:
+        run.need_numbers()
         steps = run.step - epoch * run.per_epoch
         loss, right = (total / steps for total in run.sums.tolist())
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} in epoch {epoch + 1}, step {run.step}: "
-                "lower learning_rate in the recipe; the last state was kept"
-            )
         return Progress(
             epoch=epoch,
             step=run.step,

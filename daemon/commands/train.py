@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +83,9 @@ def train_expression(
                 log=console.print,
                 report=report,
             )
-    except Interrupted:
+    except Interrupted as error:
         console.print(stopped)
-        raise
+        sys.exit(128 + error.number)
     console.print(stopped if weights is None else f"Weights: {weights}")
 
 

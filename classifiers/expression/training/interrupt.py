@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of a step."""
+"""Ctrl-C and SIGTERM that wait for the end of a step."""
 
 from __future__ import annotations
 
@@ -8,30 +8,41 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOP = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, and what was done until then is stored."""
+    """The signal `number`, of STOP, has come, and what was done until then is stored."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
-def between_steps() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether Ctrl-C was pressed; a second one interrupts at once.
+def between_steps() -> Iterator[Callable[[], int]]:
+    """Give a function that says which signal of STOP has come, 0 for none; a second one, of either,
+    is handled at once, as before.
 
-    Python delivers signals to the main thread alone: in another one nothing is ever pressed.
-    Where SIGINT is ignored, as behind `nohup` in some shells, it stays so.
+    Python delivers signals to the main thread alone: in another one none ever comes. One that is
+    ignored, as SIGINT is behind `nohup` in some shells, or that Python does not handle, stays so.
     """
-    pressed = []
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {n: handler for n in STOP if callable(handler := signal.getsignal(n))}
 
-    def press(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        signal.signal(signal.SIGINT, before)
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        put_back()
 
-    signal.signal(signal.SIGINT, press)
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, note)
     try:
-        yield lambda: bool(pressed)
+        yield lambda: came[0] if came else 0
     finally:
-        signal.signal(signal.SIGINT, before)
+        put_back()

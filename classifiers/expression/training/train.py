@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -56,11 +57,11 @@ def train(
     """Train by `recipe` on the FER2013 at `source`; leave state, log and weights in `out`.
 
     Returns the weights' path, or None when `max_minutes` ended the run early, between two steps:
-    its state is then in `out`, for `resume`. Ctrl-C leaves it too, and raises Interrupted; a second
-    one raises KeyboardInterrupt and leaves the state of the last epoch. `strict` is that of
-    `data.read`; `log` is told what was read. Raises DataError, CheckpointError, ExtraError without
-    scikit-learn, and TrainingError when the loss is not a number, the device is full or `out`
-    cannot be written.
+    its state is then in `out`, for `resume`. Ctrl-C and SIGTERM leave it too, and raise
+    Interrupted; a second one ends the run at once and leaves the state of the last epoch. `strict`
+    is that of `data.read`; `log` is told what was read. Raises DataError, CheckpointError,
+    ExtraError without scikit-learn, and TrainingError when the loss is not a number, the device is
+    full or `out` cannot be written.
     """
     need_extra()
     if not resume and any((out / name).exists() for name in (STATE, WEIGHTS)):
@@ -88,10 +89,10 @@ def train(
         if before != run.computes:
             log(f"WARNING: the run was computed on {before} before; its weights will not repeat")
     finished = run.step >= run.steps
-    with between_steps() as pressed, Journal(out, run.step // run.per_epoch) as journal:
+    with between_steps() as signalled, Journal(out, run.step // run.per_epoch) as journal:
 
         def stop() -> bool:
-            return pressed() or clock() >= end_s
+            return bool(signalled()) or clock() >= end_s
 
         if run.teacher and not finished:
             run.teacher.read(stop)
@@ -103,14 +104,14 @@ def train(
                 finished = run.step >= run.steps
         if not finished:
             run.store(out / STATE)
-        if pressed():
-            raise Interrupted
+        if number := signalled():
+            raise Interrupted(number)
         if not finished:
             return None
     try:
         return _finish(run, fer, {"holdout": held, "public": public}, out, commit)
     except KeyboardInterrupt:
-        raise Interrupted from None
+        raise Interrupted(signal.SIGINT) from None
 
 
 def _learnt_from(recipe: Recipe, resume: bool) -> list[str]:

@@ -1,9 +1,10 @@
-"""`affectd train`: recipes and data that cannot be used, and what Ctrl-C leaves."""
+"""`affectd train`: recipes and data that cannot be used, and what a signal leaves."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -155,13 +156,16 @@ def test_the_commit_is_that_of_this_code_alone(
     assert train._commit() == git("rev-parse", "--short", "HEAD")
 
 
-def test_ctrl_c_leaves_a_training_that_goes_on(tmp_path: Path, faces: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_training_that_goes_on(
+    tmp_path: Path, faces: Path, number: signal.Signals, code: int
+) -> None:
     (tmp_path / "recipe.toml").write_text(RECIPE)
     out = tmp_path / "out"
     where: list[str | Path] = ["--recipe", "recipe.toml", "--data", faces, "--out", "out"]
     with started(tmp_path, "train", "expression", *where, "--max-minutes", "600") as process:
-        printed = interrupt(process, (out / "log.csv").exists)
-    assert process.returncode == 130
+        printed = interrupt(process, (out / "log.csv").exists, number)
+    assert process.returncode == code
     assert printed.splitlines()[-1] == "Stopped early; go on with --resume --out out"
     assert "Traceback" not in printed
     assert (out / "last.pt").is_file()

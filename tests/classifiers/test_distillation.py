@@ -17,6 +17,7 @@ from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
 from classifiers.expression import LABELS, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.engines import installed
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.interrupt import Interrupted
@@ -85,6 +86,19 @@ def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
     second.one_step(second.order())
     for name, value in first.net.state_dict().items():
         assert torch.equal(value, second.net.state_dict()[name]), name
+
+
+@pytest.mark.skipif("openvino" not in installed(), reason="the extra `cpu` is not installed")
+@pytest.mark.parametrize("views", ["same", "ten_crop"])
+def test_a_teacher_that_reads_all_faces_says_what_by(
+    fer: Path, tmp_path: Path, views: Literal["same", "ten_crop"]
+) -> None:
+    """With `same` torch reads each batch, and no engine is made."""
+    tiny = save_tiny(tmp_path / "tiny.safetensors")  # without activations
+    plan = replace(PLAN, distillation=Distillation(str(tiny), views=views))
+    told: list[str] = []
+    Run(plan, load_split(fer, "train"), "cpu", log=told.append)
+    assert len(told) == (views == "ten_crop")
 
 
 def test_a_run_does_not_go_on_with_another_teacher(

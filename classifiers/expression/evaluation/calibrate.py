@@ -40,7 +40,8 @@ def calibrate(
 
     The activations are found on FER2013 Training at `source`, the temperatures on its holdout, the
     scores on PublicTest. Of a joint, its nets come first. `report` gets the share that is done,
-    0..1, and what is being done; `log` is told what was read, and `strict` is that of `data.read`.
+    0..1, and what is being done; `log` is told what was read and where int8 differs, and `strict`
+    is that of `data.read`.
     Raises ExtraError without OpenVINO, DataError, and CheckpointError for a net that cannot be
     loaded, was trained on other data, or has a record that cannot be written.
     """
@@ -61,7 +62,7 @@ def calibrate(
     log(public.summary("PublicTest"))
     nets_read = sum(len(nets_of(file)) * (2 if file.suffix == ".json" else 1) for file in files)
     reads = nets_read * (len(held.files) + len(public.files))
-    work = _Work(reads * sum(VIEW_COUNT[tta] for tta in STATIC_TTA), report)
+    work = _Work(reads * sum(VIEW_COUNT[tta] for tta in STATIC_TTA), log, report)
     done = []
     for file in files:
         record = record_of(file)
@@ -96,8 +97,10 @@ def _check_data(files: list[Path], data_sha256: str) -> None:
 class _Work:
     """Reads faces in int8, and knows how much of all the work, counted in views, is done."""
 
-    def __init__(self, views: int, report: Callable[[float, str], None]) -> None:
-        self._report = report
+    def __init__(
+        self, views: int, log: Callable[[str], None], report: Callable[[float, str], None]
+    ) -> None:
+        self._log, self._report = log, report
         self._all, self._read = views, 0
 
     def measure(
@@ -105,7 +108,7 @@ class _Work:
     ) -> tuple[dict[str, float], dict[str, float]]:
         """A file's temperatures, and its scores with the accuracy on PublicTest in int8,
         `public_{tta}_int8`, of every mode. Of a joint those in float32 are found anew too."""
-        classifier = ExpressionClassifier.load(file, device="cpu", engine="openvino")
+        classifier = ExpressionClassifier.load(file, device="cpu", engine="openvino", log=self._log)
         temperature: dict[str, float] = {}
         scores = dict(classifier.record.scores)
         whole = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
@@ -55,7 +56,7 @@ class Run:
     the recipe's `start` is not read, since `restore` is to follow. `sums` are the loss and the
     right guesses of this epoch's steps until now, float32 [2] on the device. `computes` says on
     what, in what, and whether by a compiled net: where that differs, so do the weights.
-    `learnt_from` is that of the net's record.
+    `learnt_from` is that of the net's record. `log` is told what is not as wished of the teacher.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Run:
         data_sha256: str = "",
         resume: bool = False,
         by_compiled: bool = False,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         whole_float32(device)  # what is scored is the net as it is
@@ -101,7 +103,7 @@ class Run:
             )
         self.steps = self.per_epoch * recipe.epochs
         plan = recipe.distillation
-        self.teacher = Teacher(plan, self.images, device) if plan else None
+        self.teacher = Teacher(plan, self.images, device, log) if plan else None
         if plan and self.teacher:
             self.learnt_from[plan.teacher] = self.teacher.sha256
 

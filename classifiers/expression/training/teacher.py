@@ -18,17 +18,25 @@ class Teacher:
 
     images: uint8 [N, 48, 48], the faces to train on. With `views = "ten_crop"` all of them are
     read once, by `read`, and `said`, [N, 7], is what was read, to be kept for a run that goes on;
-    with `same`, each augmented batch is read as it comes.
+    with `same`, each augmented batch is read as it comes. `log` is that of `engines.start`.
     """
 
-    def __init__(self, plan: Distillation, images: torch.Tensor, device: str) -> None:
+    def __init__(
+        self,
+        plan: Distillation,
+        images: torch.Tensor,
+        device: str,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._plan = plan
         self._images = images
         self._classifier = ExpressionClassifier.load(
             plan.teacher,
             device="cuda" if device == "cuda" else "cpu",
             tta="ten_crop",
-            engine="auto",
+            # An augmented batch is read by torch, in the numbers of the step that it is for.
+            engine="auto" if plan.views == "ten_crop" else "torch",
+            log=log,
         )
         self.said: torch.Tensor | None = None
 

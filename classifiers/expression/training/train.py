@@ -59,9 +59,9 @@ def train(
     Returns the weights' path, or None when `max_minutes` ended the run early, between two steps:
     its state is then in `out`, for `resume`. Ctrl-C and SIGTERM leave it too, and raise
     Interrupted; a second one ends the run at once and leaves the state of the last epoch. `strict`
-    is that of `data.read`; `log` is told what was read. Raises DataError, CheckpointError,
-    ExtraError without scikit-learn, and TrainingError when the loss is not a number, the device is
-    full or `out` cannot be written.
+    is that of `data.read`; `log` is told what was read and what computes. Raises DataError,
+    CheckpointError, ExtraError without scikit-learn, and TrainingError when the loss is not a
+    number, the device is full or `out` cannot be written.
     """
     need_extra()
     if not resume and any((out / name).exists() for name in (STATE, WEIGHTS)):
@@ -82,7 +82,7 @@ def train(
     if recipe.distillation:
         log(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
     known = provenance.joined(learnt_from, fingerprint)
-    run = Run(recipe, faces, device, known, resume, compiled)
+    run = Run(recipe, faces, device, known, resume, compiled, log)
     log(f"Computes on {run.computes}")
     if resume:
         before = run.restore(out / STATE)

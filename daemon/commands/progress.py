@@ -23,7 +23,10 @@ def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def share_bar(console: Console) -> Iterator[Callable[..., None]]:
-    """A bar for work that says which share of it is done, 0..1, and if it likes with what text."""
+    """A bar for work that says which share of it is done, 0..1, and if it likes with what text.
+
+    A lesser share than before is that of other work, which has a time of its own.
+    """
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),
@@ -35,6 +38,8 @@ def share_bar(console: Console) -> Iterator[Callable[..., None]]:
         task = bar.add_task("starting", total=None)
 
         def report(share: float, text: str = "") -> None:
+            if share < bar.tasks[task].completed:
+                bar.reset(task)
             bar.update(task, total=1.0, completed=share, description=text)
 
         yield report

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -69,7 +68,7 @@ def train_expression(
     again = "--resume --compile" if compiled else "--resume"
     stopped = f"Stopped early; go on with {again} --out {out}"
     try:
-        with _reporting(console, plan.epochs) as report:
+        with share_bar(console) as on_share:
             weights = train(
                 plan,
                 source,
@@ -81,7 +80,8 @@ def train_expression(
                 strict=strict,
                 commit=_commit(),
                 log=console.print,
-                report=report,
+                report=_on_step(console, plan.epochs, on_share),
+                on_share=on_share,
             )
     except Interrupted as error:
         console.print(stopped)
@@ -89,21 +89,21 @@ def train_expression(
     console.print(stopped if weights is None else f"Weights: {weights}")
 
 
-@contextmanager
-def _reporting(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
-    """A bar that is told of each step; each epoch leaves a line."""
-    with share_bar(console) as on_share:
+def _on_step(
+    console: Console, epochs: int, on_share: Callable[[float, str], None]
+) -> Callable[[Step], None]:
+    """What tells the bar of each step; each epoch leaves a line."""
 
-        def report(step: Step) -> None:
-            text = (
-                f"epoch {step.epoch + 1}/{epochs}  loss {step.loss:.3f}  "
-                f"accuracy {step.accuracy:.1%}  {step.images_per_s:.0f} images/s"
-            )
-            on_share(step.step / step.steps, text)
-            if step.holdout is not None:
-                console.print(f"{text}  holdout {step.holdout:.1%}")
+    def report(step: Step) -> None:
+        text = (
+            f"epoch {step.epoch + 1}/{epochs}  loss {step.loss:.3f}  "
+            f"accuracy {step.accuracy:.1%}  {step.images_per_s:.0f} images/s"
+        )
+        on_share(step.step / step.steps, text)
+        if step.holdout is not None:
+            console.print(f"{text}  holdout {step.holdout:.1%}")
 
-        yield report
+    return report
 
 
 def _commit() -> str:

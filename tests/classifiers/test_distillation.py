@@ -115,24 +115,40 @@ def test_a_run_does_not_go_on_with_another_teacher(
         train(plan, fer, tmp_path / "out", resume=True)
 
 
-def test_ctrl_c_ends_the_teachers_reading_and_leaves_nothing_half_read(
+def test_ctrl_c_ends_the_teachers_reading_which_goes_on(
     fer: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
+    """1. Ctrl-C in the second batch. 2. What is left is read, in the same batches."""
+    plan = replace(PLAN, epochs=1, distillation=Distillation(str(teacher), views="ten_crop"))
+    whole = Run(plan, load_split(fer, "train"), "cpu").teacher
+    assert whole
+    whole.read()
+    sizes: list[int] = []
     predict = ExpressionClassifier.predict
 
     def interrupted(self: ExpressionClassifier, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        calls.append(len(faces))
-        signal.raise_signal(signal.SIGINT)
+        sizes.append(len(faces))
+        if len(sizes) == 2:
+            signal.raise_signal(signal.SIGINT)
         return predict(self, faces)
 
     monkeypatch.setattr(ExpressionClassifier, "predict", interrupted)
-    plan = replace(PLAN, distillation=Distillation(str(teacher), views="ten_crop"))
     with pytest.raises(Interrupted):
         train(plan, fer, tmp_path)
-    assert len(calls) == 1
     state = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert (state["step"], state["taught"]) == (0, None)
+    assert state["step"] == 0
+    assert len(state["taught"]) == sum(sizes) < len(whole.said)
+
+    shares: list[tuple[float, str]] = []
+    assert train(plan, fer, tmp_path, resume=True, on_share=lambda *said: shares.append(said))
+    assert sum(sizes) == len(whole.said)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert torch.equal(state["taught"], whole.said)
+    reading = [share for share, text in shares if text == "the teacher reads all faces"]
+    assert reading == sorted(reading)
+    assert reading[0] > sizes[2] / len(whole.said)
+    assert reading[-1] == 1.0
+    assert shares[len(reading)] == (0.0, "scoring holdout, none")
 
 
 @pytest.mark.parametrize("way", ["start", "teacher", "joint"])

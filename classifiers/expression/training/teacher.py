@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
+from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import batches
 from classifiers.expression.training.recipe import Distillation
@@ -17,8 +17,9 @@ class Teacher:
     """Softens targets by what trained weights, one net or a joint, make of the same faces.
 
     images: uint8 [N, 48, 48], the faces to train on. With `views = "ten_crop"` all of them are
-    read once, by `read`, and `said`, [N, 7], is what was read, to be kept for a run that goes on;
-    with `same`, each augmented batch is read as it comes. `log` is that of `engines.start`.
+    read once, by `read`, and `said`, [M, 7], is what was made of the first M until now, to be kept
+    for a run that goes on; with `same`, each augmented batch is read as it comes. `log` is that
+    of `engines.start`.
     """
 
     def __init__(
@@ -38,30 +39,41 @@ class Teacher:
             engine="auto" if plan.views == "ten_crop" else "torch",
             log=log,
         )
-        self.said: torch.Tensor | None = None
+        self.said = torch.empty(0, len(LABELS), device=device)
 
     @property
     def sha256(self) -> str:
         """Of the weights, or of the joint, that teach."""
         return self._classifier.record.sha256
 
-    def read(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Read all faces, if they are to be and are not yet; nothing at all once `stop` says so."""
-        if self._plan.views != "ten_crop" or self.said is not None:
+    def read(
+        self,
+        stop: Callable[[], bool] = lambda: False,
+        report: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        """Read the faces that are to be read and are not yet, until `stop` says so.
+
+        `report` gets the share that is read, 0..1. A reading that was stopped goes on in the same
+        batches: how an engine rounds may go by what else is in one.
+        """
+        if self._plan.views != "ten_crop":
             return
-        faces = self._images.cpu().numpy()
-        read = []
-        for part in batches(faces):
-            if stop():
-                return
-            read.append(self._classifier.predict(part))
-        self.said = torch.from_numpy(np.concatenate(read)).to(self._images.device)
+        said, begin = [self.said], 0
+        for part in batches(self._images.cpu().numpy()):
+            end = begin + len(part)
+            if begin >= len(self.said):
+                if stop():
+                    break
+                said.append(torch.from_numpy(self._classifier.predict(part)).to(self.said.device))
+                report(end / len(self._images))
+            begin = end
+        self.said = torch.cat(said)
 
     def of_faces(self, targets: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """Targets [N, 7] of the training faces `chosen`, int64 [N], before any mixing."""
         if self._plan.views != "ten_crop":
             return targets
-        assert self.said is not None, "read first"
+        assert len(self.said) == len(self._images), "read first"
         return self._blend(targets, self.said[chosen])
 
     def of_views(self, targets: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ from classifiers.expression.training.interrupt import Interrupted, between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
-from classifiers.expression.tta import STATIC_TTA, with_temperature
+from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, with_temperature
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -52,6 +52,7 @@ def train(
     commit: str = "",
     log: Callable[[str], None] = lambda line: None,
     report: Callable[[Progress], None] = lambda progress: None,
+    on_share: Callable[[float, str], None] = lambda share, text: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path | None:
     """Train by `recipe` on the FER2013 at `source`; leave state, log and weights in `out`.
@@ -59,9 +60,10 @@ def train(
     Returns the weights' path, or None when `max_minutes` ended the run early, between two steps:
     its state is then in `out`, for `resume`. Ctrl-C and SIGTERM leave it too, and raise
     Interrupted; a second one ends the run at once and leaves the state of the last epoch. `strict`
-    is that of `data.read`; `log` is told what was read and what computes. Raises DataError,
-    CheckpointError, ExtraError without scikit-learn, and TrainingError when the loss is not a
-    number, the device is full or `out` cannot be written.
+    is that of `data.read`; `log` is told what was read and what computes. `report` gets the
+    steps; `on_share`, of the work before and after them, the share that is done, 0..1, and what is
+    being done. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
+    TrainingError when the loss is not a number, the device is full or `out` cannot be written.
     """
     need_extra()
     if not resume and any((out / name).exists() for name in (STATE, WEIGHTS)):
@@ -95,7 +97,7 @@ def train(
             return bool(signalled()) or clock() >= end_s
 
         if run.teacher and not finished:
-            run.teacher.read(stop)
+            run.teacher.read(stop, lambda share: on_share(share, "the teacher reads all faces"))
         while not finished and not stop():
             done = _epoch(run, held, stop, report, clock)
             if done:
@@ -109,7 +111,7 @@ def train(
         if not finished:
             return None
     try:
-        return _finish(run, fer, {"holdout": held, "public": public}, out, commit)
+        return _finish(run, fer, {"holdout": held, "public": public}, out, commit, on_share)
     except KeyboardInterrupt:
         raise Interrupted(signal.SIGINT) from None
 
@@ -173,17 +175,28 @@ def _epoch(
 
 
 def _finish(
-    run: Run, fer: data.FER2013, splits: dict[str, data.Faces], out: Path, commit: str
+    run: Run,
+    fer: data.FER2013,
+    splits: dict[str, data.Faces],
+    out: Path,
+    commit: str,
+    on_share: Callable[[float, str], None],
 ) -> Path:
     """Calibrate on the holdout, score, and write weights with their record."""
     held = splits["holdout"]
     net = run.ema.half().float()  # as it is stored
     recipe = run.recipe
-    plain = {
-        (name, tta): probabilities(net, faces, recipe.field_px, tta, run.device)
-        for name, faces in splits.items()
+    plain = {}
+    views = {
+        (name, tta): len(splits[name].files) * VIEW_COUNT[tta]
+        for name in splits
         for tta in STATIC_TTA
     }
+    read = 0
+    for (name, tta), number in views.items():
+        on_share(read / sum(views.values()), f"scoring {name}, {tta}")
+        plain[name, tta] = probabilities(net, splits[name], recipe.field_px, tta, run.device)
+        read += number
     temperature: dict[str, float] = {
         tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STATIC_TTA
     }

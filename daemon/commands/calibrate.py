@@ -24,13 +24,13 @@ def calibrate_expression(
     table = Table("weights", "views", "float32", "int8", "points lost", box=None, pad_edge=False)
     for one in found:
         for tta in STATIC_TTA:
-            plain, low = one.scores.get(f"public_{tta}"), one.scores[f"public_{tta}_int8"]
+            plain, low = one.scores[f"public_{tta}"], one.scores[f"public_{tta}_int8"]
             table.add_row(
                 one.name,
                 tta,
-                "–" if plain is None else f"{100 * plain:.2f} %",
+                f"{100 * plain:.2f} %",
                 f"{100 * low:.2f} %",
-                "–" if plain is None else f"{100 * (plain - low):.2f}",
+                f"{100 * (plain - low):.2f}",
             )
     out.print(table)
     for one in found:

@@ -22,7 +22,7 @@ from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.calibrate import calibrate
-from classifiers.expression.evaluation.measure import accuracy, classify
+from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
 from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT
@@ -304,7 +304,8 @@ def test_calibrate_writes_what_evaluate_then_finds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. A net without activations. 2. `calibrate`. 3. `evaluate --engine openvino` agrees. 4. It
-    reads a rival by the same engine, unless another is named. 5. That int8 differs is told."""
+    reads a rival by the same engine, unless another is named. 5. Again: what
+    float32 scored stays, what was lacking comes, and that int8 differs is told."""
     bars = write_bars(tmp_path / "bars", train=30, public=4)
     weights = save_tiny(tmp_path / "tiny.safetensors", options=SMALL["vgg10"])
     done = inside(capsys, "calibrate", "expression", "--data", bars, "--weights", weights)
@@ -312,6 +313,9 @@ def test_calibrate_writes_what_evaluate_then_finds(
     assert done.err[-1] == f"Written: {checkpoint.record_path(weights)}"
     found = checkpoint.read_record(weights)
     assert len(found.activations) == 9
+    held = load_split(bars, "holdout")
+    sure = classify(ExpressionClassifier.load(weights, device="cpu", engine="openvino"), held)
+    assert found.unknown_below == unknown_threshold(sure, held.labels)
     share = found.scores["public_flip_int8"]
     measure = ("evaluate", "expression", "--data", bars, "--weights", weights)
     low: list[str | Path] = [*measure, "--engine", "openvino", "--tta", "flip"]
@@ -323,9 +327,19 @@ def test_calibrate_writes_what_evaluate_then_finds(
     done = inside(capsys, *low, "--against", weights, "--against-engine", "torch")
     assert any(", torch float32 on " in line for line in done.out[1:]), done.err
     assert found.temperature["none"] != 1.0  # which it was
+    known = {key: 0.5 for key in found.scores if key != "holdout_four_crop"}
+    checkpoint.write_record(weights, replace(found, scores=known))
     told: list[str] = []
+    shares: list[float] = []
     monkeypatch.setattr(engines, "MOST_DIFFERENCE", 0.0)
-    calibrate(weights, bars, log=told.append)
+    calibrate(weights, bars, log=told.append, report=lambda share, text: shares.append(share))
+    again = checkpoint.read_record(weights).scores
+    int8 = {key for key in again if key.endswith("int8")}
+    assert again == {
+        key: share if key in {*int8, "holdout_four_crop"} else 0.5
+        for key, share in found.scores.items()
+    }
+    assert shares[-1] == 1.0
     assert told[-1].startswith("WARNING: probabilities by openvino int8 are ")
     assert checkpoint.read_record(weights).temperature == pytest.approx(found.temperature, rel=0.01)
 
@@ -339,6 +353,9 @@ def test_calibrating_a_joint_fits_it_after_its_nets(tmp_path: Path) -> None:
     found = joint.read(pair)
     assert {*found.temperature} == {*STATIC_TTA}
     assert found.temperature != before
+    held = load_split(bars, "holdout")
+    sure = classify(ExpressionClassifier.load(pair, device="cpu", engine="openvino"), held)
+    assert found.unknown_below == unknown_threshold(sure, held.labels)
     public = data.read(bars, False, {"Training", "PublicTest"}).split("public")
     for tta in STATIC_TTA:
         both = ExpressionClassifier.load(pair, device="cpu", tta=tta)

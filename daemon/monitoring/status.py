@@ -49,6 +49,7 @@ class StreamStatus:
     `down` has a reason and will be tried again; `ended` is a file that was read to its end.
     `last_error` was noted at the Unix time `last_error_s`. Faces are read, and unless covered
     looked for, on one of `detect_every` frames. One that `only_counts` tells of no single face.
+    Faces are as old as they are at that moment; of a stream that hangs none is shown.
     """
 
     name: str
@@ -79,6 +80,7 @@ class _Entry:
     quiet_s: float
     came_s: float  # the last frame, or the last word of a state
     last_frame_s: float | None = None
+    saw_s: float = -math.inf  # the last frame that went through all steps
     failing_s: float | None = None  # since when the stream fails on what its source delivers
 
 
@@ -177,6 +179,7 @@ class Board:
                 fps=fps,
                 faces=tuple(faces) if was.state == "live" else (),
             )
+            entry.saw_s = self._monotonic()
 
     def set_every(self, name: str, detect_every: int) -> None:
         """On how many frames of the stream faces are looked for."""
@@ -275,7 +278,10 @@ class Board:
             return replace(
                 stream, state="down", since_s=since_s, reason=Reason.INTERNAL, faces=(), fps=0.0
             )
-        return stream
+        ago_s = self._monotonic() - entry.saw_s
+        if ago_s > entry.quiet_s:
+            return replace(stream, faces=(), fps=0.0)
+        return replace(stream, faces=tuple(_aged(face, ago_s) for face in stream.faces))
 
     def _is_quiet(self, entry: _Entry) -> bool:
         """Whether the last frame is too long ago."""
@@ -294,3 +300,8 @@ class Board:
             last_frame_s=None if frame_s is None else began_s + frame_s,
             sinks=tuple(replace(sink, since_s=began_s + sink.since_s) for sink in stream.sinks),
         )
+
+
+def _aged(face: FaceView, by_s: float) -> FaceView:
+    """`face` as it is `by_s` later; before its first reading there is nothing to age."""
+    return face if face.label is None else replace(face, age_s=face.age_s + by_s)

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 from daemon.errors import Reason
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import STATES, Board
-from tests.serving import happy_face
+from daemon.reading import FaceView
+from tests.serving import BOX_PX, happy_face
 
 
 class Clock:
@@ -59,6 +60,26 @@ def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
     board.frame_came("lobby")
     (status,) = board.streams()
     assert (status.state, status.reason, len(status.faces)) == ("live", None, 1)
+
+
+def test_what_a_stream_saw_ages_and_is_gone_when_the_stream_hangs(
+    board: Board, clock: Clock
+) -> None:
+    """Its source delivers all the time. A face without a reading has none that could age."""
+    unread = FaceView(2, BOX_PX, None, {}, 0.0)
+    board.add("lobby", [], quiet_s=5.0)
+    board.set_state("lobby", "live")
+    board.saw("lobby", 25.0, [happy_face(), unread])
+    clock.passed_s = 4.0
+    board.frame_came("lobby")
+    status = board.streams()[0]
+    assert [face.age_s for face in status.faces] == pytest.approx([4.05, 0.0])
+    assert status.fps == 25.0
+    clock.passed_s = 5.5
+    status = board.streams()[0]
+    assert (status.state, status.faces, status.fps) == ("live", (), 0.0)
+    board.saw("lobby", 25.0, [happy_face()])
+    assert board.streams()[0].faces == (happy_face(),)
 
 
 def test_the_summary_counts_states(board: Board, clock: Clock) -> None:

@@ -171,6 +171,11 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout_ms = round(reader_timeout_s * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+            # While a feed has nothing to send, probes find who is gone: two go unanswered in time.
+            probe_s = max(1, round(reader_timeout_s / 3))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, probe_s)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe_s)
         try:
             listener.bind(address)
         except OSError as error:

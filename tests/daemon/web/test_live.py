@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from tests.serving import (
     stalled_reader,
 )
 from tests.waiting import wait_until
+
+TCP_REPAIR = 19  # <linux/tcp.h>; Python has no name for it.
 
 
 def jpegs(response: httpx.Response) -> Iterator[bytes]:
@@ -210,6 +213,19 @@ def test_a_reader_that_takes_nothing_is_given_up() -> None:
                 taken += (some := reader.recv(1024))
                 assert some
             wait_until(lambda: house.feeds["lobby"].subscribers == 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel option is Linux's")
+def test_a_reader_who_is_gone_without_a_word_makes_room_though_there_is_nothing_to_send() -> None:
+    """As a tablet out of reach: its machine closes the connection and tells nobody."""
+    with serving("lobby", reader_timeout_s=3.0) as house:
+        with stalled_reader(house, "/streams/lobby/mjpeg") as reader:
+            wait_until(lambda: house.feeds["lobby"].subscribers == 1)
+            try:
+                reader.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            except PermissionError:
+                pytest.skip("only root closes a connection in silence")
+        wait_until(lambda: house.feeds["lobby"].subscribers == 0)
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, object]]:

@@ -157,6 +157,7 @@ class _Daemon:
         try:
             loaded = load(self._config, os.environ)
             preflight.check(self._config, loaded.settings)
+            preflight.check_reads(loaded.settings, self._started.expression.enabled)
             preflight.check_covers(
                 in_effect(self._started, self._settings, loaded.settings), detector
             )

@@ -305,8 +305,11 @@ def test_covered_from_the_reload_on_nothing_bare_is_served_any_more(tmp_path: Pa
             assert daemon.get(f"/streams/lobby/hls/{number}.m4s").status_code == 404
 
 
-def test_a_reload_covers_no_faces_by_what_haar_finds(tmp_path: Path) -> None:
-    """1. No model could be had, so the daemon runs with Haar. 2. A reload would cover faces."""
+def test_a_reload_asks_for_nothing_that_the_models_at_hand_cannot_give(tmp_path: Path) -> None:
+    """
+    1. No model could be had, so the daemon runs with Haar, and reads no face.
+    2. A reload would cover faces. 3. One would read them, and write what it reads.
+    """
     plain = (
         f'[detector]\nbackend = "auto"\n[models]\ndir = "{tmp_path}"\npull = false\n'
         "[expression]\nenabled = false\n"
@@ -315,4 +318,8 @@ def test_a_reload_covers_no_faces_by_what_haar_finds(tmp_path: Path) -> None:
         daemon.wait_for(lambda: is_live(daemon, "lobby"), "lobby")
         said = reload(daemon, plain + stream("lobby", more='privacy = "blur"'))
         assert 'stream lobby: privacy = "blur" wants a better detector than Haar' in said
+        assert "the configuration stays as it was" in said
+        reading = plain.replace("enabled = false", "enabled = true")
+        said = reload(daemon, reading + stream("lobby", "", sink("events", "lobby.jsonl")))
+        assert "affectd was started with expression.enabled = false" in said
         assert "the configuration stays as it was" in said

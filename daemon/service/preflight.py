@@ -47,6 +47,17 @@ def check_covers(settings: Settings, detector: select.Choice) -> None:
         )
 
 
+def check_reads(settings: Settings, reads: bool) -> None:
+    """Raise UnusableError where a sink is of kind events and the daemon, which was started with
+    expression.enabled = false, `reads` no face before a restart."""
+    for stream in settings.stream:
+        if not reads and any(sink.kind == "events" for sink in stream.sink):
+            raise UnusableError(
+                f"stream {stream.name}: its sink of kind events wants faces to be read, and "
+                "affectd was started with expression.enabled = false; accepted from a restart on"
+            )
+
+
 def foresee_covers(settings: Settings, service: Mapping[str, str] | None) -> None:
     """Raise DetectorError as `check_covers` will, going by the models that are there.
 

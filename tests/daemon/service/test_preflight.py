@@ -42,6 +42,17 @@ def settings(
     )
 
 
+def test_a_sink_of_events_wants_a_daemon_that_reads_faces() -> None:
+    sink = {"kind": "events", "path": "door.jsonl"}
+    door = StreamSettings.model_validate(
+        {"name": "door", "url": "demo://door", "sink": (sink,)}, strict=False
+    )
+    preflight.check_reads(Settings(stream=(door,)), reads=True)
+    preflight.check_reads(settings(), reads=False)
+    with pytest.raises(ConfigError, match=r"^stream door: .* events .* from a restart on$"):
+        preflight.check_reads(Settings(stream=(door,)), reads=False)
+
+
 def test_a_model_that_may_not_be_pulled_has_to_be_there(tmp_path: Path) -> None:
     config = tmp_path / "affectd.toml"
     yunet = DetectorSettings(backend="yunet")

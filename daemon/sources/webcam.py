@@ -231,6 +231,9 @@ def check_device(device: str) -> None:
 
 
 def _open_v4l2(device: str) -> Camera:
+    # In seconds, for each read; else 10, and neither a stall nor the stop is seen meanwhile. OpenCV
+    # looks once, when it waits for a picture for the first time.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
     camera: Camera = cv2.VideoCapture(device, cv2.CAP_V4L2)
     return camera
 

@@ -58,8 +58,13 @@ class Playlist:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody asked for the playlist lately; if not, nothing need be encoded."""
-        return self._monotonic() - self._asked_s < WANTED_S
+        """Whether somebody asked for the playlist lately; if not, nothing need be encoded, and
+        nothing is kept."""
+        with self._lock:
+            wanted = self._monotonic() - self._asked_s < WANTED_S
+            if not wanted:
+                self._segments.clear()
+            return wanted
 
     @property
     def target_s(self) -> int:

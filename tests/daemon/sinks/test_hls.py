@@ -169,6 +169,9 @@ def test_nothing_is_encoded_while_nobody_asks_and_what_is_old_is_never_shown() -
     assert watched.give(60), "somebody asked"
     first = watched.names()
     assert not watched.give(round(WANTED_S / 0.04) + 2)
+    numbers = range(int(first[0][:-4]), int(first[0][:-4]) + 100)
+    kept = [n for n in numbers if watched.playlist.file(f"{n}.m4s") is not None]
+    assert kept == [], "nobody asks for them"
     assert watched.playlist.text() is None
     watched.watch(60)
     assert int(watched.names()[0][:-4]) > int(first[-1][:-4])

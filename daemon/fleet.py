@@ -111,7 +111,7 @@ class Fleet:
                 _drop(self._jpegs, name)
                 _drop(self._playlists, name)
                 self._board.remove(name)
-            self._sweep(gone.pipeline)
+            self._sweep(gone)
         self._board.arrange([stream.name for stream in settings.stream])
 
     def close(self) -> None:
@@ -126,12 +126,11 @@ class Fleet:
 
     def _leave(self, name: str) -> _Leaving:
         self._leaving = [one for one in self._leaving if not one.has_ended]
-        pipeline = self._pipelines.pop(name)
-        leaving = _Leaving(pipeline, lambda: self._sweep(pipeline))
+        leaving = _Leaving(self._pipelines.pop(name), self._sweep)
         self._leaving.append(leaving)
         return leaving
 
-    def _sweep(self, gone: Pipeline) -> None:
+    def _sweep(self, gone: _Leaving) -> None:
         """Remove what an ended pipeline counted and no other will; once more when the last of
         its threads has come back, which may have counted on."""
         with self._lock:
@@ -167,16 +166,18 @@ def _shows_less(stream: StreamSettings) -> bool:
 
 class _Leaving:
     """A pipeline on its way out, on a thread of its own: closed within seconds, and ended when
-    the last of its threads has come back from whatever it hangs in."""
+    the last of its threads has come back from whatever it hangs in. Only that thread holds it:
+    what has ended holds no pictures."""
 
-    def __init__(self, pipeline: Pipeline, ended: Callable[[], None]) -> None:
-        self.pipeline = pipeline
+    def __init__(self, pipeline: Pipeline, ended: Callable[[_Leaving], None]) -> None:
+        self.name = pipeline.name
+        self.sinks = pipeline.sinks
         self._ended = ended
         self._closed = threading.Event()
         pipeline.stop.set()
         # A daemon thread: the process does not wait for what hangs.
         self._thread = threading.Thread(
-            target=self._run, name=f"close {pipeline.name}", daemon=True
+            target=self._run, args=(pipeline,), name=f"close {pipeline.name}", daemon=True
         )
         self._thread.start()
 
@@ -191,10 +192,10 @@ class _Leaving:
     def wait(self, timeout_s: float | None = None) -> None:
         self._closed.wait(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, pipeline: Pipeline) -> None:
         try:
-            self.pipeline.close()
+            pipeline.close()
         finally:
             self._closed.set()
-        self.pipeline.join()
-        self._ended()
+        pipeline.join()
+        self._ended(self)

@@ -34,8 +34,8 @@ class Steps:
     after the other. Belongs to the stream's thread.
 
     Live: drawing never waits for the classifier; it shows each track's last smoothed reading, and
-    `wake` is called when there are others. File: every frame waits for its own
-    readings, so two runs agree.
+    `wake` is called when there are others. File: every frame waits for its own readings, so two
+    runs agree; `beat` is called meanwhile.
 
     With `privacy = "blur"` faces are covered before anything is drawn; they are looked for on every
     frame, however busy the machine is, and read on every n-th as ever. With `aggregate_only` no
@@ -54,6 +54,7 @@ class Steps:
         board: Board,
         stop: threading.Event,
         wake: Callable[[], None] = lambda: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = stream.name
         self._covers = stream.privacy == "blur"
@@ -76,6 +77,7 @@ class Steps:
                 file=None if live else display_url(stream.url.get_secret_value()),
                 stop=stop,
                 wake=wake,
+                beat=beat,
             )
         # A file's stream waits for its readings there, and would keep others from their turn.
         self._turn = Turn(_TURNS if live else None)

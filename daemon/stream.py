@@ -130,6 +130,7 @@ class Stream:
             board=self._board,
             stop=self._stop,
             wake=self._mailbox.wake,
+            beat=self._beat,
         )
         try:
             while not (self._stop.is_set() or self._mailbox.ended):

@@ -21,7 +21,7 @@ from daemon.traces import Traces
 
 log = logging.getLogger("affectd.batcher")
 
-IDLE_S = 0.5  # how often an idle batcher says that it is alive
+IDLE_S = 0.5  # how often an idle batcher says that it is alive, and who waits for it
 _BLANK = np.zeros((FACE_PX, FACE_PX), np.uint8)
 
 
@@ -117,15 +117,19 @@ class Batcher:
                     self._live.put(job, deliver)
             self._changed.notify_all()
 
-    def classify(self, jobs: Sequence[Job]) -> list[Result]:
-        """Classify these crops before returning, in their order; for files."""
+    def classify(
+        self, jobs: Sequence[Job], beat: Callable[[], None] = lambda: None
+    ) -> list[Result]:
+        """Classify these crops before returning, in their order; for files. `beat` is called while
+        they wait: whether the model hangs is for the batcher's own beat to say."""
         kept = _Kept(list(jobs))
         with self._changed:
             if self._stopping or not jobs:
                 return [Result(job.context, None) for job in jobs]
             self._kept.append(kept)
             self._changed.notify_all()
-        kept.done.wait()
+        while not kept.done.wait(IDLE_S):
+            beat()
         return kept.results
 
     def forget(self, stream: str) -> None:

@@ -44,8 +44,9 @@ class FaceReader:
     tracks. Belongs to the stream's thread, where its `tracker` was made just before.
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
-    `arrived` has the reading. With the name of a `file`: they come at once, each with that name;
-    if the classifier fails, with `offline` that raises ClassifierError.
+    `arrived` has the reading. With the name of a `file`: they come at once, each with that name,
+    and `beat` is called while they are waited for; if the classifier fails, with `offline` that
+    raises ClassifierError.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class FaceReader:
         file: str | None,
         stop: threading.Event,
         wake: Callable[[], None],
+        beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stream = stream
@@ -69,6 +71,7 @@ class FaceReader:
         self._file = file
         self._stop = stop
         self._wake = wake
+        self._beat = beat
         self._clock = clock
         # The tracker is as old. With `offline` two runs agree to the byte.
         self._since_s = None if offline else clock()
@@ -119,7 +122,7 @@ class FaceReader:
     def ask(self, jobs: Sequence[Job], limits: ExpressionSettings) -> list[Reading]:
         """Have crops classified; a file's readings come at once."""
         if self._file is not None:
-            results = self._batcher.classify(jobs)
+            results = self._batcher.classify(jobs, self._beat)
             lost = any(result.probabilities is None for result in results)
             if lost and self._offline and not self._stop.is_set():
                 raise ClassifierError(f"{self._stream}: the classifier failed; its log says why")

@@ -51,6 +51,7 @@ def made(
     writers: Sequence[Outlet] = (),
     publish: Callable[[Reading], None] = lambda reading: None,
     ended: Callable[[], None] = lambda: None,
+    beat: Callable[[], None] = lambda: None,
 ) -> Stream:
     chosen = settings()
     return Stream(
@@ -66,6 +67,7 @@ def made(
         stop=stop or threading.Event(),
         publish=publish,
         ended=ended,
+        beat=beat,
     )
 
 

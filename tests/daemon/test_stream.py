@@ -73,6 +73,31 @@ def test_a_reading_waits_for_no_other_frame(
     assert json.loads(path.read_text())["label"] == published[0].label == "happy"
 
 
+def test_a_file_that_waits_for_the_classifier_does_not_pass_for_one_that_hangs(
+    metrics: Metrics, board: Board
+) -> None:
+    """The classifier is held, as one that has much else to do."""
+    known, beats = Known(), threading.Semaphore(0)
+    mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
+    with batching(known, metrics) as batcher:
+        stream = made(
+            batcher, metrics, board, keep_all=True, mailbox=mailbox, stop=stop, beat=beats.release
+        )
+        stream.start()
+        try:
+            mailbox.put(talking(1)[0], stop)
+            assert known.entered.wait(WAIT_S)
+            while beats.acquire(blocking=False):
+                pass
+            for _ in range(2):
+                assert beats.acquire(timeout=WAIT_S)
+        finally:
+            stop.set()
+            known.go.set()
+            mailbox.close()
+            stream.join(WAIT_S)
+
+
 def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Board) -> None:
     """1. One face is seen. 2. The source goes down. 3. Metrics and the page count none."""
     mailbox, stop = Mailbox[Frame](keep_all=False, on_drop=lambda: None), threading.Event()

@@ -86,8 +86,9 @@ class Fleet:
         *,
         is_over: Callable[[], bool],
     ) -> None:
-        """End the streams named `ending` and start those of `starting`, of which one that has a
-        predecessor waits until that has closed its files. Those that only end leave no series.
+        """End the streams named `ending` and start those of `starting`, of which one that takes a
+        name, source or file over waits until its predecessor has closed them. Those that only end
+        leave no series.
 
         Returns early, with streams missing, once `is_over()`: everything is about to end.
         """
@@ -101,7 +102,8 @@ class Fleet:
             still = next((one for one in leaving.values() if not one.is_closed), None)
             if not waiting and still is None:
                 break
-            ready = [s for s in waiting if s.name not in leaving or leaving[s.name].is_closed]
+            held = {one for gone in leaving.values() if not gone.is_closed for one in gone.holds}
+            ready = [stream for stream in waiting if held.isdisjoint(stream.holds)]
             waiting = [stream for stream in waiting if stream not in ready]
             self.start(ready, settings)
             if not ready and still is not None:
@@ -172,6 +174,7 @@ class _Leaving:
     def __init__(self, pipeline: Pipeline, ended: Callable[[_Leaving], None]) -> None:
         self.name = pipeline.name
         self.sinks = pipeline.sinks
+        self.holds = pipeline.holds
         self._ended = ended
         self._closed = threading.Event()
         pipeline.stop.set()

@@ -65,6 +65,7 @@ class Pipeline:
         metrics.watch(stream.name, board)
         self.name = stream.name
         self.sinks = labels
+        self.holds = stream.holds
         self.stop = stop
         self._offline = offline
         self._board = board

@@ -234,6 +234,12 @@ class StreamSettings(Table):
             return self.policy == "live"
         return self.scheme not in ("", "file")
 
+    @property
+    def holds(self) -> frozenset[object]:
+        """What two streams hardly have at once: a name, a source, and where a sink writes to."""
+        places = (getattr(sink, "path", None) or getattr(sink, "url", None) for sink in self.sink)
+        return frozenset((self.name, self.url, *filter(None, places)))
+
 
 class Settings(Table):
     """The whole file."""

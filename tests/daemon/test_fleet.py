@@ -43,7 +43,7 @@ class Held:
 
 class Pipeline:
     def __init__(self, held: Held, stream: StreamSettings, stop: threading.Event) -> None:
-        self.name, self.sinks = stream.name, sink_labels(stream.sink)
+        self.name, self.holds, self.sinks = stream.name, stream.holds, sink_labels(stream.sink)
         self.stop = stop
         self._held = held
 
@@ -76,8 +76,38 @@ def make_fleet() -> Fleet:
     )
 
 
-def stream(name: str, url: str) -> StreamSettings:
-    return StreamSettings.model_validate({"name": name, "url": url})
+def stream(name: str, url: str, *sinks: dict[str, object]) -> StreamSettings:
+    table = {"name": name, "url": url, "sink": sinks}
+    return StreamSettings.model_validate(table, strict=False)
+
+
+def test_a_stream_that_takes_over_waits_until_its_predecessor_has_let_go(held: Held) -> None:
+    """Each new one has something of the old one, but for the last."""
+    film: dict[str, object] = {"kind": "mp4", "path": "a.mp4"}
+    push: dict[str, object] = {"kind": "rtsp", "url": "rtsp://u:p@server/a"}
+    old = stream("old", "/dev/video0", film, push)
+    starting = [
+        stream("old", "rtsp://camera/1"),
+        stream("source", "/dev/video0"),
+        stream("film", "rtsp://camera/2", film),
+        stream("push", "rtsp://camera/3", push),
+        stream("other", "rtsp://camera/4", {**film, "path": "b.mp4"}),
+    ]
+    streams = make_fleet()
+    streams.start([old], Settings(stream=(old,)))
+    replacing = threading.Thread(
+        target=streams.replace,
+        args=(["old"], starting, Settings(stream=tuple(starting))),
+        kwargs={"is_over": lambda: False},
+    )
+    replacing.start()
+    try:
+        wait_until(lambda: held.started == ["old", "other"])
+    finally:
+        held.may_close.set()
+        replacing.join(60)
+    assert held.started == ["old", "other", "old", "source", "film", "push"]
+    streams.close()
 
 
 def test_nothing_holds_a_stream_that_has_ended(held: Held) -> None:

@@ -217,6 +217,7 @@ class Capture:
         return SourceCallbacks(
             on_decoded=self._metrics.stage_seconds.labels(self.name, "decode").observe,
             on_damaged=self._metrics.dropped.labels(self.name, "decode", "damaged").inc,
+            on_behind=self._metrics.behind.labels(self.name).set,
         )
 
     def _up(self) -> None:
@@ -230,6 +231,7 @@ class Capture:
         self.error = error
         if self._stop.is_set():
             return  # The stream may be gone, or another one of its name be there.
+        self._metrics.behind.labels(self.name).set(0)
         text = str(error)
         if reason is Reason.INTERNAL:
             text = redact_text(f"{type(error).__name__}: {error}")

@@ -67,6 +67,12 @@ class Metrics:
             stream,
             registry=registry,
         )
+        self.behind = Gauge(
+            "affectd_stream_behind_seconds",
+            "How much later a camera's pictures are decoded than at their promptest.",
+            stream,
+            registry=registry,
+        )
         self.frames = Counter("affectd_frames_total", "Frames decoded.", stream, registry=registry)
         self.dropped = Counter(
             "affectd_frames_dropped_total",
@@ -191,6 +197,7 @@ class Metrics:
         """Make the stream's series appear at zero, so that a rate over them is right at once."""
         self.faces.labels(stream).set(0)
         self.detect_every.labels(stream).set(1)
+        self.behind.labels(stream).set(0)
         self.frames.labels(stream)
         self.reading_age_seconds.labels(stream)
         for stage in STAGES:

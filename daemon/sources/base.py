@@ -17,11 +17,13 @@ WHOLE_JPEG = {"err_detect": "explode"}
 
 @dataclass(frozen=True, slots=True)
 class SourceCallbacks:
-    """Where a source tells what frames do not: seconds spent decoding each frame, and packets
-    that were damaged and dropped. Called from the thread that reads the source."""
+    """Where a source tells what frames do not: seconds spent decoding each frame, packets that
+    were damaged and dropped, and how many seconds a live picture is behind. Called from the thread
+    that reads the source."""
 
     on_decoded: Callable[[float], None] = lambda seconds: None
     on_damaged: Callable[[], None] = lambda: None
+    on_behind: Callable[[float], None] = lambda seconds: None
 
 
 NO_CALLBACKS = SourceCallbacks()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 LARGEST_JITTER_S = 1.0
 LATEST_S = 1.0
+CLOCK_DRIFT = 0.0002  # of a camera, at most: seconds in a second
 _NUDGE_S = 0.001
 
 
@@ -15,7 +16,7 @@ class Timeline:
     none yet, it is placed where it came. A timestamp that stands still
     or goes back a little is moved just past the one before; one that goes back further than
     `LARGEST_JITTER_S` begins anew there (a joined file, a camera that set its clock). So does, of
-    a live source, one that runs ahead of the time that has passed.
+    a live source, one that runs ahead of the time that has passed, by that of its promptest frame.
     """
 
     def __init__(self, step_s: float) -> None:
@@ -24,6 +25,7 @@ class Timeline:
         self._last_s: float | None = None
         self._given_s: float | None = None
         self._began_s = self._came_s = self._moved_s = 0.0
+        self._delay_s = self._least_delay_s = 0.0
 
     def place(self, time_s: float | None, now_s: float | None = None) -> float:
         """Media time of the next frame, whose container timestamp is `time_s`. `now_s` is when
@@ -50,12 +52,22 @@ class Timeline:
                 placed_s = following_s
             elif placed_s <= self._last_s:
                 placed_s = self._last_s + _NUDGE_S
+            if now_s is not None:
+                self._delay_s = now_s - self._began_s - placed_s
+                drifted_s = self._least_delay_s + CLOCK_DRIFT * passed_s
+                self._least_delay_s = min(self._delay_s, drifted_s)
         self._last_s = placed_s
         return placed_s
 
     def stood_s(self) -> float:
         """Seconds for which frames of a live source have come with one and the same timestamp."""
         return self._came_s - self._moved_s
+
+    def behind_s(self) -> float:
+        """Seconds by which the last frame of a live source that has timestamps came later than its
+        promptest one would have. As a camera's clock may be slow, a delay that lasts is forgotten
+        by `CLOCK_DRIFT`. One that was there from the first frame on shows only once it is less."""
+        return self._delay_s - self._least_delay_s
 
     def restart(self) -> None:
         """What comes now is read from the beginning again: it follows the last frame."""
@@ -77,7 +89,7 @@ class Timeline:
         """Whether a live source's timestamp leapt forward, which no waiting explains."""
         assert self._last_s is not None
         leap_s = placed_s - self._last_s - passed_s
-        lead_s = placed_s - (self._came_s - self._began_s)
+        lead_s = placed_s - (self._came_s - self._began_s) + self._least_delay_s
         return leap_s > LARGEST_JITTER_S and lead_s > LARGEST_JITTER_S
 
 

@@ -86,6 +86,8 @@ class VideoSource(ThreadOwnedSource):
             for image in self._images():
                 pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
                 self._check_time(timeline)
+                if by_arrival and pace is None:
+                    self._callbacks.on_behind(timeline.behind_s())
                 if pace is not None:
                     self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
                 if self._ending():

@@ -142,6 +142,28 @@ def test_media_time_and_numbers_go_on_over_a_reconnect() -> None:
     assert rig.value("affectd_frames_dropped_total", stage="capture", reason="superseded") == 29
 
 
+def test_a_stream_that_is_behind_says_so_while_it_is_not_down() -> None:
+    clock = Clock()
+    shown: list[float | None] = []
+    rig: Rig
+
+    def opener(
+        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+    ) -> Source:
+        callbacks.on_behind(3.0)
+        shown.append(rig.value("affectd_stream_behind_seconds"))
+        raise refused()
+
+    def wait(seconds: float) -> bool:
+        shown.append(rig.value("affectd_stream_behind_seconds"))
+        rig.stop.set()
+        return True
+
+    rig = Rig("rtsp://cam/x", opener=opener, clock=clock, wait=wait)
+    rig.capture.run()
+    assert shown == [3.0, 0.0]
+
+
 def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

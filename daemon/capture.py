@@ -217,6 +217,7 @@ class Capture:
         return SourceCallbacks(
             on_decoded=self._metrics.stage_seconds.labels(self.name, "decode").observe,
             on_damaged=self._metrics.dropped.labels(self.name, "decode", "damaged").inc,
+            on_superseded=self._metrics.dropped.labels(self.name, "decode", "superseded").inc,
             on_behind=self._metrics.behind.labels(self.name).set,
         )
 

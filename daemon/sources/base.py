@@ -18,11 +18,12 @@ WHOLE_JPEG = {"err_detect": "explode"}
 @dataclass(frozen=True, slots=True)
 class SourceCallbacks:
     """Where a source tells what frames do not: seconds spent decoding each frame, packets that
-    were damaged and dropped, and how many seconds a live picture is behind. Called from the thread
-    that reads the source."""
+    were damaged and dropped, how many pictures newer ones superseded before they were decoded, and
+    how many seconds a live picture is behind. Called from the thread that reads the source."""
 
     on_decoded: Callable[[float], None] = lambda seconds: None
     on_damaged: Callable[[], None] = lambda: None
+    on_superseded: Callable[[int], None] = lambda pictures: None
     on_behind: Callable[[float], None] = lambda seconds: None
 
 

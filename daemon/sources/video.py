@@ -18,6 +18,7 @@ from daemon.sources.base import DAMAGED_IN_A_ROW, NO_CALLBACKS, SourceCallbacks,
 from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
+from daemon.sources.late import newest
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import AS_IT_IS, Orientation, check_size, is_size, to_frame_image
 from daemon.sources.tiff import holds_jpeg
@@ -36,8 +37,9 @@ class VideoSource(ThreadOwnedSource):
 
     `live` chooses the policy. A live source is decoded without frame threads, which would hold
     back a frame per core; what lies ready (a file, a segment of HLS) and is read as live keeps the
-    pace of its own timestamps, like a camera. `loop` starts a file again at its end; media time
-    goes on. `orientation` is done to each picture.
+    pace of its own timestamps, like a camera. Of a camera that is decoded too slowly packets are
+    left out, up to a keyframe. `loop` starts a file again at its end; media time goes on.
+    `orientation` is done to each picture.
 
     A damaged packet or picture is dropped and told to `callbacks`; `DAMAGED_IN_A_ROW`, of which a
     sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a file
@@ -71,6 +73,7 @@ class VideoSource(ThreadOwnedSource):
         self._callbacks = callbacks
         self._monotonic = monotonic
         self._url, self._shown = url, display_url(url)
+        self._behind_s = 0.0
         self._has_pictures = False  # From then on, a size that cannot be is damage.
         self._opened = self._open()
         tell_of_fallback(stream, decoder, self._opened.video.codec_context)
@@ -87,7 +90,8 @@ class VideoSource(ThreadOwnedSource):
                 pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
                 self._check_time(timeline)
                 if by_arrival and pace is None:
-                    self._callbacks.on_behind(timeline.behind_s())
+                    self._behind_s = timeline.behind_s()
+                    self._callbacks.on_behind(self._behind_s)
                 if pace is not None:
                     self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
                 if self._ending():
@@ -121,7 +125,15 @@ class VideoSource(ThreadOwnedSource):
         in_a_row = 0
         end_s = 0.0
         last_s = self._monotonic()
-        for packet in self._packets():
+        video_index = self._opened.video.index
+        packets = newest(
+            self._packets(),
+            video_index,
+            behind_s=lambda: self._behind_s,
+            leave_out=self._leave_out,
+            monotonic=self._monotonic,
+        )
+        for packet in packets:
             if self._ending():
                 return
             if packet.pts is not None and packet.time_base is not None:
@@ -129,7 +141,7 @@ class VideoSource(ThreadOwnedSource):
                 end_s = max(end_s, float((packet.pts + length) * packet.time_base))
             images: list[av.VideoFrame] | None = []
             # Sound is read and let go, so that it cannot hide that the video stands still.
-            if packet.stream.index == self._opened.video.index:
+            if packet.stream.index == video_index:
                 images = self._decode(packet)
             if images is None:
                 self._drop()
@@ -201,6 +213,13 @@ class VideoSource(ThreadOwnedSource):
     def _drop(self) -> None:
         self.damaged += 1
         self._callbacks.on_damaged()
+
+    def _leave_out(self, pictures: int) -> None:
+        """Decode from a keyframe on, as after opening: pictures that lean on what was left out
+        would else be shown broken."""
+        self._opened.video.codec_context.flush_buffers()
+        self._behind_s = 0.0  # Until the next picture is measured, so that there is one.
+        self._callbacks.on_superseded(pictures)
 
     def _open(self) -> Opened:
         return open_container(

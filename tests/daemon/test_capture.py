@@ -142,7 +142,7 @@ def test_media_time_and_numbers_go_on_over_a_reconnect() -> None:
     assert rig.value("affectd_frames_dropped_total", stage="capture", reason="superseded") == 29
 
 
-def test_a_stream_that_is_behind_says_so_while_it_is_not_down() -> None:
+def test_what_is_behind_and_left_out_is_counted_and_nothing_is_behind_while_it_is_down() -> None:
     clock = Clock()
     shown: list[float | None] = []
     rig: Rig
@@ -150,6 +150,7 @@ def test_a_stream_that_is_behind_says_so_while_it_is_not_down() -> None:
     def opener(
         stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
     ) -> Source:
+        callbacks.on_superseded(40)
         callbacks.on_behind(3.0)
         shown.append(rig.value("affectd_stream_behind_seconds"))
         raise refused()
@@ -162,6 +163,7 @@ def test_a_stream_that_is_behind_says_so_while_it_is_not_down() -> None:
     rig = Rig("rtsp://cam/x", opener=opener, clock=clock, wait=wait)
     rig.capture.run()
     assert shown == [3.0, 0.0]
+    assert rig.value("affectd_frames_dropped_total", stage="decode", reason="superseded") == 40
 
 
 def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(

@@ -1,0 +1,110 @@
+"""Pictures that are decoded too slowly: what is left out, and that the rest is whole."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+
+from daemon.sources.base import SourceCallbacks
+from daemon.sources.late import LATE_S, MOST_LOOKED_AT, READY_S, newest
+from tests.clock import Clock
+from tests.daemon.sources.videos import WAIT_S, open_video
+from tests.media import write_clip
+from tests.rtsp import RtspServer, needs_gstreamer
+
+
+def given_on(
+    clip: Path, *, behind_s: float = LATE_S + 1.0, waits: tuple[int, ...] = ()
+) -> tuple[list[int], list[int]]:
+    """The numbers of the pictures that are given on, and how many were left out at a time. All
+    packets lie ready but those of `waits`."""
+    clock = Clock()
+    left: list[int] = []
+    read = 0
+
+    def coming(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        nonlocal read
+        for packet in packets:
+            if read in waits:
+                clock.wait(2 * READY_S)
+            read += 1
+            yield packet
+
+    numbers = []
+    with av.open(str(clip)) as container:
+        video = container.streams.video[0]
+        packets = newest(
+            coming(container.demux(video)),
+            video.index,
+            behind_s=lambda: behind_s,
+            leave_out=left.append,
+            monotonic=clock,
+        )
+        for packet in packets:
+            if packet.pts is not None and packet.time_base is not None:  # Else it is the end.
+                numbers.append(round(float(packet.pts * packet.time_base) * 25))
+                assert read - numbers[-1] <= MOST_LOOKED_AT
+    return numbers, left
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a keyframe every 12 pictures, of which there are 50."""
+    return write_clip(tmp_path_factory.mktemp("late") / "clip.mp4", frames=50)
+
+
+def test_what_is_not_late_is_given_on(clip: Path) -> None:
+    assert given_on(clip, behind_s=LATE_S) == (list(range(50)), [])
+
+
+def test_of_what_lies_ready_and_is_late_the_newest_keyframe_is_first(clip: Path) -> None:
+    """The queue is empty after the 40th picture, and what came meanwhile has no keyframe."""
+    numbers, left = given_on(clip, waits=(40, 47))
+    assert numbers == list(range(36, 50))
+    assert left == [12, 12, 12]
+
+
+def test_a_camera_without_a_keyframe_in_what_lies_ready_loses_nothing(tmp_path: Path) -> None:
+    many = MOST_LOOKED_AT + 50
+    rare = write_clip(
+        tmp_path / "rare.mp4", frames=many, width=32, height=32, paint=None, options={"g": "9999"}
+    )
+    assert given_on(rare, waits=(30,)) == (list(range(many)), [])
+
+
+@needs_gstreamer
+@pytest.mark.usefixtures("patient")
+def test_a_camera_that_is_read_too_slowly_is_shown_as_it_is_after_a_while() -> None:
+    """1. Pictures queue in the socket and get behind. 2. Some are left out, and what follows them
+    is less behind and whole. 3. Read quickly, the stream is hardly behind."""
+    behind_s: list[float] = []
+    left: list[int] = []
+    damaged: list[int] = []
+    callbacks = SourceCallbacks(
+        on_behind=behind_s.append,
+        on_superseded=left.append,
+        on_damaged=lambda: damaged.append(1),
+    )
+    end_s = time.monotonic() + WAIT_S
+    with RtspServer() as server:
+        source = open_video(server.url(), live=True, stall_timeout_s=WAIT_S, callbacks=callbacks)
+        frames = source.frames()
+        busy = threading.Event()
+        while not left:
+            assert time.monotonic() < end_s, f"never late enough: {behind_s}"
+            next(frames)
+            busy.wait(0.1)  # What a slow processor takes for a picture, of which 25 a second come.
+        assert behind_s[-2] > LATE_S
+        assert behind_s[-1] < behind_s[-2]
+        while behind_s[-1] > 0.5:
+            assert time.monotonic() < end_s, f"still late: {behind_s[-10:]}"
+            next(frames)
+        source.close()
+        list(frames)
+    assert sum(left) > 10
+    assert not damaged

@@ -69,7 +69,7 @@ class Metrics:
         )
         self.behind = Gauge(
             "affectd_stream_behind_seconds",
-            "How much later a camera's pictures are decoded than at their promptest.",
+            "How long a camera's pictures have waited to be decoded.",
             stream,
             registry=registry,
         )

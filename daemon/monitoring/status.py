@@ -279,7 +279,7 @@ class Board:
                 stream, state="down", since_s=since_s, reason=Reason.INTERNAL, faces=(), fps=0.0
             )
         ago_s = self._monotonic() - entry.saw_s
-        if ago_s > entry.quiet_s:
+        if ago_s > max(entry.quiet_s, 2.0 / stream.fps if stream.fps else 0.0):
             return replace(stream, faces=(), fps=0.0)
         return replace(stream, faces=tuple(_aged(face, ago_s) for face in stream.faces))
 

@@ -63,7 +63,7 @@ class Timeline:
         """Seconds for which frames of a live source have come with one and the same timestamp."""
         return self._came_s - self._moved_s
 
-    def behind_s(self) -> float:
+    def delay_s(self) -> float:
         """Seconds by which the last frame of a live source that has timestamps came later than its
         promptest one would have. As a camera's clock may be slow, a delay that lasts is forgotten
         by `CLOCK_DRIFT`. One that was there from the first frame on shows only once it is less."""

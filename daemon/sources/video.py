@@ -18,7 +18,7 @@ from daemon.sources.base import DAMAGED_IN_A_ROW, NO_CALLBACKS, SourceCallbacks,
 from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
-from daemon.sources.late import newest
+from daemon.sources.late import Arrivals, newest
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import AS_IT_IS, Orientation, check_size, is_size, to_frame_image
 from daemon.sources.tiff import holds_jpeg
@@ -90,7 +90,7 @@ class VideoSource(ThreadOwnedSource):
                 pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
                 self._check_time(timeline)
                 if by_arrival and pace is None:
-                    self._behind_s = timeline.behind_s()
+                    self._behind_s = self._arrivals.behind_s(timeline.delay_s())
                     self._callbacks.on_behind(self._behind_s)
                 if pace is not None:
                     self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
@@ -126,14 +126,13 @@ class VideoSource(ThreadOwnedSource):
         end_s = 0.0
         last_s = self._monotonic()
         video_index = self._opened.video.index
-        packets = newest(
-            self._packets(),
+        self._arrivals = Arrivals(self._packets(), self._monotonic)
+        for packet in newest(
+            self._arrivals,
             video_index,
             behind_s=lambda: self._behind_s,
             leave_out=self._leave_out,
-            monotonic=self._monotonic,
-        )
-        for packet in packets:
+        ):
             if self._ending():
                 return
             if packet.pts is not None and packet.time_base is not None:

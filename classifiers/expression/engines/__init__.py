@@ -113,6 +113,9 @@ def start(
             f"expression.device is {device}; accepted with openvino: auto, cpu"
         )
     whole_float32(device)
+    views = _drawn_views(net, crop_px)
+    with torch.inference_mode():
+        expected = net(views)  # What fails here is the device, and no engine.
     found = None
     if wanted == "auto" and device == "cuda":
         found = _on_a_card(net, crop_px, log)
@@ -122,17 +125,15 @@ def start(
         log("expressions are read by torch; on this processor openvino has to be named to be used")
     if found is None:
         return plain
-    views = _drawn_views(net, crop_px)
-    with torch.inference_mode():
-        expected = net(views)  # What fails here is not the engine.
-        try:
-            found.for_mode(tta)
+    try:
+        found.for_mode(tta)
+        with torch.inference_mode():
             answered = found.logits(views)
-        except RuntimeError as error:
-            if asked:
-                raise _asked_fails(error) from error
-            log(_fails(found, error))
-            return plain
+    except RuntimeError as error:
+        if asked:
+            raise _asked_fails(error) from error
+        log(_fails(found, error))
+        return plain
     apart = float((expected.softmax(-1) - answered.softmax(-1)).abs().mean())
     if apart <= MOST_DIFFERENCE:
         return found

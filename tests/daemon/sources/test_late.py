@@ -11,7 +11,7 @@ import av
 import pytest
 
 from daemon.sources.base import SourceCallbacks
-from daemon.sources.late import LATE_S, MOST_LOOKED_AT, READY_S, newest
+from daemon.sources.late import LATE_S, MOST_LOOKED_AT, READY_S, Arrivals, newest
 from tests.clock import Clock
 from tests.daemon.sources.videos import WAIT_S, open_video
 from tests.media import write_clip
@@ -39,11 +39,10 @@ def given_on(
     with av.open(str(clip)) as container:
         video = container.streams.video[0]
         packets = newest(
-            coming(container.demux(video)),
+            Arrivals(coming(container.demux(video)), clock),
             video.index,
             behind_s=lambda: behind_s,
             leave_out=left.append,
-            monotonic=clock,
         )
         for packet in packets:
             if packet.pts is not None and packet.time_base is not None:  # Else it is the end.
@@ -75,6 +74,27 @@ def test_a_camera_without_a_keyframe_in_what_lies_ready_loses_nothing(tmp_path: 
         tmp_path / "rare.mp4", frames=many, width=32, height=32, paint=None, options={"g": "9999"}
     )
     assert given_on(rare, waits=(30,)) == (list(range(many)), [])
+
+
+def test_what_came_after_a_wait_is_not_behind(clip: Path) -> None:
+    """A camera that sends in bursts of 12 pictures, which are decoded within 0.12 s: what a delay
+    by its timestamps says of them is that of the camera. Then decoding takes 0.3 s a picture."""
+    clock = Clock()
+
+    def bursts(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        for number, packet in enumerate(packets):
+            if number % 12 == 0 and number <= 24:
+                clock.wait(4.0)
+            yield packet
+
+    behind_s = []
+    with av.open(str(clip)) as container:
+        arrivals = Arrivals(bursts(container.demux(container.streams.video[0])), clock)
+        for number, _ in enumerate(arrivals):
+            clock.wait(0.01 if number < 36 else 0.3)
+            behind_s.append(arrivals.behind_s(4.0))
+    assert max(behind_s[:36]) < 0.2
+    assert behind_s[-1] == pytest.approx(4.0)
 
 
 @needs_gstreamer

@@ -43,20 +43,20 @@ def test_a_burst_of_what_was_held_back_is_no_leap() -> None:
     assert placed == pytest.approx(given)
 
 
-def behind_s(given: list[float | None], came_s: list[float]) -> list[float]:
+def delays_s(given: list[float | None], came_s: list[float]) -> list[float]:
     line = Timeline(step_s=0.04)
-    behind = []
+    delays = []
     for time_s, now_s in zip(given, came_s, strict=True):
         line.place(time_s, now_s)
-        behind.append(line.behind_s())
-    return behind
+        delays.append(line.delay_s())
+    return delays
 
 
 def test_a_picture_is_behind_by_what_it_came_later_than_the_promptest() -> None:
     """Two seconds come at once after connecting; then pictures pile up, and half are left out."""
     given = [5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 13.0, 14.0]
     came_s = [10.0, 10.0, 10.0, 11.0, 14.0, 16.0, 17.0, 18.5]
-    told = behind_s(list(given), came_s)
+    told = delays_s(list(given), came_s)
     assert told == pytest.approx([0.0, 0.0, 0.0, 0.0, 2.0, 3.0, 1.0, 1.5], abs=0.003)
 
 
@@ -65,24 +65,24 @@ def test_the_way_back_from_being_behind_is_no_leap_though_the_first_pictures_cam
     for second in range(6):
         line.place(float(second), 10.0)
     line.place(5.1, 15.1)
-    assert line.behind_s() == pytest.approx(5.0, abs=0.002)
+    assert line.delay_s() == pytest.approx(5.0, abs=0.002)
     assert line.place(10.0, 15.2) == 10.0
 
 
 def test_the_drift_of_a_camera_s_clock_is_not_behind_and_a_delay_is_seen_for_hours() -> None:
     hour = range(3600)
-    assert max(behind_s([0.9999 * s for s in hour], [10.0 + s for s in hour])) < 0.001
+    assert max(delays_s([0.9999 * s for s in hour], [10.0 + s for s in hour])) < 0.001
     late = [10.0 + s + (8.0 if s > 60 else 0.0) for s in hour]
-    assert 7.0 < behind_s([float(s) for s in hour], late)[-1] < 8.0
+    assert 7.0 < delays_s([float(s) for s in hour], late)[-1] < 8.0
 
 
 def test_being_behind_outlasts_a_leap_of_the_timestamps() -> None:
-    told = behind_s([5.0, 6.0, 7.0, 3600.0, 3601.0, 20.0], [10.0, 11.0, 15.0, 15.1, 16.1, 17.1])
+    told = delays_s([5.0, 6.0, 7.0, 3600.0, 3601.0, 20.0], [10.0, 11.0, 15.0, 15.1, 16.1, 17.1])
     assert told == pytest.approx([0.0, 0.0, 3.0, 3.0, 3.0, 3.0], abs=0.002)
 
 
 def test_nothing_tells_that_pictures_without_timestamps_are_behind() -> None:
-    assert max(behind_s([None, None, 50.0, None], [10.0, 12.0, 12.1, 19.0])) < 0.1
+    assert max(delays_s([None, None, 50.0, None], [10.0, 12.0, 12.1, 19.0])) < 0.1
 
 
 def test_timestamps_that_stand_still_are_timed() -> None:

@@ -116,6 +116,7 @@ METRICS = {
     "affectd_config_last_reload_successful": ("gauge", ()),
     "affectd_config_last_reload_success_timestamp_seconds": ("gauge", ()),
     "affectd_stream_last_frame_timestamp_seconds": ("gauge", ("stream",)),
+    "affectd_stream_behind_seconds": ("gauge", ("stream",)),
     "affectd_frames_total": ("counter", ("stream",)),
     "affectd_frames_dropped_total": ("counter", ("stream", "stage", "reason")),
     "affectd_stream_reconnects_total": ("counter", ("stream", "reason")),

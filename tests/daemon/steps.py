@@ -18,6 +18,7 @@ from daemon.sinks.base import Outlet
 from daemon.steps import Steps
 from daemon.stream import Stream
 from detectors.base import Detector
+from tests.clock import Clock
 from tests.daemon.streams import TALKING, yunet
 
 
@@ -32,8 +33,8 @@ def only_stream(chosen: Settings, keep_all: bool) -> StreamSettings:
 
 
 def lobby_board() -> Board:
-    """A board on which the stream is live."""
-    board = Board(time.time)
+    """A board on which the stream is live, and faces stay as old as they are when they are seen."""
+    board = Board(time.time, monotonic=Clock())
     board.add("lobby", ())
     board.set_state("lobby", "live")
     return board

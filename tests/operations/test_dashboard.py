@@ -182,6 +182,7 @@ def test_a_file_that_ended_and_a_server_that_is_off_are_no_faults_of_a_stream(
         'affectd_stream_last_frame_timestamp_seconds{stream="lobby"}': "0+60x8 480 480",
         'affectd_stream_state{stream="lobby", state="ended"}': "0x10",
         'affectd_frames_total{stream="lobby"}': "0+600x10",
+        'affectd_frames_dropped_total{stream="lobby", stage="decode", reason="damaged"}': "0x10",
         lost + ', reason="down"}': "0+600x10",
         lost + ', reason="slow"}': "0+150x10",
     }

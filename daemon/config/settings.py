@@ -202,7 +202,7 @@ class StreamSettings(Table):
 
     @model_validator(mode="after")
     def _no_readings(self) -> StreamSettings:
-        if self.aggregate_only and any(sink.kind == "events" for sink in self.sink):
+        if self.aggregate_only and self.has_events:
             raise ValueError(
                 "aggregate_only = true writes no reading, and a sink of kind events nothing else; "
                 "accepted is one of the two"
@@ -217,6 +217,11 @@ class StreamSettings(Table):
             if kinds.count(kind) > 1:
                 raise ValueError(f"two sinks are of kind {kind}, which has one address a stream")
         return value
+
+    @property
+    def has_events(self) -> bool:
+        """Whether a sink writes readings, and so nothing without them."""
+        return any(sink.kind == "events" for sink in self.sink)
 
     @property
     def scheme(self) -> str:
@@ -263,7 +268,7 @@ class Settings(Table):
     @model_validator(mode="after")
     def _faces_are_read(self) -> Settings:
         for stream in self.stream:
-            if not self.expression.enabled and any(sink.kind == "events" for sink in stream.sink):
+            if not self.expression.enabled and stream.has_events:
                 raise ValueError(
                     "expression.enabled = false reads no face, and the sink of kind events of "
                     f"stream {stream.name!r} writes nothing else; accepted is one of the two"

@@ -51,7 +51,7 @@ def check_reads(settings: Settings, reads: bool) -> None:
     """Raise UnusableError where a sink is of kind events and the daemon, which was started with
     expression.enabled = false, `reads` no face before a restart."""
     for stream in settings.stream:
-        if not reads and any(sink.kind == "events" for sink in stream.sink):
+        if not reads and stream.has_events:
             raise UnusableError(
                 f"stream {stream.name}: its sink of kind events wants faces to be read, and "
                 "affectd was started with expression.enabled = false; accepted from a restart on"

@@ -286,12 +286,14 @@ class Settings(Table):
                     "each must have its own"
                 )
         paths = [
-            sink.path for sink in sinks if isinstance(sink, Mp4SinkSettings) and sink.segmented
+            os.path.realpath(sink.path)
+            for sink in sinks
+            if isinstance(sink, Mp4SinkSettings) and sink.segmented
         ]
         for index, path in enumerate(paths):
             if path in paths[:index]:
                 raise ValueError(
-                    f"two mp4 sinks with segments have the path {str(path)!r}; "
+                    f"two mp4 sinks with segments have the path {path!r}; "
                     "each must have its own, since old segments are deleted by name"
                 )
         return self

@@ -290,12 +290,13 @@ def test_a_kill_leaves_finished_segments_whole_and_a_second_less_of_the_last(
         ([{"segment_s": 60}, {"segment_mb": 60}], "two mp4 sinks with segments have the path"),
     ],
 )
+@pytest.mark.parametrize("other", ["x.mp4", "sub/../x.mp4"])
 def test_settings_that_cannot_be_meant(
-    tmp_path: Path, sinks: list[dict[str, int]], said: str
+    tmp_path: Path, sinks: list[dict[str, int]], said: str, other: str
 ) -> None:
     lines = ['[[stream]]\nname = "lobby"\nurl = "demo://x"']
-    for sink in sinks:
-        lines.append('[[stream.sink]]\nkind = "mp4"\npath = "x.mp4"')
+    for sink, name in zip(sinks, ["x.mp4", other], strict=False):
+        lines.append(f'[[stream.sink]]\nkind = "mp4"\npath = "{name}"')
         lines += [f"{key} = {value}" for key, value in sink.items()]
     path = tmp_path / "affectd.toml"
     path.write_text("\n".join(lines))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from daemon.monitoring.health import Health
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("affectd.systemd")
 
 _SEND_TIMEOUT_S = 1.0
 _TELL_S = 5.0  # how old the line of `systemctl status` may be

@@ -6,7 +6,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from daemon.frame import Frame
 
@@ -30,24 +29,10 @@ class SourceCallbacks:
 NO_CALLBACKS = SourceCallbacks()
 
 
-class Source(Protocol):
-    """An open source, read by one thread. `cut` is what to say of a file that ended too early."""
-
-    cut: str | None
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield frames until the source ends. Raises SourceError; never holds for longer than
-        the stream's stall time-out without yielding or raising."""
-        ...
-
-    def close(self) -> None:
-        """Free what the source holds; safe to call twice, and from another thread."""
-        ...
-
-
-class ThreadOwnedSource(ABC):
-    """A source that one thread reads and any thread closes. What it holds must not be freed under
-    the thread that reads it: that one frees it itself."""
+class Source(ABC):
+    """An open source, which one thread reads and any thread closes. What it holds must not be freed
+    under the thread that reads it: that one frees it itself. `cut` is what to say of a file that
+    ended too early."""
 
     cut: str | None = None
 
@@ -57,7 +42,8 @@ class ThreadOwnedSource(ABC):
         self._reading = threading.Lock()
 
     def frames(self) -> Iterator[Frame]:
-        """Yield frames until the end, `stop` or `close`. Raises SourceError."""
+        """Yield frames until the end, `stop` or `close`. Raises SourceError; never holds for longer
+        than the stream's stall time-out without yielding or raising."""
         with self._reading:
             try:
                 yield from self._frames()
@@ -65,7 +51,8 @@ class ThreadOwnedSource(ABC):
                 self._free()
 
     def close(self) -> None:
-        """End `frames`, at the latest after its read time-out; free everything if none runs."""
+        """End `frames`, at the latest after its read time-out; free everything if none runs. Safe
+        to call twice."""
         self._closed.set()
         if self._reading.acquire(blocking=False):
             try:

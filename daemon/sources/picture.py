@@ -106,7 +106,6 @@ def _to_420(image: av.VideoFrame) -> av.VideoFrame:
         made = image.reformat(format=wanted)
     if image.format.is_rgb or len(image.format.components) < 3:
         made.colorspace = BT601  # libav's choice for RGB, palettes and grey; it does not say so
-    _keep_time(image, made)
     return made
 
 
@@ -139,10 +138,7 @@ def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
         height = round(height / pixel / 2) * 2
     if not _LEAST_STRETCH < max(pixel, 1 / pixel) < _MOST_STRETCH or not is_size(width, height):
         return image
-    made = image.reformat(width=width, height=height, threads=1)
-    _keep_time(image, made)
-    tag_alike(made, image)
-    return made
+    return image.reformat(width=width, height=height, threads=1)
 
 
 def _rebuilt(image: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
@@ -153,12 +149,8 @@ def _rebuilt(image: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
     for index, part in enumerate((1, 2, 2)):
         rows = plane(image, index)[: height // part, : width // part]
         orientation.write(rows, plane(made, index))
-    _keep_time(image, made)
-    tag_alike(made, image)
-    return made
-
-
-def _keep_time(image: av.VideoFrame, made: av.VideoFrame) -> None:
     made.pts = image.pts
     if image.time_base is not None:
         made.time_base = image.time_base
+    tag_alike(made, image)
+    return made

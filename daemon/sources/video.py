@@ -14,7 +14,7 @@ import av
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import display_url
-from daemon.sources.base import DAMAGED_IN_A_ROW, NO_CALLBACKS, SourceCallbacks, ThreadOwnedSource
+from daemon.sources.base import DAMAGED_IN_A_ROW, NO_CALLBACKS, Source, SourceCallbacks
 from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
@@ -32,7 +32,7 @@ DEFAULT_FPS = 25.0
 _CUT_TOLERANCE_S = 0.5
 
 
-class VideoSource(ThreadOwnedSource):
+class VideoSource(Source):
     """One file or URL, opened by the constructor, read by one thread.
 
     `live` chooses the policy. A live source is decoded without frame threads, which would hold

@@ -26,8 +26,8 @@ from daemon.sources.base import (
     DAMAGED_IN_A_ROW,
     NO_CALLBACKS,
     WHOLE_JPEG,
+    Source,
     SourceCallbacks,
-    ThreadOwnedSource,
 )
 from daemon.sources.picture import AS_IT_IS, Orientation, check_size, to_frame_image
 from daemon.url import webcam_path
@@ -89,12 +89,9 @@ class Unpacker:
         row_bytes = 2 * self._width
         if data.size < row_bytes * self._height:
             return None
-        image = av.VideoFrame(self._width, self._height, "yuyv422")
+        sent = data[: row_bytes * self._height].reshape(self._height, self._width, 2)
+        image = av.VideoFrame.from_ndarray(sent, format="yuyv422")
         image.colorspace = BT601  # USB video's, unless the camera says another, which is not told
-        target = image.planes[0]
-        rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
-        sent = data[: row_bytes * self._height].reshape(self._height, row_bytes)
-        rows[: self._height, :row_bytes] = sent
         return image
 
     def _decoded(self, jpeg: av.VideoCodecContext, data: NDArray[np.uint8]) -> av.VideoFrame | None:
@@ -107,7 +104,7 @@ class Unpacker:
         return images[-1] if images and not images[-1].is_corrupt else None
 
 
-class WebcamSource(ThreadOwnedSource):
+class WebcamSource(Source):
     """`v4l2:///dev/video0` or `/dev/video0`, opened by the constructor, read by one thread.
 
     Asks for `width_px`, `height_px` and `fps` of `stream` and logs what the camera really

@@ -35,7 +35,7 @@ from daemon.sinks.base import Output
 from daemon.sinks.encode.reference import Referencer
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
-from daemon.sources.base import SourceCallbacks
+from daemon.sources.base import Source, SourceCallbacks
 from daemon.stream import Stream
 from detectors.base import Box, Detection
 from tests.daemon.streams import batcher_for
@@ -89,10 +89,8 @@ class Instant:
         return np.tile(row, (len(batch), 1))
 
 
-class Decoded:
+class Decoded(Source):
     """A camera whose pictures lie ready in memory: it costs a wait and a reference each."""
-
-    cut: str | None = None
 
     def __init__(
         self,
@@ -101,10 +99,11 @@ class Decoded:
         fps: float,
         stop: threading.Event,
     ) -> None:
-        self._stream, self._pictures, self._fps, self._stop = stream, pictures, fps, stop
+        super().__init__(stop)
+        self._stream, self._pictures, self._fps = stream, pictures, fps
         self._referencer = Referencer()
 
-    def frames(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[Frame]:
         began_s = time.monotonic()
         for seq in itertools.count():
             if self._stop.wait(max(0.0, began_s + seq / self._fps - time.monotonic())):
@@ -113,7 +112,7 @@ class Decoded:
             image = self._referencer.reference(picture, seq)
             yield Frame(self._stream, seq, seq / self._fps, time.time(), image)
 
-    def close(self) -> None:
+    def _free(self) -> None:
         pass
 
 

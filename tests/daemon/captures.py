@@ -90,23 +90,26 @@ class Rig:
         return self.board.streams()[0]
 
 
-class Scripted:
+class Scripted(Source):
     """Gives frames at 25 per second of the rig's clock, then ends or raises `error`."""
 
-    cut: str | None = None
-
     def __init__(self, clock: Clock, frames: int, error: Exception | None) -> None:
-        self._clock, self._frames, self._error = clock, frames, error
+        super().__init__(threading.Event())
+        self._clock, self._count, self._error = clock, frames, error
         self.closed = 0
 
-    def frames(self) -> Iterator[Frame]:
-        for seq in range(self._frames):
+    def _frames(self) -> Iterator[Frame]:
+        for seq in range(self._count):
             self._clock.now_s += 0.04
             yield Frame("s", seq, seq / 25, self._clock.now_s, av.VideoFrame(16, 16, "yuv420p"))
         if self._error is not None:
             raise self._error
 
+    def _free(self) -> None:
+        pass
+
     def close(self) -> None:
+        super().close()
         self.closed += 1
 
 

@@ -105,11 +105,8 @@ def ribbon(points: Points, width: ArrayLike) -> Points:
 
 def window(mask: Plane) -> tuple[slice, slice]:
     """The part of the mask that is not empty."""
-    rows = np.flatnonzero(mask.max(1) > 0.003)
-    if len(rows) == 0:
-        return slice(0, 0), slice(0, 0)
-    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].max(0) > 0.003)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    x, y, width, height = cv2.boundingRect((mask > 0.003).view(np.uint8))
+    return slice(y, y + height), slice(x, x + width)
 
 
 def paint(picture: Picture, mask: Plane, colour: ArrayLike) -> None:

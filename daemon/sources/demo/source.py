@@ -21,6 +21,7 @@ from av.video.reformatter import ColorRange
 
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
+from daemon.sources.base import Source
 from daemon.sources.demo.people import PEOPLE
 from daemon.sources.demo.scene import Scene
 from daemon.sources.demo.script import Actor, cast
@@ -104,7 +105,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-class DemoSource:
+class DemoSource(Source):
     """The scene as a source.
 
     `live` it behaves as a camera does: real time, and pictures whose time has passed are left
@@ -112,8 +113,6 @@ class DemoSource:
     `orientation` is done to each picture. `clock` gives seconds since the epoch, `monotonic` paces.
     Raises SourceError for the URL.
     """
-
-    cut: str | None = None
 
     def __init__(
         self,
@@ -126,22 +125,20 @@ class DemoSource:
         live: bool = True,
         orientation: Orientation = AS_IT_IS,
     ) -> None:
+        super().__init__(stop)
         self._live, self._orientation = live, orientation
         self._options = parse(url)
         self._stream = stream
-        self._stop = stop
-        self._closed = Event()
         self._clock = clock
         self._monotonic = monotonic
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the scene from media time 0 until `seconds`, `stop` or `close`."""
+    def _frames(self) -> Iterator[Frame]:
         o = self._options
         scene = Scene(o.actors(), o.width_px, o.height_px, o.seed)
         count = math.inf if o.seconds is None else math.ceil(o.seconds * o.fps - 1e-9)
         start_s = self._monotonic()
         seq = 0
-        while seq < count and not self._stop.is_set() and not self._closed.is_set():
+        while seq < count and not self._ending():
             if self._live:
                 wait_s = start_s + seq / o.fps - self._monotonic()
                 if wait_s > 0 and self._stop.wait(wait_s):
@@ -158,5 +155,5 @@ class DemoSource:
             yield Frame(self._stream, seq, seq / o.fps, self._clock(), image)
             seq += 1
 
-    def close(self) -> None:
-        self._closed.set()
+    def _free(self) -> None:
+        pass

@@ -6,8 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 from pydantic_core import ErrorDetails
@@ -20,20 +19,16 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 _KINDS = {
     "string_type": "a string",
-    "path_type": "a string",
     "int_type": "a whole number",
-    "int_from_float": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
     "model_type": "a table",
-    "model_attributes_type": "a table",
     "dict_type": "a table",
     "tuple_type": "a list of strings",
 }
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
-    "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
 _PATTERNS = {
@@ -144,12 +139,9 @@ def _unknown_key(name: str, table: type[BaseModel]) -> str:
 
 
 def _accepted(table: type[BaseModel], name: str) -> str:
-    annotation = table.model_fields[name].annotation
-    if get_origin(annotation) is Literal:
-        return " or ".join(map(str, get_args(annotation)))
-    if next(_tables(annotation), None):
+    if next(_tables(table.model_fields[name].annotation), None):
         return f"at least one table headed [[{name}]]"
-    return "a string" if annotation in (str, SecretStr, Path) else "a value"
+    return "a string"
 
 
 def _unquoted(expected: str) -> str:

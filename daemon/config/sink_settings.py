@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
@@ -120,21 +120,26 @@ class EventsSinkSettings(Table):
 class PushSinkSettings(EncodedSinkSettings):
     """What every sink says that sends the video on to a server."""
 
+    schemes: ClassVar[tuple[str, ...]]
+
+    kind: str
     timeout_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
+    url: SecretStr
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr) -> SecretStr:
+        return with_scheme(value, *cls.schemes)
 
 
 class RtspSinkSettings(PushSinkSettings):
     """A server that takes RTSP's RECORD, such as MediaMTX."""
 
+    schemes = ("rtsp", "rtsps")
+
     kind: Literal["rtsp"]
-    url: SecretStr
     transport: Literal["tcp", "udp"] = "tcp"
     tls_verify: bool = True
-
-    @field_validator("url")
-    @classmethod
-    def _scheme(cls, value: SecretStr) -> SecretStr:
-        return with_scheme(value, "rtsp", "rtsps")
 
     @model_validator(mode="after")
     def _carried(self) -> RtspSinkSettings:
@@ -145,25 +150,17 @@ class RtspSinkSettings(PushSinkSettings):
 class RtmpSinkSettings(PushSinkSettings):
     """A server that takes RTMP's publish."""
 
-    kind: Literal["rtmp"]
-    url: SecretStr
+    schemes = ("rtmp", "rtmps")
 
-    @field_validator("url")
-    @classmethod
-    def _scheme(cls, value: SecretStr) -> SecretStr:
-        return with_scheme(value, "rtmp", "rtmps")
+    kind: Literal["rtmp"]
 
 
 class SrtSinkSettings(PushSinkSettings):
     """A server that listens for SRT."""
 
-    kind: Literal["srt"]
-    url: SecretStr
+    schemes = ("srt",)
 
-    @field_validator("url")
-    @classmethod
-    def _scheme(cls, value: SecretStr) -> SecretStr:
-        return with_scheme(value, "srt")
+    kind: Literal["srt"]
 
 
 SinkSettings = Annotated[

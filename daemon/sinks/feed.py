@@ -33,9 +33,8 @@ class Feed(Generic[T]):
     def publish(self, item: T) -> None:
         """Give `item` to every subscriber. From any thread; never blocks."""
         with self._lock:
-            subscriptions = list(self._subscriptions)
-        for subscription in subscriptions:
-            subscription._put(item)
+            for subscription in self._subscriptions:
+                subscription._put(item)
 
     @asynccontextmanager
     async def subscribe(
@@ -60,17 +59,15 @@ class Feed(Generic[T]):
     def clear(self) -> None:
         """Take back what nobody has read yet."""
         with self._lock:
-            subscriptions = list(self._subscriptions)
-        for subscription in subscriptions:
-            subscription._clear()
+            for subscription in self._subscriptions:
+                subscription._clear()
 
     def close(self) -> None:
         """End every subscription once its items are read; later ones end at once."""
         with self._lock:
             self._closed = True
-            subscriptions = list(self._subscriptions)
-        for subscription in subscriptions:
-            subscription._close()
+            for subscription in self._subscriptions:
+                subscription._close()
 
 
 class Subscription(Generic[T]):

@@ -12,10 +12,7 @@ from daemon.config.sink_settings import (
     MjpegSinkSettings,
     Mp4SinkSettings,
     PushSinkSettings,
-    RtmpSinkSettings,
-    RtspSinkSettings,
     SinkSettings,
-    SrtSinkSettings,
 )
 from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.events import EventsFile
@@ -44,7 +41,7 @@ def make_sink(
             return HlsSegments(config, playlist)
         case EventsSinkSettings():
             return EventsFile(config)
-        case RtspSinkSettings() | RtmpSinkSettings() | SrtSinkSettings():
+        case PushSinkSettings():
             return Push(config)
 
 

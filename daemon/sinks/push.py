@@ -12,7 +12,7 @@ from typing import IO
 
 import av
 
-from daemon.config.sink_settings import RtmpSinkSettings, RtspSinkSettings, SrtSinkSettings
+from daemon.config.sink_settings import PushSinkSettings, RtspSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.redact import redact_url
 from daemon.remote import network_fault, tls_options
@@ -38,9 +38,6 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.ConnectionResetError, Reason.END_OF_STREAM, _CLOSED),
 )
 
-# Their base class has no `url`; and mypy sees which kinds there are.
-AnyPushSinkSettings = RtspSinkSettings | RtmpSinkSettings | SrtSinkSettings
-
 
 class Push:
     """Publishes pictures to the server that `config` names.
@@ -52,7 +49,7 @@ class Push:
     takes: Takes = "packets"
     wanted = True
 
-    def __init__(self, config: AnyPushSinkSettings) -> None:
+    def __init__(self, config: PushSinkSettings) -> None:
         self._config = config
         self._publication: _Publication | None = None
 
@@ -81,7 +78,7 @@ class Push:
 class _Publication:
     """One publisher process, and the server as it is shown to people. Raises SinkError."""
 
-    def __init__(self, config: AnyPushSinkSettings, first: Packet) -> None:
+    def __init__(self, config: PushSinkSettings, first: Packet) -> None:
         self._config = config
         self._first = first
         self._accepted = False
@@ -196,7 +193,7 @@ def has_srt() -> bool:
     return True
 
 
-def _addresses(config: AnyPushSinkSettings) -> tuple[str, str]:
+def _addresses(config: PushSinkSettings) -> tuple[str, str]:
     """How the server is shown to people, and what libav opens."""
     url = config.url.get_secret_value()
     shown = redact_url(url)
@@ -207,11 +204,9 @@ def _addresses(config: AnyPushSinkSettings) -> tuple[str, str]:
         raise SinkError(Reason.UNSUPPORTED, text) from None
 
 
-def _options(config: AnyPushSinkSettings) -> dict[str, str]:
-    if isinstance(config, RtmpSinkSettings):
-        return {"flvflags": "no_duration_filesize"}
-    if isinstance(config, SrtSinkSettings):
-        return {}
+def _options(config: PushSinkSettings) -> dict[str, str]:
+    if not isinstance(config, RtspSinkSettings):
+        return {"flvflags": "no_duration_filesize"} if config.kind == "rtmp" else {}
     options = {"rtsp_transport": config.transport, "timeout": str(round(1e6 * config.timeout_s))}
     if scheme_of(config.url.get_secret_value()) == "rtsps":
         options |= tls_options(config.tls_verify)

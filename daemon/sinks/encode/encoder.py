@@ -74,9 +74,9 @@ class Encoder:
             codec.close()
 
 
-def working(width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> list[str]:
-    """Those of `ENCODERS` that work here on pictures of this size, best first."""
-    return [name for name in ENCODERS if works(name, width, height)]
+def working() -> list[str]:
+    """Those of `ENCODERS` that work here on pictures of a usual size, best first."""
+    return [name for name in ENCODERS if works(name)]
 
 
 def works(name: str, width: int = _USUAL_PX[0], height: int = _USUAL_PX[1]) -> bool:

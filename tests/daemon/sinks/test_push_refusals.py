@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from daemon.config.sink_settings import RtmpSinkSettings, RtspSinkSettings
+from daemon.config.sink_settings import PushSinkSettings, RtmpSinkSettings, RtspSinkSettings
 from daemon.errors import Reason, SinkError
-from daemon.sinks.push import AnyPushSinkSettings, Push, _meaning
+from daemon.sinks.push import Push, _meaning
 from tests.daemon.outputs import Encoded, output
 from tests.tls import certificate, needs_openssl, tls_before
 
@@ -41,7 +41,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def fault(config: AnyPushSinkSettings) -> SinkError:
+def fault(config: PushSinkSettings) -> SinkError:
     sink = Encoded(config, Push(config))
     with pytest.raises(SinkError) as caught:
         sink.write(output(0))

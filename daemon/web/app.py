@@ -62,7 +62,7 @@ def make_app(
     settings: DaemonSettings,
     version: str,
     *,
-    playlists: Mapping[str, Playlist] | None = None,
+    playlists: Mapping[str, Playlist],
     colours: Mapping[str, str] = COLOURS,
     max_readers: int = MAX_READERS,
 ) -> Starlette:
@@ -79,7 +79,7 @@ def make_app(
         metrics=metrics,
         health=health,
         jpeg_feeds=jpeg_feeds,
-        hls=Hls({} if playlists is None else playlists, board, ClientLimit(max_readers, closing)),
+        hls=Hls(playlists, board, ClientLimit(max_readers, closing)),
         readings=readings,
         version=version,
         colours=colours,

@@ -2,16 +2,12 @@
 
 import { STALE_MS, Screen } from "./pictures.js";
 import { Video } from "./video.js";
-import { STATES, ago, count, duration, moment, percent, reason } from "./words.js";
+import { STATES, ago, count, duration, moment, percent, reason, setText } from "./words.js";
 
 const MAX_FACES = 6;
 
 function copy(template) {
   return document.getElementById(template).content.firstElementChild.cloneNode(true);
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 export class Card {
@@ -130,7 +126,7 @@ export class Card {
     for (const face of faces.slice(0, MAX_FACES)) {
       seen.add(face.track);
       if (!this.faces.has(face.track)) {
-        this.faces.set(face.track, new FacePanel(face.track, colours));
+        this.faces.set(face.track, new FacePanel(face.track));
         list.append(this.faces.get(face.track).element);
       }
       this.faces.get(face.track).update(face, colours);

@@ -3,25 +3,18 @@
 import { Card } from "./card.js";
 import { Pictures } from "./pictures.js";
 import { follow } from "./states.js";
-import { busy, count } from "./words.js";
+import { busy, count, setText } from "./words.js";
 
 const cards = new Map();
 const pictures = new Pictures((name, blob) => cards.get(name)?.show(blob));
 let last = null;
 let lastHeardAt = performance.now();
 
-function setText(id, text) {
+// What has nothing to say is hidden.
+function say(id, text) {
   const element = document.getElementById(id);
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function setAlert(text) {
-  setNotice("alert", text);
-}
-
-function setNotice(id, text) {
-  document.getElementById(id).hidden = !text;
-  setText(id, text);
+  element.hidden = !text;
+  setText(element, text);
 }
 
 function showStreams(streams, colours) {
@@ -47,26 +40,26 @@ function show(states) {
   const { streams, build } = states;
   showStreams(streams, states.colours);
   const live = streams.filter((stream) => stream.state === "live").length;
-  setText("summary", `${live} of ${count(streams.length, "stream", "streams")} live`);
+  say("summary", `${live} of ${count(streams.length, "stream", "streams")} live`);
   document.title = `${live}/${streams.length} live · affectd`;
   const parts = [`version ${states.version}`];
   if (build.detector) parts.push(`detector ${build.detector}`);
   if (build.weights) parts.push(`weights ${build.weights}`);
   if (build.device) parts.push(`on ${build.device}`);
   if (build.engine) parts.push(`by ${build.engine}`);
-  setText("build", parts.join(" · "));
+  say("build", parts.join(" · "));
   const loading = "The models are being loaded; expressions follow.";
-  setAlert(states.models_loaded ? pictures.refused : loading);
-  setNotice("load", busy(states.load));
+  say("alert", states.models_loaded ? pictures.refused : loading);
+  say("load", busy(states.load));
   lastHeardAt = performance.now();
   pictures.want(streams.filter((stream) => stream.mjpeg).map((stream) => stream.name));
 }
 
 function showSilence(why) {
   pictures.want([]); // Their connection may be as dead, and would never say so.
-  setAlert(why);
-  setNotice("load", "");
-  setText("summary", "Not connected");
+  say("alert", why);
+  say("load", "");
+  say("summary", "Not connected");
   document.title = "not connected · affectd";
   if (!last) return;
   const gone = { state: "lost", reason: null, last_error: null, faces: [], sinks: [], fps: 0 };

@@ -14,7 +14,7 @@ const KEEP_S = 10;
 
 export class Video {
   // `tell(text)` gets why nothing comes, and "" whenever something does.
-  constructor(element, url, tell = () => {}) {
+  constructor(element, url, tell) {
     this.element = element;
     this.url = url;
     this.tell = tell;

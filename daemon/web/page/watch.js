@@ -3,7 +3,7 @@
 import { Pictures, STALE_MS, Screen } from "./pictures.js";
 import { follow } from "./states.js";
 import { Video } from "./video.js";
-import { STATES, reason } from "./words.js";
+import { STATES, reason, setText } from "./words.js";
 
 const name = new URLSearchParams(location.search).get("stream") ?? "";
 const path = encodeURIComponent(name);
@@ -21,7 +21,7 @@ document.title = `${name} · affectd`;
 function tell(text) {
   const element = document.querySelector(".veil");
   element.hidden = !text;
-  if (element.textContent !== text) element.textContent = text;
+  setText(element, text);
 }
 
 function veil(why) {

@@ -73,3 +73,8 @@ export function busy(load) {
   if (load.thinning > 1) parts.push(`they are read ${load.thinning} times less often`);
   return `More faces than this machine can read in time: ${parts.join(", and ")}.`;
 }
+
+// Leaves alone what says it already: readers of the screen would say it again.
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

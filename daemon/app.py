@@ -184,9 +184,10 @@ class _Daemon:
             self._web.follow(settings.daemon)
         self._colours.update(settings.overlay.colours)
         fleet.follow(settings)
+        anew = {*changes.changed, *changes.added}
         fleet.replace(
             [*changes.changed, *changes.removed],
-            [stream for stream in settings.stream if stream.name not in changes.unchanged],
+            [stream for stream in settings.stream if stream.name in anew],
             settings,
             is_over=signals.stop_is_due,
         )

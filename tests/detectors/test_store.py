@@ -190,16 +190,22 @@ def wheel_origin(folder: Path, member: str, content: bytes) -> WheelMember:
         "mediapipe/modules/face_detection/" + SHORT.file,
         python_version="3.12",
         platform="manylinux_2_28_x86_64",
-        pip_arguments=("--no-index", "--find-links", str(folder)),
     )
 
 
-def test_pull_out_of_a_wheel(tmp_path: Path) -> None:
+def only_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pip know no wheels but those in `folder`."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+
+def test_pull_out_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The good wheel gives its member; another content and a missing member are refused."""
     member, content = SHORT.origins[1], (MODELS / SHORT.file).read_bytes()
     assert isinstance(member, WheelMember)
     index, models = tmp_path / "index", tmp_path / "models"
     index.mkdir()
+    only_from(index, monkeypatch)
     wrong = wheel_origin(index, member.member, b"another")
     with pytest.raises(PullError, match="gave another file"):
         store.pull("blazeface-short", models, origins=[wrong])
@@ -211,13 +217,13 @@ def test_pull_out_of_a_wheel(tmp_path: Path) -> None:
     assert store.pull("blazeface-short", models, origins=[good]).read_bytes() == content
 
 
-def test_pull_of_a_wheel_that_is_nowhere(tmp_path: Path) -> None:
+def test_pull_of_a_wheel_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_from(tmp_path, monkeypatch)
     origin = WheelMember(
         "affectd-no-such-wheel==1",
         "x",
         python_version="3.12",
         platform="any",
-        pip_arguments=("--no-index", "--find-links", str(tmp_path)),
     )
     with pytest.raises(PullError, match="pip: ERROR: No matching distribution"):
         store.pull("blazeface-short", tmp_path, origins=[origin])

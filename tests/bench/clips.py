@@ -3,25 +3,31 @@
     python -m tests.bench.clips [--weights default] [--clips ../shared/video] [--backend auto]
 
 Every clip goes through `affectd video` with its smoothing and its thresholds; a reading is a face
-in a frame. Prints a Markdown table. Resting and talking faces ought to be mostly neutral.
+in a frame. Prints a Markdown table of the labels that occur; and, since `unknown` hides what lies
+below the threshold, of how many readings neutral or sad is the likeliest class all the same, and
+the mean probability of both. Resting and talking faces ought to be mostly neutral.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from classifiers.expression import LABELS
 from daemon.commands.video import annotate_video
+from daemon.reading import UNKNOWN
 from tests.shared import VIDEO
 
-SHOWN = (*LABELS, "unknown")
 CLIPS = (".mp4", ".mpg", ".mkv", ".avi", ".mov", ".webm")
+WATCHED = ("neutral", "sad")
+
+Event = dict[str, Any]
 
 
 def clips_in(folder: Path) -> list[Path]:
@@ -29,23 +35,40 @@ def clips_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIPS)
 
 
-def read(clip: Path, config: Path, folder: Path) -> Counter[str]:
-    """How often each label is shown in a clip; leaves the annotated clip in `folder`."""
+def read(clip: Path, config: Path, folder: Path) -> list[Event]:
+    """The readings of a clip, as events; leaves the annotated clip in `folder`."""
     events = folder / f"{clip.stem}.jsonl"
     annotate_video(
         str(clip), folder / f"{clip.stem}.mp4", events, config, True, Console(stderr=True)
     )
     with events.open() as lines:
-        return Counter(json.loads(line)["label"] for line in lines)
+        return [json.loads(line) for line in lines]
 
 
-def row(name: str, counted: Counter[str]) -> str:
-    """A line of the table."""
-    total = counted.total()
-    if not total:
-        return f"| {name} | 0 | {' | '.join('–' for _ in SHOWN)} | – |"
-    shares = [f"{counted[label] / total:.0%}" if counted[label] else "0" for label in SHOWN]
-    return f"| {name} | {total} | {' | '.join(shares)} | {counted.most_common(1)[0][0]} |"
+def table(clips: dict[str, list[Event]]) -> str:
+    """The readings of each clip, by its name, as a Markdown table."""
+    occurring = {event["label"] for events in clips.values() for event in events}
+    shown = [label for label in (*LABELS, UNKNOWN) if label in occurring]
+    head = ["clip", "faces read", *shown]
+    head += [f"likeliest {label}" for label in WATCHED] + [f"mean p {label}" for label in WATCHED]
+    lines = [f"| {' | '.join(head)} |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    for name, events in clips.items():
+        labels = [event["label"] for event in events]
+        shares = [event["probabilities"] for event in events]
+        likeliest = [max(p, key=p.__getitem__) for p in shares]
+        cells = [_share(labels, label) for label in shown]
+        cells += [_share(likeliest, label) for label in WATCHED]
+        for label in WATCHED:
+            cells.append(f"{statistics.mean(p[label] for p in shares):.2f}" if shares else "–")
+        lines.append(f"| {name} | {len(events)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _share(labels: list[str], label: str) -> str:
+    if not labels:
+        return "–"
+    number = labels.count(label)
+    return f"{number / len(labels):.0%}" if number else "0"
 
 
 def main() -> None:
@@ -67,10 +90,7 @@ def main() -> None:
             f"[expression]\nweights = {json.dumps(options.weights)}\n"
             '[[stream]]\nname = "unused"\nurl = "demo://unused"\n'
         )
-        print(f"| clip | faces read | {' | '.join(SHOWN)} | most frequent |")
-        print("|---" * (len(SHOWN) + 3) + "|")
-        for clip in clips:
-            print(row(clip.stem, read(clip, config, folder)), flush=True)
+        print(table({clip.name: read(clip, config, folder) for clip in clips}))
 
 
 if __name__ == "__main__":

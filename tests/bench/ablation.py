@@ -4,31 +4,32 @@
 
 Trains the first recipe with plain cross entropy and with the adaptive loss, each without and with
 augmentation; the other recipes once; and joins those that were trained with augmentation. Each
-is read from PublicTest with 1, 2, 4 and 10 crops. The rows lie in a JSON file beside the table, the
-nets in a folder beside it: run again with the same arguments, it goes on where it was stopped.
+is read from PublicTest with 1, 2, 4 and 10 crops. The nets lie in a folder beside the table, each
+with the minutes of its training: run again with the same arguments, it goes on where it was
+stopped. What was trained is kept; it is read and joined anew at every run.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import math
 import shlex
+import shutil
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from classifiers.checkpoint import Record, read_record
-from classifiers.expression import Device, StaticTTA, data
+from classifiers.atomic import write_atomic
+from classifiers.checkpoint import Record, read_record, record_path
+from classifiers.expression import LABELS, Device, StaticTTA, data
 from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.joint import read as read_joint
@@ -41,39 +42,54 @@ from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilitie
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
 NO_AUGMENTATION = Augmentation(*[0.0] * len(fields(Augmentation)))
 BATCH = 64
+MINUTES = "minutes.txt"
+
+
+@dataclass(frozen=True)
+class Name:
+    """How the tables call a net."""
+
+    net: str
+    loss: str
+    augmentation: str
+
+    def __str__(self) -> str:
+        return f"{self.net}, {self.loss}, augmentation {self.augmentation}"
+
+    def cells(self) -> str:
+        return f"{self.net} | {self.loss} | {self.augmentation}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A net to be trained."""
+
+    name: Name
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net that was trained, or a joint of such, and the minutes of all that training."""
+
+    name: Name
+    weights: Path
+    minutes: float
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of the table. `accuracy` and `unseen` are shares of PublicTest, the latter of the
-    faces of which Training holds no copy."""
+    faces of which Training holds no copy; `recalls`, in the order of LABELS, of each class."""
 
-    net: str
-    loss: str
-    augmentation: str
+    net: Net
     crops: int
     parameters: int
     flops: int
     ms_per_face: float
     accuracy: float
     unseen: float
-    minutes: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A net to be trained, and how the table calls it."""
-
-    net: str
-    loss: str
-    augmentation: str
-    recipe: Recipe
-
-    @property
-    def folder(self) -> str:
-        """A name that no other recipe has."""
-        digest = hashlib.sha256(repr(self.recipe).encode()).hexdigest()
-        return f"{self.net}-{self.recipe.loss}-{self.augmentation}-{digest[:8]}"
+    recalls: tuple[float, ...]
 
 
 def plans(recipes: list[Path], epochs: int | None, seed: int) -> list[Plan]:
@@ -87,32 +103,9 @@ def plans(recipes: list[Path], epochs: int | None, seed: int) -> list[Plan]:
         for loss, recipe in ways if path == recipes[0] else ways[:1]:
             still = replace(recipe, augmentation=NO_AUGMENTATION, mixup=0.0)
             if path == recipes[0]:
-                found.append(Plan(path.stem, loss, "none", still))
-            found.append(Plan(path.stem, loss, "all", recipe))
+                found.append(Plan(Name(path.stem, loss, "none"), still))
+            found.append(Plan(Name(path.stem, loss, "all"), recipe))
     return found
-
-
-class Cache:
-    """What is done already: rows by a key that says all they depend on, in a JSON file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-
-    def rows(self, key: str) -> list[Row] | None:
-        found = self._known.get(key, {}).get("rows")
-        return None if found is None else [Row(**row) for row in found]
-
-    def minutes(self, key: str) -> float:
-        """Minutes spent on a net so far."""
-        return float(self._known.get(key, {}).get("minutes", 0.0))
-
-    def put(self, key: str, minutes: float, rows: list[Row] | None) -> None:
-        listed = None if rows is None else [asdict(row) for row in rows]
-        self._known[key] = {"minutes": minutes, "rows": listed}
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._known, indent=1) + "\n")
-        part.replace(self._path)
 
 
 class Ablation:
@@ -124,93 +117,82 @@ class Ablation:
         # Seconds of the cores, which a busy machine does not lengthen; of a GPU, those of the wall.
         self.clock = time.process_time if device == "cpu" else time.perf_counter
         self.work = out.with_suffix("")
-        self.cache = Cache(out.with_suffix(".json"))
         fer = data.read(source)
         self.public = fer.split("public")
         self.unseen = fer.unseen("public")
+        self.of_class = [self.public.labels == index for index in range(len(LABELS))]
         self.fingerprint = fer.fingerprint()
 
-    def net(self, plan: Plan, end_s: float, say: Callable[[str], None]) -> list[Row] | None:
-        """Train and measure one net; None if `end_s`, on the monotonic clock, came before."""
-        key = f"{plan.folder} {self.device} {self.fingerprint[:8]}"
-        known = self.cache.rows(key)
-        if known is not None:
-            return known
+    def train(self, plan: Plan, end_s: float, say: Callable[[str], None]) -> Net | None:
+        """Train a net unless it is there; None if `end_s`, on the monotonic clock, came before."""
+        depends_on = repr((plan.recipe, self.device, self.fingerprint))
+        digest = hashlib.sha256(depends_on.encode()).hexdigest()
+        parts = plan.name.net, plan.recipe.loss, plan.name.augmentation, digest[:8]
+        folder = self.work / "-".join(parts)
+        weights, counted = folder / WEIGHTS, folder / MINUTES
+        minutes = float(counted.read_text()) if counted.exists() else 0.0
+        if minutes and record_path(weights).exists():
+            return Net(plan.name, weights, minutes)
         left_s = end_s - time.monotonic()
         if left_s <= 0:
             return None
+        say(str(plan.name))
+        if not (minutes and (folder / STATE).exists()):
+            shutil.rmtree(folder, ignore_errors=True)  # a run whose minutes were not counted
+            folder.mkdir(parents=True)
+            minutes = 0.0
         began_s = self.clock()
-        folder = self.work / plan.folder
-        say(f"{plan.net}, {plan.loss}, augmentation {plan.augmentation}")
-        resume = self.cache.minutes(key) > 0.0 and (folder / STATE).exists()
-        if not resume:  # a run whose minutes were not counted, or of other data
-            for name in (STATE, WEIGHTS):
-                (folder / name).unlink(missing_ok=True)
-        weights = train(
-            plan.recipe,
-            self.source,
-            folder,
-            device=self.device,
-            resume=resume,
-            max_minutes=left_s / 60,
-            report=lambda now: (
-                say(f"  epoch {now.epoch + 1}, holdout {now.holdout:.1%}") if now.holdout else None
-            ),
-        )
-        minutes = self.cache.minutes(key) + (self.clock() - began_s) / 60
-        rows = None
-        self.cache.put(key, minutes, rows)
-        if weights is not None:
-            rows = list(self._rows(weights, plan.net, plan.loss, plan.augmentation, minutes))
-            self.cache.put(key, minutes, rows)
-        return rows
-
-    def joint(self, chosen: list[Plan], minutes: float, say: Callable[[str], None]) -> list[Row]:
-        """Join nets that were trained, and measure that."""
-        paths = [self.work / plan.folder / WEIGHTS for plan in chosen]
-        key = f"joint {self.device} {' '.join(read_record(path).sha256 for path in paths)}"
-        known = self.cache.rows(key)
-        if known is not None:
-            return known
-        say("joint")
-        recipe = JointRecipe("joint", tuple(str(path) for path in paths))
-        (self.work / "joint" / FILE).unlink(missing_ok=True)
-        make(recipe, self.source, self.work / "joint", device=self.device)
-        parts = " + ".join(
-            f"{member.weight:g} {plan.net} {plan.loss}"
-            for member, plan in _members(self.work / "joint" / FILE, chosen, paths)
-        )
-        rows = list(
-            self._rows(
-                self.work / "joint" / FILE, f"joint: {parts}", "each its own", "all", minutes
+        try:
+            done = train(
+                plan.recipe,
+                self.source,
+                folder,
+                device=self.device,
+                resume=minutes > 0.0,
+                max_minutes=left_s / 60,
+                report=lambda now: (
+                    say(f"  epoch {now.epoch + 1}, holdout {now.holdout:.1%}")
+                    if now.holdout
+                    else None
+                ),
             )
-        )
-        self.cache.put(key, minutes, rows)
-        return rows
+        finally:
+            minutes += (self.clock() - began_s) / 60
+            write_atomic(counted, f"{minutes}\n".encode())
+        return None if done is None else Net(plan.name, weights, minutes)
 
-    def _rows(
-        self, weights: Path, net: str, loss: str, augmentation: str, minutes: float
-    ) -> Iterator[Row]:
-        classifier = ExpressionClassifier.load(weights, device=self.device)
-        records = _records(weights)
+    def joint(self, nets: list[Net]) -> Net:
+        """Join nets."""
+        file = self.work / "joint" / FILE
+        file.unlink(missing_ok=True)
+        recipe = JointRecipe("joint", tuple(str(net.weights) for net in nets))
+        make(recipe, self.source, file.parent, device=self.device)
+        name_of = {read_record(net.weights).sha256: net.name for net in nets}
+        members = [(member.weight, name_of[member.sha256]) for member in read_joint(file).members]
+        parts = " + ".join(f"{weight:g} {name.net} {name.loss}" for weight, name in members)
+        minutes = sum(net.minutes for net in nets)
+        return Net(Name(f"joint: {parts}", "each its own", "all"), file, minutes)
+
+    def rows(self, net: Net) -> Iterator[Row]:
+        """What the table says of a net, one row for each number of crops."""
+        classifier = ExpressionClassifier.load(net.weights, device=self.device)
+        records = _records(net.weights)
         parameters = sum(_parameters(record) for record in records)
         for tta in STATIC_TTA:
             classifier.tta, crops = tta, VIEW_COUNT[tta]
             right, ms_per_face = self._read(classifier)
             yield Row(
                 net,
-                loss,
-                augmentation,
                 crops,
                 parameters,
                 sum(_flops(record, tta) for record in records),
                 ms_per_face,
                 float(right.mean()),
                 float(right[self.unseen].mean()),
-                minutes,
+                tuple(float(right[of].mean()) for of in self.of_class),
             )
 
-    def _read(self, classifier: ExpressionClassifier) -> tuple[np.ndarray[Any, Any], float]:
+    def _read(self, classifier: ExpressionClassifier) -> tuple[NDArray[np.bool_], float]:
         """Which faces of PublicTest are read rightly, bool [N], and the median time of one."""
         right, times_ms = [], []
         for at in range(0, len(self.public.labels), BATCH):
@@ -227,12 +209,6 @@ def _records(weights: Path) -> list[Record]:
     if weights.suffix != ".json":
         return [read_record(weights)]
     return [read_record(weights.parent / member.net) for member in read_joint(weights).members]
-
-
-def _members(joint: Path, chosen: list[Plan], paths: list[Path]) -> Iterator[tuple[Any, Plan]]:
-    plan_of = {read_record(path).sha256: plan for path, plan in zip(paths, chosen, strict=True)}
-    for member in read_joint(joint).members:
-        yield member, plan_of[member.sha256]
 
 
 def _parameters(record: Record) -> int:
@@ -265,17 +241,31 @@ def table(rows: list[Row]) -> str:
     )
     lines = [f"| {' | '.join(head)} |", "|---|---|---|" + "--:|" * 7]
     lines += [
-        f"| {row.net} | {row.loss} | {row.augmentation} | {row.crops} | {row.parameters:,} "
+        f"| {row.net.name.cells()} | {row.crops} | {row.parameters:,} "
         f"| {row.flops / 1e6:,.0f} | {row.ms_per_face:.2f} | {row.accuracy:.2%} "
-        f"| {row.unseen:.2%} | {row.minutes:.1f} |"
+        f"| {row.unseen:.2%} | {row.net.minutes:.1f} |"
         for row in rows
     ]
+    return "\n".join(lines)
+
+
+def recall_table(rows: list[Row], faces: list[int]) -> str:
+    """Of each net with ten crops, the recall of each class; `faces` is how many each has."""
+    classes = [f"{label} ({number})" for label, number in zip(LABELS, faces, strict=True)]
+    lines = [f"| net | loss | augmentation | {' | '.join(classes)} | mean |"]
+    lines += ["|---|---|---|" + "--:|" * (len(LABELS) + 1)]
+    for row in rows:
+        if row.crops == VIEW_COUNT["ten_crop"]:
+            shares = [f"{share:.1%}" for share in (*row.recalls, statistics.mean(row.recalls))]
+            lines.append(f"| {row.net.name.cells()} | {' | '.join(shares)} |")
     return "\n".join(lines)
 
 
 def page(rows: list[Row], missing: list[str], ablation: Ablation, seed: int, command: str) -> str:
     """The whole Markdown file."""
     faces, unseen = len(ablation.unseen), int(ablation.unseen.sum())
+    each = [int(of.sum()) for of in ablation.of_class]
+    rarest = min(each)
     machine = (
         torch.cuda.get_device_name()
         if ablation.device == "cuda"
@@ -295,10 +285,16 @@ recipe's. Without augmentation a face is only mirrored. Times are of batches of 
 those of all its nets; it leaves out nets that got no weight.
 
 {table(rows)}{late}
+
+Recall of each class with ten crops, and its mean over the classes; in brackets the faces of a \
+class. One standard error of the recall of {rarest} faces is up to {50 / rarest**0.5:.1f} points.
+
+{recall_table(rows, each)}
 """
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> list[Row]:
+    """Write the page and print it; returns the rows of its first table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.md")
@@ -306,7 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipes' own")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--max-minutes", type=float, default=float("inf"))
+    parser.add_argument("--max-minutes", type=float, default=float("inf"), help="of training")
     given = sys.argv[1:] if arguments is None else arguments
     chosen = parser.parse_args(given)
     end_s = time.monotonic() + 60 * chosen.max_minutes
@@ -316,27 +312,27 @@ def main(arguments: list[str] | None = None) -> None:
 
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     ablation = Ablation(chosen.data, chosen.out, chosen.device)
-    rows: list[Row] = []
-    missing, joined, minutes = [], [], 0.0
+    nets, missing = [], []
     for plan in plans(chosen.recipe, chosen.epochs, chosen.seed):
-        found = ablation.net(plan, end_s, say)
-        if found is None:
-            end_s = -math.inf  # whoever stopped this one stopped all
-            missing.append(f"{plan.net}, {plan.loss}, augmentation {plan.augmentation}")
-            continue
-        rows += found
-        if plan.augmentation == "all":
-            joined.append(plan)
-            minutes += found[0].minutes
-    if missing or time.monotonic() >= end_s:
+        net = ablation.train(plan, end_s, say)
+        if net is None:
+            missing.append(str(plan.name))
+        else:
+            nets.append(net)
+    if missing:
         missing.append("the joint")
     else:
-        rows += ablation.joint(joined, minutes, say)
+        say("joint")
+        nets.append(ablation.joint([net for net in nets if net.name.augmentation == "all"]))
+    rows: list[Row] = []
+    for net in nets:
+        say(f"{net.name}: reads PublicTest")
+        rows += ablation.rows(net)
     command = shlex.join(["python", "-m", "tests.bench.ablation", *given])
-    chosen.out.write_text(page(rows, missing, ablation, chosen.seed, command))
-    print(table(rows))
-    if missing:
-        say(f"Not trained yet: {'; '.join(missing)}. Run the command again.")
+    written = page(rows, missing, ablation, chosen.seed, command)
+    chosen.out.write_text(written)
+    print(written)
+    return rows
 
 
 if __name__ == "__main__":

@@ -53,14 +53,16 @@ def test_headlines_are_scikit_learn_s() -> None:
     assert found.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted))
     assert found.kappa == pytest.approx(metrics.cohen_kappa_score(labels, predicted))
     assert found.hamming == pytest.approx(1.0 - found.accuracy)
-    area = metrics.roc_auc_score(labels, guessed / guessed.sum(1, keepdims=True), multi_class="ovr")
+    shares = guessed / guessed.sum(1, keepdims=True)
+    area = metrics.roc_auc_score(labels, shares, multi_class="ovr")
     assert found.auc == pytest.approx(area, abs=1e-5)
-    assert found.interval is not None
-    low, high = found.interval
-    spread = 1.96 * (found.accuracy * (1 - found.accuracy) / 400) ** 0.5
-    assert (low, high) == pytest.approx(
-        (found.accuracy - spread, found.accuracy + spread), abs=0.01
-    )
+    assert found.nll == pytest.approx(metrics.log_loss(labels, shares), abs=1e-5)
+    spreads = (found.accuracy * (1 - found.accuracy)) ** 0.5, scores.losses(guessed, labels).std()
+    for middle, interval, deviation in zip(
+        (found.accuracy, found.nll), (found.interval, found.nll_interval), spreads, strict=True
+    ):
+        reach = 1.96 * deviation / 400**0.5
+        assert interval == pytest.approx((middle - reach, middle + reach), abs=0.01)
     sure = guessed.max(1) >= 0.4
     assert found.answered == pytest.approx(sure.mean())
     assert found.right_answered == pytest.approx((predicted == labels)[sure].mean())
@@ -84,7 +86,16 @@ def test_figures_that_are_not_defined_are_none() -> None:
     assert scores.score(guessed[:0], labels[:0], 0.4, seed=0) is None
     one = scores.score(guessed[:1], labels[:1], 0.4, seed=0)
     assert one is not None
-    assert one.interval is None
+    assert (one.interval, one.nll_interval) == (None, None)
+    assert scores.compare(guessed[:1], guessed[:1], labels[:1], "itself").accuracy_error is None
+
+
+def test_a_label_that_was_called_impossible_costs_much_and_not_all() -> None:
+    """As much as with scikit-learn, which has the same least probability."""
+    guessed, labels = np.eye(7, dtype=np.float32)[[0, 1]], np.array([0, 6])
+    found = scores.losses(guessed, labels)
+    assert found.tolist() == pytest.approx([0.0, -np.log(np.finfo(np.float32).eps)])
+    assert found.mean() == pytest.approx(metrics.log_loss(labels, guessed, labels=list(range(7))))
 
 
 def test_calibration_error_by_hand() -> None:
@@ -125,7 +136,11 @@ def test_fewer_than_four_have_no_quarters() -> None:
 
 
 def test_mcnemar_by_hand() -> None:
-    """One only the first gets right, five only the second: 2 x (1 + 6) / 2^6."""
+    """One only the first gets right, five only the second: 2 x (1 + 6) / 2^6.
+
+    So the first is behind by 4 of 10; of +1, -1 five times and 0 four times, the squares' sum about
+    the mean is 6 - 10 x 0.4^2.
+    """
     first, labels = one_sure([True] * 4 + [False] * 6, [0.9] * 10)
     second = first.copy()
     second[0] = second[0, ::-1]
@@ -134,7 +149,20 @@ def test_mcnemar_by_hand() -> None:
     assert (found.both_right, found.only_first, found.only_second, found.both_wrong) == (3, 1, 5, 1)
     assert found.p == pytest.approx(2 * (1 + 6) / 2**6)
     assert found.accuracy == pytest.approx(0.8)
+    assert found.accuracy_ahead == pytest.approx(-0.4)
+    assert found.accuracy_error == pytest.approx(((6 - 1.6) / 9 / 10) ** 0.5)
     assert scores.compare(first, first, labels, "itself").p == 1.0
+
+
+def test_of_the_likelihoods_the_difference_is_paired() -> None:
+    """Of two nets that find the same images hard, one always a nat behind the other."""
+    first, labels = sample(50)
+    second = first.copy()
+    second[np.arange(50), labels] /= np.float32(np.e)
+    found = scores.compare(first, second, labels, "other")
+    assert found.nll == pytest.approx(scores.losses(second, labels).mean())
+    assert found.nll_ahead == pytest.approx(-1.0)
+    assert found.nll_error == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("crossing", "found"), [(0.42, 0.42), (0.1, 0.30), (0.9, 0.60)])
@@ -245,5 +273,11 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
         assert (folder / name).read_bytes().startswith(PNG)
     assert f"| accuracy | {100 * plain.accuracy:.2f} % | – |" in text
     assert "McNemar" in text
+    assert f"| NLL | {plain.nll:.4f} | – |" in text
+    against = report.against
+    assert against is not None
+    assert against.accuracy_error is not None
+    ahead, error = 100 * against.accuracy_ahead, 100 * against.accuracy_error
+    assert f"of rival, {ahead:+.2f} ± {error:.2f} points: " in text
     assert "`a&#124;b`" in text
     assert "| versions | affectd 1.0, torch 2.1 |" in text

@@ -99,6 +99,10 @@ def headlines(scores: Scores) -> dict[str, str]:
         "images": f"{scores.images:,}",
         "accuracy": percent(scores.accuracy),
         "95 % interval": interval(scores),
+        "NLL": nll(scores.nll),
+        "95 % interval of NLL": "–"
+        if scores.nll_interval is None
+        else " to ".join(map(nll, scores.nll_interval)),
         "macro precision": percent(scores.precision),
         "macro recall": percent(scores.recall),
         "macro F1": percent(scores.f1),
@@ -123,6 +127,16 @@ def interval(scores: Scores) -> str:
     if scores.interval is None:
         return "–"
     return "{:.2f} to {:.2f} %".format(*(100 * edge for edge in scores.interval))
+
+
+def nll(value: float) -> str:
+    return f"{value:.4f}"  # nets of one family differ in the third digit
+
+
+def plus_minus(value: float, error: float | None, form: str, unit: float = 1.0) -> str:
+    """A figure and its standard error, if it has one: `+1.20 ± 0.45`."""
+    text = f"{unit * value:{form}}"
+    return text if error is None else f"{text} ± {unit * error:{form.lstrip('+')}}"
 
 
 def odds(p: float) -> str:
@@ -158,8 +172,9 @@ def _markdown(report: Report) -> Iterator[str]:
         [(name, text, unseen.get(name, "–")) for name, text in plain.items()],
     )
     yield (
-        f"{_learnt(subject)} The interval is that of {RESAMPLES} bootstrap "
-        "resamples of the images. Hamming distance is the share of wrong labels. ECE: mean "
+        f"{_learnt(subject)} The intervals are those of {RESAMPLES} bootstrap "
+        "resamples of the images. NLL is the mean negative log-likelihood of the labels. Hamming "
+        "distance is the share of wrong labels. ECE: mean "
         f"distance between accuracy and top probability over {BINS} bins of equal width, "
         f"by images. Answered are images whose top probability is at least "
         f"{subject.unknown_below}; the others would be `unknown`."
@@ -188,7 +203,7 @@ def _markdown(report: Report) -> Iterator[str]:
     )
     yield ""
     yield from _table(
-        ("property", "from", "to", "accuracy", "95 % interval", "macro F1", "kappa", "ECE"),
+        ("property", "from", "to", "accuracy", "95 % interval", "NLL", "macro F1", "kappa", "ECE"),
         [
             (
                 name,
@@ -196,6 +211,7 @@ def _markdown(report: Report) -> Iterator[str]:
                 f"{part.high:.1f}",
                 percent(part.scores.accuracy),
                 interval(part.scores),
+                nll(part.scores.nll),
                 percent(part.scores.f1),
                 number(part.scores.kappa),
                 number(part.scores.ece),
@@ -234,6 +250,8 @@ def _markdown(report: Report) -> Iterator[str]:
         for line in verdicts(report):
             yield line
             yield ""
+        yield "± is the standard error of the difference, image by image."
+        yield ""
 
 
 def _learnt(subject: Subject) -> str:
@@ -293,10 +311,13 @@ def verdicts(report: Report) -> Iterator[str]:
 
 
 def _verdict(scores: Scores, against: Comparison) -> str:
+    ahead = plus_minus(against.accuracy_ahead, against.accuracy_error, "+.2f", 100)
     return (
-        f"{percent(scores.accuracy)} against {percent(against.accuracy)} of {against.other}: "
-        f"{against.only_first} images only the first gets right, {against.only_second} only the "
-        f"second (McNemar, exact: p {odds(against.p)})"
+        f"{percent(scores.accuracy)} against {percent(against.accuracy)} of {against.other}, "
+        f"{ahead} points: {against.only_first} images only the first gets right, "
+        f"{against.only_second} only the second (McNemar, exact: p {odds(against.p)}); "
+        f"NLL {nll(scores.nll)} against {nll(against.nll)}, "
+        f"{plus_minus(against.nll_ahead, against.nll_error, '+.4f')}"
     )
 
 

@@ -34,14 +34,17 @@ CLASSES = range(len(LABELS))
 class Scores:
     """The headline figures of some images.
 
-    interval: of the accuracy, 95 %, percentiles of a seeded bootstrap over the images.
-    hamming: share of labels that are wrong. ece: see `reliability`. answered: share whose top
-    probability reaches `unknown_below`; right_answered: the accuracy among those.
+    interval: of the accuracy, 95 %, percentiles of a seeded bootstrap over the images; nll_interval
+    likewise. nll: mean of `losses`. hamming: share of labels that are wrong. ece: see
+    `reliability`. answered: share whose top probability reaches `unknown_below`; right_answered:
+    the accuracy among those.
     """
 
     images: int
     accuracy: float
     interval: tuple[float, float] | None
+    nll: float
+    nll_interval: tuple[float, float] | None
     precision: float
     recall: float
     f1: float
@@ -87,10 +90,19 @@ class Quarter:
 
 @dataclass(frozen=True)
 class Comparison:
-    """McNemar's exact test: `p` is how often equally good nets would differ so much or more."""
+    """McNemar's exact test: `p` is how often equally good nets would differ so much or more.
+
+    accuracy, nll: of the second net. ahead: what the first's are more, the mean over the images;
+    error: the `standard_error` of that.
+    """
 
     other: str
     accuracy: float
+    accuracy_ahead: float
+    accuracy_error: float | None
+    nll: float
+    nll_ahead: float
+    nll_error: float | None
     both_right: int
     only_first: int
     only_second: int
@@ -103,7 +115,7 @@ def score(guessed: Guessed, labels: Labels, unknown_below: float, seed: int) -> 
     if not len(labels):
         return None
     predicted = guessed.argmax(1)
-    right = predicted == labels
+    right, lost = predicted == labels, losses(guessed, labels)
     present = [c for c in by_class(guessed, labels) if c.images]
     areas = [c.auc for c in present if c.auc is not None]
     answered = guessed.max(1) >= unknown_below
@@ -112,6 +124,8 @@ def score(guessed: Guessed, labels: Labels, unknown_below: float, seed: int) -> 
         images=len(labels),
         accuracy=float(metrics.accuracy_score(labels, predicted)),
         interval=_interval(right, seed),
+        nll=float(lost.mean()),
+        nll_interval=_interval(lost, seed),
         precision=float(np.mean([c.precision for c in present])),
         recall=float(np.mean([c.recall for c in present if c.recall is not None])),
         f1=float(np.mean([c.f1 for c in present])),
@@ -122,6 +136,13 @@ def score(guessed: Guessed, labels: Labels, unknown_below: float, seed: int) -> 
         answered=float(answered.mean()),
         right_answered=float(right[answered].mean()) if answered.any() else None,
     )
+
+
+def losses(guessed: Guessed, labels: Labels) -> NDArray[np.float64]:
+    """Negative log-likelihood of each label [N], in nats; a probability of 0 counts as 1.2e-7."""
+    likely = guessed[np.arange(len(labels)), labels].astype(np.float64)
+    found: NDArray[np.float64] = -np.log(likely.clip(np.finfo(np.float32).eps, 1.0))
+    return found
 
 
 def by_class(guessed: Guessed, labels: Labels) -> list[ClassScores]:
@@ -216,11 +237,19 @@ def compare(guessed: Guessed, other: Guessed, labels: Labels, name: str) -> Comp
     guessed, other: probabilities [N, 7] of the first and the second net, which is called `name`.
     """
     first, second = guessed.argmax(1) == labels, other.argmax(1) == labels
+    ahead = first.astype(np.float64) - second
+    theirs = losses(other, labels)
+    nll_ahead = losses(guessed, labels) - theirs
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differ = only_first + only_second
     return Comparison(
         other=name,
         accuracy=float(second.mean()),
+        accuracy_ahead=float(ahead.mean()),
+        accuracy_error=standard_error(ahead),
+        nll=float(theirs.mean()),
+        nll_ahead=float(nll_ahead.mean()),
+        nll_error=standard_error(nll_ahead),
         both_right=int((first & second).sum()),
         only_first=only_first,
         only_second=only_second,
@@ -229,11 +258,16 @@ def compare(guessed: Guessed, other: Guessed, labels: Labels, name: str) -> Comp
     )
 
 
-def _interval(right: NDArray[np.bool_], seed: int) -> tuple[float, float] | None:
-    if len(right) < 2:
+def standard_error(differences: NDArray[np.float64]) -> float | None:
+    """That of the mean of paired differences [N]; None where N is less than 2."""
+    return float(stats.sem(differences)) if len(differences) > 1 else None
+
+
+def _interval(values: NDArray[np.bool_ | np.float64], seed: int) -> tuple[float, float] | None:
+    if len(values) < 2:
         return None
     found = stats.bootstrap(
-        (right.astype(np.float64),),
+        (values.astype(np.float64),),
         np.mean,
         n_resamples=RESAMPLES,
         batch=100,

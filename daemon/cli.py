@@ -286,6 +286,9 @@ def evaluate(
         EngineSetting | None,
         typer.Option(metavar="NAME", help="Their engine (default: as --engine)."),
     ] = None,
+    against_tta: Annotated[
+        StaticTTA | None, typer.Option(metavar="NAME", help="Their views (default: as --tta).")
+    ] = None,
     strict: Strict = False,
 ) -> None:
     """Measure a classifier on a labelled split."""
@@ -303,6 +306,7 @@ def evaluate(
         corruptions=corruptions,
         against=against,
         against_engine=against_engine,
+        against_tta=against_tta,
         strict=strict,
         command=shlex.join(["affectd", *sys.argv[1:]]),
     )

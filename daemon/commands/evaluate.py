@@ -47,8 +47,8 @@ Read = Callable[[ExpressionClassifier, NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Task:
-    """What to evaluate on what, and what to leave behind. `against_engine` is `engine` where it is
-    None. `command` is how the user asked."""
+    """What to evaluate on what, and what to leave behind. `against_engine` and `against_tta` are
+    `engine` and `tta` where they are None. `command` is how the user asked."""
 
     source: Path
     split: Split
@@ -61,6 +61,7 @@ class Task:
     corruptions: bool = False
     against: str | None = None
     against_engine: EngineSetting | None = None
+    against_tta: StaticTTA | None = None
     strict: bool = False
     command: str = ""
 
@@ -73,16 +74,24 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     be read, EngineError where the device or the engine cannot do it, and SinkError for a target
     that cannot be written, before the long work where that is known by then.
     """
-    if task.against_engine and not task.against:
-        raise ConfigError("--against-engine is of the net that --against names; accepted: with it")
+    for option, value in (
+        ("--against-engine", task.against_engine),
+        ("--against-tta", task.against_tta),
+    ):
+        if value and not task.against:
+            raise ConfigError(f"{option} is of the net that --against names; accepted: with it")
     if task.device == "cuda" and (fault := cuda_fault()):
         raise ConfigError(f"--device is cuda, but {fault}; accepted: auto, cpu")
     _check_targets(task)
-    load = partial(ExpressionClassifier.load, device=task.device, tta=task.tta, log=err.print)
-    classifier = load(task.weights, engine=task.engine)
+    load = partial(ExpressionClassifier.load, device=task.device, log=err.print)
+    classifier = load(task.weights, engine=task.engine, tta=task.tta)
     other = None
     if task.against:
-        other = load(task.against, engine=task.against_engine or task.engine)
+        other = load(
+            task.against,
+            engine=task.against_engine or task.engine,
+            tta=task.against_tta or task.tta,
+        )
     fer = data.read(task.source, task.strict)
     faces = fer.split(task.split)
     err.print(faces.summary(task.split))
@@ -118,8 +127,8 @@ def _report(
     assert plain is not None  # a split has images
     against = against_unseen = None
     if other is not None:
-        # The same weights may be read by two engines, on two devices.
-        name = f"{other.name}, {other.engine} on {other.device}"
+        # The same weights may be read in other views, by another engine, on another device.
+        name = f"{other.name}, {other.tta}, {other.engine} on {other.device}"
         theirs = read(other, faces.images)
         against = scores.compare(guessed, theirs, labels, name)
         if unseen is not None and unseen.any():

@@ -237,7 +237,7 @@ def _markdown(report: Report) -> Iterator[str]:
             ("", f"{report.against.other} right", "wrong"),
             [
                 (
-                    f"{subject.weights}, {subject.engine} on {subject.device} right",
+                    f"{subject.weights}, {subject.tta}, {subject.engine} on {subject.device} right",
                     f"{report.against.both_right:,}",
                     f"{report.against.only_first:,}",
                 ),

@@ -70,7 +70,7 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     assert all(f"| {name} |" in markdown for name in names)
     device = report["subject"]["device"]
     assert device in ("cpu", "cuda")
-    assert re.fullmatch(f"tiny-.{{7}}, torch float32 on {device}", report["against"]["other"])
+    assert re.fullmatch(f"tiny-.{{7}}, none, torch float32 on {device}", report["against"]["other"])
     for key, images in (("against", 30), ("against_not_in_training", 28)):
         counts = ("both_right", "only_first", "only_second", "both_wrong")
         assert sum(report[key][count] for count in counts) == images
@@ -84,6 +84,25 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     verdicts = [line for line in done.out if "McNemar" in line]
     assert [line.partition(": ")[0] for line in verdicts] == ["all", "not in training"]
     assert all(line in markdown for line in verdicts)
+
+
+def test_one_view_against_ten(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
+    weights = save_tiny(tmp_path / "a.safetensors")
+    what = ("evaluate", "expression", "--data", bars, "--weights", weights, "--tta", "none")
+    done = inside(capsys, *what, "--against", weights, "--against-tta", "ten_crop")
+    assert done.code == 0, done.err
+    faces = load_split(bars, "public")
+    ten = classify(ExpressionClassifier.load(weights, tta="ten_crop"), faces)
+    (line,) = [line for line in done.out if line.startswith("all: ")]
+    assert ", ten_crop, torch float32 on " in line
+    assert f" against {scores.losses(ten, faces.labels).mean():.4f}, " in line
+
+
+@pytest.mark.parametrize("option", [("--against-tta", "none"), ("--against-engine", "torch")])
+def test_what_is_of_the_other_net_needs_one(capsys: Capsys, option: tuple[str, str]) -> None:
+    done = inside(capsys, "evaluate", "expression", "--data", "nowhere", *option)
+    said = f"affectd: {option[0]} is of the net that --against names; accepted: with it"
+    assert done == (2, [], [said])
 
 
 def test_of_the_holdout_nothing_was_learnt(bars: Path, tmp_path: Path, capsys: Capsys) -> None:

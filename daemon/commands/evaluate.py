@@ -40,7 +40,7 @@ from daemon.errors import ConfigError, Reason, SinkError
 from daemon.sinks.disk import sink_errors
 from daemon.version import versions
 
-SEED = 0  # of the bootstrap and of the jitter
+SEED = 0  # of the bootstrap, the jitter and the ECE by chance
 
 Read = Callable[[ExpressionClassifier, NDArray[np.uint8]], NDArray[np.float32]]
 

@@ -109,6 +109,29 @@ def test_calibration_error_by_hand() -> None:
     assert scores.ece(bins) == pytest.approx((2 * 0.2 + 3 * 0.1) / 5)
 
 
+def test_a_calibrated_net_has_the_calibration_error_that_chance_gives() -> None:
+    """Of 900 images at 0.5 the share that is right strays by 1/60: |N(0, 1/60)|, mean and bound.
+
+    Being right half the time is likewise by chance; being right always is not.
+    """
+    guessed, labels = one_sure([True, False] * 450, [0.5] * 900)
+    found = scores.score(guessed, labels, 0.4, seed=0)
+    assert found is not None
+    mean, bound = found.ece_by_chance
+    assert mean == pytest.approx((2 / np.pi) ** 0.5 / 60, rel=0.1)
+    assert bound == pytest.approx(2.24 / 60, rel=0.1)
+    assert found.ece < bound < scores.ece(scores.reliability(guessed, np.zeros(900, np.int64)))
+
+
+def test_by_chance_the_bins_of_calibration_are_those_of_the_error() -> None:
+    """Sure images, as often right as sure, are never off; four bins are so on their own."""
+    guessed, _ = one_sure([True] * 4, [1.0] * 4)
+    assert scores.ece_by_chance(guessed, 0) == (0.0, 0.0)
+    guessed, _ = one_sure([True] * 4, [0.3, 0.5, 0.7, 0.9])
+    lowest = (0.3 + 0.5 + 0.3 + 0.1) / 4  # all as is likeliest
+    assert lowest < scores.ece_by_chance(guessed, 0)[0] < 0.5
+
+
 def test_a_probability_of_one_has_its_place() -> None:
     guessed, labels = one_sure([True], [1.0])
     assert scores.reliability(guessed * np.float32(1.000001), labels)[-1].images == 1
@@ -273,6 +296,7 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
         assert (folder / name).read_bytes().startswith(PNG)
     assert f"| accuracy | {100 * plain.accuracy:.2f} % | – |" in text
     assert "McNemar" in text
+    assert f"| ECE by chance alone | {plain.ece_by_chance[0]:.3f}, seldom above " in text
     assert f"| NLL | {plain.nll:.4f} | – |" in text
     against = report.against
     assert against is not None

@@ -13,6 +13,7 @@ from classifiers.expression import LABELS
 from classifiers.expression.evaluation.corruptions import Cost
 from classifiers.expression.evaluation.scores import (
     BINS,
+    DRAWS,
     RESAMPLES,
     Bin,
     ClassScores,
@@ -32,11 +33,11 @@ RELIABILITY = "reliability.png"
 class Subject:
     """What was measured, and how to measure it again.
 
-    split_sha256: over labels and pixels of the images. seed: of the bootstrap and of the jitter.
-    versions: of affectd and of what it stands on, by name. in_training: images whose pixels
-    Training holds, less its holdout where that is the split; None where the data holds no
-    Training. warning: why what is called not in training may have been learnt all the same; empty
-    where that is not so.
+    split_sha256: over labels and pixels of the images. seed: of the bootstrap, the jitter and the
+    ECE by chance. versions: of affectd and of what it stands on, by name. in_training: images
+    whose pixels Training holds, less its holdout where that is the split; None where the data
+    holds no Training. warning: why what is called not in training may have been learnt all the
+    same; empty where that is not so.
     """
 
     weights: str
@@ -110,6 +111,7 @@ def headlines(scores: Scores) -> dict[str, str]:
         "Cohen's kappa": number(scores.kappa),
         "Hamming distance": number(scores.hamming),
         f"ECE, {BINS} bins": number(scores.ece),
+        "ECE by chance alone": "{:.3f}, seldom above {:.3f}".format(*scores.ece_by_chance),
         "answered": percent(scores.answered),
         "right of the answered": percent(scores.right_answered),
     }
@@ -158,7 +160,7 @@ def _markdown(report: Report) -> Iterator[str]:
             ("views of a face", subject.tta),
             ("engine", f"{subject.engine} on {subject.device}"),
             ("temperature, unknown below", f"{subject.temperature}, {subject.unknown_below}"),
-            ("seed", f"{subject.seed} (bootstrap, jitter)"),
+            ("seed", f"{subject.seed} (bootstrap, jitter, ECE by chance)"),
             ("command", f"`{subject.command}`"),
             ("versions", ", ".join(f"{name} {n}" for name, n in subject.versions.items())),
         ],
@@ -176,7 +178,9 @@ def _markdown(report: Report) -> Iterator[str]:
         "resamples of the images. NLL is the mean negative log-likelihood of the labels. Hamming "
         "distance is the share of wrong labels. ECE: mean "
         f"distance between accuracy and top probability over {BINS} bins of equal width, "
-        f"by images. Answered are images whose top probability is at least "
+        "by images; by chance alone: that of a perfectly calibrated net with these very "
+        f"probabilities, mean and 97.5 % bound of {DRAWS} draws of the labels. "
+        "Answered are images whose top probability is at least "
         f"{subject.unknown_below}; the others would be `unknown`."
     )
     yield ""
@@ -203,7 +207,7 @@ def _markdown(report: Report) -> Iterator[str]:
     )
     yield ""
     yield from _table(
-        ("property", "from", "to", "accuracy", "95 % interval", "NLL", "macro F1", "kappa", "ECE"),
+        ("property", "from", "to", "accuracy", "95 % interval", "NLL", "macro F1", "kappa"),
         [
             (
                 name,
@@ -214,7 +218,6 @@ def _markdown(report: Report) -> Iterator[str]:
                 nll(part.scores.nll),
                 percent(part.scores.f1),
                 number(part.scores.kappa),
-                number(part.scores.ece),
             )
             for name, parts in report.quarters.items()
             for part in parts

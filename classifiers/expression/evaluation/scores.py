@@ -27,6 +27,7 @@ Labels = NDArray[np.int64]
 BINS = 15
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+DRAWS = 200  # of labels, for `ece_by_chance`
 CLASSES = range(len(LABELS))
 
 
@@ -36,8 +37,8 @@ class Scores:
 
     interval: of the accuracy, 95 %, percentiles of a seeded bootstrap over the images; nll_interval
     likewise. nll: mean of `losses`. hamming: share of labels that are wrong. ece: see
-    `reliability`. answered: share whose top probability reaches `unknown_below`; right_answered:
-    the accuracy among those.
+    `reliability`; ece_by_chance: mean and 97.5 % bound. answered: share whose top probability
+    reaches `unknown_below`; right_answered: the accuracy among those.
     """
 
     images: int
@@ -52,6 +53,7 @@ class Scores:
     kappa: float | None
     hamming: float
     ece: float
+    ece_by_chance: tuple[float, float]
     answered: float
     right_answered: float | None
 
@@ -133,6 +135,7 @@ def score(guessed: Guessed, labels: Labels, unknown_below: float, seed: int) -> 
         kappa=float(metrics.cohen_kappa_score(labels, predicted)) if varied else None,
         hamming=float(metrics.hamming_loss(labels, predicted)),
         ece=ece(reliability(guessed, labels)),
+        ece_by_chance=ece_by_chance(guessed, seed),
         answered=float(answered.mean()),
         right_answered=float(right[answered].mean()) if answered.any() else None,
     )
@@ -175,7 +178,7 @@ def confusion(guessed: Guessed, labels: Labels) -> NDArray[np.int64]:
 
 def reliability(guessed: Guessed, labels: Labels) -> list[Bin]:
     """15 bins of equal width over the top probability, 0..1; the lower edge belongs to a bin."""
-    top = guessed.max(1).astype(np.float64).clip(0.0, 1.0)
+    top = _top(guessed)
     right = guessed.argmax(1) == labels
     means, edges, _ = stats.binned_statistic(top, [top, right], "mean", BINS, (0.0, 1.0))
     counts = stats.binned_statistic(top, top, "count", BINS, (0.0, 1.0)).statistic
@@ -200,6 +203,19 @@ def ece(bins: Sequence[Bin]) -> float:
     ]
     images, gaps = np.array(filled).T
     return float(np.average(np.abs(gaps), weights=images))
+
+
+def ece_by_chance(guessed: Guessed, seed: int) -> tuple[float, float]:
+    """What `ece` is where these probabilities [N, 7] are just right: mean, and 97.5 % bound.
+
+    N labels drawn from the probabilities hit a bin's mean top probability only about, so that it
+    is above zero.
+    """
+    top = _top(guessed)
+    right = np.random.default_rng(seed).random((DRAWS, len(top))) < top
+    gaps = stats.binned_statistic(top, right - top, "sum", BINS, (0.0, 1.0)).statistic
+    drawn = np.abs(gaps).sum(1) / len(top)
+    return float(drawn.mean()), float(np.quantile(drawn, 0.975))
 
 
 def quarters(
@@ -256,6 +272,12 @@ def compare(guessed: Guessed, other: Guessed, labels: Labels, name: str) -> Comp
         both_wrong=int((~first & ~second).sum()),
         p=float(stats.binomtest(only_first, differ).pvalue) if differ else 1.0,
     )
+
+
+def _top(guessed: Guessed) -> NDArray[np.float64]:
+    """The top probabilities, [N]; rounding may leave them above 1."""
+    top: NDArray[np.float64] = guessed.max(1).astype(np.float64).clip(0.0, 1.0)
+    return top
 
 
 def standard_error(differences: NDArray[np.float64]) -> float | None:

@@ -23,12 +23,12 @@ from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
 from classifiers.expression.evaluation.report import (
+    CORRUPTION_COLUMNS,
     Report,
     Subject,
     class_rows,
     corruption_rows,
     headlines,
-    percent,
     verdicts,
     write,
 )
@@ -136,7 +136,11 @@ def _report(
     costs = []
     if task.corruptions:
         costs = corruptions.costs(
-            lambda images: read(classifier, images), faces.images, labels, plain.accuracy, SEED
+            lambda images: read(classifier, images),
+            faces.images,
+            labels,
+            guessed.argmax(1) == labels,
+            SEED,
         )
     return Report(
         subject=Subject(
@@ -227,9 +231,8 @@ def _print(report: Report, out: Console) -> None:
         table.add_row(*row)
     out.print(table)
     if report.corruptions:
-        table = Table("corruption", "accuracy", "points lost", "each", box=None)
-        table.add_row("clean", percent(report.plain.accuracy), "", "")
-        for cells in corruption_rows(report.corruptions):
+        table = Table(*CORRUPTION_COLUMNS, box=None)
+        for cells in corruption_rows(report):
             table.add_row(*cells)
         out.print(table)
     for line in verdicts(report):

@@ -155,7 +155,8 @@ def test_costs_are_means_over_both_signs(faces: Images) -> None:
         guessed[len(asked) % 6 :, 1] = 1.0
         return guessed
 
-    found = {cost.name: cost for cost in costs(read, faces, labels, 1.0, seed=7)}
+    clean = np.full(len(faces), True)
+    found = {cost.name: cost for cost in costs(read, faces, labels, clean, seed=7)}
     assert len(asked) == passes()
     assert [len(cost.variants) for cost in found.values()] == [0] * 7 + [4, 2, 0, 2, 2, 2]
     assert found["contrast x0.35"].accuracy == pytest.approx(1 / 5)  # the first pass
@@ -163,3 +164,12 @@ def test_costs_are_means_over_both_signs(faces: Images) -> None:
     shift = found["shift ±15 %"]
     assert shift.variants == pytest.approx({"left": 2 / 5, "right": 3 / 5, "up": 4 / 5, "down": 1})
     assert shift.accuracy == pytest.approx(0.7)
+    # The first two faces are always read right, the others but in three, two, one of the four.
+    lost = np.array([0, 0, 1, 2, 3]) / 4
+    assert shift.error == pytest.approx(lost.std(ddof=1) / 5**0.5)
+    aims = {name: 100 * cost.aim for name, cost in found.items() if cost.aim is not None}
+    assert list(aims.values()) == [1, 1, 1, 1, 5, 2, 3]
+    assert not any(found[name].met for name in aims)
+    assert all(cost.met is None for name, cost in found.items() if name not in aims)
+    gained = costs(read, faces, labels, ~clean, seed=7)
+    assert all(cost.met for cost in gained if cost.aim is not None)

@@ -27,6 +27,7 @@ JSON = "report.json"
 COUNTS = "confusion.png"
 SHARES = "confusion_normalised.png"
 RELIABILITY = "reliability.png"
+CORRUPTION_COLUMNS = ("corruption", "accuracy", "points lost", "aim: at most", "each")
 
 
 @dataclass(frozen=True)
@@ -226,13 +227,12 @@ def _markdown(report: Report) -> Iterator[str]:
     if report.corruptions:
         yield "## Corruptions"
         yield ""
-        yield from _table(
-            ("corruption", "accuracy", "points lost", "each"),
-            [
-                ("clean", percent(report.plain.accuracy), "–", ""),
-                *corruption_rows(report.corruptions),
-            ],
+        yield from _table(CORRUPTION_COLUMNS, list(corruption_rows(report)))
+        yield (
+            "± is the standard error of what the same images lose. Where the accuracy is a mean, "
+            "each sign or direction is given."
         )
+        yield ""
     if report.against is not None:
         yield f"## Against {report.against.other}"
         yield ""
@@ -290,17 +290,18 @@ def class_rows(classes: Sequence[ClassScores]) -> list[tuple[str, ...]]:
     ]
 
 
-def corruption_rows(costs: Sequence[Cost]) -> list[tuple[str, str, str, str]]:
-    """Name, accuracy, points lost against clean, and the accuracy of each sign or direction."""
-    return [
-        (
+def corruption_rows(report: Report) -> Iterator[tuple[str, ...]]:
+    """What CORRUPTION_COLUMNS name of each corruption, after the clean images."""
+    yield "clean", percent(report.plain.accuracy), "–", "", ""
+    for cost in report.corruptions:
+        aim = "" if cost.aim is None else f"{100 * cost.aim:g}: {'met' if cost.met else 'missed'}"
+        yield (
             cost.name,
             percent(cost.accuracy),
-            f"{100 * cost.lost:.2f}",
+            plus_minus(cost.lost, cost.error, ".2f", 100),
+            aim,
             ", ".join(f"{name} {100 * share:.2f}" for name, share in cost.variants.items()),
         )
-        for cost in costs
-    ]
 
 
 def verdicts(report: Report) -> Iterator[str]:

@@ -68,6 +68,13 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     markdown = (folder / "report.md").read_text()
     assert len(names) == 13
     assert all(f"| {name} |" in markdown for name in names)
+    aims = [line for line in report["corruptions"] if line["aim"] is not None]
+    for line in aims:
+        met = "met" if line["met"] else "missed"
+        cost = (
+            f"{100 * line['lost']:.2f} ± {100 * line['error']:.2f} | {100 * line['aim']:g}: {met}"
+        )
+        assert cost in markdown
     device = report["subject"]["device"]
     assert device in ("cpu", "cuda")
     assert re.fullmatch(f"tiny-.{{7}}, none, torch float32 on {device}", report["against"]["other"])

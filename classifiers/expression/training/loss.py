@@ -30,18 +30,12 @@ def one_hot(labels: torch.Tensor) -> torch.Tensor:
     return F.one_hot(labels, len(LABELS)).float()
 
 
-def smooth(targets: torch.Tensor, share: float) -> torch.Tensor:
-    """Spread a share of each target evenly over the classes (Szegedy et al., arXiv:1512.00567).
-
-    targets: [N, 7], rows summing to 1. One-hot ones become 1 - share * (1 - 1/7) on the label
-    and share / 7 elsewhere.
-    """
-    return targets * (1.0 - share) + share / targets.shape[-1]
-
-
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Mean cross entropy of logits [N, 7] against smoothed targets [N, 7]; a scalar."""
-    return F.cross_entropy(logits, smooth(targets, smoothing))
+    """Mean cross entropy of logits [N, 7] against smoothed targets [N, 7]; a scalar.
+
+    smoothing: share of each target that is spread evenly over the classes (arXiv:1512.00567).
+    """
+    return F.cross_entropy(logits, targets, label_smoothing=smoothing)
 
 
 def adaptive(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -50,7 +44,7 @@ def adaptive(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> t
     CE is that of logits [N, 7] against smoothed targets [N, 7]. Alpha is that of the true class,
     for a mixed target the mean of its classes' by their shares.
     """
-    ce = F.cross_entropy(logits, smooth(targets, smoothing), reduction="none")  # [N]
+    ce = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")  # [N]
     alpha = targets @ _alphas(targets.device)  # [N]
     return (alpha * (1.0 - torch.exp(-ce)).pow(GAMMA) * ce).mean()
 

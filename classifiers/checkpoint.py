@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def save(
         # Not by save_file, whose files nobody but their owner may read: another user trains than
         # the one that a service runs as.
         write_atomic(weights, content)
-    known = Record(**{**asdict(record), "sha256": hashlib.sha256(content).hexdigest()})
+    known = replace(record, sha256=hashlib.sha256(content).hexdigest())
     write_record(weights, known)
     return known
 

@@ -17,14 +17,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from classifiers import checkpoint
 from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import CheckpointError, DataError, TrainingError
 from classifiers.expression.architectures import build
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.oom import is_oom
-from classifiers.expression.provenance import own
+from classifiers.expression.provenance import joined, own
 from classifiers.expression.training import optimizers
 from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.compiling import compiled
@@ -52,11 +51,11 @@ class Run:
     """All that a step changes, and the data it is fed from.
 
     The whole data set lies on the device, uint8; `ema` is the average that is kept in the end.
-    `data_sha256` is what the net's record will say of its data, that of `faces` last. With `resume`
-    the recipe's `start` is not read, since `restore` is to follow. `sums` are the loss and the
-    right guesses of this epoch's steps until now, float32 [2] on the device. `computes` says on
-    what, in what, and whether by a compiled net: where that differs, so do the weights.
-    `learnt_from` is that of the net's record. `log` is told what is not as wished of the teacher.
+    `fingerprint` is that of the data set; `data_sha256` and `learnt_from` are what the net's record
+    will say. With `resume` the recipe's `start` is not read, since `restore` is to follow. `sums`
+    are the loss and the right guesses of this epoch's steps until now, float32 [2] on the device.
+    `computes` says on what, in what, and whether by a compiled net: where that differs, so do the
+    weights. `log` is told what is not as wished of the teacher.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Run:
         recipe: Recipe,
         faces: Faces,
         device: str,
-        data_sha256: str = "",
+        fingerprint: str = "",
         resume: bool = False,
         by_compiled: bool = False,
         log: Callable[[str], None] = lambda line: None,
@@ -72,16 +71,15 @@ class Run:
         torch.manual_seed(recipe.seed)
         whole_float32(device)  # what is scored is the net as it is
         self.recipe = recipe
-        self.data_sha256 = data_sha256
         self.device = device
         self.images = torch.from_numpy(faces.images).to(device)
         self.labels = torch.from_numpy(faces.labels).to(device)
         self.learnt_from: dict[str, str] = {}
         net = build(recipe.architecture, recipe.options)
         if recipe.start and not resume:
-            start = locate(recipe.start)
-            begin_with(net, start, recipe.architecture, recipe.options)
-            self.learnt_from[recipe.start] = checkpoint.read_record(start).sha256
+            self.learnt_from[recipe.start] = begin_with(
+                net, locate(recipe.start), recipe.architecture, recipe.options
+            )
         self.net = net.to(device).to(memory_format=torch.channels_last)
         self.ema = deepcopy(self.net)
         self.dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
@@ -106,6 +104,7 @@ class Run:
         self.teacher = Teacher(plan, self.images, device, log) if plan else None
         if plan and self.teacher:
             self.learnt_from[plan.teacher] = self.teacher.sha256
+        self.data_sha256 = joined(self.learnt_from, fingerprint)
 
     def learning_rate(self) -> float:
         """Linear warm-up, then cosine to zero (Loshchilov & Hutter, arXiv:1608.03983)."""

@@ -77,14 +77,12 @@ def train(
     log(faces.summary("Training"))
     log(held.summary("Holdout"))
     fingerprint = fer.fingerprint()
-    learnt_from = _learnt_from(recipe, resume)
-    for weights in learnt_from:
-        if other := provenance.warning(weights, fingerprint):
-            log(other)
     if recipe.distillation:
         log(f"Taught by {recipe.distillation.teacher}, which may read all faces first")
-    known = provenance.joined(learnt_from, fingerprint)
-    run = Run(recipe, faces, device, known, resume, compiled, log)
+    run = Run(recipe, faces, device, fingerprint, resume, compiled, log)
+    for weights in run.learnt_from:
+        if other := provenance.warning(weights, fingerprint):
+            log(other)
     log(f"Computes on {run.computes}")
     if resume:
         before = run.restore(out / STATE)
@@ -114,12 +112,6 @@ def train(
         return _finish(run, fer, {"holdout": held, "public": public}, out, commit, on_share)
     except KeyboardInterrupt:
         raise Interrupted(signal.SIGINT) from None
-
-
-def _learnt_from(recipe: Recipe, resume: bool) -> list[str]:
-    """The weights that a run begins with, unless it is to `resume`, or is taught by."""
-    start = [recipe.start] if recipe.start and not resume else []
-    return start + ([recipe.distillation.teacher] if recipe.distillation else [])
 
 
 def _epoch(

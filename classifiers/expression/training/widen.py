@@ -19,8 +19,8 @@ CHAINS = "vgg10"
 """The architecture that can be widened: without shortcuts, whose sums tie channels together."""
 
 
-def begin_with(net: nn.Module, weights: Path, architecture: str, options: dict[str, Any]) -> None:
-    """Load `weights` into `net`, widened where they are narrower.
+def begin_with(net: nn.Module, weights: Path, architecture: str, options: dict[str, Any]) -> str:
+    """Load `weights` into `net`, widened where they are narrower; returns their SHA-256.
 
     Raises CheckpointError for another architecture, for a net that is wider than `net` anywhere,
     and as `load_net`.
@@ -38,6 +38,7 @@ def begin_with(net: nn.Module, weights: Path, architecture: str, options: dict[s
             f"or of a {CHAINS} with no layer wider than the recipe's"
         )
     net.load_state_dict(narrow.state_dict() if fitting else widened(narrow, net))
+    return record.sha256
 
 
 def widened(narrow: nn.Module, wide: nn.Module) -> dict[str, torch.Tensor]:

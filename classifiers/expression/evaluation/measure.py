@@ -5,7 +5,8 @@ Training uses this too, so scikit-learn is imported only where it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from classifiers.base import Classifier
-from classifiers.expression import TTA
+from classifiers.expression import TTA, StaticTTA
 from classifiers.expression.data import Faces
-from classifiers.expression.tta import mean_probabilities, tta_module
+from classifiers.expression.tta import STATIC_TTA, mean_probabilities, tta_module, with_temperature
 from classifiers.extras import extra
 
 BATCH = 64  # faces
@@ -99,3 +100,28 @@ def unknown_threshold(guessed: NDArray[np.float32], labels: NDArray[np.int64]) -
     curve = LogisticRegression(C=1e6).fit(top[:, None], right)
     likely = curve.predict_proba(tried[:, None])[:, 1] > 0.5
     return float(tried[int(likely.argmax())] if likely.any() else tried[-1])
+
+
+def figures(
+    plain: Mapping[tuple[str, StaticTTA], NDArray[np.float32]],
+    splits: Mapping[str, Faces],
+    tta: StaticTTA,
+) -> dict[str, Any]:
+    """A record's `temperature` of each mode and `unknown_below`, by the holdout, and its `scores`.
+
+    plain: uncalibrated probabilities [N, 7] of every split in every mode. `unknown_below` goes by
+    the mode `tta`. Raises ExtraError without scikit-learn.
+    """
+    held = splits["holdout"]
+    temperature: dict[str, float] = {
+        mode: round(fit_temperature(plain["holdout", mode], held), 4) for mode in STATIC_TTA
+    }
+    sure = with_temperature(torch.from_numpy(plain["holdout", tta]), temperature[tta]).numpy()
+    return {
+        "temperature": temperature,
+        "unknown_below": unknown_threshold(sure, held.labels),
+        "scores": {
+            f"{split}_{mode}": round(accuracy(guessed, splits[split]), 5)
+            for (split, mode), guessed in plain.items()
+        },
+    }

@@ -26,9 +26,8 @@ from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import (
     accuracy,
     classify,
-    fit_temperature,
+    figures,
     need_extra,
-    unknown_threshold,
 )
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.oom import explain_oom
@@ -140,13 +139,6 @@ def make(
     alone = guessed["holdout", recipe.tta]
     weights = find_weights(alone, held.labels, recipe.step)
     plain = {key: _mix(parts, weights) for key, parts in guessed.items()}
-    temperature: dict[str, float] = {
-        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STATIC_TTA
-    }
-    mixed = {
-        (split, tta): with_temperature(torch.from_numpy(parts), temperature[tta]).numpy()
-        for (split, tta), parts in plain.items()
-    }
     joint = Joint(
         name="joint",
         members=tuple(
@@ -154,19 +146,19 @@ def make(
             for name, file, net, weight in zip(recipe.members, files, nets, weights, strict=True)
             if weight > 0.0
         ),
-        temperature=temperature,
-        unknown_below=unknown_threshold(mixed["holdout", recipe.tta], held.labels),
         split="holdout",
         data_set="FER2013",
         data_sha256=fingerprint,
         recipe=asdict(recipe),
         commit=commit,
-        scores={
-            f"{split}_{tta}": round(accuracy(mixed[split, tta], splits[split]), 5)
-            for split, tta in mixed
-        },
+        **figures(plain, splits, recipe.tta),
     )
     save(out / FILE, joint)
+    temperature = joint.temperature[recipe.tta]
+    mixed = [
+        with_temperature(torch.from_numpy(plain[split, recipe.tta]), temperature).numpy()
+        for split in splits
+    ]
 
     def tried(
         name: str, weight: float, held_p: NDArray[np.float32], public_p: NDArray[np.float32]
@@ -175,12 +167,7 @@ def make(
 
     return [
         *map(tried, (net.name for net in nets), weights, alone, guessed["public", recipe.tta]),
-        tried(
-            f"{joint.name}-{joint.sha256[:7]}",
-            1.0,
-            mixed["holdout", recipe.tta],
-            mixed["public", recipe.tta],
-        ),
+        tried(f"{joint.name}-{joint.sha256[:7]}", 1.0, *mixed),
     ]
 
 

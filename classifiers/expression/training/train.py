@@ -16,20 +16,14 @@ from classifiers.errors import CheckpointError, TrainingError
 from classifiers.expression import LABELS, data, provenance
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines.activations import find_ranges
-from classifiers.expression.evaluation.measure import (
-    accuracy,
-    fit_temperature,
-    need_extra,
-    probabilities,
-    unknown_threshold,
-)
+from classifiers.expression.evaluation.measure import accuracy, figures, need_extra, probabilities
 from classifiers.expression.oom import explain_oom
 from classifiers.expression.training.compiling import is_compile_error, why
 from classifiers.expression.training.interrupt import Interrupted, between_steps
 from classifiers.expression.training.journal import Journal, Progress
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
-from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, with_temperature
+from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -175,7 +169,6 @@ def _finish(
     on_share: Callable[[float, str], None],
 ) -> Path:
     """Calibrate on the holdout, score, and write weights with their record."""
-    held = splits["holdout"]
     net = run.ema.half().float()  # as it is stored
     recipe = run.recipe
     plain = {}
@@ -189,10 +182,6 @@ def _finish(
         on_share(read / sum(views.values()), f"scoring {name}, {tta}")
         plain[name, tta] = probabilities(net, splits[name], recipe.field_px, tta, run.device)
         read += number
-    temperature: dict[str, float] = {
-        tta: round(fit_temperature(plain["holdout", tta], held), 4) for tta in STATIC_TTA
-    }
-    sure = with_temperature(torch.from_numpy(plain["holdout", "ten_crop"]), temperature["ten_crop"])
     weights = out / WEIGHTS
     record = checkpoint.Record(
         name=recipe.architecture,
@@ -203,20 +192,15 @@ def _finish(
         input_px=FACE_PX,
         crop_px=recipe.field_px,
         normalisation="per_crop",
-        temperature=temperature,
-        unknown_below=unknown_threshold(sure.numpy(), held.labels),
         data_set="FER2013 Training, less holdout, copies and blank images",
         data_sha256=run.data_sha256,
         recipe=asdict(recipe),
         seed=recipe.seed,
         commit=commit,
-        scores={
-            f"{name}_{tta}": round(accuracy(guessed, splits[name]), 5)
-            for (name, tta), guessed in plain.items()
-        },
         computed=run.computes,
         learnt_from=run.learnt_from,
         activations=find_ranges(net, fer.split("train").images, recipe.field_px, run.device),
+        **figures(plain, splits, "ten_crop"),
     )
     checkpoint.save(weights, net, record, dtype=torch.float16)
     return weights

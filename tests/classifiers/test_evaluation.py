@@ -15,7 +15,7 @@ from classifiers.errors import DataError
 from classifiers.expression import LABELS
 from classifiers.expression.data import Faces
 from classifiers.expression.evaluation import predictions, scores
-from classifiers.expression.evaluation.measure import unknown_threshold
+from classifiers.expression.evaluation.measure import losses, unknown_threshold
 from classifiers.expression.evaluation.report import Report, Subject, write
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -57,7 +57,7 @@ def test_headlines_are_scikit_learn_s() -> None:
     area = metrics.roc_auc_score(labels, shares, multi_class="ovr")
     assert found.auc == pytest.approx(area, abs=1e-5)
     assert found.nll == pytest.approx(metrics.log_loss(labels, shares), abs=1e-5)
-    spreads = (found.accuracy * (1 - found.accuracy)) ** 0.5, scores.losses(guessed, labels).std()
+    spreads = (found.accuracy * (1 - found.accuracy)) ** 0.5, losses(guessed, labels).std()
     for middle, interval, deviation in zip(
         (found.accuracy, found.nll), (found.interval, found.nll_interval), spreads, strict=True
     ):
@@ -93,7 +93,7 @@ def test_figures_that_are_not_defined_are_none() -> None:
 def test_a_label_that_was_called_impossible_costs_much_and_not_all() -> None:
     """As much as with scikit-learn, which has the same least probability."""
     guessed, labels = np.eye(7, dtype=np.float32)[[0, 1]], np.array([0, 6])
-    found = scores.losses(guessed, labels)
+    found = losses(guessed, labels)
     assert found.tolist() == pytest.approx([0.0, -np.log(np.finfo(np.float32).eps)])
     assert found.mean() == pytest.approx(metrics.log_loss(labels, guessed, labels=list(range(7))))
 
@@ -183,7 +183,7 @@ def test_of_the_likelihoods_the_difference_is_paired() -> None:
     second = first.copy()
     second[np.arange(50), labels] /= np.float32(np.e)
     found = scores.compare(first, second, labels, "other")
-    assert found.nll == pytest.approx(scores.losses(second, labels).mean())
+    assert found.nll == pytest.approx(losses(second, labels).mean())
     assert found.nll_ahead == pytest.approx(-1.0)
     assert found.nll_error == pytest.approx(0.0, abs=1e-6)
 

@@ -68,13 +68,23 @@ def accuracy(guessed: NDArray[np.float32], faces: Faces) -> float:
     return float((guessed.argmax(1) == faces.labels).mean())
 
 
+def losses(guessed: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Negative log-likelihood of each label [N] under probabilities [N, 7], in nats.
+
+    A probability of 0 counts as 1.2e-7.
+    """
+    likely = guessed[np.arange(len(labels)), labels].astype(np.float64)
+    found: NDArray[np.float64] = -np.log(likely.clip(np.finfo(np.float32).eps, 1.0))
+    return found
+
+
 def fit_temperature(guessed: NDArray[np.float32], faces: Faces) -> float:
     """The temperature that makes `guessed` (at temperature 1) likeliest (arXiv:1706.04599)."""
     logits = torch.from_numpy(guessed).clamp_min(1e-12).log().double()
     labels = torch.from_numpy(faces.labels)
     tried = np.geomspace(0.25, 4.0, 400)
-    losses = [float(nn.functional.cross_entropy(logits / t, labels)) for t in tried]
-    return float(tried[int(np.argmin(losses))])
+    lost = [float(nn.functional.cross_entropy(logits / t, labels)) for t in tried]
+    return float(tried[int(np.argmin(lost))])
 
 
 def need_extra() -> None:

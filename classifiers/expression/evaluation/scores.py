@@ -16,6 +16,7 @@ from scipy import stats
 
 from classifiers.errors import DataError
 from classifiers.expression import LABELS
+from classifiers.expression.evaluation.measure import losses
 from classifiers.extras import extra
 
 with extra("train"):
@@ -139,13 +140,6 @@ def score(guessed: Guessed, labels: Labels, unknown_below: float, seed: int) -> 
         answered=float(answered.mean()),
         right_answered=float(right[answered].mean()) if answered.any() else None,
     )
-
-
-def losses(guessed: Guessed, labels: Labels) -> NDArray[np.float64]:
-    """Negative log-likelihood of each label [N], in nats; a probability of 0 counts as 1.2e-7."""
-    likely = guessed[np.arange(len(labels)), labels].astype(np.float64)
-    found: NDArray[np.float64] = -np.log(likely.clip(np.finfo(np.float32).eps, 1.0))
-    return found
 
 
 def by_class(guessed: Guessed, labels: Labels) -> list[ClassScores]:

@@ -27,6 +27,7 @@ from classifiers.expression.evaluation.measure import (
     accuracy,
     classify,
     figures,
+    losses,
     need_extra,
 )
 from classifiers.expression.joint import Joint, Member, save
@@ -163,7 +164,8 @@ def make(
     def tried(
         name: str, weight: float, held_p: NDArray[np.float32], public_p: NDArray[np.float32]
     ) -> Tried:
-        return Tried(name, weight, _nll(held_p, held.labels), accuracy(public_p, public))
+        nll = float(losses(held_p, held.labels).mean())
+        return Tried(name, weight, nll, accuracy(public_p, public))
 
     return [
         *map(tried, (net.name for net in nets), weights, alone, guessed["public", recipe.tta]),
@@ -181,14 +183,8 @@ def find_weights(
     right = guessed[:, np.arange(len(labels)), labels].astype(np.float64)  # [M, N]
     grid = _simplex(len(guessed), round(1.0 / step))
     parts = np.array_split(grid, math.ceil(len(grid) / 1024))
-    losses = np.concatenate([-np.log(np.maximum(part @ right, LEAST)).mean(1) for part in parts])
-    return tuple(round(float(weight), 6) for weight in grid[np.argmin(losses)])
-
-
-def _nll(guessed: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Mean negative log-likelihood of labels [N] under probabilities [N, 7]."""
-    right = guessed[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(right, LEAST)).mean())
+    lost = np.concatenate([-np.log(np.maximum(part @ right, LEAST)).mean(1) for part in parts])
+    return tuple(round(float(weight), 6) for weight in grid[np.argmin(lost)])
 
 
 def _simplex(parts: int, steps: int) -> NDArray[np.float64]:

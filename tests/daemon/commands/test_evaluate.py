@@ -17,7 +17,7 @@ import torch
 from classifiers.expression import LABELS, data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import scores
-from classifiers.expression.evaluation.measure import classify
+from classifiers.expression.evaluation.measure import classify, losses
 from tests.affectd import ROOT, affectd
 from tests.classifiers.bars import write_bars
 from tests.fer import load_split
@@ -102,7 +102,7 @@ def test_one_view_against_ten(bars: Path, tmp_path: Path, capsys: Capsys) -> Non
     ten = classify(ExpressionClassifier.load(weights, tta="ten_crop"), faces)
     (line,) = [line for line in done.out if line.startswith("all: ")]
     assert ", ten_crop, torch float32 on " in line
-    assert f" against {scores.losses(ten, faces.labels).mean():.4f}, " in line
+    assert f" against {losses(ten, faces.labels).mean():.4f}, " in line
 
 
 @pytest.mark.parametrize("option", [("--against-tta", "none"), ("--against-engine", "torch")])

@@ -40,141 +40,114 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         ProcessCollector(registry=registry)  # among its metrics is when affectd was started
+        gauge = partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         stream = ["stream"]
         self.build_info = Info(
             "affectd_build",
             "Version of affectd, torch, device, engine, weights and detector.",
             registry=registry,
         )
-        self.stream_up = Gauge(
-            "affectd_stream_up", "1 while the stream delivers frames.", stream, registry=registry
-        )
-        self.stream_state = Gauge(
+        self.stream_up = gauge("affectd_stream_up", "1 while the stream delivers frames.", stream)
+        self.stream_state = gauge(
             "affectd_stream_state",
             "1 for the state that the stream is in: connecting, live, stalled, down or ended.",
             ["stream", "state"],
-            registry=registry,
         )
-        self.stream_since = Gauge(
+        self.stream_since = gauge(
             "affectd_stream_state_since_timestamp_seconds",
             "Unix time at which the stream entered its state.",
             stream,
-            registry=registry,
         )
-        self.last_frame = Gauge(
+        self.last_frame = gauge(
             "affectd_stream_last_frame_timestamp_seconds",
             "Unix time at which the last frame was decoded.",
             stream,
-            registry=registry,
         )
-        self.behind = Gauge(
+        self.behind = gauge(
             "affectd_stream_behind_seconds",
             "How long a camera's pictures have waited to be decoded.",
             stream,
-            registry=registry,
         )
-        self.frames = Counter("affectd_frames_total", "Frames decoded.", stream, registry=registry)
-        self.dropped = Counter(
+        self.frames = counter("affectd_frames_total", "Frames decoded.", stream)
+        self.dropped = counter(
             "affectd_frames_dropped_total",
             "Frames or crops given up, by the stage that gave them up.",
             ["stream", "stage", "reason"],
-            registry=registry,
         )
-        self.reconnects = Counter(
+        self.reconnects = counter(
             "affectd_stream_reconnects_total",
             "Times a source was opened again, or with internal the stream begun anew.",
             ["stream", "reason"],
-            registry=registry,
         )
-        self.stage_seconds = Histogram(
+        self.stage_seconds = histogram(
             "affectd_stage_seconds",
             "Time that one frame spends in a stage.",
             ["stream", "stage"],
             buckets=_FAST_S,
-            registry=registry,
         )
-        self.classify_seconds = Histogram(
-            "affectd_classify_seconds",
-            "Time to classify one batch.",
-            ["model"],
-            buckets=_BATCH_S,
-            registry=registry,
+        self.classify_seconds = histogram(
+            "affectd_classify_seconds", "Time to classify one batch.", ["model"], buckets=_BATCH_S
         )
-        self.batch_crops = Histogram(
-            "affectd_batch_crops", "Faces in a batch.", ["model"], buckets=_CROPS, registry=registry
+        self.batch_crops = histogram(
+            "affectd_batch_crops", "Faces in a batch.", ["model"], buckets=_CROPS
         )
-        self.batch_wait_seconds = Histogram(
+        self.batch_wait_seconds = histogram(
             "affectd_batch_wait_seconds",
             "Time that a face waits for its batch to close.",
             ["model"],
             buckets=_BATCH_S,
-            registry=registry,
         )
-        self.frame_age_seconds = Histogram(
+        self.frame_age_seconds = histogram(
             "affectd_frame_age_seconds",
             "Age of a frame, from capture to sink.",
             ["stream", "sink"],
             buckets=_AGE_S,
-            registry=registry,
         )
-        self.faces = Gauge("affectd_faces", "Faces in view.", stream, registry=registry)
-        self.readings = Counter(
+        self.faces = gauge("affectd_faces", "Faces in view.", stream)
+        self.readings = counter(
             "affectd_readings_total",
             "Readings, by the label that was given.",
             ["stream", "expression"],
-            registry=registry,
         )
-        self.reading_age_seconds = Histogram(
+        self.reading_age_seconds = histogram(
             "affectd_reading_age_seconds",
             "Age of a live stream's reading when it is there, from capture.",
             stream,
             buckets=_AGE_S,
-            registry=registry,
         )
-        self.face_seconds = Counter(
+        self.face_seconds = counter(
             "affectd_expression_face_seconds_total",
             "Seconds that faces showed an expression, summed over faces.",
             ["stream", "expression"],
-            registry=registry,
         )
-        self.reload_ok = Gauge(
+        self.reload_ok = gauge(
             "affectd_config_last_reload_successful",
             "1 if the configuration that was read last is the one in use.",
-            registry=registry,
         )
-        self.reload_at = Gauge(
+        self.reload_at = gauge(
             "affectd_config_last_reload_success_timestamp_seconds",
             "Unix time at which the configuration in use was read.",
-            registry=registry,
         )
-        self.tta_crops = Gauge(
-            "affectd_tta_crops", "Crops per face at test time.", ["model"], registry=registry
-        )
-        self.detect_every = Gauge(
+        self.tta_crops = gauge("affectd_tta_crops", "Crops per face at test time.", ["model"])
+        self.detect_every = gauge(
             "affectd_detect_every_frames",
             "Faces are read, and unless covered looked for, on one of so many frames.",
             stream,
-            registry=registry,
         )
-        self.load_steps = Counter(
+        self.load_steps = counter(
             "affectd_load_steps_total",
             "Times that faces got less work because readings came late (down), or more again (up).",
             ["direction"],
-            registry=registry,
         )
         for direction in ("down", "up"):
             self.load_steps.labels(direction)
-        self.sink_up = Gauge(
-            "affectd_sink_up",
-            "1 while the sink takes output.",
-            ["stream", "sink"],
-            registry=registry,
+        self.sink_up = gauge(
+            "affectd_sink_up", "1 while the sink takes output.", ["stream", "sink"]
         )
-        self.sink_errors = Counter(
-            "affectd_sink_errors_total",
-            "Failures of a sink.",
-            ["stream", "sink", "reason"],
-            registry=registry,
+        self.sink_errors = counter(
+            "affectd_sink_errors_total", "Failures of a sink.", ["stream", "sink", "reason"]
         )
 
     def watch(self, stream: str, board: Board) -> None:
@@ -216,12 +189,13 @@ class Metrics:
     def remove_sink(self, stream: str, sink: str) -> None:
         """Make every series of one of the stream's sinks disappear."""
         self.dropped.remove_by_labels({"stream": stream, "stage": f"sink_{sink}"})
-        for metric in vars(self).values():
-            if isinstance(metric, MetricWrapperBase) and "sink" in metric._labelnames:
-                metric.remove_by_labels({"stream": stream, "sink": sink})
+        self._remove(stream=stream, sink=sink)
 
     def remove_stream(self, stream: str) -> None:
         """Make every series of the stream disappear."""
+        self._remove(stream=stream)
+
+    def _remove(self, **labels: str) -> None:
         for metric in vars(self).values():
-            if isinstance(metric, MetricWrapperBase) and "stream" in metric._labelnames:
-                metric.remove_by_labels({"stream": stream})
+            if isinstance(metric, MetricWrapperBase) and labels.keys() <= {*metric._labelnames}:
+                metric.remove_by_labels(labels)

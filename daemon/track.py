@@ -23,21 +23,25 @@ STRAY = 0.3  # beyond so many sizes a find may be of another face than that of i
 class Smoother:
     """Exponential average of log-probabilities by elapsed time, so frame rate plays no part.
 
-    A look counts half after `half_life_s`. The average in log space is the geometric mean of
-    the looks, normalised: one doubtful look pulls less than a certain one.
+    The average in log space is the geometric mean of the looks, normalised: one doubtful look
+    pulls less than a certain one.
     """
 
-    half_life_s: float
     at_s: float = -math.inf
     _mean_log: NDArray[np.float64] | None = None
 
-    def update(self, probabilities: NDArray[np.float32], at_s: float) -> NDArray[np.float64]:
-        """Take in a look, float32 [K], made at `at_s`; returns the smoothed ones, summing to 1."""
+    def update(
+        self, probabilities: NDArray[np.float32], at_s: float, half_life_s: float
+    ) -> NDArray[np.float64]:
+        """Take in a look, float32 [K], made at `at_s`; returns the smoothed ones, summing to 1.
+
+        Those before count half after each `half_life_s`; at 0 not at all.
+        """
         log_p = np.log(np.maximum(probabilities.astype(np.float64), LEAST_P))
-        if self._mean_log is None or self.half_life_s <= 0.0:
+        if self._mean_log is None or half_life_s <= 0.0:
             self._mean_log = log_p
         else:
-            kept = 0.5 ** (max(0.0, at_s - self.at_s) / self.half_life_s)
+            kept = 0.5 ** (max(0.0, at_s - self.at_s) / half_life_s)
             self._mean_log = kept * self._mean_log + (1.0 - kept) * log_p
         self.at_s = max(self.at_s, at_s)
         smooth: NDArray[np.float64] = np.exp(self._mean_log - self._mean_log.max())
@@ -55,7 +59,7 @@ class Track:
     id: int
     detection: Detection
     seen_s: float
-    smoother: Smoother
+    smoother: Smoother = field(default_factory=Smoother)
     speed: tuple[float, float] = (0.0, 0.0)
     label: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
@@ -96,12 +100,12 @@ class Tracker:
 
     Ids count from 1 and are never used again. A track that was not seen for `max_missing_s`,
     or for two frames where those come more slowly, ends. No appearance is compared: affectd
-    keeps no face embedding.
+    keeps no face embedding. `half_life_s` is what readings are smoothed by.
     """
 
     def __init__(self, *, max_missing_s: float, half_life_s: float) -> None:
         self._max_missing_s = max_missing_s
-        self._half_life_s = half_life_s
+        self.half_life_s = half_life_s
         self._tracks: dict[int, Track] = {}
         self._next_id = 1
         self._strays: list[tuple[float, Box]] = []
@@ -134,7 +138,7 @@ class Tracker:
                     old[row].see(detections[column], now_s)
                     free.discard(int(column))
         for index in sorted(free):
-            track = Track(self._next_id, detections[index], now_s, Smoother(self._half_life_s))
+            track = Track(self._next_id, detections[index], now_s)
             self._tracks[track.id] = track
             self._next_id += 1
         return [track for track in self._tracks.values() if track.seen_s == now_s]
@@ -171,9 +175,7 @@ class Tracker:
     def follow(self, max_missing_s: float, half_life_s: float) -> None:
         """Go on with other limits; the tracks and their averages stay."""
         self._max_missing_s = max_missing_s
-        self._half_life_s = half_life_s
-        for track in self._tracks.values():
-            track.smoother.half_life_s = half_life_s
+        self.half_life_s = half_life_s
 
     def get(self, track_id: int) -> Track | None:
         """The track of that id, unless it has ended."""

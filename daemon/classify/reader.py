@@ -170,7 +170,7 @@ class FaceReader:
         poor = is_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
         # Kept, it would be in the labels of the good looks that follow.
         smoother = replace(track.smoother) if poor else track.smoother
-        smooth = smoother.update(probabilities, info.pts_s)
+        smooth = smoother.update(probabilities, info.pts_s, self._tracker.half_life_s)
         track.reading_count += not poor
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])

@@ -33,6 +33,7 @@ from tests.bench.clips import clips_in
 from tests.shared import MODELS, VIDEO
 
 EVERY = (2, 3, 5, 10)
+HALF_LIFE_S = 0.5  # of the smoothing
 SAME = 0.3  # IoU from which two boxes are of one face
 
 
@@ -66,7 +67,7 @@ class Reader:
         for track, row in zip(
             tracks, self.read(frame, [track.place for track in tracks]), strict=True
         ):
-            shares = track.smoother.update(row, frame.pts_s)
+            shares = track.smoother.update(row, frame.pts_s, HALF_LIFE_S)
             best = int(shares.argmax())
             sure = shares[best] >= self.classifier.unknown_below
             track.label = LABELS[best] if sure else UNKNOWN
@@ -93,7 +94,7 @@ def walk(
     frames: list[Frame], found: list[list[Detection]], every: int, reader: Reader, carried: bool
 ) -> Shown:
     """What is shown with detection on every `every`-th frame."""
-    tracker, shown = Tracker(max_missing_s=1.0, half_life_s=0.5), Shown()
+    tracker, shown = Tracker(max_missing_s=1.0, half_life_s=HALF_LIFE_S), Shown()
     for number, (frame, faces) in enumerate(zip(frames, found, strict=True)):
         looked = number % every == 0
         tracks = tracker.update(faces, frame.pts_s) if looked else tracker.carry(frame.pts_s)
@@ -106,7 +107,7 @@ def walk(
 
 def still_boxes(frames: list[Frame], found: list[list[Detection]], every: int) -> list[list[Box]]:
     """Boxes that stay where they were found."""
-    tracker, boxes = Tracker(max_missing_s=1.0, half_life_s=0.5), []
+    tracker, boxes = Tracker(max_missing_s=1.0, half_life_s=HALF_LIFE_S), []
     for number, (frame, faces) in enumerate(zip(frames, found, strict=True)):
         looked = number % every == 0
         tracks = tracker.update(faces, frame.pts_s) if looked else tracker.carry(frame.pts_s)

@@ -113,8 +113,10 @@ def films(
         at_s = number / options.fps
         for name, way, guessed in read(classifier, frame(faces, options.seed, number), number):
             key = (name, way)
-            mine = smoothers.setdefault(key, [Smoother(options.half_life_s) for _ in faces])
-            smooth = [s.update(p, at_s) for s, p in zip(mine, guessed, strict=True)]
+            mine = smoothers.setdefault(key, [Smoother() for _ in faces])
+            smooth = [
+                s.update(p, at_s, options.half_life_s) for s, p in zip(mine, guessed, strict=True)
+            ]
             found.setdefault(key, []).append(np.array(smooth, np.float32))
     return {key: np.stack(frames) for key, frames in found.items()}
 

@@ -146,25 +146,36 @@ def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board)
     with batching(free(looks), metrics) as batcher:
         steps = stepping(batcher, metrics, board, keep_all=True)
         readings = [output.readings[0] for output in walk(steps, frames)]
-    smoother = Smoother(half_life_s=0.5)
+    smoother = Smoother()
     for frame, look, reading in zip(frames, looks, readings, strict=True):
-        smooth = smoother.update(look, frame.pts_s)
+        smooth = smoother.update(look, frame.pts_s, 0.5)
         assert list(reading.probabilities.values()) == pytest.approx(smooth.tolist())
         assert list(reading.probabilities) == list(LABELS)
     assert [reading.label for reading in readings] == ["happy"] * 3
+
+
+def test_another_half_life_holds_for_faces_that_are_there(metrics: Metrics, board: Board) -> None:
+    first, second = talking(2)
+    with batching(free([sure_of("happy"), sure_of("sad")]), metrics) as batcher:
+        steps = stepping(batcher, metrics, board, keep_all=True)
+        walk(steps, [first])
+        steps.follow(settings(tracking={"half_life_s": 0.0}))
+        (reading,) = walk(steps, [second])[0].readings
+    assert reading.track == 1
+    assert list(reading.probabilities.values()) == pytest.approx(sure_of("sad").tolist())
 
 
 def test_a_look_too_poor_for_a_label_is_in_no_later_reading(metrics: Metrics, board: Board) -> None:
     """The first and the third picture show the face well, the others do not."""
     well, badly = settings(), settings(expression={"max_yaw_deg": 0.0})
     looks = [sure_of("happy"), sure_of("sad"), sure_of("happy"), sure_of("sad")]
-    kept, readings = Smoother(half_life_s=0.5), []
+    kept, readings = Smoother(), []
     with batching(free(looks), metrics) as batcher:
         steps = stepping(batcher, metrics, board, keep_all=True)
         for frame, look, limits in zip(talking(4), looks, (well, badly) * 2, strict=True):
             steps.follow(limits)
             (reading,) = walk(steps, [frame])[0].readings
-            smooth = (kept if limits is well else replace(kept)).update(look, frame.pts_s)
+            smooth = (kept if limits is well else replace(kept)).update(look, frame.pts_s, 0.5)
             assert list(reading.probabilities.values()) == pytest.approx(smooth.tolist())
             readings.append(reading)
     assert [reading.label for reading in readings] == ["happy", UNKNOWN] * 2

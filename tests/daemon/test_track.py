@@ -121,34 +121,34 @@ SAD = np.array([0.05, 0.9, 0.05], np.float32)
 def test_smoothing_depends_on_time_not_on_frame_rate() -> None:
     ends = []
     for rate in (5, 10, 50):
-        smoother = Smoother(half_life_s=0.5)
-        smoother.update(HAPPY, 0.0)
+        smoother = Smoother()
+        smoother.update(HAPPY, 0.0, 0.5)
         for step in range(1, rate + 1):
-            smooth = smoother.update(SAD, step / rate)
+            smooth = smoother.update(SAD, step / rate, 0.5)
         ends.append(smooth)
     assert ends[0] == pytest.approx(ends[1], abs=1e-6)
     assert ends[0] == pytest.approx(ends[2], abs=1e-6)
 
 
 def test_half_life_is_where_two_opposite_looks_balance() -> None:
-    smoother = Smoother(half_life_s=0.5)
-    smoother.update(HAPPY, 0.0)
-    smooth = smoother.update(SAD, 0.5)
+    smoother = Smoother()
+    smoother.update(HAPPY, 0.0, 0.5)
+    smooth = smoother.update(SAD, 0.5, 0.5)
     assert smooth[0] == pytest.approx(smooth[1])
     assert smooth.sum() == pytest.approx(1.0)
 
 
 def test_no_half_life_means_no_memory() -> None:
-    smoother = Smoother(half_life_s=0.0)
-    smoother.update(HAPPY, 0.0)
-    assert smoother.update(SAD, 0.01) == pytest.approx(SAD, abs=1e-6)
+    smoother = Smoother()
+    smoother.update(HAPPY, 0.0, 0.0)
+    assert smoother.update(SAD, 0.01, 0.0) == pytest.approx(SAD, abs=1e-6)
 
 
 def test_a_certain_look_can_be_outweighed() -> None:
-    smoother = Smoother(half_life_s=0.5)
-    smoother.update(np.array([1.0, 0.0, 0.0], np.float32), 0.0)
+    smoother = Smoother()
+    smoother.update(np.array([1.0, 0.0, 0.0], np.float32), 0.0, 0.5)
     for step in range(1, 60):
-        smooth = smoother.update(SAD, step / 25)
+        smooth = smoother.update(SAD, step / 25, 0.5)
     assert smooth.argmax() == 1
     assert np.isfinite(smooth).all()
 

@@ -43,12 +43,6 @@ def even(value: float) -> int:
     return 2 * round(value / 2)
 
 
-@lru_cache(maxsize=1024)
-def cached_text(words: str, size_px: int) -> Strip:
-    """`render_text`, kept for the next time."""
-    return render_text(words, size_px)
-
-
 def render_text(words: str, size_px: int) -> Strip:
     """`words` on one line at `size_px` an em. All strips of one size share height and baseline."""
     size = size_px * _FINER
@@ -76,19 +70,17 @@ def render_text(words: str, size_px: int) -> Strip:
 @lru_cache(maxsize=1024)
 def plate_text(words: str, size_px: int) -> Strip:
     """`words` as `render_text` gives them, with room around."""
-    strip = cached_text(words, size_px)
+    strip = render_text(words, size_px)
     side, above, below = even(0.3 * size_px), max(2, even(0.2 * size_px)), even(0.1 * size_px)
     luma = np.pad(strip.luma, ((above, below), (side, side)))
     return Strip(luma, _half(luma))
 
 
-@lru_cache(maxsize=64)
 def column(lines: tuple[str, ...], size_px: int, pitch_px: int) -> Strip:
-    """`lines` below one another, flush left, each centred in its own `pitch_px` (even)."""
-    strips = [cached_text(line, size_px) for line in lines]
-    mask = np.zeros(
-        (pitch_px * len(lines), max((strip.width for strip in strips), default=0)), np.int16
-    )
+    """One or more `lines`, below one another, flush left, each centred in its own `pitch_px`, which
+    is even."""
+    strips = [render_text(line, size_px) for line in lines]
+    mask = np.zeros((pitch_px * len(lines), max(strip.width for strip in strips)), np.int16)
     for index, strip in enumerate(strips):
         spare = (pitch_px - strip.height) // 2
         top, cut = index * pitch_px + max(0, spare), max(0, -spare)
@@ -107,8 +99,6 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 def _half(alpha: Alpha) -> Alpha:
     height, width = alpha.shape
-    if not alpha.size:
-        return np.zeros((height // 2, width // 2), np.int16)
     return np.asarray(
         cv2.resize(alpha, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.int16
     )

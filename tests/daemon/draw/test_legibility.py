@@ -54,7 +54,7 @@ def test_text_fits_the_frame(width: int, font_px: int) -> None:
 
 
 def test_strips_share_a_baseline_and_halve_evenly() -> None:
-    one, other = glyphs.cached_text("happy", 17), glyphs.cached_text("93 %", 17)
+    one, other = glyphs.render_text("happy", 17), glyphs.render_text("93 %", 17)
     assert one.height == other.height
     for strip in (one, other, glyphs.column(("ang", "sad"), 13, 16)):
         assert strip.luma.max() == glyphs.OPAQUE

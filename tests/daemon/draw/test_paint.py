@@ -46,7 +46,7 @@ def test_a_canvas_cuts_off_what_lies_outside(x: int, y: int) -> None:
         canvas.fill(Rect(x + dx, y + dy, x + dx + 20, y + dy + 12), paint)
         canvas.tint(Rect(x + dx + 8, y + dy, x + dx + 30, y + dy + 30), paint, 0.5)
         canvas.shade(Rect(x + dx, y + dy + 4, x + dx + 40, y + dy + 8), 16, 0.5)
-        canvas.write(glyphs.cached_text("sad", 20), x + dx, y + dy, paint)
+        canvas.write(glyphs.render_text("sad", 20), x + dx, y + dy, paint)
 
     small, large, margin = blank(96, 80), blank(96 + 512, 80 + 512), 256
     strokes(small, 0, 0)

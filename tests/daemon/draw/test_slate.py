@@ -6,6 +6,7 @@ import io
 import re
 import threading
 import time
+import tracemalloc
 from collections import deque
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import httpx
 import numpy as np
 import pytest
 
-from daemon.draw.glyphs import cached_text
 from daemon.draw.slate import AWAY_S, EVERY_S, QUIET_FRAMES, QUIET_S, Slate, _moment, draw
 from daemon.errors import Reason
 from daemon.frame import Frame, plane
@@ -91,11 +91,19 @@ def test_slates_come_once_a_second_and_time_goes_on() -> None:
 
 def test_slates_are_not_kept_in_memory() -> None:
     """An unsteady camera makes another one, with another time, at each of its outages."""
-    kept = cached_text.cache_info().currsize
     image = av.VideoFrame(640, 360, "yuv420p")
-    for minute in range(20):
-        draw(image, ("lobby", f"no picture since 12:{minute:02}:00", "stalled"))
-    assert cached_text.cache_info().currsize == kept
+
+    def outages(hour: int) -> int:
+        for minute in range(20):
+            draw(image, ("lobby", f"no picture since {hour}:{minute:02}:00", "stalled"))
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = outages(12)
+        assert outages(13) - before < 100_000  # bytes; one slate's letters take 30 000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("width", "height"), [(2160, 3840), (16, 8192)])

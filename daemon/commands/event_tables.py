@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from classifiers.atomic import atomic_path
+from classifiers.extras import extra
 from daemon.errors import ConfigError, EventsError
 from daemon.reading import SCHEMA
 from daemon.sinks.disk import sink_errors
@@ -98,13 +99,11 @@ def to_parquet(
     on_broken: OnBroken | None = None,
     on_share: OnShare = lambda share: None,
 ) -> int:
-    """As to_csv, to Parquet with types; moments become timestamps in UTC."""
-    try:
+    """As to_csv, to Parquet with types; moments become timestamps in UTC. Raises ExtraError
+    without pyarrow."""
+    with extra("parquet"):
         import pyarrow as pa
         from pyarrow import parquet
-    except ImportError as error:
-        hint = "pip install 'affectd[parquet]'"
-        raise EventsError(f"Parquet needs pyarrow, which is not installed: {hint}") from error
     types = {
         str: pa.string(),
         int: pa.int64(),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from classifiers.errors import ExtraError
 from daemon.commands import event_tables
 from daemon.commands.event_tables import COLUMNS, to_csv, to_parquet
 from daemon.errors import ConfigError, EventsError, Reason, SinkError
@@ -238,7 +239,7 @@ def test_neither_the_readings_nor_a_device_are_replaced(tmp_path: Path, convert:
 
 def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(EventsError, match=r"pip install 'affectd\[parquet\]'"):
+    with pytest.raises(ExtraError, match=r"pip install 'affectd\[parquet\]'"):
         to_parquet(write(tmp_path / "r.jsonl", reading(1)), tmp_path / "r.parquet")
     assert to_csv(tmp_path / "r.jsonl", tmp_path / "r.csv") == 1
 

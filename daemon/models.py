@@ -76,7 +76,6 @@ def load(
             )
         crops_in_use = metrics.tta_crops.labels(classifier.name)
         crops_in_use.set(classifier.view_count)
-        nets = classifier.view_count // VIEW_COUNT[expression.tta]
 
         def on_rung(rung: Rung, down: bool) -> None:
             crops_in_use.set(rung.view_count)
@@ -85,7 +84,7 @@ def load(
         def use(rung: Rung) -> None:
             classifier.tta = rung.tta
 
-        view_counts = {tta: nets * count for tta, count in VIEW_COUNT.items()}
+        view_counts = {tta: len(classifier.nets) * count for tta, count in VIEW_COUNT.items()}
         batcher = Batcher(
             classifier,
             metrics,

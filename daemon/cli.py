@@ -25,7 +25,7 @@ from daemon.errors import (
 from daemon.service import signals
 from daemon.terminal import err, out, path, say
 
-DONE, FAILED, USAGE = 0, 1, 2
+FAILED, USAGE = 1, 2
 
 app = typer.Typer(
     name="affectd",
@@ -177,7 +177,7 @@ def models_pull(
     """Bring the detectors' models from their official addresses."""
     from daemon.commands.models import pull_models
 
-    pull_models(names or [], "", err)
+    pull_models(names or [], err)
 
 
 @events_app.command("to-csv", epilog="Example: affectd events to-csv readings.jsonl readings.csv")

@@ -35,7 +35,7 @@ def list_models(console: Console) -> None:
     console.print(f"Engines on the processor, fastest first: {', '.join(installed())}")
 
 
-def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
+def pull_models(names: Sequence[str], console: Console) -> None:
     """Pull the named models, or all, with a progress bar.
 
     Raises ConfigError for a name that is none, and PullError after the last model, with a line
@@ -45,7 +45,7 @@ def pull_models(names: Sequence[str], folder: str, console: Console) -> None:
         if name not in store.MODELS:
             raise ConfigError(f"{name!r} is no model; accepted: {', '.join(store.MODELS)}")
     failures = []
-    target = store.models_dir(folder)
+    target = store.models_dir("")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with progress_bar(console, *columns) as bar:
         for name in names or list(store.MODELS):

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from pydantic import SecretStr
@@ -67,12 +66,7 @@ class SimulatedCameras:
     def __enter__(self) -> SimulatedCameras:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._fleet.close()
 
     def show(self, clip: Path, cameras: int) -> None:

@@ -16,9 +16,16 @@ from rich.progress import (
 )
 
 
-def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
-    """A bar that leaves nothing behind, and on no terminal does not appear at all."""
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+def progress_bar(console: Console, *columns: ProgressColumn, auto_refresh: bool = True) -> Progress:
+    """A bar that leaves nothing behind, and on no terminal does not appear at all. With
+    `auto_refresh` a thread of its own draws it."""
+    return Progress(
+        *columns,
+        console=console,
+        auto_refresh=auto_refresh,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+from daemon.commands.progress import progress_bar
 
 
 class Bar:
@@ -17,13 +18,7 @@ class Bar:
         self._began_s = time.monotonic()
         columns = (TextColumn("{task.description:<26}"), BarColumn(), TimeRemainingColumn())
         # Nothing is drawn by a thread of its own, which would take from what is measured.
-        self._progress = Progress(
-            *columns,
-            console=console,
-            transient=True,
-            auto_refresh=False,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress_bar(console, *columns, auto_refresh=False)
         self._task = self._progress.add_task("", total=seconds)
         self._drawn_s = 0.0
 
@@ -31,12 +26,7 @@ class Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def begin(self) -> None:

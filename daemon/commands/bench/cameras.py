@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +57,6 @@ class SimulatedCameras:
             playlists={},
             publish=self._readings.append,
         )
-        self._stop = threading.Event()
         self._count = 0  # Names are not used twice, so that no series are.
         self._running: list[StreamSettings] = []
         self._meter = Meter()
@@ -73,7 +71,7 @@ class SimulatedCameras:
         """Let so many cameras show this clip, in place of those that run."""
         ending = [stream.name for stream in self._running]
         self._running = [self._camera(clip) for _ in range(cameras)]
-        self._fleet.replace(ending, self._running, self._settings, is_over=self._stop.is_set)
+        self._fleet.replace(ending, self._running, self._settings, is_over=lambda: False)
         for name in ending:
             for file in self._folder.glob(f"{name}.*"):
                 file.unlink()
@@ -93,12 +91,8 @@ class SimulatedCameras:
         after, elapsed_s = self._frames(), time.monotonic() - began_s
         cpu_s = time.process_time() - began_cpu_s
         readings = list(self._readings)
-        if self._fails():
-            sinks = [sink for status in self._board.streams() for sink in status.sinks]
-            why = next(
-                (sink.last_error for sink in sinks if sink.last_error), "the classifier fails"
-            )
-            raise SourceError(Reason.INTERNAL, f"what the cameras feed does not work: {why}")
+        if fault := self._fault():
+            raise SourceError(Reason.INTERNAL, f"what the cameras feed does not work: {fault}")
         sent = elapsed_s * self._fps
         shares = [min(1.0, (b - a) / sent) for a, b in zip(before, after, strict=True)]
         ages = [reading.age_ms for reading in readings if reading.age_ms is not None]
@@ -136,19 +130,16 @@ class SimulatedCameras:
             raise SourceError(Reason.STALLED, f"the simulated cameras give no picture: {why}")
         _wait(SETTLE_S, tick)
 
-    def _fails(self) -> bool:
-        """Whether the classifier, or a sink of the cameras that run, has failed."""
-        failed: dict[str, dict[str, str]] = {
-            "affectd_sink_errors_total": {},
-            "affectd_frames_dropped_total": {"stage": "classify", "reason": "error"},
-        }
-        return any(
-            sample.value > 0.0 and failed[sample.name].items() <= sample.labels.items()
-            for metric in (self._metrics.sink_errors, self._metrics.dropped)
-            for family in metric.collect()
-            for sample in family.samples
-            if sample.name in failed
-        )
+    def _fault(self) -> str | None:
+        """Why a sink of the cameras that run, or the classifier, has failed; None where neither."""
+        sinks = [sink for status in self._board.streams() for sink in status.sinks]
+        if errors := [sink.last_error for sink in sinks if sink.last_error]:
+            return errors[0]
+        failed = {"stage": "classify", "reason": "error"}
+        samples = (one for family in self._metrics.dropped.collect() for one in family.samples)
+        if any(one.value and failed.items() <= one.labels.items() for one in samples):
+            return "the classifier fails"
+        return None
 
     def _frames(self) -> list[int]:
         """Pictures that each camera's stream has taken all the way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 RAPL = Path("/sys/class/powercap")
@@ -14,22 +15,28 @@ class Meter:
     """Mean watts between `begin` and `watts`: processors by RAPL's counters, and graphics cards
     by what the program `smi` (NVML) says at the end."""
 
-    def __init__(self, folder: Path = RAPL, smi: str | None = "nvidia-smi") -> None:
+    def __init__(
+        self,
+        folder: Path = RAPL,
+        smi: str | None = "nvidia-smi",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         # A package's own zone holds its cores' and its memory's: intel-rapl:0, not intel-rapl:0:1.
         zones = folder.glob("*-rapl:[0-9]*")
         self._zones = [zone for zone in sorted(zones) if zone.name.count(":") == 1]
         self._smi = None if smi is None else shutil.which(smi)
+        self._clock = clock
         self.begin()
 
     def begin(self) -> None:
-        self._began_s = time.monotonic()
+        self._began_s = self._clock()
         self._began_uj = [_number(zone / "energy_uj") for zone in self._zones]
 
-    def watts(self, elapsed_s: float | None = None) -> float | None:
+    def watts(self) -> float | None:
         """None where a part cannot be read, since the others would pass for the whole machine:
         no counter of the processors, one that only root may read, or cards that do not tell."""
-        if elapsed_s is None:
-            elapsed_s = max(1e-3, time.monotonic() - self._began_s)
+        elapsed_s = max(1e-3, self._clock() - self._began_s)
         found_w = 0.0
         for zone, began in zip(self._zones, self._began_uj, strict=True):
             range_uj = _number(zone / "max_energy_range_uj")

@@ -43,7 +43,7 @@ def bench(
     target: Path | None,
     out: Console,
     err: Console,
-) -> BenchRecord:
+) -> None:
     """Load models, measure for about `seconds`, print a table, keep the record where `check` looks
     for it.
 
@@ -91,7 +91,6 @@ def bench(
     table.show(found, out)
     if target is not None:
         record.save(found, target)
-    return found
 
 
 def keep(found: BenchRecord, err: Console) -> None:

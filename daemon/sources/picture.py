@@ -138,7 +138,9 @@ def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
         height = round(height / pixel / 2) * 2
     if not _LEAST_STRETCH < max(pixel, 1 / pixel) < _MOST_STRETCH or not is_size(width, height):
         return image
-    return image.reformat(width=width, height=height, threads=1)
+    made = image.reformat(width=width, height=height, threads=1)
+    tag_alike(made, image)  # libswscale's BT.601 is always of the same name
+    return made
 
 
 def _rebuilt(image: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:

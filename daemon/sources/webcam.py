@@ -89,7 +89,8 @@ class Unpacker:
         row_bytes = 2 * self._width
         if data.size < row_bytes * self._height:
             return None
-        sent = data[: row_bytes * self._height].reshape(self._height, self._width, 2)
+        height = self._height & ~1  # An odd last row goes anyway, and PyAV takes none.
+        sent = data[: row_bytes * height].reshape(height, self._width, 2)
         image = av.VideoFrame.from_ndarray(sent, format="yuyv422")
         image.colorspace = BT601  # USB video's, unless the camera says another, which is not told
         return image

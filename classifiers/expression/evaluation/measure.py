@@ -20,6 +20,7 @@ from classifiers.expression.tta import STATIC_TTA, mean_probabilities, tta_modul
 from classifiers.extras import extra
 
 BATCH = 64  # faces
+LEAST = 2.0**-23  # float32's resolution at 1: a probability of 0 would be an infinite loss
 UNKNOWN_PERCENT = range(30, 61)  # the thresholds that `unknown_threshold` chooses from
 
 
@@ -69,12 +70,9 @@ def accuracy(guessed: NDArray[np.float32], faces: Faces) -> float:
 
 
 def losses(guessed: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Negative log-likelihood of each label [N] under probabilities [N, 7], in nats.
-
-    A probability of 0 counts as 1.2e-7.
-    """
+    """Negative log-likelihood of each label [N] under probabilities [N, 7], in nats."""
     likely = guessed[np.arange(len(labels)), labels].astype(np.float64)
-    found: NDArray[np.float64] = -np.log(likely.clip(np.finfo(np.float32).eps, 1.0))
+    found: NDArray[np.float64] = -np.log(likely.clip(LEAST, 1.0))
     return found
 
 

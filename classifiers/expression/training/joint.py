@@ -24,6 +24,7 @@ from classifiers.errors import CheckpointError, RecipeError, TrainingError
 from classifiers.expression import Device, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import (
+    LEAST,
     accuracy,
     classify,
     figures,
@@ -38,7 +39,6 @@ from classifiers.expression.weight_files import locate_member, shipped
 
 FILE = "joint.json"
 MOST_MIXTURES = 200_000
-LEAST = 1e-12  # a probability of 0 would be an infinite loss
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,13 @@ def test_yuyv_bytes_become_planes_exactly(width: int, height: int) -> None:
     assert set(np.unique(plane(image, 2))) == {170}
 
 
+def test_an_odd_last_row_goes() -> None:
+    sent = _yuyv(64, 49)
+    image = Unpacker("YUYV", 64, 49).unpack(sent)
+    assert image is not None
+    np.testing.assert_array_equal(plane(image, 0), sent[:48, :, 0])
+
+
 def test_mjpeg_bytes_become_a_full_range_picture() -> None:
     unpacker = Unpacker("MJPG", 64, 48)
     for _ in range(3):

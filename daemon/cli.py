@@ -72,9 +72,12 @@ def begin(context: typer.Context) -> None:
         signals.raise_exit()
 
 
-@app.command(epilog="Example: affectd run /etc/affectd/affectd.toml")
+@app.command()
 def run(config: ConfigFile) -> None:
-    """Run the daemon until SIGTERM, Ctrl-C or the end of its terminal."""
+    """Run the daemon until SIGTERM, Ctrl-C or the end of its terminal.
+
+    Example: affectd run /etc/affectd/affectd.toml
+    """
     signals.hold()
     from classifiers.errors import ClassifierError
     from daemon.app import run_daemon
@@ -88,9 +91,12 @@ def run(config: ConfigFile) -> None:
     os._exit(code)
 
 
-@app.command(epilog="Example: affectd check config/affectd.toml")
+@app.command()
 def check(config: ConfigFile) -> None:
-    """Validate a configuration and the environment; start nothing."""
+    """Validate a configuration and the environment; start nothing.
+
+    Example: affectd check config/affectd.toml
+    """
     from daemon.commands.bench import machine, record
     from daemon.commands.bench.capacity import warning
     from daemon.config.file import load
@@ -113,7 +119,7 @@ def check(config: ConfigFile) -> None:
         err.print(f"affectd: warning: {config}: {text}", style="yellow")
 
 
-@app.command(epilog="Example: affectd video party.mp4 read.mp4 --events readings.jsonl")
+@app.command()
 def video(
     source: Annotated[
         str, typer.Argument(metavar="IN", help="A video file, or demo://NAME?seconds=10.")
@@ -124,13 +130,16 @@ def video(
     privacy: Private = "none",
     force: Force = False,
 ) -> None:
-    """Annotate a video file, every frame with its own readings."""
+    """Annotate a video file, every frame with its own readings.
+
+    Example: affectd video party.mp4 read.mp4 --events readings.jsonl
+    """
     from daemon.commands.video import annotate_video
 
     annotate_video(source, target, events, config=config, force=force, console=err, privacy=privacy)
 
 
-@app.command(epilog="Example: affectd image photos/ me.jpg --out read --json > images.jsonl")
+@app.command()
 def image(
     sources: Annotated[
         list[Path], path_argument(metavar="IN…", help="Images, or folders of images.")
@@ -143,7 +152,10 @@ def image(
     privacy: Private = "none",
     force: Force = False,
 ) -> None:
-    """Annotate images; those that cannot be read are named."""
+    """Annotate images; those that cannot be read are named.
+
+    Example: affectd image photos/ me.jpg --out read --json > images.jsonl
+    """
     from daemon.commands.image import annotate_images
 
     failed = annotate_images(
@@ -160,47 +172,57 @@ def image(
         raise typer.Exit(FAILED)
 
 
-@models_app.command("list", epilog="Example: affectd models list")
+@models_app.command("list")
 def models_list() -> None:
-    """Show which model files are there, and whether they are right."""
+    """Show which model files are there, and whether they are right.
+
+    Example: affectd models list
+    """
     from daemon.commands.models import list_models
 
     list_models(out)
 
 
-@models_app.command("pull", epilog="Example: affectd models pull yunet")
+@models_app.command("pull")
 def models_pull(
     names: Annotated[
         list[str] | None, typer.Argument(help="Which; all that are missing by default.")
     ] = None,
 ) -> None:
-    """Bring the detectors' models from their official addresses."""
+    """Bring the detectors' models from their official addresses.
+
+    Example: affectd models pull yunet
+    """
     from daemon.commands.models import pull_models
 
     pull_models(names or [], err)
 
 
-@events_app.command("to-csv", epilog="Example: affectd events to-csv readings.jsonl readings.csv")
+@events_app.command("to-csv")
 def events_to_csv(
     source: Readings,
     target: Annotated[Path, path_argument(metavar="OUT", help="The CSV file.")],
     skip_broken: SkipBroken = False,
 ) -> None:
-    """Flatten readings into a CSV file."""
+    """Flatten readings into a CSV file.
+
+    Example: affectd events to-csv readings.jsonl readings.csv
+    """
     from daemon.commands.event_tables import to_csv
 
     _flatten(to_csv, source, target, skip_broken)
 
 
-@events_app.command(
-    "to-parquet", epilog="Example: affectd events to-parquet readings.jsonl readings.parquet"
-)
+@events_app.command("to-parquet")
 def events_to_parquet(
     source: Readings,
     target: Annotated[Path, path_argument(metavar="OUT", help="The Parquet file.")],
     skip_broken: SkipBroken = False,
 ) -> None:
-    """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet"."""
+    """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet".
+
+    Example: affectd events to-parquet readings.jsonl readings.parquet
+    """
     from daemon.commands.event_tables import to_parquet
 
     _flatten(to_parquet, source, target, skip_broken)
@@ -215,10 +237,7 @@ def _flatten(convert: Callable[..., int], source: Path, target: Path, skip_broke
     out.print(f"{written} readings written to {target}")
 
 
-@app.command(
-    epilog="Example: affectd train expression --recipe config/train/vgg10-half.toml "
-    "--data fer2013 --out runs/vgg10-half"
-)
+@app.command()
 def train(
     family: Family,
     recipe: Annotated[Path, path_option(help="A recipe; see config/train/.")],
@@ -235,7 +254,11 @@ def train(
     ] = False,
     strict: Strict = False,
 ) -> None:
-    """Train a classifier."""
+    """Train a classifier.
+
+    Example: affectd train expression --recipe config/train/vgg10-half.toml
+    --data fer2013 --out runs/vgg10-half
+    """
     from daemon.commands.train import train_expression
 
     train_expression(
@@ -251,7 +274,7 @@ def train(
     )
 
 
-@app.command(epilog="Example: affectd evaluate expression --data fer2013 --split public")
+@app.command()
 def evaluate(
     family: Family,
     data: DataDir,
@@ -291,7 +314,10 @@ def evaluate(
     ] = None,
     strict: Strict = False,
 ) -> None:
-    """Measure a classifier on a labelled split."""
+    """Measure a classifier on a labelled split.
+
+    Example: affectd evaluate expression --data fer2013 --split public
+    """
     from daemon.commands.evaluate import Task, evaluate_expression
 
     task = Task(
@@ -313,7 +339,7 @@ def evaluate(
     evaluate_expression(task, out, err)
 
 
-@app.command(epilog="Example: affectd calibrate expression --data fer2013 --weights joint")
+@app.command()
 def calibrate(
     family: Family,
     data: DataDir,
@@ -322,13 +348,16 @@ def calibrate(
     ] = "default",
     strict: Strict = False,
 ) -> None:
-    """Prepare trained weights for int8, and score them in it."""
+    """Prepare trained weights for int8, and score them in it.
+
+    Example: affectd calibrate expression --data fer2013 --weights joint
+    """
     from daemon.commands.calibrate import calibrate_expression
 
     calibrate_expression(weights, data, strict=strict, out=out, err=err)
 
 
-@app.command(epilog="Example: affectd bench --fps 25 --faces 1 --sinks none")
+@app.command()
 def bench(
     fps: Annotated[int, typer.Option(help="Pictures a second of each camera.", min=1, max=60)] = 15,
     faces: Annotated[int, typer.Option(help="Faces before each camera.", min=1, max=6)] = 2,
@@ -341,15 +370,21 @@ def bench(
         Path | None, path_option("--json", metavar="FILE", help="Write the figures here too.")
     ] = None,
 ) -> None:
-    """Measure how many cameras and faces this machine carries."""
+    """Measure how many cameras and faces this machine carries.
+
+    Example: affectd bench --fps 25 --faces 1 --sinks none
+    """
     from daemon.commands.bench.run import bench as measure
 
     measure(fps, faces, sinks, seconds, config, target, out, err)
 
 
-@app.command(epilog="Example: affectd version")
+@app.command()
 def version() -> None:
-    """Print the versions of affectd and what it stands on."""
+    """Print the versions of affectd and what it stands on.
+
+    Example: affectd version
+    """
     from daemon.version import versions
 
     for name, number in versions().items():

@@ -7,9 +7,8 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import typer
 
@@ -22,8 +21,25 @@ from daemon.errors import (
     SourceError,
     UnusableError,
 )
+from daemon.options import (
+    DEVICES,
+    ENGINES,
+    MODES,
+    SPLITS,
+    ConfigFile,
+    DataDir,
+    Family,
+    Force,
+    OtherConfig,
+    Private,
+    Readings,
+    SkipBroken,
+    Strict,
+    path_argument,
+    path_option,
+)
 from daemon.service import signals
-from daemon.terminal import err, out, path, say
+from daemon.terminal import err, out, say
 
 FAILED, USAGE = 1, 2
 
@@ -40,30 +56,6 @@ events_app = typer.Typer(help="Readings as tables.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(events_app, name="events")
 
-path_argument = partial(typer.Argument, parser=path)
-path_option = partial(typer.Option, parser=path, metavar="PATH")
-
-ConfigFile = Annotated[Path, path_argument(metavar="CONFIG", help="An affectd.toml.")]
-OtherConfig = Annotated[Path | None, path_option(help="An affectd.toml; its streams are left out.")]
-Private = Annotated[
-    Literal["none", "blur"],
-    typer.Option("--privacy", help="blur covers faces once they are read."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-DataDir = Annotated[Path, path_option(help="FER2013: folder, tar or CSV.")]
-Family = Annotated[
-    Literal["expression"], typer.Argument(metavar="expression", help="The family.", hidden=True)
-]
-Readings = Annotated[Path, path_argument(metavar="IN", help="A JSONL of readings.")]
-SkipBroken = Annotated[
-    bool, typer.Option("--skip-broken", help="Leave out lines that are no readings, and name them.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
-SPLITS = ", ".join(get_args(Split)).replace("public", "public (default)")
-DEVICES = ", ".join(get_args(DeviceSetting)).replace("auto", "auto (default)")
-ENGINES = ", ".join(get_args(EngineSetting)).replace("torch", "torch (default)")
-MODES = f"{', '.join(get_args(StaticTTA))} (default)"
-
 
 @app.callback()
 def begin(context: typer.Context) -> None:
@@ -76,8 +68,7 @@ def begin(context: typer.Context) -> None:
 def run(config: ConfigFile) -> None:
     """Run the daemon until SIGTERM, Ctrl-C or the end of its terminal.
 
-    Example: affectd run /etc/affectd/affectd.toml
-    """
+    Example: affectd run /etc/affectd/affectd.toml"""
     signals.hold()
     from classifiers.errors import ClassifierError
     from daemon.app import run_daemon
@@ -95,8 +86,7 @@ def run(config: ConfigFile) -> None:
 def check(config: ConfigFile) -> None:
     """Validate a configuration and the environment; start nothing.
 
-    Example: affectd check config/affectd.toml
-    """
+    Example: affectd check config/affectd.toml"""
     from daemon.commands.bench import machine, record
     from daemon.commands.bench.capacity import warning
     from daemon.config.file import load
@@ -132,8 +122,7 @@ def video(
 ) -> None:
     """Annotate a video file, every frame with its own readings.
 
-    Example: affectd video party.mp4 read.mp4 --events readings.jsonl
-    """
+    Example: affectd video party.mp4 read.mp4 --events readings.jsonl"""
     from daemon.commands.video import annotate_video
 
     annotate_video(source, target, events, config=config, force=force, console=err, privacy=privacy)
@@ -154,8 +143,7 @@ def image(
 ) -> None:
     """Annotate images; those that cannot be read are named.
 
-    Example: affectd image photos/ me.jpg --out read --json > images.jsonl
-    """
+    Example: affectd image photos/ me.jpg --out read --json > images.jsonl"""
     from daemon.commands.image import annotate_images
 
     failed = annotate_images(
@@ -176,8 +164,7 @@ def image(
 def models_list() -> None:
     """Show which model files are there, and whether they are right.
 
-    Example: affectd models list
-    """
+    Example: affectd models list"""
     from daemon.commands.models import list_models
 
     list_models(out)
@@ -191,8 +178,7 @@ def models_pull(
 ) -> None:
     """Bring the detectors' models from their official addresses.
 
-    Example: affectd models pull yunet
-    """
+    Example: affectd models pull yunet"""
     from daemon.commands.models import pull_models
 
     pull_models(names or [], err)
@@ -206,8 +192,7 @@ def events_to_csv(
 ) -> None:
     """Flatten readings into a CSV file.
 
-    Example: affectd events to-csv readings.jsonl readings.csv
-    """
+    Example: affectd events to-csv readings.jsonl readings.csv"""
     from daemon.commands.event_tables import to_csv
 
     _flatten(to_csv, source, target, skip_broken)
@@ -221,8 +206,7 @@ def events_to_parquet(
 ) -> None:
     """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet".
 
-    Example: affectd events to-parquet readings.jsonl readings.parquet
-    """
+    Example: affectd events to-parquet readings.jsonl readings.parquet"""
     from daemon.commands.event_tables import to_parquet
 
     _flatten(to_parquet, source, target, skip_broken)
@@ -257,8 +241,7 @@ def train(
     """Train a classifier.
 
     Example: affectd train expression --recipe config/train/vgg10-half.toml
-    --data fer2013 --out runs/vgg10-half
-    """
+    --data fer2013 --out runs/vgg10-half"""
     from daemon.commands.train import train_expression
 
     train_expression(
@@ -316,8 +299,7 @@ def evaluate(
 ) -> None:
     """Measure a classifier on a labelled split.
 
-    Example: affectd evaluate expression --data fer2013 --split public
-    """
+    Example: affectd evaluate expression --data fer2013 --split public"""
     from daemon.commands.evaluate import Task, evaluate_expression
 
     task = Task(
@@ -350,8 +332,7 @@ def calibrate(
 ) -> None:
     """Prepare trained weights for int8, and score them in it.
 
-    Example: affectd calibrate expression --data fer2013 --weights joint
-    """
+    Example: affectd calibrate expression --data fer2013 --weights joint"""
     from daemon.commands.calibrate import calibrate_expression
 
     calibrate_expression(weights, data, strict=strict, out=out, err=err)
@@ -372,8 +353,7 @@ def bench(
 ) -> None:
     """Measure how many cameras and faces this machine carries.
 
-    Example: affectd bench --fps 25 --faces 1 --sinks none
-    """
+    Example: affectd bench --fps 25 --faces 1 --sinks none"""
     from daemon.commands.bench.run import bench as measure
 
     measure(fps, faces, sinks, seconds, config, target, out, err)
@@ -383,8 +363,7 @@ def bench(
 def version() -> None:
     """Print the versions of affectd and what it stands on.
 
-    Example: affectd version
-    """
+    Example: affectd version"""
     from daemon.version import versions
 
     for name, number in versions().items():

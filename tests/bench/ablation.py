@@ -1,12 +1,14 @@
 """What each part of the recipe is worth: loss, augmentation, number of crops, joint.
 
-    python -m tests.bench.ablation --data fer2013 --out docs/ablation.md --epochs 8
+    python -m tests.bench.ablation --data fer2013 --out docs/ablation.md --epochs 8 --seed 1 2
 
-Trains the first recipe with plain cross entropy and with the adaptive loss, each without and with
-augmentation; the other recipes once; and joins those that were trained with augmentation. Each
-is read from PublicTest with 1, 2, 4 and 10 crops. The nets lie in a folder beside the table, each
-with the minutes of its training: run again with the same arguments, it goes on where it was
-stopped. What was trained is kept; it is read and joined anew at every run.
+For each seed, trains the first recipe by every loss with augmentation, and by plain cross entropy
+and the adaptive loss without; the other recipes by plain cross entropy with augmentation; and
+joins the nets of all recipes by that. Each is read from PublicTest with 1, 2, 4 and 10 crops. The
+nets lie in a folder beside the table, each with the minutes of its training: run again with the
+same arguments, it goes on where it was stopped. What was trained is kept; it is read and joined
+anew at every run. Seeds may be trained side by side, each by a command of its own, and put into
+one table by another.
 """
 
 from __future__ import annotations
@@ -38,26 +40,14 @@ from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities, tta_module
+from tests.bench.ablation_page import Name, Row, Setting, page
 
+PLAIN = "cross entropy"
+JOINED = PLAIN, "all"  # loss and augmentation of the nets that are joined
 RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
 NO_AUGMENTATION = Augmentation(*[0.0] * len(fields(Augmentation)))
 BATCH = 64
 MINUTES = "minutes.txt"
-
-
-@dataclass(frozen=True)
-class Name:
-    """How the tables call a net."""
-
-    net: str
-    loss: str
-    augmentation: str
-
-    def __str__(self) -> str:
-        return f"{self.net}, {self.loss}, augmentation {self.augmentation}"
-
-    def cells(self) -> str:
-        return f"{self.net} | {self.loss} | {self.augmentation}"
 
 
 @dataclass(frozen=True)
@@ -73,23 +63,9 @@ class Net:
     """A net that was trained, or a joint of such, and the minutes of all that training."""
 
     name: Name
+    seed: int
     weights: Path
     minutes: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `accuracy` and `unseen` are shares of PublicTest, the latter of the
-    faces of which Training holds no copy; `recalls`, in the order of LABELS, of each class."""
-
-    net: Net
-    crops: int
-    parameters: int
-    flops: int
-    ms_per_face: float
-    accuracy: float
-    unseen: float
-    recalls: tuple[float, ...]
 
 
 def plans(recipes: list[Path], epochs: int | None, seed: int) -> list[Plan]:
@@ -99,12 +75,20 @@ def plans(recipes: list[Path], epochs: int | None, seed: int) -> list[Plan]:
         base = read(path)
         base = replace(base, epochs=epochs or base.epochs, seed=seed)
         plain = replace(base, loss="cross_entropy", label_smoothing=0.0)
-        ways = [("cross entropy", plain), ("adaptive", replace(base, loss="adaptive"))]
-        for loss, recipe in ways if path == recipes[0] else ways[:1]:
-            still = replace(recipe, augmentation=NO_AUGMENTATION, mixup=0.0)
-            if path == recipes[0]:
+        adaptive = replace(base, loss="adaptive")
+        ways = [(PLAIN, plain)]
+        if path == recipes[0]:
+            for loss, recipe in ((PLAIN, plain), ("adaptive", adaptive)):
+                still = replace(recipe, augmentation=NO_AUGMENTATION, mixup=0.0)
                 found.append(Plan(Name(path.stem, loss, "none"), still))
-            found.append(Plan(Name(path.stem, loss, "all"), recipe))
+            # Its slopes are smaller, by alpha and by how easy a face is.
+            faster = replace(adaptive, learning_rate=2 * adaptive.learning_rate)
+            ways += [
+                ("smoothed cross entropy", replace(base, loss="cross_entropy")),
+                ("adaptive", adaptive),
+                ("adaptive at twice the rate", faster),
+            ]
+        found += [Plan(Name(path.stem, loss, "all"), recipe) for loss, recipe in ways]
     return found
 
 
@@ -132,11 +116,11 @@ class Ablation:
         weights, counted = folder / WEIGHTS, folder / MINUTES
         minutes = float(counted.read_text()) if counted.exists() else 0.0
         if minutes and record_path(weights).exists():
-            return Net(plan.name, weights, minutes)
+            return Net(plan.name, plan.recipe.seed, weights, minutes)
         left_s = end_s - time.monotonic()
         if left_s <= 0:
             return None
-        say(str(plan.name))
+        say(f"{plan.name}, seed {plan.recipe.seed}")
         if not (minutes and (folder / STATE).exists()):
             shutil.rmtree(folder, ignore_errors=True)  # a run whose minutes were not counted
             folder.mkdir(parents=True)
@@ -159,19 +143,19 @@ class Ablation:
         finally:
             minutes += (self.clock() - began_s) / 60
             write_atomic(counted, f"{minutes}\n".encode())
-        return None if done is None else Net(plan.name, weights, minutes)
+        return None if done is None else Net(plan.name, plan.recipe.seed, weights, minutes)
 
-    def joint(self, nets: list[Net]) -> Net:
-        """Join nets."""
-        file = self.work / "joint" / FILE
+    def joint(self, nets: list[Net]) -> tuple[Net, str]:
+        """Join nets of one seed; also returns how much each one's word counts, in words."""
+        seed = nets[0].seed
+        file = self.work / f"joint-{seed}" / FILE
         file.unlink(missing_ok=True)
         recipe = JointRecipe("joint", tuple(str(net.weights) for net in nets))
         make(recipe, self.source, file.parent, device=self.device)
-        name_of = {read_record(net.weights).sha256: net.name for net in nets}
-        members = [(member.weight, name_of[member.sha256]) for member in read_joint(file).members]
-        parts = " + ".join(f"{weight:g} {name.net} {name.loss}" for weight, name in members)
-        minutes = sum(net.minutes for net in nets)
-        return Net(Name(f"joint: {parts}", "each its own", "all"), file, minutes)
+        name_of = {read_record(net.weights).sha256: net.name.net for net in nets}
+        parts = [f"{m.weight:g} {name_of[m.sha256]}" for m in read_joint(file).members]
+        joint = Net(Name("joint", PLAIN, "all"), seed, file, sum(net.minutes for net in nets))
+        return joint, f"Joint of seed {seed}: {' + '.join(parts)}"
 
     def rows(self, net: Net) -> Iterator[Row]:
         """What the table says of a net, one row for each number of crops."""
@@ -182,7 +166,8 @@ class Ablation:
             classifier.tta, crops = tta, VIEW_COUNT[tta]
             right, ms_per_face = self._read(classifier)
             yield Row(
-                net,
+                net.name,
+                net.seed,
                 crops,
                 parameters,
                 sum(_flops(record, tta) for record in records),
@@ -190,6 +175,7 @@ class Ablation:
                 float(right.mean()),
                 float(right[self.unseen].mean()),
                 tuple(float(right[of].mean()) for of in self.of_class),
+                net.minutes,
             )
 
     def _read(self, classifier: ExpressionClassifier) -> tuple[NDArray[np.bool_], float]:
@@ -225,83 +211,15 @@ def _flops(record: Record, tta: StaticTTA) -> int:
     return int(counter.get_total_flops())
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as a Markdown table."""
-    head = (
-        "net",
-        "loss",
-        "augmentation",
-        "crops",
-        "parameters",
-        "MFLOPs a face",
-        "ms a face",
-        "PublicTest",
-        "unseen",
-        "minutes of training",
-    )
-    lines = [f"| {' | '.join(head)} |", "|---|---|---|" + "--:|" * 7]
-    lines += [
-        f"| {row.net.name.cells()} | {row.crops} | {row.parameters:,} "
-        f"| {row.flops / 1e6:,.0f} | {row.ms_per_face:.2f} | {row.accuracy:.2%} "
-        f"| {row.unseen:.2%} | {row.net.minutes:.1f} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
-def recall_table(rows: list[Row], faces: list[int]) -> str:
-    """Of each net with ten crops, the recall of each class; `faces` is how many each has."""
-    classes = [f"{label} ({number})" for label, number in zip(LABELS, faces, strict=True)]
-    lines = [f"| net | loss | augmentation | {' | '.join(classes)} | mean |"]
-    lines += ["|---|---|---|" + "--:|" * (len(LABELS) + 1)]
-    for row in rows:
-        if row.crops == VIEW_COUNT["ten_crop"]:
-            shares = [f"{share:.1%}" for share in (*row.recalls, statistics.mean(row.recalls))]
-            lines.append(f"| {row.net.name.cells()} | {' | '.join(shares)} |")
-    return "\n".join(lines)
-
-
-def page(rows: list[Row], missing: list[str], ablation: Ablation, seed: int, command: str) -> str:
-    """The whole Markdown file."""
-    faces, unseen = len(ablation.unseen), int(ablation.unseen.sum())
-    each = [int(of.sum()) for of in ablation.of_class]
-    rarest = min(each)
-    machine = (
-        torch.cuda.get_device_name()
-        if ablation.device == "cuda"
-        else f"{torch.get_num_threads()} CPU thread(s), times being those of the cores"
-    )
-    late = f"\n\nNot trained yet: {'; '.join(missing)}. Run the command again." if missing else ""
-    return f"""# Ablation
-
-`{command}`
-
-Seed {seed}, trained and timed on {machine}. PublicTest has {faces:,} faces; *unseen* are the \
-{unseen:,} of which Training holds no copy. One standard error of an accuracy is \
-{100 * (0.65 * 0.35 / faces) ** 0.5:.1f} points, and one seed was trained of each: smaller \
-differences mean nothing. *Cross entropy* is plain, without label smoothing, *adaptive* has the \
-recipe's. Without augmentation a face is only mirrored. Times are of batches of \
-{BATCH} faces, FLOPs count a multiplication with its addition as two. The joint's minutes are \
-those of all its nets; it leaves out nets that got no weight.
-
-{table(rows)}{late}
-
-Recall of each class with ten crops, and its mean over the classes; in brackets the faces of a \
-class. One standard error of the recall of {rarest} faces is up to {50 / rarest**0.5:.1f} points.
-
-{recall_table(rows, each)}
-"""
-
-
 def main(arguments: list[str] | None = None) -> list[Row]:
-    """Write the page and print it; returns the rows of its first table."""
+    """Write the page and print it; returns what its first table is made of."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.md")
     parser.add_argument("--recipe", type=Path, nargs="+", default=RECIPES, help="first: ablated")
     parser.add_argument("--epochs", type=int, help="instead of the recipes' own")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--max-minutes", type=float, default=float("inf"), help="of training")
     given = sys.argv[1:] if arguments is None else arguments
     chosen = parser.parse_args(given)
@@ -312,24 +230,35 @@ def main(arguments: list[str] | None = None) -> list[Row]:
 
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     ablation = Ablation(chosen.data, chosen.out, chosen.device)
-    nets, missing = [], []
-    for plan in plans(chosen.recipe, chosen.epochs, chosen.seed):
-        net = ablation.train(plan, end_s, say)
-        if net is None:
-            missing.append(str(plan.name))
-        else:
-            nets.append(net)
-    if missing:
-        missing.append("the joint")
-    else:
-        say("joint")
-        nets.append(ablation.joint([net for net in nets if net.name.augmentation == "all"]))
+    nets: list[Net] = []
+    joints: list[str] = []
+    missing: list[str] = []
+    for seed in chosen.seed:
+        of_seed = plans(chosen.recipe, chosen.epochs, seed)
+        trained = [net for plan in of_seed if (net := ablation.train(plan, end_s, say))]
+        nets += trained
+        names = {net.name for net in trained}
+        missing += [f"{plan.name}, seed {seed}" for plan in of_seed if plan.name not in names]
+        if len(trained) == len(of_seed):
+            say(f"joint, seed {seed}")
+            alike = [net for net in trained if (net.name.loss, net.name.augmentation) == JOINED]
+            joint, parts = ablation.joint(alike)
+            nets.append(joint)
+            joints.append(parts)
     rows: list[Row] = []
     for net in nets:
-        say(f"{net.name}: reads PublicTest")
+        say(f"{net.name}, seed {net.seed}: reads PublicTest")
         rows += ablation.rows(net)
+    machine = (
+        torch.cuda.get_device_name()
+        if chosen.device == "cuda"
+        else f"{torch.get_num_threads()} CPU thread(s), times being those of the cores"
+    )
     command = shlex.join(["python", "-m", "tests.bench.ablation", *given])
-    written = page(rows, missing, ablation, chosen.seed, command)
+    each = tuple(int(of.sum()) for of in ablation.of_class)
+    unseen = int(ablation.unseen.sum())
+    setting = Setting(command, machine, BATCH, each, unseen, tuple(joints), tuple(missing))
+    written = page(rows, setting)
     chosen.out.write_text(written)
     print(written)
     return rows

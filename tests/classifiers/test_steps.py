@@ -36,12 +36,17 @@ PLAN = Recipe("vgg10", epochs=1, options=OPTIONS, batch=16, learning_rate=0.01)
 
 @pytest.mark.parametrize(
     ("abilities", "low"),
-    [({"amx_bf16": True}, True), ({"amx_bf16": False, "avx512_bf16": True}, False), ({}, False)],
+    [
+        ({"amx_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": False, "avx512_vnni": True}, False),
+        ({}, False),
+    ],
 )
-def test_a_processor_with_amx_computes_in_bfloat16(
+def test_a_processor_that_has_bfloat16_computes_in_it(
     monkeypatch: pytest.MonkeyPatch, abilities: dict[str, bool], low: bool
 ) -> None:
-    """Near float32 and not the same; without AMX the same as where torch does not tell."""
+    """Near float32 and not the same; without it the same as where torch does not tell."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
     got = loss_of_three_steps()
     monkeypatch.delattr(torch.cpu, "get_capabilities")

@@ -233,13 +233,14 @@ class Run:
 
 
 def _has_bfloat16(device: str) -> bool:
-    """On a graphics card that has it, and on a processor with tiles for it (AMX): what emulates
-    bfloat16 is slower than float32."""
+    """On a graphics card that has it, and on a processor with instructions for it, AMX's or
+    AVX-512's: what emulates bfloat16 is slower than float32."""
     if device == "cuda":
         return has_bfloat16()
     if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 does not tell
         return False
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
 
 
 def _floats(net: nn.Module) -> list[torch.Tensor]:

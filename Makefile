@@ -181,7 +181,7 @@ bench: .venv/set-up/dev
 	for bench in tests/bench/[a-z]*.py; do
 	  bench="$$(basename "$$bench" .py)"
 	  # No benchmark itself, or one that has to be told on what.
-	  case "$$bench" in sites | peer_* | ablation | fewer_crops | peers | temporal) continue ;; esac
+	  case "$$bench" in sites | peer_* | ablation* | fewer_crops | peers | temporal) continue ;; esac
 	  # Clips and faces that are not part of the project.
 	  case "$$bench" in carried | clips | copies | detectors | fit_crop)
 	    [ -d "$${AFFECTD_SHARED:-../shared}" ] || continue ;; esac

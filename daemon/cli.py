@@ -88,7 +88,6 @@ def check(config: ConfigFile) -> None:
 
     Example: affectd check config/affectd.toml"""
     from daemon.commands.bench import machine, record
-    from daemon.commands.bench.capacity import warning
     from daemon.config.file import load
     from daemon.service import preflight
     from daemon.service.environment import faults
@@ -104,9 +103,11 @@ def check(config: ConfigFile) -> None:
         raise typer.Exit(FAILED)
     streams = ", ".join(stream.name for stream in settings.stream)
     out.print(f"{config}: valid; streams: {streams}")
-    measured = record.load(record.kept_path())
-    if measured is not None and (text := warning(settings, measured, machine.cores())):
-        err.print(f"affectd: warning: {config}: {text}", style="yellow")
+    if measured := record.load(record.kept_path()):
+        from daemon.commands.bench.capacity import warning  # torch takes its time
+
+        if text := warning(settings, measured, machine.cores()):
+            err.print(f"affectd: warning: {config}: {text}", style="yellow")
 
 
 @app.command()

@@ -15,10 +15,11 @@ def affectd_version() -> str:
         return "unknown"
 
 
-def versions() -> dict[str, str]:
-    """affectd, Python and what is installed of the packages that faults and figures depend on."""
+def versions(*more: str) -> dict[str, str]:
+    """affectd, Python and what is installed of the packages that faults and figures depend on, and
+    of `more`."""
     found = {"affectd": affectd_version(), "python": platform.python_version()}
-    for name in ("torch", "openvino", "av", "mediapipe", "opencv-contrib-python", "numpy"):
+    for name in ("torch", "openvino", "av", "mediapipe", "opencv-contrib-python", "numpy", *more):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from classifiers.atomic import check_writable
+from classifiers.checkpoint import record_path
 from classifiers.errors import EngineError
 from classifiers.expression import DeviceSetting, EngineSetting, Split, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
@@ -34,7 +35,7 @@ from classifiers.expression.evaluation.report import (
 )
 from classifiers.expression.oom import explain_oom
 from classifiers.expression.tta import temperature_of
-from classifiers.expression.weight_files import locate
+from classifiers.expression.weight_files import locate, nets_of
 from daemon.commands.progress import progress_bar
 from daemon.errors import ConfigError, Reason, SinkError
 from daemon.sinks.disk import sink_errors
@@ -157,7 +158,7 @@ def _report(
             device=classifier.device,
             seed=SEED,
             command=task.command,
-            versions=versions(),
+            versions=versions("scikit-learn", "scipy", "matplotlib"),
             in_training=None if unseen is None else int((~unseen).sum()),
             warning=warnings.get(task.weights, ""),
         ),
@@ -240,18 +241,31 @@ def _print(report: Report, out: Console) -> None:
 
 
 def _check_targets(task: Task) -> None:
-    """Raise SinkError for a target that cannot be written, ExtraError where plots cannot be."""
+    """Raise SinkError for a target that cannot be written or would replace what is read, ExtraError
+    where plots cannot be."""
     if task.predictions is not None:
         with sink_errors(task.predictions):
+            real = task.predictions.resolve()
+            for option, path in _inputs(task):
+                if real.is_relative_to(path.resolve()):
+                    raise SinkError(
+                        Reason.NOT_WRITABLE,
+                        f"{task.predictions} is a file of {option}; accepted is another file",
+                    )
             task.predictions.parent.mkdir(parents=True, exist_ok=True)
             check_writable(task.predictions)
-            both = task.predictions.exists() and task.source.exists()
-            if both and task.predictions.samefile(task.source):
-                raise SinkError(
-                    Reason.NOT_WRITABLE,
-                    f"{task.predictions} is --data itself; accepted is another file",
-                )
     if task.report is not None:
         import_module("classifiers.expression.evaluation.plots")  # whether matplotlib is there
         with sink_errors(task.report):
             task.report.mkdir(parents=True, exist_ok=True)
+
+
+def _inputs(task: Task) -> Iterator[tuple[str, Path]]:
+    """The files and folders that are read, with the option that names them."""
+    yield "--data", task.source
+    for option, weights in (("--weights", task.weights), ("--against", task.against)):
+        if weights:
+            file = locate(weights)
+            for net in (file, *nets_of(file)):
+                yield option, net
+                yield option, record_path(net)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.commands.bench.record import BenchRecord
+from classifiers.errors import CheckpointError
+from classifiers.expression.tta import VIEW_COUNT
+from classifiers.expression.weight_files import locate, record_of
+from daemon.commands.bench.record import BenchRecord, BenchSetup
 from daemon.config.settings import Settings, StreamSettings
+from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.errors import SourceError
 from daemon.sources.demo.source import parse
 
@@ -31,7 +37,8 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
     not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
     sizes the shares are interpolated. Of a size of which no number was too many a camera takes as
     much at most. A record without any such number, of a machine with other `cores`, or of one that
-    was busy with other programs, says nothing.
+    was busy with other programs, says nothing. Where a stream may cost more than those that were
+    measured, by another net or more crops, say, that is told as well.
     """
     live = [stream for stream in settings.stream if stream.is_live]
     if record.cores != cores or record.was_busy or not live:
@@ -40,8 +47,10 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
         return None
     sent = [_sent(stream, record.asked.fps) for stream in live]
     needed = sum(_share(one.px, record) * one.fps / record.asked.fps for one in sent)
+    others = " and ".join(_unlike(settings, live, record.asked))
     if needed < 1.0 - 1e-9:
-        return None
+        tells = "`affectd bench --config` with this file tells whether that fits"
+        return f"asks for {others}: {tells}" if others else None
     unknown = sum(not one.is_known for one in sent)
     width, height = USUAL_PX
     guess = (
@@ -52,9 +61,33 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
     )
     return (
         f"asks for about {100 * needed:.0f} % of the load that was too much for this machine: "
-        f"live streams: {len(live)}{guess}. Carried were {_found(record)}; `affectd bench` "
-        "measures again. Expect lost pictures, fewer crops and older readings"
+        f"live streams: {len(live)}{guess}{others and f', and for {others}'}. Carried were "
+        f"{_found(record)}; `affectd bench` measures again. Expect lost pictures, fewer crops and "
+        "older readings"
     )
+
+
+def _unlike(settings: Settings, live: Sequence[StreamSettings], asked: BenchSetup) -> Iterator[str]:
+    """What of the settings was not measured and may cost more, each with what was."""
+    expression, detector = settings.expression, settings.detector
+    if expression.enabled:
+        with suppress(CheckpointError):  # a path that only the service's folder leads to
+            record = record_of(locate(expression.weights))
+            if (name := f"{record.name}-{record.sha256[:7]}") != asked.weights:
+                yield f"{name} where {asked.weights} was measured"
+        measured = [views for tta, views in VIEW_COUNT.items() if tta == asked.tta]
+        if not measured or VIEW_COUNT[expression.tta] > measured[0]:
+            yield f"{expression.tta} where {asked.tta} was measured"
+        if expression.engine not in ("auto", asked.engine.partition(" ")[0]):
+            yield f"{expression.engine} where {asked.engine} was measured"
+    if detector.backend not in ("auto", asked.detector.partition(" ")[0]):
+        yield f"{detector.backend} where {asked.detector} was measured"
+    if detector.long_side_px > asked.long_side_px:
+        yield f"looking at {detector.long_side_px} px where {asked.long_side_px} px was measured"
+    if "mp4" not in asked.sinks and any(
+        isinstance(sink, EncodedSinkSettings) for stream in live for sink in stream.sink
+    ):
+        yield "pictures to be encoded where none were measured"
 
 
 def _sent(stream: StreamSettings, usual_fps: float) -> _Sent:

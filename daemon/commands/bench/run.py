@@ -53,6 +53,8 @@ def bench(
     """
     kinds = _kinds(sinks)
     if target is not None:
+        if config is not None and target.resolve() == config.resolve():
+            raise ConfigError(f"--json: {target} is that of --config; accepted is another file")
         record.check(target)
     stream = StreamSettings(name="bench", url=SecretStr("bench"))
     configured = load_around(stream, config, os.environ)

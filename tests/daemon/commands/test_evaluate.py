@@ -22,7 +22,7 @@ from tests.affectd import ROOT, affectd
 from tests.classifiers.bars import write_bars
 from tests.fer import load_split
 from tests.inside import inside
-from tests.nets import save_tiny
+from tests.nets import save_joint, save_tiny
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -222,12 +222,38 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
     )
 
 
-def test_the_data_is_not_replaced(tmp_path: Path, capsys: Capsys) -> None:
-    file = tmp_path / "own.csv"
-    file.write_text("emotion,pixels,Usage\n")
-    done = inside(capsys, "evaluate", "expression", "--data", file, "--predictions", file)
-    said = f"affectd: {file} is --data itself; accepted is another file"
+@pytest.mark.parametrize(
+    ("option", "data", "target"),
+    [
+        ("--data", "own.csv", "own.csv"),
+        ("--data", "folder", "folder/fer2013.csv"),
+        ("--data", "folder", "folder/new/predictions.csv"),
+        ("--data", "folder", "link.csv"),
+        ("--weights", "folder", "a.json"),
+        ("--against", "folder", "b.safetensors"),
+        ("--against", "folder", "joint.json"),
+        ("--against", "folder", "c.json"),
+    ],
+)
+def test_what_is_read_is_not_replaced(
+    tmp_path: Path, capsys: Capsys, option: str, data: str, target: str
+) -> None:
+    """Neither the data nor what belongs to a net, or to a net of a joint."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "fer2013.csv").write_text("emotion,pixels,Usage\n")
+    (tmp_path / "own.csv").write_text("emotion,pixels,Usage\n")
+    (tmp_path / "link.csv").symlink_to("folder/fer2013.csv")
+    nets = [save_tiny(tmp_path / f"{name}.safetensors") for name in "abc"]
+    against = nets[1]
+    if target in ("joint.json", "c.json"):
+        against = save_joint(tmp_path / "joint.json", {nets[2].name: 1.0})
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}
+    file = tmp_path / target
+    what = ("--data", tmp_path / data, "--weights", nets[0], "--against", against)
+    done = inside(capsys, "evaluate", "expression", *what, "--predictions", file)
+    said = f"affectd: {file} is a file of {option}; accepted is another file"
     assert done == (2, [], [said])
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*")} == before
 
 
 def test_what_cannot_be_written_is_said_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from classifiers.checkpoint import read_record
+from classifiers.expression.weight_files import locate
 from daemon.commands.bench.record import SIZES, BenchRecord, BenchSetup, Cameras, FaceRate, Load
 
 MAX_AGE_MS = 1000.0
@@ -14,9 +16,9 @@ def a_load(cameras: int, share: float = 1.0, age_ms: float | None = 50.0) -> Loa
 
 def a_record(*most_of: int) -> BenchRecord:
     """A record of 480p, 720p, 1080p of which so many were carried, at 15 fps."""
-    asked = BenchSetup(
-        15, 2, ("mp4",), "yunet", 480, "vgg10-0000000", "ten_crop", "torch float32", MAX_AGE_MS
-    )
+    shipped = read_record(locate("default"))
+    name = f"{shipped.name}-{shipped.sha256[:7]}"
+    asked = BenchSetup(15, 2, ("mp4",), "yunet", 480, name, "ten_crop", "torch float32", MAX_AGE_MS)
     cameras = tuple(
         Cameras(*size, a_load(count) if count else None, a_load(count + 1, 0.5))
         for size, count in zip(SIZES, most_of, strict=True)

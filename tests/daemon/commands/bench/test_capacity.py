@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from tests.daemon.commands.bench.records import a_record
 from tests.inside import inside
 
 
-def settings_of(tmp_path: Path, *urls: str) -> Settings:
+def settings_of(tmp_path: Path, *urls: str, more: str = "") -> Settings:
     lines = [f'[[stream]]\nname = "s{at}"\nurl = "{url}"' for at, url in enumerate(urls)]
+    lines.append(more)
     path = tmp_path / "affectd.toml"
     path.write_text("\n".join(lines))
     return load(path, {}).settings
@@ -65,6 +67,52 @@ def test_a_size_of_which_no_number_was_too_many_says_nothing(tmp_path: Path) -> 
     )
     small = ["demo://a?size=640x480&fps=15"] * 8
     assert warning(settings_of(tmp_path, *small), late, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[expression]\ntta = "flip"', None),  # fewer crops than were measured
+        ("[expression]\nenabled = false", None),
+        ('[expression]\nengine = "torch"', None),
+        ('[expression]\nweights = "nets/not-from-here.safetensors"', None),
+        ('[detector]\nbackend = "yunet"\nlong_side_px = 320', None),
+        ('[expression]\nweights = "joint"', "joint-.* where {name} was measured"),
+        ('[expression]\nengine = "openvino"', "openvino where torch float32 was measured"),
+        ('[detector]\nbackend = "haar"', "haar where yunet was measured"),
+        ("[detector]\nlong_side_px = 640", "looking at 640 px where 480 px was measured"),
+    ],
+)
+def test_what_was_not_measured_and_may_cost_more(
+    tmp_path: Path, table: str, said: str | None
+) -> None:
+    """One camera where two were carried, but not one of those."""
+    measured = a_record(3, 2, 1)
+    name = measured.asked.weights
+    one = settings_of(tmp_path, "rtsp://10.0.0.1/a", more=table)
+    got = warning(one, measured, 4)
+    if said is None:
+        assert got is None
+    else:
+        assert got is not None
+        pattern = f"asks for {said.format(name=name)}: `affectd bench --config` with this file .*"
+        assert re.fullmatch(pattern, got)
+    too_many = settings_of(tmp_path, *["rtsp://10.0.0.1/a"] * 3, more=table)
+    got = warning(too_many, measured, 4)
+    assert got is not None
+    assert "live streams: 3, 3 of them" in got
+    assert (" and for " in got) is (said is not None)
+
+
+def test_crops_and_pictures_that_were_not_measured(tmp_path: Path) -> None:
+    measured = a_record(3, 2, 1)
+    asked = replace(measured.asked, tta="none", sinks=("events",))
+    record = '[[stream.sink]]\nkind = "mp4"\npath = "a.mp4"'
+    settings = settings_of(tmp_path, "rtsp://10.0.0.1/a", more=record)
+    said = warning(settings, replace(measured, asked=asked), 4)
+    assert said is not None
+    assert "ten_crop where none was measured" in said
+    assert "pictures to be encoded where none were measured" in said
 
 
 def test_a_record_of_another_machine_or_a_busy_one_says_nothing(tmp_path: Path) -> None:

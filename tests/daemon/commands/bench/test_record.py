@@ -64,3 +64,16 @@ def test_what_cannot_be_written_is_said_before_the_work(
     done = inside(capsys, "bench", "--json", target)
     said = f"affectd: {target} cannot be written (it is there and is no file); accepted is a path "
     assert done == (2, [], [f"{said}in a folder that affectd may write to"])
+
+
+def test_the_configuration_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "affectd.toml"
+    config.write_text('[[stream]]\nname = "a"\nurl = "demo://a"\n')
+    link = tmp_path / "figures.json"
+    link.symlink_to("affectd.toml")
+    done = inside(capsys, "bench", "--config", config, "--json", link)
+    said = f"affectd: --json: {link} is that of --config; accepted is another file"
+    assert done == (2, [], [said])
+    assert config.read_text().startswith("[[stream]]")

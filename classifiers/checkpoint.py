@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -115,14 +116,12 @@ def read_record(weights: Path) -> Record:
     """
     path = record_path(weights)
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path, "record")
     except FileNotFoundError:
         raise CheckpointError(
             f"{weights}: its record {path.name} is missing; accepted is a .safetensors file "
             "with the .json record that training wrote beside it"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not a readable record: {error}") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: not a record of weights, but {type(found).__name__}")
     found = {"activations": {}, "computed": "", "learnt_from": {}, **found}
@@ -131,6 +130,17 @@ def read_record(weights: Path) -> Record:
     _check(path, found)
     found["temperature"] = temperatures(path, found["temperature"])
     return Record(**{**found, "activations": _ranges(path, found["activations"])})
+
+
+def read_json(path: Path, what: str) -> Any:
+    """What a JSON file holds; `what` it should be stands in the CheckpointError for one that cannot
+    be read. Raises FileNotFoundError where there is none."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # also of thousands of digits
+        raise CheckpointError(f"{path}: not a readable {what}: {error}") from error
 
 
 def _check(path: Path, found: dict[str, Any]) -> None:
@@ -142,6 +152,9 @@ def _check(path: Path, found: dict[str, Any]) -> None:
             raise CheckpointError(f"{path}: {key} is {found[key]!r}; accepted: {value}")
     for key, (least, most) in RANGES.items():
         need_number(path, key, found[key], least, most)
+    for key, value in found["options"].items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CheckpointError(f"{path}: options.{key} is {value}; accepted is a finite number")
     need_scores(path, found["scores"])
     need_kinds(
         path, found["learnt_from"], dict.fromkeys(found["learnt_from"], TEXT), "learnt_from."

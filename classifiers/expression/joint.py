@@ -21,6 +21,7 @@ from classifiers.checkpoint import (
     need_kinds,
     need_number,
     need_scores,
+    read_json,
     temperatures,
 )
 from classifiers.errors import CheckpointError
@@ -87,11 +88,9 @@ def read(path: Path) -> Joint:
     Raises CheckpointError naming the file and what is accepted.
     """
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path, "joint")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such joint") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable joint: {error}") from error
     _has_keys(path, "not a joint of nets", found, Joint)
     need_kinds(path, found, KINDS)
     members = found["members"]

@@ -222,6 +222,21 @@ def test_a_wrong_temperature_of_a_mode_is_an_error_that_names_it(
         ExpressionClassifier.load(weights, device="cpu")
 
 
+def test_an_option_that_is_not_a_number_is_an_error(weights: Path) -> None:
+    path = record_path(weights)
+    options = {**OPTIONS, "dropout": float("nan")}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "options": options}))
+    with pytest.raises(CheckpointError, match=r"options\.dropout is nan; accepted is a finite"):
+        ExpressionClassifier.load(weights)
+
+
+@pytest.mark.parametrize("text", ["{", "9" * 5000, "[" * 100_000])
+def test_a_record_that_json_does_not_read_is_an_error(weights: Path, text: str) -> None:
+    record_path(weights).write_text(text)
+    with pytest.raises(CheckpointError, match=r"tiny\.json: not a readable record: "):
+        checkpoint.read_record(weights)
+
+
 def test_one_temperature_counts_for_all_modes(weights: Path) -> None:
     path = record_path(weights)
     path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": 1.25}))

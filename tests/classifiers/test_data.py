@@ -174,6 +174,7 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
     (source / "train" / "happy" / "Training_1.jpg").write_bytes(b"no image")
     cv2.imwrite(str(source / "train" / "sad" / "Training_2.jpg"), np.zeros((64, 40), np.uint8))
     (source / "train" / "sad" / "Training_3.jpg").touch()
+    (source / "train" / "sad" / "Training_5.png").write_bytes(b"P5\n999999 999999\n255\n")
     (source / "test" / "sad" / "PublicTest_4.jpg").write_bytes(whole[: len(whole) // 2])
     (source / "train" / "sad" / "Thumbs.db").write_bytes(b"not asked for")
     if layout == "tar":
@@ -184,10 +185,11 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
         "train/happy/Training_1.jpg",
         "train/sad/Training_2.jpg",
         "train/sad/Training_3.jpg",
+        "train/sad/Training_5.png",
     )
     assert found.split("holdout").skipped == ()
     assert found.split("public").skipped == ("test/sad/PublicTest_4.jpg",)
-    refused = r"Training_1\.jpg is no image|Training_2\.jpg is 40x64|Training_3\.jpg is no image"
+    refused = r"Training_2\.jpg is 40x64|Training_[135]\.\w+ is no image"
     with pytest.raises(DataError, match=refused) as caught:
         load_split(source, "train", strict=True)
     assert "accepted are 48x48 images" in str(caught.value)

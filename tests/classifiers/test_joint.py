@@ -171,6 +171,7 @@ def other_labels(path: Path) -> None:
         (another_net, r"joint\.json and its member .*b\.safetensors do not fit: .* SHA-256"),
         (other_labels, r"joint\.json: .*b\.json: labels are happy, sad; accepted: angry"),
         (lambda path: path.write_text("{"), r"joint\.json: not a readable joint"),
+        (lambda path: path.write_text("[" * 100_000), r"joint\.json: not a readable joint"),
         (lambda path: path.write_text("[]"), r"joint\.json: not a joint of nets; .* not an object"),
         (content(lambda found: found.update(wieght=1)), r"unknown: \['wieght'\]"),
         (content(lambda found: found.pop("temperature")), r"missing or unknown: \['temperature'\]"),

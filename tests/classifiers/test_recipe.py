@@ -65,6 +65,18 @@ from classifiers.expression.training.recipe import read
             "augmentation.scale is 1.0; accepted: 0 to 0.9",
         ),
         (
+            'architecture = "vgg10"\nepochs = 2\nmixup = inf',
+            "mixup is inf; accepted: a finite number, at least 0",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\n[augmentation]\nrotate_deg = 181',
+            "augmentation.rotate_deg is 181.0; accepted: 0 to 180",
+        ),
+        (
+            'architecture = "vgg10"\nepochs = 2\nwarmup_epochs = 3',
+            "warmup_epochs is 3; accepted: 0 to the number of epochs, 2",
+        ),
+        (
             'architecture = "vgg10"\nepochs = 2\n[distillation]\nshare = 0.5',
             "distillation.teacher is missing",
         ),

@@ -73,6 +73,7 @@ def test_a_run_that_goes_on_in_other_numbers_says_so(fer: Path, tmp_path: Path) 
     assert not any("WARNING" in line for line in same)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     now = state["computes"]
+    assert now.endswith(f", threads: {torch.get_num_threads()}")
     torch.save({**state, "computes": "cpu in float16, compiled"}, tmp_path / "last.pt")
     told: list[str] = []
     weights = train(plan, fer, tmp_path, resume=True, log=told.append)
@@ -292,6 +293,41 @@ def test_a_loss_that_is_not_a_number_is_not_stored(
     with pytest.raises(TrainingError, match=r"not a number by step 1: .* was kept"):
         train(plan, fer, tmp_path, resume=True)
     assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_a_net_that_a_step_broke_is_not_stored(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss was taken before. 1. A run is stopped. 2. Its last step goes wrong."""
+    plan = replace(PLAN, epochs=1)
+    train(plan, fer, tmp_path, max_minutes=0.0)
+    before = (tmp_path / "last.pt").read_bytes()
+    set_a_weight(monkeypatch, "net", math.nan)
+    with pytest.raises(TrainingError, match=r"a weight is not a number by step \d+: .* was kept"):
+        train(plan, fer, tmp_path, resume=True)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_weights_that_float16_does_not_hold_are_not_written(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_a_weight(monkeypatch, "ema", 70_000.0)
+    with pytest.raises(TrainingError, match="a weight is too large for float16 by step"):
+        train(replace(PLAN, epochs=1), fer, tmp_path)
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def set_a_weight(monkeypatch: pytest.MonkeyPatch, net: str, value: float) -> None:
+    """At the end of each epoch, the first of `net`."""
+    step = Run.one_step
+
+    def spoilt(run: Run, order: torch.Tensor) -> None:
+        step(run, order)
+        if run.step % run.per_epoch == 0:
+            next(getattr(run, net).parameters()).data.view(-1)[0] = value
+
+    monkeypatch.setattr(Run, "one_step", spoilt)
 
 
 def test_temperature_is_found_where_it_is_known() -> None:

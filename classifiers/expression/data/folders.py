@@ -6,6 +6,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -140,7 +141,9 @@ def _decode(content: bytes) -> NDArray[np.uint8] | None:
     # Of a JPEG that was cut short OpenCV makes a picture whose rest is grey.
     if not content or (content.startswith(b"\xff\xd8") and b"\xff\xd9" not in content):
         return None
-    image: NDArray[np.uint8] | None = cv2.imdecode(
-        np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE
-    )
-    return image
+    with suppress(cv2.error):  # a header that claims more pixels than OpenCV reads
+        image: NDArray[np.uint8] | None = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE
+        )
+        return image
+    return None

@@ -24,12 +24,15 @@ RANGES = {
     "temperature": (0.05, 20.0),
     "seed": (0, 2**40),
     "scale": (0, 0.9),
+    "rotate_deg": (0, 180),
+    **dict.fromkeys(("shift", "clip", "aspect"), (0, 1)),
+    "gamma": (0, 5),
     "ema_decay": (0, 0.9999),  # at 1 the average would be the first step for ever
     **dict.fromkeys(
         ("momentum", "label_smoothing", "start", "strength", "share", "degrade", "erase"), (0, 1)
     ),
 }
-"""Least and greatest of each number by its key; of those not named, any that is not negative."""
+"""Least and greatest of each number by its key; of those not named, any from 0 on."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,11 @@ def read(path: Path) -> Recipe:
             raise RecipeError(
                 f"{path}: options.{option} is unknown; accepted: {', '.join(accepted)}"
             )
+    if recipe.warmup_epochs > recipe.epochs:
+        raise RecipeError(
+            f"{path}: warmup_epochs is {recipe.warmup_epochs:g}; "
+            f"accepted: 0 to the number of epochs, {recipe.epochs}"
+        )
     starts = [stage.start for stage in recipe.stages]
     if starts[:1] != [0.0] or starts != sorted(starts):
         raise RecipeError(f"{path}: stages start at {starts}; accepted are rising ones from 0.0 on")
@@ -164,8 +172,9 @@ def fill(kind: Any, content: dict[str, Any], where: str) -> Any:
             raise RecipeError(f"{where}{key} is {value!r}; accepted is a {wanted.__name__}")
         if type(value) in (int, float):
             least, most = RANGES.get(key, (0.0, math.inf))
-            if not least <= value <= most:
-                accepted = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+            if not least <= value <= most or value == math.inf:
+                finite = f"a finite number, at least {least:g}"
+                accepted = finite if most == math.inf else f"{least:g} to {most:g}"
                 raise RecipeError(f"{where}{key} is {value!r}; accepted: {accepted}")
         values[key] = value
     for one in fields(kind):

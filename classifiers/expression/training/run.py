@@ -91,6 +91,8 @@ class Run:
         self.optimizers = optimizers.make(self.net, recipe)
         self.computes = f"{device} in {str(self.dtype).removeprefix('torch.')}"
         self.computes += ", compiled" if by_compiled else ""
+        if device == "cpu":  # sums are of other parts
+            self.computes += f", threads: {torch.get_num_threads()}"
         self.step = 0
         self.sums = torch.zeros(2, device=device)
         self.per_epoch = len(self.images) // recipe.batch
@@ -160,18 +162,33 @@ class Run:
 
     def need_numbers(self) -> None:
         """Raise TrainingError where the loss of a step of this epoch was not a number."""
-        if not self.sums.isfinite().all():
+        self._need_finite("the loss is not a number", [self.sums])
+
+    def half(self) -> nn.Module:
+        """The averaged net as it is stored, in float16, and read, in float32.
+
+        Raises TrainingError where float16 does not hold it.
+        """
+        net = deepcopy(self.ema).half().float()
+        self._need_finite("a weight is too large for float16", _floats(net))
+        return net
+
+    def _need_finite(self, fault: str, numbers: list[torch.Tensor]) -> None:
+        if not all(some.isfinite().all() for some in numbers):
             raise TrainingError(
-                f"the loss is not a number by step {self.step}: lower learning_rate in the recipe "
+                f"{fault} by step {self.step}: lower learning_rate in the recipe "
                 "and begin anew with another --out; the last state, if there was one, was kept"
             )
 
     def store(self, path: Path) -> None:
         """Write the state, whole or not at all.
 
-        Raises TrainingError if it cannot be written, and as `need_numbers`.
+        Raises TrainingError if it cannot be written, or holds what is not a number.
         """
         self.need_numbers()
+        average, now = self._averaged
+        # What the last step did shows in no loss yet.
+        self._need_finite("a weight is not a number", [*now, *average])
         state = {
             "recipe": repr(self.recipe),
             "data_sha256": self.data_sha256,

@@ -169,7 +169,7 @@ def _finish(
     on_share: Callable[[float, str], None],
 ) -> Path:
     """Calibrate on the holdout, score, and write weights with their record."""
-    net = run.ema.half().float()  # as it is stored
+    net = run.half()
     recipe = run.recipe
     plain = {}
     views = {

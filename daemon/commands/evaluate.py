@@ -20,6 +20,7 @@ from classifiers.checkpoint import record_path
 from classifiers.errors import EngineError
 from classifiers.expression import DeviceSetting, EngineSetting, Split, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
+from classifiers.expression.data.kaggle import CSV
 from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
@@ -247,7 +248,8 @@ def _check_targets(task: Task) -> None:
         with sink_errors(task.predictions):
             real = task.predictions.resolve()
             for option, path in _inputs(task):
-                if real.is_relative_to(path.resolve()):
+                inside = task.predictions.exists() and real.is_relative_to(path.resolve())
+                if inside or real == path.resolve():
                     raise SinkError(
                         Reason.NOT_WRITABLE,
                         f"{task.predictions} is a file of {option}; accepted is another file",
@@ -263,6 +265,7 @@ def _check_targets(task: Task) -> None:
 def _inputs(task: Task) -> Iterator[tuple[str, Path]]:
     """The files and folders that are read, with the option that names them."""
     yield "--data", task.source
+    yield "--data", task.source / CSV
     for option, weights in (("--weights", task.weights), ("--against", task.against)):
         if weights:
             file = locate(weights)

@@ -27,11 +27,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.atomic import write_atomic
 from classifiers.checkpoint import Record, read_record, record_path
-from classifiers.expression import LABELS, Device, StaticTTA, data
+from classifiers.expression import LABELS, Device, data
 from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.joint import read as read_joint
@@ -39,7 +38,8 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.joint import FILE, JointRecipe, make
 from classifiers.expression.training.recipe import Recipe, read
 from classifiers.expression.training.train import STATE, WEIGHTS, train
-from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities, tta_module
+from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
+from daemon.commands.bench.work import flops
 from tests.bench.ablation_page import Name, Row, Setting, page
 
 PLAIN = "cross entropy"
@@ -170,7 +170,7 @@ class Ablation:
                 net.seed,
                 crops,
                 parameters,
-                sum(_flops(record, tta) for record in records),
+                sum(flops(record, tta) for record in records),
                 ms_per_face,
                 float(right.mean()),
                 float(right[self.unseen].mean()),
@@ -199,16 +199,6 @@ def _records(weights: Path) -> list[Record]:
 
 def _parameters(record: Record) -> int:
     return sum(p.numel() for p in build(record.architecture, record.options).parameters())
-
-
-@torch.inference_mode()
-def _flops(record: Record, tta: StaticTTA) -> int:
-    """Floating point operations for one face; a multiplication with its addition counts two."""
-    net = build(record.architecture, record.options).eval()
-    face = torch.zeros(1, record.input_px, record.input_px)
-    with FlopCounterMode(display=False) as counter:
-        mean_probabilities(tta_module(net, record.crop_px, tta), face, record.crop_px, tta)
-    return int(counter.get_total_flops())
 
 
 def main(arguments: list[str] | None = None) -> list[Row]:

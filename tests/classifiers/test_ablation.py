@@ -81,7 +81,7 @@ def test_every_row_is_there_and_no_net_is_trained_twice(
     assert "Not trained" not in out.read_text()
 
     capsys.readouterr()
-    monkeypatch.setattr(ablation, "_flops", lambda record, tta: 5_000_000)
+    monkeypatch.setattr(ablation, "flops", lambda record, tta: 5_000_000)
     again = ablation.main([*command, "--seed", "3"])
     assert "epoch" not in capsys.readouterr().err
     assert [row.accuracy for row in again] == [row.accuracy for row in found]

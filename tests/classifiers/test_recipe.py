@@ -68,6 +68,7 @@ from classifiers.expression.training.recipe import read
             'architecture = "vgg10"\nepochs = 2\nmixup = inf',
             "mixup is inf; accepted: a finite number, at least 0",
         ),
+        ('architecture = "vgg10"\nepochs = 2\nmixup = 1' + "0" * 400, "mixup is inf; accepted"),
         (
             'architecture = "vgg10"\nepochs = 2\n[augmentation]\nrotate_deg = 181',
             "augmentation.rotate_deg is 181.0; accepted: 0 to 180",

@@ -74,6 +74,9 @@ def test_a_run_that_goes_on_in_other_numbers_says_so(fer: Path, tmp_path: Path) 
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     now = state["computes"]
     assert now.endswith(f", threads: {torch.get_num_threads()}")
+    torch.save({**state, "computes": now.partition(", threads")[0]}, tmp_path / "last.pt")
+    train(plan, fer, tmp_path, max_minutes=0.0, resume=True, log=same.append)
+    assert not any("WARNING" in line for line in same)  # the state of an older affectd
     torch.save({**state, "computes": "cpu in float16, compiled"}, tmp_path / "last.pt")
     told: list[str] = []
     weights = train(plan, fer, tmp_path, resume=True, log=told.append)

@@ -209,7 +209,7 @@ def _openvino(
     except ExtraError as error:
         if asked:
             raise ExtraError(f"expression.engine is openvino: {error}") from error
-        log(f"expressions are read by torch; openvino is about twice as fast, and {error}")
+        log(f"expressions are read by torch; openvino is two to eight times as fast, and {error}")
         return None
     except (ImportError, RuntimeError, EngineError) as error:
         if asked:
@@ -220,6 +220,6 @@ def _openvino(
     if not ranges:
         log(
             "openvino computes in float32, since the weights' record lists no activations; "
-            "`affectd calibrate` finds them, and int8 is about twice as fast"
+            "`affectd calibrate` finds them, and int8 is two to eight times as fast"
         )
     return Running("openvino", "int8" if ranges else "float32", net, crop_px, logits, part)

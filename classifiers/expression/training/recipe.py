@@ -155,7 +155,10 @@ def fill(kind: Any, content: dict[str, Any], where: str) -> Any:
         if type(None) in get_args(wanted):  # `X | None`: absent means None
             wanted = get_args(wanted)[0]
         if wanted is float and type(value) is int:
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:
+                value = math.inf
         if (is_dataclass(wanted) or get_origin(wanted) is dict) and not isinstance(value, dict):
             raise RecipeError(f"{where}{key} is {value!r}; accepted is a table")
         if is_dataclass(wanted):

@@ -80,7 +80,10 @@ def train(
     log(f"Computes on {run.computes}")
     if resume:
         before = run.restore(out / STATE)
-        if before != run.computes:
+        if before not in (
+            run.computes,
+            run.computes.partition(", threads")[0],
+        ):  # as older ones say
             log(f"WARNING: the run was computed on {before} before; its weights will not repeat")
     finished = run.step >= run.steps
     with between_steps() as signalled, Journal(out, run.step // run.per_epoch) as journal:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from classifiers.errors import CheckpointError
-from classifiers.expression.tta import VIEW_COUNT
-from classifiers.expression.weight_files import locate, record_of
-from daemon.commands.bench.record import BenchRecord, BenchSetup
+from daemon.commands.bench.record import BenchRecord
+from daemon.commands.bench.work import face_mflop
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.errors import SourceError
@@ -19,6 +18,9 @@ from daemon.sources.demo.source import parse
 
 # What a camera is taken for that says nothing of itself before it is connected.
 USUAL_PX = (1280, 720)
+
+# docs/detectors.md
+_SLOWER_THAN = {"mediapipe": ("yunet", "haar"), "yunet": ("haar",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
     not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
     sizes the shares are interpolated. Of a size of which no number was too many a camera takes as
     much at most. A record without any such number, of a machine with other `cores`, or of one that
-    was busy with other programs, says nothing. Where a stream may cost more than those that were
-    measured, by another net or more crops, say, that is told as well.
+    was busy with other programs, says nothing. Where a stream costs more than those that were
+    measured, by a larger net or more crops, say, that is told as well.
     """
     live = [stream for stream in settings.stream if stream.is_live]
     if record.cores != cores or record.was_busy or not live:
@@ -47,7 +49,7 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
         return None
     sent = [_sent(stream, record.asked.fps) for stream in live]
     needed = sum(_share(one.px, record) * one.fps / record.asked.fps for one in sent)
-    others = " and ".join(_unlike(settings, live, record.asked))
+    others = " and ".join(_dearer(settings, live, record))
     if needed < 1.0 - 1e-9:
         tells = "`affectd bench --config` with this file tells whether that fits"
         return f"asks for {others}: {tells}" if others else None
@@ -67,20 +69,25 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
     )
 
 
-def _unlike(settings: Settings, live: Sequence[StreamSettings], asked: BenchSetup) -> Iterator[str]:
-    """What of the settings was not measured and may cost more, each with what was."""
-    expression, detector = settings.expression, settings.detector
+def _dearer(
+    settings: Settings, live: Sequence[StreamSettings], record: BenchRecord
+) -> Iterator[str]:
+    """What of the settings costs more than what was measured, each with what was."""
+    expression, detector, asked = settings.expression, settings.detector, record.asked
     if expression.enabled:
         with suppress(CheckpointError):  # a path that only the service's folder leads to
-            record = record_of(locate(expression.weights))
-            if (name := f"{record.name}-{record.sha256[:7]}") != asked.weights:
-                yield f"{name} where {asked.weights} was measured"
-        measured = [views for tta, views in VIEW_COUNT.items() if tta == asked.tta]
-        if not measured or VIEW_COUNT[expression.tta] > measured[0]:
-            yield f"{expression.tta} where {asked.tta} was measured"
-        if expression.engine not in ("auto", asked.engine.partition(" ")[0]):
-            yield f"{expression.engine} where {asked.engine} was measured"
-    if detector.backend not in ("auto", asked.detector.partition(" ")[0]):
+            mflop = face_mflop(expression.weights, expression.tta)
+            if asked.face_mflop is not None and mflop > 1.05 * asked.face_mflop:
+                yield (
+                    f"{mflop:,.0f} MFLOP a face ({expression.weights}, {expression.tta}) "
+                    f"where {asked.face_mflop:,.0f} were measured"
+                )
+        if expression.device == "cpu" and record.device == "cuda":
+            yield "the processor where a graphics card was measured"
+        elif expression.engine == "torch" and asked.engine != "torch float32":
+            yield f"torch in float32 where {asked.engine} was measured"
+    measured = asked.detector.partition(" ")[0]
+    if detector.backend in _SLOWER_THAN.get(measured, ()):
         yield f"{detector.backend} where {asked.detector} was measured"
     if detector.long_side_px > asked.long_side_px:
         yield f"looking at {detector.long_side_px} px where {asked.long_side_px} px was measured"

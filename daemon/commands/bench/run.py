@@ -20,6 +20,7 @@ from daemon.commands.bench.bar import Bar
 from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, SimulatedCameras, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.record import SIZES, BenchRecord, BenchSetup, Cameras, FaceRate, Load
+from daemon.commands.bench.work import face_mflop
 from daemon.config.file import load_around
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError
@@ -137,6 +138,7 @@ def _unshed(settings: Settings) -> Settings:
 def _setup(
     settings: Settings, loaded: models.Models, fps: int, faces: int, sinks: Sequence[str]
 ) -> BenchSetup:
+    expression = settings.expression
     return BenchSetup(
         fps=fps,
         faces=faces,
@@ -144,9 +146,10 @@ def _setup(
         detector=loaded.detector.description,
         long_side_px=settings.detector.long_side_px,
         weights=loaded.description["weights"],
-        tta=settings.expression.tta,
+        tta=expression.tta,
         engine=loaded.description["engine"],
-        max_age_ms=settings.expression.max_age_ms,
+        max_age_ms=expression.max_age_ms,
+        face_mflop=face_mflop(expression.weights, expression.tta) if expression.enabled else 0.0,
     )
 
 

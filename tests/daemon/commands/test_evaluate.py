@@ -227,8 +227,10 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
     [
         ("--data", "own.csv", "own.csv"),
         ("--data", "folder", "folder/fer2013.csv"),
-        ("--data", "folder", "folder/new/predictions.csv"),
+        ("--data", "folder", "folder/sad/1.png"),
         ("--data", "folder", "link.csv"),
+        ("--data", "linked", "own.csv"),
+        ("--data", "empty", "empty/fer2013.csv"),
         ("--weights", "folder", "a.json"),
         ("--against", "folder", "b.safetensors"),
         ("--against", "folder", "joint.json"),
@@ -239,7 +241,11 @@ def test_what_is_read_is_not_replaced(
     tmp_path: Path, capsys: Capsys, option: str, data: str, target: str
 ) -> None:
     """Neither the data nor what belongs to a net, or to a net of a joint."""
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "sad").mkdir(parents=True)
+    (tmp_path / "folder" / "sad" / "1.png").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "fer2013.csv").symlink_to("../own.csv")
     (tmp_path / "folder" / "fer2013.csv").write_text("emotion,pixels,Usage\n")
     (tmp_path / "own.csv").write_text("emotion,pixels,Usage\n")
     (tmp_path / "link.csv").symlink_to("folder/fer2013.csv")

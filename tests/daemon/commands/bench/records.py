@@ -18,7 +18,9 @@ def a_record(*most_of: int) -> BenchRecord:
     """A record of 480p, 720p, 1080p of which so many were carried, at 15 fps."""
     shipped = read_record(locate("default"))
     name = f"{shipped.name}-{shipped.sha256[:7]}"
-    asked = BenchSetup(15, 2, ("mp4",), "yunet", 480, name, "ten_crop", "torch float32", MAX_AGE_MS)
+    asked = BenchSetup(
+        15, 2, ("mp4",), "yunet", 480, name, "ten_crop", "torch float32", MAX_AGE_MS, 4478.0
+    )
     cameras = tuple(
         Cameras(*size, a_load(count) if count else None, a_load(count + 1, 0.5))
         for size, count in zip(SIZES, most_of, strict=True)

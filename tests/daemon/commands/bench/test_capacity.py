@@ -73,46 +73,59 @@ def test_a_size_of_which_no_number_was_too_many_says_nothing(tmp_path: Path) -> 
     ("table", "said"),
     [
         ('[expression]\ntta = "flip"', None),  # fewer crops than were measured
+        ('[expression]\nweights = "vgg10-small"', None),
         ("[expression]\nenabled = false", None),
-        ('[expression]\nengine = "torch"', None),
         ('[expression]\nweights = "nets/not-from-here.safetensors"', None),
         ('[detector]\nbackend = "yunet"\nlong_side_px = 320', None),
-        ('[expression]\nweights = "joint"', "joint-.* where {name} was measured"),
-        ('[expression]\nengine = "openvino"', "openvino where torch float32 was measured"),
-        ('[detector]\nbackend = "haar"', "haar where yunet was measured"),
+        ('[detector]\nbackend = "mediapipe"', None),
+        (
+            '[expression]\nweights = "joint"',
+            r"6,\d+ MFLOP a face \(joint, ten_crop\) where 4,478 were measured",
+        ),
+        ('[expression]\nengine = "torch"', "torch in float32 where openvino int8 was measured"),
+        ('[detector]\nbackend = "haar"', "haar where yunet by openvino was measured"),
         ("[detector]\nlong_side_px = 640", "looking at 640 px where 480 px was measured"),
     ],
 )
-def test_what_was_not_measured_and_may_cost_more(
-    tmp_path: Path, table: str, said: str | None
-) -> None:
+def test_what_costs_more_than_was_measured(tmp_path: Path, table: str, said: str | None) -> None:
     """One camera where two were carried, but not one of those."""
     measured = a_record(3, 2, 1)
-    name = measured.asked.weights
+    asked = replace(measured.asked, detector="yunet by openvino", engine="openvino int8")
+    measured = replace(measured, asked=asked)
     one = settings_of(tmp_path, "rtsp://10.0.0.1/a", more=table)
     got = warning(one, measured, 4)
     if said is None:
         assert got is None
     else:
         assert got is not None
-        pattern = f"asks for {said.format(name=name)}: `affectd bench --config` with this file .*"
-        assert re.fullmatch(pattern, got)
+        assert re.fullmatch(f"asks for {said}: `affectd bench --config` with this file .*", got)
     too_many = settings_of(tmp_path, *["rtsp://10.0.0.1/a"] * 3, more=table)
     got = warning(too_many, measured, 4)
     assert got is not None
     assert "live streams: 3, 3 of them" in got
-    assert (" and for " in got) is (said is not None)
+    assert (", and for " in got) is (said is not None)
 
 
-def test_crops_and_pictures_that_were_not_measured(tmp_path: Path) -> None:
+def test_expressions_and_pictures_that_were_not_measured(tmp_path: Path) -> None:
+    """By a record of an affectd that did not say what a face costs, nothing is said of that."""
     measured = a_record(3, 2, 1)
-    asked = replace(measured.asked, tta="none", sinks=("events",))
-    record = '[[stream.sink]]\nkind = "mp4"\npath = "a.mp4"'
-    settings = settings_of(tmp_path, "rtsp://10.0.0.1/a", more=record)
+    asked = replace(measured.asked, weights="none", sinks=("events",), face_mflop=0.0)
+    more = '[[stream.sink]]\nkind = "mp4"\npath = "a.mp4"\n[expression]\ntta = "none"'
+    settings = settings_of(tmp_path, "rtsp://10.0.0.1/a", more=more)
     said = warning(settings, replace(measured, asked=asked), 4)
     assert said is not None
-    assert "ten_crop where none was measured" in said
+    assert "448 MFLOP a face (default, none) where 0 were measured" in said
     assert "pictures to be encoded where none were measured" in said
+    older = replace(measured, asked=replace(asked, sinks=("mp4",), face_mflop=None))
+    assert warning(settings, older, 4) is None
+
+
+def test_the_processor_where_a_card_was_measured(tmp_path: Path) -> None:
+    measured = replace(a_record(3, 2, 1), device="cuda")
+    settings = settings_of(tmp_path, "rtsp://10.0.0.1/a", more='[expression]\ndevice = "cpu"')
+    said = warning(settings, measured, 4)
+    assert said is not None
+    assert said.startswith("asks for the processor where a graphics card was measured: ")
 
 
 def test_a_record_of_another_machine_or_a_busy_one_says_nothing(tmp_path: Path) -> None:

@@ -80,10 +80,8 @@ def train(
     log(f"Computes on {run.computes}")
     if resume:
         before = run.restore(out / STATE)
-        if before not in (
-            run.computes,
-            run.computes.partition(", threads")[0],
-        ):  # as older ones say
+        older = run.computes.partition(", threads")[0]  # as a state says that tells no threads
+        if before not in (run.computes, older):
             log(f"WARNING: the run was computed on {before} before; its weights will not repeat")
     finished = run.step >= run.steps
     with between_steps() as signalled, Journal(out, run.step // run.per_epoch) as journal:

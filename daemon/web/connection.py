@@ -15,10 +15,12 @@ REQUEST_S = 10.0
 
 class Connection(H11Protocol):
     """uvicorn's, except that a client has `request_s` from its coming, or from its last answer, to
-    send a whole request, however it spreads the bytes.
+    send a whole request, however it spreads the bytes; and as long again, whenever it took some
+    of that answer meanwhile and more is left.
 
     At most `max_connections` are held. One more takes the place of the one that has been idle for
-    the longest; while all of them are being answered it is refused.
+    the longest (of one that still fetches its answer, if there is no other); while all of them
+    are being answered it is refused.
     """
 
     max_connections = MAX_CONNECTIONS
@@ -27,6 +29,7 @@ class Connection(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waits_until: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0  # when it began to wait
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -36,7 +39,7 @@ class Connection(H11Protocol):
                 for one in self.connections
                 if isinstance(one, Connection) and one._waits_until is not None
             ]
-            given_up = min(idle, key=lambda one: one._due_s, default=self)
+            given_up = min(idle, key=lambda one: (one._fetches, one._due_s), default=self)
             given_up.transport.abort()
             # It leaves when the loop turns, and must not be given up twice until then.
             self.connections.discard(given_up)
@@ -58,12 +61,24 @@ class Connection(H11Protocol):
         super().on_response_complete()
 
     @property
+    def _fetches(self) -> bool:
+        """Whether some of the last answer, which uvicorn calls complete, is still to be sent."""
+        return self.transport.get_write_buffer_size() > 0
+
+    @property
     def _due_s(self) -> float:
         return 0.0 if self._waits_until is None else self._waits_until.when()
 
     def _wait(self) -> None:
         self._stop_waiting()
-        self._waits_until = self.loop.call_later(self.request_s, self.transport.abort)
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._waits_until = self.loop.call_later(self.request_s, self._is_due)
+
+    def _is_due(self) -> None:
+        if 0 < self.transport.get_write_buffer_size() < self._unsent_bytes:
+            self._wait()
+        else:
+            self.transport.abort()
 
     def _stop_waiting(self) -> None:
         if self._waits_until is not None:

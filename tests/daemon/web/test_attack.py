@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from daemon.config.settings import DaemonSettings
+from daemon.sinks.playlist import Playlist
 from daemon.web.connection import Connection
 from daemon.web.server import WebServer
 from tests.serving import House, serving, stalled_reader
@@ -113,6 +114,62 @@ def test_two_hundred_idle_clients_lock_nobody_out() -> None:
         next(chunks)
         connections = house.web._server.server_state.connections  # type: ignore[union-attr]
         wait_until(lambda: len(connections) <= Crowded.max_connections)
+
+
+SEGMENT_BYTES = 4_000_000
+
+
+def ask_for_a_segment(house: House) -> socket.socket:
+    """A client that asked for one which no buffer between server and client holds."""
+    playlist = house.playlists.setdefault("lobby", Playlist())
+    playlist.text()
+    playlist.begin(b"header", 10)
+    playlist.add(bytes(SEGMENT_BYTES), 10.0, time.time())
+    segment = (playlist.text() or "").splitlines()[-1]
+    return stalled_reader(house, f"/streams/lobby/hls/{segment}")
+
+
+def take(client: socket.socket, bytes_a_s: float) -> int:
+    """How many bytes come until all of the segment has, or the server ends the connection."""
+    began_s, taken = time.monotonic(), 0
+    with suppress(ConnectionResetError):
+        while taken < SEGMENT_BYTES and (chunk := client.recv(65536)):
+            taken += len(chunk)
+            time.sleep(max(0.0, began_s + taken / bytes_a_s - time.monotonic()))
+    return taken
+
+
+def test_a_slow_reader_gets_all_of_its_segment() -> None:
+    """However often the time passes that one has who takes nothing."""
+
+    class Hasty(Connection):
+        request_s = 0.7
+
+    with small_house(Hasty) as house, ask_for_a_segment(house) as client:
+        assert take(client, 2e6) >= SEGMENT_BYTES
+
+
+def test_who_takes_nothing_of_its_segment_is_given_up() -> None:
+    with small_house(Impatient) as house, ask_for_a_segment(house) as client:
+        connections = house.web._server.server_state.connections  # type: ignore[union-attr]
+        wait_until(lambda: not connections, 5.0)
+        assert take(client, 1e9) < SEGMENT_BYTES
+
+
+def test_who_says_nothing_makes_room_before_who_fetches_a_segment() -> None:
+    """The segment's reader has been without a request for longer."""
+
+    class Full(Crowded):
+        max_connections = 2
+
+    with (
+        small_house(Full) as house,
+        ask_for_a_segment(house) as reader,
+        connect(house) as silent,
+        connect(house),
+    ):
+        assert is_ended(silent)
+        assert take(reader, 1e9) >= SEGMENT_BYTES
 
 
 def test_when_all_are_being_answered_one_more_is_refused() -> None:

@@ -39,9 +39,9 @@ class EventsFile:
         with sink_errors(f"events sink: {self.path}"):
             if self._descriptor is not None and not _is_at(self._descriptor, self.path):
                 self.close()  # Without a reading for days, too, a deleted one is to free its disk.
-            if not lines and (self._descriptor is not None or self.path.exists()):
-                return False
-            _append(self._current(), lines)
+            descriptor = self._current()  # With nothing to write, too, a fault is to show.
+            if lines:
+                _append(descriptor, lines)
         return bool(lines)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from daemon.config.sink_settings import EventsSinkSettings
 from daemon.errors import Reason, SinkError
+from daemon.reading import Reading
 from daemon.sinks import events
 from daemon.sinks.events import EventsFile
 from tests.affectd import ROOT
@@ -102,13 +103,16 @@ def test_two_streams_may_share_a_file(tmp_path: Path) -> None:
     assert sorted(seqs(path)) == sorted(3 * [*range(200), *range(1000, 1200)])
 
 
+@pytest.mark.parametrize("readings", [[], [reading(0)]])
 @pytest.mark.parametrize("path", ["file/readings.jsonl", "folder", "/proc/affectd/readings.jsonl"])
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, path: str) -> None:
+def test_a_place_that_cannot_be_written_is_named_though_there_is_nothing_to_read(
+    tmp_path: Path, path: str, readings: list[Reading]
+) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder").mkdir()
     place = tmp_path / path
     with pytest.raises(SinkError, match="accepted is a path in a folder that affectd") as hit:
-        make(place).write(output(0, readings=[reading(0)]))
+        make(place).write(output(0, readings=readings))
     assert str(place) in str(hit.value)
     assert hit.value.reason is Reason.NOT_WRITABLE
 
@@ -119,9 +123,9 @@ def test_a_pipe_that_nobody_reads_is_told_at_once_and_taken_when_somebody_does(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     sink = make(pipe)
-    for _ in range(2):
+    for readings in ([], [reading(0)]):
         with pytest.raises(SinkError, match="/pipe: nobody reads from this pipe") as hit:
-            sink.write(output(0, readings=[reading(0)]))
+            sink.write(output(0, readings=readings))
         assert hit.value.reason is Reason.NOT_WRITABLE
         sink.close()
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

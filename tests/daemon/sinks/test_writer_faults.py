@@ -44,6 +44,26 @@ def test_a_sink_that_fails_comes_back_by_itself(
     assert bench.value("sink_up", sink="events") == 0
 
 
+def test_a_file_that_cannot_be_written_is_down_before_there_is_a_reading(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """1. A folder stands where the file should be. 2. It goes."""
+    path = tmp_path / "readings.jsonl"
+    path.mkdir()
+    writer = bench.writer(EventsFile(EventsSinkSettings(kind="events", path=path)), "events")
+    writer.put(output(0))
+    wait_until(lambda: bench.heard)
+    assert bench.heard == [False]
+    path.rmdir()
+
+    def is_up() -> bool:
+        writer.put(output(1))
+        return bench.value("sink_up", sink="events") == 1
+
+    wait_until(is_up)
+    assert path.read_bytes() == b""
+
+
 def test_what_failed_last_is_written_when_the_sink_comes_back(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "folder" / "readings.jsonl"
     path.parent.write_text("in the way")

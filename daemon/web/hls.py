@@ -10,10 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive
 
 from daemon.monitoring.status import Board
 from daemon.sinks.playlist import KEPT, Playlist
-from daemon.web.live import ClientLimit
+from daemon.web.live import ClientLimit, until_left
 from daemon.web.missing import missing
 
 PLAYLIST = "index.m3u8"
@@ -57,7 +58,7 @@ class Hls:
         # were as many held here, none would be left for the states.
         may_wait = request.query_params.get("wait") != "0"
         if text is None and may_wait:
-            text = await self._wait(playlist, query)
+            text = await self._wait(playlist, query, request.receive)
         if text is not None:
             return Response(text, media_type=PLAYLIST_TYPE, headers={"Cache-Control": "no-store"})
         why = self._why_down(name)
@@ -66,19 +67,15 @@ class Hls:
             raise HTTPException(503, detail, {"Retry-After": "2"})
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
-    async def _wait(self, playlist: Playlist, query: str) -> str | None:
-        """The playlist once it has begun; None if that takes too long, or too many wait."""
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
+    async def _wait(self, playlist: Playlist, query: str, receive: Receive) -> str | None:
+        """The playlist once it has begun; None if that takes too long, the reader of `receive`
+        leaves, or all have to; HTTPException where too many wait."""
         with self._waiting.place() as free:
             if not free:
-                return None
-            while (text := _begun(playlist, query)) is None:
-                most_s = START_S + START_SEGMENTS * playlist.target_s
-                if self._waiting.closing.is_set() or loop.time() - began_s > most_s:
-                    return None
-                await asyncio.sleep(_POLL_S)
-            return text
+                raise self._waiting.full()
+            first = asyncio.ensure_future(_first(playlist, query))
+            await self._waiting.read(first, asyncio.ensure_future(until_left(receive)))
+        return None if first.cancelled() else first.result()
 
     def _why_down(self, name: str) -> str:
         stream = self._board.stream(name)
@@ -100,6 +97,17 @@ class Hls:
         if playlist is None:
             raise missing(self._board, name, "hls", self._playlists)
         return playlist
+
+
+async def _first(playlist: Playlist, query: str) -> str | None:
+    """The playlist once players can start with it; None if that takes too long."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    while (text := _begun(playlist, query)) is None:
+        if loop.time() - began_s > START_S + START_SEGMENTS * playlist.target_s:
+            break
+        await asyncio.sleep(_POLL_S)
+    return text
 
 
 def _begun(playlist: Playlist, query: str) -> str | None:

@@ -112,13 +112,14 @@ class LiveResponse(Response):
 
         await self._start(send)
         body = asyncio.ensure_future(self._body(write))
-        await self._clients.read(body, asyncio.ensure_future(_until_left(receive)))
+        await self._clients.read(body, asyncio.ensure_future(until_left(receive)))
         if not body.cancelled():
             body.result()
         await send({"type": "http.response.body"})
 
 
-async def _until_left(receive: Receive) -> None:
+async def until_left(receive: Receive) -> None:
+    """Return when the reader of `receive` has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -131,7 +132,7 @@ async def still(feed: JpegFeed, clients: ClientLimit, receive: Receive) -> bytes
             raise clients.full()
         async with feed.subscribe() as pictures:
             picture = asyncio.ensure_future(pictures.next())
-            left = asyncio.ensure_future(_until_left(receive))
+            left = asyncio.ensure_future(until_left(receive))
             await clients.read(picture, left, timeout_s=STILL_S)
     return None if picture.cancelled() or picture.exception() else picture.result()
 

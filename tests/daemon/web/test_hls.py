@@ -194,10 +194,31 @@ def test_only_so_many_wait_for_the_first_segments_and_who_will_not_is_answered_a
         waiting = threading.Thread(target=client.get, args=("/streams/door/hls/index.m3u8",))
         waiting.start()
         wait_until(lambda: door.wanted)
-        assert client.get(INDEX).status_code == 503
+        refused = client.get(INDEX)
+        assert refused.status_code == 503
+        assert refused.json()["error"] == "1 readers are connected, which is the limit"
         assert client.get(INDEX, params={"wait": "0"}).status_code == 204
         house.web.stop(50)
         waiting.join(60)
+
+
+def test_who_waits_for_the_first_segments_makes_room_by_leaving() -> None:
+    with serving("lobby", max_readers=1) as house:
+        house.playlists["lobby"] = Playlist()
+
+        def waits() -> bool:
+            """Whether one more may, who then leaves."""
+            with socket.create_connection(("127.0.0.1", house.web.port), 60) as client:
+                client.sendall(f"GET {INDEX} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                client.settimeout(0.3)
+                try:
+                    client.recv(1)
+                except TimeoutError:
+                    return True
+                return False
+
+        assert waits()
+        wait_until(waits, 5.0)
 
 
 @needs_chromium

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from daemon.config.sink_settings import HlsSinkSettings
 from daemon.sinks.base import Packet, Takes, encoding
@@ -14,7 +15,8 @@ _ROUNDING_S = 0.5  # A segment may be longer by less than this: its length round
 
 
 class HlsSegments:
-    """Adds to `playlist` segments that each begin with a keyframe and end with the next.
+    """Adds to `playlist` segments that each begin with a keyframe and end with the next, or at a
+    pause that would make them too long.
 
     Time goes on over new sizes, restarts of the encoder and idle spells. The playlist is not
     closed with the sink, and its readers stay.
@@ -35,9 +37,10 @@ class HlsSegments:
         if not self._playlist.wanted:
             self.close()
             return False
-        if self._run is not None and self._run.is_late(packet):
-            self._run = None  # What was under way is too old to be shown.
-        if self._run is not None and packet.encoder is not self._run.encoder:
+        run = self._run
+        if run is not None and not run.continues_with(packet):
+            if packet.encoder is not run.encoder and run.is_long_before(packet):
+                self._run = None  # Nobody asked meanwhile: it is too old to be shown.
             self.close()
         run, self._run = self._run, None
         if run is None and not packet.is_keyframe:
@@ -65,30 +68,38 @@ class _Run:
         self._limit_ticks = round((segment_s + _ROUNDING_S) / TIME_BASE)
         self._fragments = Fragments(first.encoder, times_from="pts")
         playlist.begin(self._fragments.header, math.ceil(segment_s))
-        self._keyframe: Packet | None = None
+        self._keyframe = first
         self._end_pts = first.pts
         self._media = bytearray()
 
-    def is_late(self, packet: Packet) -> bool:
-        """Whether so much time passed before `packet` that something new has to begin."""
+    def continues_with(self, packet: Packet) -> bool:
+        """Whether `packet` goes on from here, and leaves no segment too long, as after a pause."""
+        so_far = packet.pts - self._keyframe.pts
+        return packet.encoder is self.encoder and so_far < self._limit_ticks
+
+    def is_long_before(self, packet: Packet) -> bool:
+        """Whether more than a segment's length passed before `packet`."""
         return packet.pts - self._end_pts > self._limit_ticks
 
     def write(self, packet: Packet) -> None:
+        keyframe = packet if packet.is_keyframe else self._keyframe
+        # If it is the last one: as long as the one before, which a pause may have made too long.
+        most = keyframe.pts + self._limit_ticks - 1 - packet.pts
+        packet = replace(packet, duration=min(packet.duration, most))
         self._media += self._fragments.write(packet)
         if packet.is_keyframe:
             self._end(packet.pts)
-            self._keyframe = packet
+        self._keyframe = keyframe
         self._end_pts = max(self._end_pts, packet.pts + packet.duration)
 
     def finish(self) -> None:
         """End the last segment."""
         self._media += self._fragments.finish()
-        if self._keyframe is not None:
-            self._end(min(self._end_pts, self._keyframe.pts + self._limit_ticks - 1))
+        self._end(self._end_pts)
 
     def _end(self, pts: int) -> None:
-        """Hand over the segment that ends at `pts`."""
-        if self._keyframe is not None and self._media:
+        """Hand over the segment that ends at `pts`; of a first picture alone nobody knows where."""
+        if self._media and pts > self._keyframe.pts:
             duration_s = float((pts - self._keyframe.pts) * TIME_BASE)
             self._playlist.add(bytes(self._media), duration_s, self._keyframe.captured_s)
             self._media.clear()

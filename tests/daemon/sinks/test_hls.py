@@ -133,7 +133,7 @@ def test_a_new_size_is_a_discontinuity_with_a_header_of_its_own() -> None:
     )
 
 
-@pytest.mark.parametrize("every_s", [0.3, 0.7, 1.0, 1.4, 2.6, 9.0])
+@pytest.mark.parametrize("every_s", [0.3, 0.7, 1.0, 1.4, 2.6, 9.0, 12.0])
 def test_slow_and_late_pictures_leave_no_long_segment(every_s: float) -> None:
     watched = Watched()
     watched.watch(12, every_s=every_s)
@@ -162,6 +162,31 @@ def test_after_a_long_gap_something_new_begins() -> None:
     assert watched.lines().count("#EXT-X-DISCONTINUITY") == 2
 
 
+@pytest.mark.parametrize(
+    ("segment_s", "expected"),
+    [(1.0, [[1.0, 1.0, 1.0, 1.0, 1.0, 0.4], [1.5], [1.0]]), (10.0, [[5.4], [10.2]])],
+)
+def test_what_was_before_a_pause_is_there_and_lasts_as_the_playlist_says(
+    segment_s: float, expected: list[list[float]]
+) -> None:
+    """Two pauses that are not filled, and between them one picture."""
+    watched = Watched(HlsSinkSettings(kind="hls", crf=10, segment_s=segment_s))
+    watched.watch(135)
+    watched.watch(2, every_s=LONGEST_GAP_S + 0.2)
+    watched.watch(30)
+    runs = "\n".join(watched.lines()).split("#EXT-X-DISCONTINUITY\n")[1:]
+    assert len(runs) == len(expected)
+    for run, lengths_s in zip(runs, expected, strict=True):
+        told_s = [float(length) for length in re.findall(r"#EXTINF:([^,]*),", run)]
+        assert told_s == pytest.approx(lengths_s, abs=1e-4)
+        assert all(length_s < segment_s + 0.5 for length_s in told_s)
+        names = re.findall(r"init-\d+\.mp4|\d+\.m4s", run)
+        with av.open(io.BytesIO(b"".join(map(watched.media, names)))) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+            lasts_s = sum(float((packet.duration or 0) * packet.time_base) for packet in packets)
+        assert lasts_s == pytest.approx(sum(told_s), abs=1e-4)
+
+
 def test_nothing_is_encoded_while_nobody_asks_and_what_is_old_is_never_shown() -> None:
     watched = Watched()
     assert not watched.give(50)
@@ -176,6 +201,19 @@ def test_nothing_is_encoded_while_nobody_asks_and_what_is_old_is_never_shown() -
     watched.watch(60)
     assert int(watched.names()[0][:-4]) > int(first[-1][:-4])
     assert watched.lines().count("#EXT-X-DISCONTINUITY") == 1
+
+
+def test_what_was_under_way_when_the_last_reader_left_is_never_shown() -> None:
+    """The encoder ends then, and the sink hears nothing until somebody asks again."""
+    config, playlist = HlsSinkSettings(kind="hls"), Playlist()
+    playlist.text()
+    encoder, sink = StreamEncoder(config, live=True), HlsSegments(config, playlist)
+    for began_s in (0.0, 30.0):
+        for seq in range(12):
+            for packet in encoder.encode(output(seq, pts_s=began_s + seq / 10)):
+                assert sink.write(packet)
+        encoder.finish()
+    assert re.findall(r"EXTINF:([^,]*),", playlist.text() or "") == ["1.00000", "1.00000"]
 
 
 def test_a_source_that_stops_leaves_no_picture_that_passes_for_new() -> None:

@@ -62,6 +62,8 @@ class Steps:
         self._detector = detector
         live = stream.is_live
         self._ladder = batcher.ladder if batcher is not None and live else None
+        # As the classifier has it: a reload changes nothing of it.
+        self._max_age_s = 0.0 if batcher is None else batcher.ladder.max_age_s
         tracking = settings.tracking
         self._tracker = Tracker(
             max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s
@@ -98,8 +100,7 @@ class Steps:
         self._overlay = Overlay(settings.overlay)
         self._tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
         # Between two looks for faces, and until a look is read.
-        next_s = settings.tracking.max_missing_s + settings.expression.max_age_ms / 1000.0
-        self._unread_s = UNREAD_S + next_s
+        self._unread_s = UNREAD_S + settings.tracking.max_missing_s + self._max_age_s
 
     def stop(self) -> None:
         """Take back what waits to be classified; no face is in view any more."""

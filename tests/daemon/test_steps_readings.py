@@ -209,12 +209,14 @@ def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: flo
 
 def test_a_face_that_nobody_reads_any_more_is_unknown(metrics: Metrics, board: Board) -> None:
     """1. A face in one frame a second is read once; then the classifier fails. 2. Its label counts
-    in the frames that follow within 12 s, up to the next; later seconds are of no expression."""
+    in the frames that follow within 12 s, up to the next; later seconds are of no expression.
+    A `max_age_ms` that waits for a restart changes nothing of that."""
     slow = [replace(frame, pts_s=float(frame.seq)) for frame in talking(17)]
-    known = free()
-    with batching(known, metrics) as batcher:
+    known, ladder = free(), Ladder([Rung("none", 1)], max_age_s=1.0)
+    with batching(known, metrics, ladder) as batcher:
         steps = stepping(batcher, metrics, board, keep_all=True)
         walk(steps, slow[:1])
+        steps.follow(settings(expression={"max_age_ms": 60_000.0}))
         known.fails = RuntimeError("the device went away")
         outputs = walk(steps, slow[1:])
     assert {face.track for output in outputs for face in output.faces} == {1}

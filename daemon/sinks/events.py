@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.config.sink_settings import EventsSinkSettings
@@ -59,9 +57,8 @@ class EventsFile:
             # A pipe that nobody reads would hold up open(2), and one that is full write(2).
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self.path, flags, 0o644)
-            with _alone(self._descriptor):
-                if self._ends_in_mid_line(self._descriptor):
-                    os.write(self._descriptor, b"\n")
+            if self._ends_in_mid_line(self._descriptor):
+                _append(self._descriptor, [b"\n"])
         return self._descriptor
 
     def _ends_in_mid_line(self, descriptor: int) -> bool:
@@ -90,26 +87,13 @@ def _append(descriptor: int, lines: Sequence[bytes]) -> None:
             os.write(descriptor, line)  # Whole or not at all, since it is less than PIPE_BUF.
         return
     data, done = b"".join(lines), 0
-    with _alone(descriptor):
-        try:
-            while done < len(data):
-                done += os.write(descriptor, data[done:])
-        except OSError:
-            if done:
-                os.ftruncate(descriptor, os.fstat(descriptor).st_size - done)
-            raise
-
-
-@contextmanager
-def _alone(descriptor: int) -> Iterator[None]:
-    """Keep other streams from writing to the file meanwhile, on a disk that knows locks."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        while done < len(data):
+            done += os.write(descriptor, data[done:])
+    except OSError:
+        if done:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - done)
+        raise
 
 
 def _wait_for_reader(descriptor: int) -> None:

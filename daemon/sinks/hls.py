@@ -69,7 +69,7 @@ class _Run:
         self._fragments = Fragments(first.encoder, times_from="pts")
         playlist.begin(self._fragments.header, math.ceil(segment_s))
         self._keyframe = first
-        self._end_pts = first.pts
+        self._last_pts = self._end_pts = first.pts
         self._media = bytearray()
 
     def continues_with(self, packet: Packet) -> bool:
@@ -90,7 +90,8 @@ class _Run:
         if packet.is_keyframe:
             self._end(packet.pts)
         self._keyframe = keyframe
-        self._end_pts = max(self._end_pts, packet.pts + packet.duration)
+        if packet.pts >= self._last_pts:
+            self._last_pts, self._end_pts = packet.pts, packet.pts + packet.duration
 
     def finish(self) -> None:
         """End the last segment."""

@@ -49,7 +49,7 @@ class Playlist:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._number = self._run = int(clock() * NUMBERS_A_S) & MOST_NUMBER
-        self._is_first = True
+        self._header: bytes | None = None  # of a run that has no segment yet
         self._target_s = 1
         self._segments: deque[_Segment] = deque(maxlen=KEPT)
         self._headers: dict[int, bytes] = {}
@@ -76,20 +76,22 @@ class Playlist:
         segment of it is longer, once rounded, than `target_s`."""
         with self._lock:
             self._target_s = target_s
-            self._run += 1
-            self._is_first = True
-            used = {segment.run for segment in self._segments}
-            self._headers = {run: old for run, old in self._headers.items() if run in used}
-            self._headers[self._run] = header
+            self._header = header
 
     def add(self, media: bytes, duration_s: float, began_s: float) -> None:
         """Append a segment that begins with a keyframe captured at `began_s` (Unix time)."""
         with self._lock:
+            is_first = self._header is not None
+            if self._header is not None:  # Only now, for a run without a segment is never listed.
+                self._run += 1
+                used = {segment.run for segment in self._segments}
+                self._headers = {run: old for run, old in self._headers.items() if run in used}
+                self._headers[self._run] = self._header
+                self._header = None
             self._number += 1
             self._segments.append(
-                _Segment(self._number, self._run, self._is_first, duration_s, began_s, media)
+                _Segment(self._number, self._run, is_first, duration_s, began_s, media)
             )
-            self._is_first = False
             self._added_s = self._monotonic()
 
     def clear(self) -> None:
@@ -109,10 +111,12 @@ class Playlist:
         if not listed:
             return None
         first = listed[0]
+        # Those of before a reload may be longer than those to come.
+        longest_s = max(int(segment.duration_s + 0.5) for segment in listed)
         lines = [
             "#EXTM3U",
             "#EXT-X-VERSION:7",
-            f"#EXT-X-TARGETDURATION:{self._target_s}",
+            f"#EXT-X-TARGETDURATION:{max(self._target_s, longest_s)}",
             f"#EXT-X-MEDIA-SEQUENCE:{first.number}",
             f"#EXT-X-DISCONTINUITY-SEQUENCE:{first.run - first.is_first}",
             "#EXT-X-INDEPENDENT-SEGMENTS",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
@@ -102,37 +101,6 @@ def test_two_streams_may_share_a_file(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(seqs(path)) == sorted(3 * [*range(200), *range(1000, 1200)])
-
-
-def test_what_one_stream_takes_back_is_not_another_streams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """1. The disk has room for half of what one stream writes. 2. There is room again, and another
-    stream writes to the same file. 3. The first one takes its half back. The disk is a fake, since
-    none runs full and empty at a test's command."""
-    path = tmp_path / "readings.jsonl"
-    full, other = make(path), make(path)
-    other.write(output(0))
-    second = threading.Thread(target=other.write, args=(output(2, readings=[reading(2)]),))
-    write = os.write
-
-    def short(descriptor: int, data: bytes) -> int:
-        monkeypatch.setattr(os, "write", fails)
-        return write(descriptor, data[: len(data) // 2])
-
-    def fails(descriptor: int, data: bytes) -> int:
-        monkeypatch.setattr(os, "write", write)
-        second.start()
-        second.join(0.3)  # It waits for the first one, or does all of its work.
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "write", short)
-    with pytest.raises(SinkError, match="no room left"):
-        full.write(output(1, readings=[reading(1)]))
-    second.join(60)
-    assert path.read_text() == reading(2).to_json() + "\n"
-    full.close()
-    other.close()
 
 
 @pytest.mark.parametrize("readings", [[], [reading(0)]])

@@ -174,17 +174,62 @@ def test_what_was_before_a_pause_is_there_and_lasts_as_the_playlist_says(
     watched.watch(135)
     watched.watch(2, every_s=LONGEST_GAP_S + 0.2)
     watched.watch(30)
-    runs = "\n".join(watched.lines()).split("#EXT-X-DISCONTINUITY\n")[1:]
+    runs = lasting(watched)
     assert len(runs) == len(expected)
-    for run, lengths_s in zip(runs, expected, strict=True):
-        told_s = [float(length) for length in re.findall(r"#EXTINF:([^,]*),", run)]
+    for told_s, lengths_s in zip(runs, expected, strict=True):
         assert told_s == pytest.approx(lengths_s, abs=1e-4)
         assert all(length_s < segment_s + 0.5 for length_s in told_s)
+
+
+@pytest.mark.parametrize("segment_s", [1.0, 10.0])
+def test_a_burst_after_a_pause_lasts_as_the_playlist_says(segment_s: float) -> None:
+    """The first picture's own length is that of the pause; those that follow tell better."""
+    watched = Watched(HlsSinkSettings(kind="hls", crf=10, segment_s=segment_s))
+    for _ in range(4):
+        watched.watch(1, every_s=LONGEST_GAP_S + 1)
+        watched.watch(4)
+    assert lasting(watched) == [pytest.approx([0.2], abs=1e-4)] * 3
+
+
+def lasting(watched: Watched) -> list[list[float]]:
+    """How long the segments of each run are by the playlist, in seconds; their media is as long."""
+    found = []
+    for run in "\n".join(watched.lines()).split("#EXT-X-DISCONTINUITY\n")[1:]:
+        told_s = [float(length) for length in re.findall(r"#EXTINF:([^,]*),", run)]
         names = re.findall(r"init-\d+\.mp4|\d+\.m4s", run)
         with av.open(io.BytesIO(b"".join(map(watched.media, names)))) as container:
             packets = [packet for packet in container.demux(video=0) if packet.size]
             lasts_s = sum(float((packet.duration or 0) * packet.time_base) for packet in packets)
         assert lasts_s == pytest.approx(sum(told_s), abs=1e-4)
+        found.append(told_s)
+    return found
+
+
+def test_a_size_of_one_picture_is_no_discontinuity() -> None:
+    """Its run has no segment; each that was listed keeps the number of those before it."""
+    watched = Watched()
+    watched.watch(60)
+    watched.watch(1, width=96)
+    numbers: dict[str, int] = {}
+    for _ in range(40):
+        watched.watch(25)
+        (number,) = map(int, watched.told("EXT-X-DISCONTINUITY-SEQUENCE"))
+        for line in watched.lines():
+            number += line == "#EXT-X-DISCONTINUITY"
+            if line.endswith(".m4s"):
+                assert numbers.setdefault(line, number) == number
+
+
+def test_the_target_holds_for_segments_of_before_a_reload_too() -> None:
+    watched = Watched(HlsSinkSettings(kind="hls", segment_s=4.0))
+    watched.watch(25 * 9)
+    watched.config = HlsSinkSettings(kind="hls", segment_s=1.0)
+    watched.sink.close()
+    watched.sink = Encoded(watched.config, HlsSegments(watched.config, watched.playlist))
+    watched.watch(60)
+    assert watched.told("EXT-X-TARGETDURATION") == ["4"]
+    watched.watch(25 * 20)
+    assert watched.told("EXT-X-TARGETDURATION") == ["1"]
 
 
 def test_nothing_is_encoded_while_nobody_asks_and_what_is_old_is_never_shown() -> None:

@@ -46,6 +46,7 @@ class Reading:
     engine: str
     detector: str
     age_ms: float | None
+    prior: str | None = None
     file: str | None = None
 
     def to_event(self) -> dict[str, Any]:
@@ -73,6 +74,7 @@ class Reading:
             "weights": self.weights,
             "engine": self.engine,
             "detector": self.detector,
+            **({} if self.prior is None else {"prior": self.prior}),
             "age_ms": None if self.age_ms is None else round(self.age_ms, 1),
         }
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import ClassifierError
 from classifiers.expression.crop import FRAMINGS, crop
+from classifiers.expression.prior import told, with_prior
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.classify.quality import assess, is_poor
@@ -171,6 +172,7 @@ class FaceReader:
         # Kept, it would be in the labels of the good looks that follow.
         smoother = replace(track.smoother) if poor else track.smoother
         smooth = smoother.update(probabilities, info.pts_s, self._tracker.half_life_s)
+        smooth = with_prior(smooth, limits.prior)
         track.reading_count += not poor
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
@@ -201,5 +203,6 @@ class FaceReader:
             engine=classifier.engine,
             detector=info.detector,
             age_ms=1000.0 * age_s if live else None,
+            prior=told(limits.prior),
             file=self._file,
         )

@@ -57,6 +57,7 @@ COLUMNS = (
     Column("weights", ("weights",), str),
     Column("engine", ("engine",), str, optional=True),
     Column("detector", ("detector",), str, optional=True),
+    Column("prior", ("prior",), str, optional=True),
     Column("age_ms", ("age_ms",), float, optional=True),
 )
 FILE = Column("file", ("file",), str, optional=True)  # Before the others where there are images.

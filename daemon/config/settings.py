@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from classifiers.expression import TTA, DeviceSetting, EngineSetting
+from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.config.table import Table
 from daemon.config.urls import check_host, check_transport, is_loopback
@@ -32,6 +33,15 @@ def _from_home(path: str) -> str:
         return str(Path(path).expanduser())
     except RuntimeError:
         raise ValueError(f"found {path!r}, and nobody of that name has a home here") from None
+
+
+def _need_known(found: Iterable[str], known: Collection[str]) -> None:
+    """Raise ValueError for what is none of the `known` expressions."""
+    for label in found:
+        if label not in known:
+            near = get_close_matches(label.lower(), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"
+            raise ValueError(f"{label!r} is no expression; {hint}")
 
 
 HomePath = Annotated[str, AfterValidator(_from_home)]
@@ -138,6 +148,20 @@ class ExpressionSettings(Table):
     max_blur: Fraction = 0.85
     max_yaw_deg: Annotated[float, Field(ge=0.0, le=90.0)] = 55.0
     unknown_below: Fraction | None = None
+    prior: dict[str, Fraction] = Field(default_factory=dict)
+
+    @field_validator("prior")
+    @classmethod
+    def _can_be_shares(cls, value: dict[str, float]) -> dict[str, float]:
+        _need_known(value, LABELS)
+        total = sum(value.values())
+        if len(value) == len(LABELS):
+            if abs(total - 1.0) > 0.01:
+                raise ValueError(f"all shares sum to {total:g}; accepted is 1")
+            return {label: share / total for label, share in value.items()}
+        if total >= 1.0:
+            raise ValueError(f"shares sum to {total:g}; accepted is less than 1")
+        return value
 
 
 class OverlaySettings(Table):
@@ -152,11 +176,7 @@ class OverlaySettings(Table):
     @field_validator("colours")
     @classmethod
     def _known_labels(cls, value: dict[str, str]) -> dict[str, str]:
-        for label in value:
-            if label not in COLOURS:
-                near = get_close_matches(label.lower(), COLOURS, 1)
-                hint = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(COLOURS)}"
-                raise ValueError(f"{label!r} is no expression; {hint}")
+        _need_known(value, COLOURS)
         return {**COLOURS, **value}
 
 

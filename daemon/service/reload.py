@@ -24,6 +24,7 @@ APPLIED = (
     "expression.max_blur",
     "expression.max_yaw_deg",
     "expression.min_face_px",
+    "expression.prior.",
     "expression.unknown_below",
     "overlay.",
     "tracking.",

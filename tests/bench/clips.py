@@ -1,6 +1,7 @@
 """What a net reads in real clips: the share of each label, as the daemon would show it.
 
-    python -m tests.bench.clips [--weights default] [--clips ../shared/video] [--backend auto]
+    python -m tests.bench.clips [--weights default] [--clips ../shared/video] [--backend auto] \
+        [--neutral 0.5]
 
 Every clip goes through `affectd video` with its smoothing and its thresholds; a reading is a face
 in a frame. Prints a Markdown table of the labels that occur; and, since `unknown` hides what lies
@@ -76,11 +77,13 @@ def main() -> None:
     parser.add_argument("--weights", default="default", help="shipped weights, or a file")
     parser.add_argument("--clips", type=Path, default=VIDEO, help="a folder of clips")
     parser.add_argument("--backend", default="auto", help="of the detector")
+    parser.add_argument("--neutral", type=float, help="its share, told by expression.prior")
     parser.add_argument("--keep", type=Path, help="leave annotated clips and readings here")
     options = parser.parse_args()
     clips = clips_in(options.clips)
     if not clips:
         parser.error(f"{options.clips}: no clip in it; accepted: {', '.join(CLIPS)}")
+    prior = "" if options.neutral is None else f"prior.neutral = {options.neutral}\n"
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +91,7 @@ def main() -> None:
         config.write_text(
             f"[detector]\nbackend = {json.dumps(options.backend)}\n"
             f"[expression]\nweights = {json.dumps(options.weights)}\n"
+            f"{prior}"
             '[[stream]]\nname = "unused"\nurl = "demo://unused"\n'
         )
         print(table({clip.name: read(clip, config, folder) for clip in clips}))

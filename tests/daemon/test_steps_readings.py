@@ -65,6 +65,22 @@ def test_what_cannot_be_seen_well_is_unknown(
     assert output.readings[0].probabilities["happy"] == pytest.approx(0.94)
 
 
+def test_a_prior_weighs_what_is_read_and_is_told(metrics: Metrics, board: Board) -> None:
+    """A doubtful face is neutral where most are; the average keeps what the net said."""
+    doubtful = np.array([0.05, 0.05, 0.05, 0.05, 0.42, 0.05, 0.33], np.float32)
+    told = settings(expression={"prior": {"neutral": 0.5}})
+    seen = []
+    with batching(free([doubtful]), metrics) as batcher:
+        steps = stepping(batcher, metrics, board, keep_all=True)
+        for frame, chosen in zip(talking(3), (settings(), told, settings()), strict=True):
+            steps.follow(chosen)
+            (reading,) = walk(steps, [frame])[0].readings
+            assert sum(reading.probabilities.values()) == pytest.approx(1.0)
+            seen.append((reading.label, reading.prior))
+            assert reading.to_event().get("prior") == reading.prior
+    assert seen == [("sad", None), ("neutral", "neutral=0.5"), ("sad", None)]
+
+
 def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) -> None:
     """A machine without a clock of its own gets the time of day some while after its start."""
     frame, now_s, woken = talking(1)[0], [0.0], threading.Event()

@@ -54,11 +54,12 @@ def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
         "weights": "vgg10-3f2a91c",
         "engine": "openvino int8",
         "detector": "yunet",
+        "prior": "",
         "age_ms": "41.0",
         **{f"p_{label}": "0.94" if label == "happy" else "0.01" for label in LABELS},
     }
     null = [name for name, value in second.items() if not value]
-    assert null == ["captured_at", "tracked_since", "yaw_deg", "age_ms"]
+    assert null == ["captured_at", "tracked_since", "yaw_deg", "prior", "age_ms"]
 
 
 def test_parquet_has_types_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

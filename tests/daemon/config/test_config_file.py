@@ -100,6 +100,27 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
             "overlay.colours: 'x' is no expression; accepted: angry, disgust, fear, ",
         ),
         (
+            "expression.prior.hapy = 0.5",
+            "expression.prior: 'hapy' is no expression; did you mean happy?",
+        ),
+        (
+            "expression.prior.unknown = 0.5",
+            "expression.prior: 'unknown' is no expression; accepted: angry, disgust, fear, ",
+        ),
+        (
+            "expression.prior.neutral = 50",
+            "expression.prior.neutral: found 50, accepted is at most 1",
+        ),
+        (
+            "expression.prior = { neutral = 0.8, happy = 0.2 }",
+            "expression.prior: shares sum to 1; accepted is less than 1",
+        ),
+        (
+            "expression.prior = { angry = 0.1, disgust = 0.1, fear = 0.1, happy = 0.1, sad = 0.1, "
+            "surprise = 0.1, neutral = 0.1 }",
+            "expression.prior: all shares sum to 0.7; accepted is 1",
+        ),
+        (
             "[daemon]\nlisten = '9464'",
             "daemon.listen: found '9464', accepted is HOST:PORT, such as",
         ),

@@ -121,9 +121,7 @@ class Tracker:
         for track in list(self._tracks.values()):
             if now_s - track.seen_s > limit_s:
                 del self._tracks[track.id]
-        self._strays = [
-            (left_s, box) for left_s, box in self._strays if now_s - left_s <= self._max_missing_s
-        ]
+        self._strays = [(left_s, box) for left_s, box in self._strays if now_s - left_s <= limit_s]
         old = list(self._tracks.values())
         free = set(range(len(detections)))
         if old and detections:

@@ -122,7 +122,11 @@ def _tell(source: str, target: Path, parts: str, around: Offline, console: Conso
         raise SourceError(
             Reason.END_OF_STREAM, f"{display_url(source)}: ended before its first picture"
         )
-    changes = "" if parts == str(target) else ": IN's pictures change their size or kind"
+    changes = (
+        ""
+        if parts == str(target)
+        else ": IN's pictures change their size or kind, or pause for hours"
+    )
     console.print(f"{stream.frames} frames written to {parts}{changes}")
     lost = around.metrics.registry.get_sample_value(
         "affectd_frames_dropped_total",

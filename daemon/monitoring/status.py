@@ -284,8 +284,10 @@ class Board:
         return replace(stream, faces=tuple(_aged(face, ago_s) for face in stream.faces))
 
     def _is_quiet(self, entry: _Entry) -> bool:
-        """Whether the last frame is too long ago."""
-        return self._monotonic() - entry.came_s > entry.quiet_s
+        """Whether the last frame is too long ago. A slow camera is given two of its intervals."""
+        usual_s = 2.0 / entry.status.fps if entry.status.fps else 0.0
+        quiet_s = max(entry.quiet_s, min(usual_s, 2.0 * entry.quiet_s))
+        return self._monotonic() - entry.came_s > quiet_s
 
     def _by_clock(self, stream: StreamStatus) -> StreamStatus:
         """`stream` with Unix times in place of the board's own."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 LARGEST_JITTER_S = 1.0
 LATEST_S = 1.0
+LEAP_S = 1.0  # A server lets no less go: a segment.
+HASTE = 0.1
 CLOCK_DRIFT = 0.0002  # of a camera, at most: seconds in a second
 _NUDGE_S = 0.001
 
@@ -97,19 +99,30 @@ class Pace:
     """When pictures that lie ready are due: as long after the first as their media time says.
 
     After a pause in media time that is longer than `longest_s`, and after a picture that came more
-    than `LATEST_S` too late, time counts from there.
+    than `LATEST_S` too late, time counts from there. With `makes_up` that lateness is owed, and
+    made up for: by what is left out of media time, and `HASTE` of the rest.
     """
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, longest_s: float, *, makes_up: bool = False) -> None:
         self._longest_s = longest_s
+        self._makes_up = makes_up
         self._began_s: float | None = None
+        self._last_s = 0.0
+        self.owed_s = 0.0
 
     def wait_s(self, pts_s: float, now_s: float) -> float:
         """Seconds, at most `longest_s`, to hold back the picture of media time `pts_s`."""
         if self._began_s is None:
             self._began_s = now_s - pts_s
+            self._last_s = pts_s
+        step_s, self._last_s = pts_s - self._last_s, pts_s
+        paid_s = min(self.owed_s, step_s if step_s > LEAP_S else HASTE * step_s)
+        self.owed_s -= paid_s
+        self._began_s -= paid_s
         early_s = self._began_s + pts_s - now_s
         wait_s = min(max(0.0, early_s), self._longest_s)
         if not -LATEST_S <= early_s <= self._longest_s:
             self._began_s += wait_s - early_s
+            if self._makes_up and early_s < 0.0:
+                self.owed_s -= early_s
         return wait_s

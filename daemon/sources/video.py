@@ -82,18 +82,21 @@ class VideoSource(Source):
         rate = self._opened.video.average_rate or self._opened.video.guessed_rate
         timeline = Timeline(1.0 / float(rate) if rate else 1.0 / DEFAULT_FPS)
         by_arrival = self._live and not self._opened.is_file
-        pace = Pace(self._stall_timeout_s) if self._live and self._opened.lies_ready else None
+        pace = None
+        if self._live and self._opened.lies_ready:
+            pace = Pace(self._stall_timeout_s, makes_up=by_arrival)
         seq = 0
         while not self._ending():
             before = seq
             for image in self._images():
                 pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
                 self._check_time(timeline)
-                if by_arrival and pace is None:
-                    self._behind_s = self._arrivals.behind_s(timeline.delay_s())
-                    self._callbacks.on_behind(self._behind_s)
                 if pace is not None:
                     self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
+                    self._callbacks.on_behind(pace.owed_s)
+                elif by_arrival:
+                    self._behind_s = self._arrivals.behind_s(timeline.delay_s())
+                    self._callbacks.on_behind(self._behind_s)
                 if self._ending():
                     return
                 yield Frame(self._name, seq, pts_s, time.time(), image)

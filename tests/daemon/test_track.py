@@ -234,6 +234,21 @@ def test_a_face_whose_track_goes_to_its_neighbour_may_still_be_there(apart: int)
     assert not covered(tracks, face(300, 300).box, 1.3)
 
 
+@pytest.mark.parametrize("apart_s", [0.6, 1.2, 2.0])
+@pytest.mark.parametrize("neighbour", [False, True])
+def test_where_frames_are_rare_it_may_as_well(apart_s: float, neighbour: bool) -> None:
+    """As long as its track lasts: two frames, or where that is longer what a face may be missing,
+    whether or not somebody else gets the track."""
+    tracks = tracker(max_missing_s=1.0)
+    for step in range(4):
+        tracks.update([face(300, 300)], step * apart_s)
+    for step in (4, 5):
+        tracks.update([face(360, 300)] if neighbour else [], step * apart_s)
+        assert covered(tracks, face(300, 300).box, step * apart_s)
+    tracks.update([face(360, 300)] if neighbour else [], 7 * apart_s)
+    assert not covered(tracks, face(300, 300).box, 7 * apart_s)
+
+
 def test_a_face_that_jumps_for_long_leaves_nothing_behind() -> None:
     """Half its size between two frames, so that its old place counts for a while, and nobody asks
     for such places."""

@@ -215,7 +215,7 @@ def test_every_file_that_a_video_became_is_named(
     (tmp_path / "out-2.mp4").write_text("of somebody else")
     done = inside(capsys, "video", source, target, "--config", light)
     more = tmp_path / "out-3.mp4"
-    said = f"{target}, {more}: IN's pictures change their size or kind"
+    said = f"{target}, {more}: IN's pictures change their size or kind, or pause for hours"
     assert done.err[0] == f"{frames_in(target) + frames_in(more)} frames written to {said}"
     assert min(frames_in(target), frames_in(more)) >= 19
     assert (tmp_path / "out-2.mp4").read_text() == "of somebody else"

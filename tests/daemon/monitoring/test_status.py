@@ -82,6 +82,23 @@ def test_what_a_stream_saw_ages_and_is_gone_when_the_stream_hangs(
     assert board.streams()[0].faces == (happy_face(),)
 
 
+def test_a_slow_camera_is_not_stalled_between_its_pictures(board: Board, clock: Clock) -> None:
+    """One picture in 12 s, with a time-out of 15 s, by which it shows when none comes."""
+    board.add("nest", [], quiet_s=7.5)
+    board.set_state("nest", "live")
+    states = set()
+    for passed_s in range(61):
+        clock.passed_s = float(passed_s)
+        if passed_s % 12 == 0:
+            board.frame_came("nest")
+            board.saw("nest", 1 / 12, [happy_face()])
+        states.add(board.streams()[0].state)
+        assert board.is_delivering("nest")
+    assert states == {"live"}
+    clock.passed_s = 60.0 + 15.1
+    assert board.streams()[0].state == "stalled"
+
+
 def test_the_summary_counts_states(board: Board, clock: Clock) -> None:
     assert board.summary() == "streams: none"
     for name in ("lobby", "door", "yard"):

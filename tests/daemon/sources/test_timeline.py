@@ -106,3 +106,38 @@ def test_a_long_pause_in_media_time_is_cut_short_and_delay_is_not_made_up_for() 
     pace = Pace(longest_s=5.0)
     at = [(0.0, 10.0), (120.0, 10.0), (120.04, 15.0), (120.08, 18.0), (120.12, 18.0)]
     assert [pace.wait_s(*one) for one in at] == pytest.approx([0.0, 5.0, 0.04, 0.0, 0.04])
+
+
+def test_what_a_network_delays_is_made_up_for() -> None:
+    """Pictures that lie ready, one of them 5 s late: owed, and paid by a tenth of the time."""
+    pace, now_s, owed = Pace(longest_s=10.0, makes_up=True), 0.0, []
+    for tenth in range(900):
+        now_s = max(now_s, 13.0 if tenth >= 80 else 0.0)
+        now_s += pace.wait_s(tenth / 10, now_s)
+        owed.append(pace.owed_s)
+    assert owed[79] == 0.0
+    assert owed[80] == pytest.approx(4.99, abs=0.02)
+    assert owed[480] == pytest.approx(1.0, abs=0.05)
+    assert owed[-1] == 0.0
+    assert now_s == pytest.approx(89.9, abs=0.02)
+
+
+def test_what_a_server_let_go_is_not_waited_for() -> None:
+    pace = Pace(longest_s=10.0, makes_up=True)
+    at = [(0.0, 10.0), (0.1, 15.1), (4.2, 15.1), (4.3, 15.1), (9.0, 15.2), (11.0, 19.0)]
+    waits = [pace.wait_s(*one) for one in at]
+    assert waits[:3] == [0.0, 0.0, pytest.approx(0.0)]
+    assert waits[3] == pytest.approx(0.09)
+    # What is owed no more is waited for: a pause of the camera.
+    assert waits[4] == pytest.approx(3.8, abs=0.02)
+    assert (waits[5], pace.owed_s) == (pytest.approx(2.0, abs=0.02), 0.0)
+
+
+def test_a_file_that_is_read_as_a_camera_makes_up_for_nothing() -> None:
+    pace = Pace(longest_s=5.0)
+    assert [pace.wait_s(*one) for one in [(0.0, 0.0), (0.1, 5.0), (0.2, 5.0)]] == [
+        0.0,
+        0.0,
+        pytest.approx(0.1),
+    ]
+    assert pace.owed_s == 0.0

@@ -40,6 +40,27 @@ def test_other_containers_and_odd_names(tmp_path: Path, name: str) -> None:
     assert len(frames_of(f"file://{clip}".replace("%", "%25"))) == 5
 
 
+@pytest.mark.parametrize("starts_s", [(1000, 0), (0, 0), (90, 0), (95443,)], ids=str)
+def test_a_transport_stream_whose_time_steps_back_goes_on_there(
+    tmp_path: Path, starts_s: tuple[int, ...]
+) -> None:
+    """Joined of two recordings, or after 2^33 ticks (95443.7 s), when its counter runs over."""
+    joined = tmp_path / "joined.ts"
+    with joined.open("wb") as file:
+        for start_s in starts_s:
+            pts = [start_s * 1000 + 40 * index for index in range(50)]
+            options = {"mpegts_copyts": "1"}
+            part = write_clip(
+                tmp_path / "p.ts", frames=len(pts), pts=pts, container_options=options
+            )
+            file.write(part.read_bytes())
+    times_s = [frame.pts_s for frame in frames_of(joined)]
+    pictures = 50 * len(starts_s)
+    assert len(times_s) >= pictures - 2  # At a join a packet is damaged.
+    assert times_s[-1] == pytest.approx((pictures - 1) / 25, abs=0.09)
+    assert max(np.diff(times_s)) < 0.13
+
+
 @pytest.mark.parametrize(
     ("codec", "pix_fmt", "expected"),
     [

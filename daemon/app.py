@@ -179,8 +179,11 @@ class _Daemon:
         before = self._settings
         settings = self._settings = in_effect(self._started, before, loaded.settings)
         logs.set_level(settings.daemon.log_level)
-        asked = (settings.daemon.token, settings.daemon.allowed_hosts)
-        if asked != (before.daemon.token, before.daemon.allowed_hosts):
+        was, now = (
+            (one.token, one.allowed_hosts, one.allowed_origins)
+            for one in (before.daemon, settings.daemon)
+        )
+        if now != was:
             self._web.follow(settings.daemon)
         self._colours.update(settings.overlay.colours)
         fleet.follow(settings)

@@ -20,6 +20,7 @@ from daemon.url import scheme_of
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._\[\]:-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -68,6 +69,7 @@ class DaemonSettings(Table):
     token: SecretStr = SecretStr("")
     allow_anonymous: bool = False
     allowed_hosts: tuple[HostName, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("listen")

@@ -17,6 +17,7 @@ from daemon.config.settings import Settings
 APPLIED = (
     "daemon.allow_anonymous",
     "daemon.allowed_hosts",
+    "daemon.allowed_origins",
     "daemon.log_level",
     "daemon.token",
     "detector.every",
@@ -32,7 +33,12 @@ APPLIED = (
 
 # Who may read goes with the address: what is enough for loopback would open a socket that still
 # listens beyond it.
-ACCESS = ("daemon.allow_anonymous", "daemon.allowed_hosts", "daemon.token")
+ACCESS = (
+    "daemon.allow_anonymous",
+    "daemon.allowed_hosts",
+    "daemon.allowed_origins",
+    "daemon.token",
+)
 
 Flat = dict[str, object]
 

@@ -10,6 +10,7 @@ from socket import gethostname
 from urllib.parse import urlencode
 
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,8 +65,13 @@ class Guard:
             cookie_name=f"affectd-{_digest(token, b'affectd name')[:8]}",
             cookie=_digest(token, b"affectd page").encode(),
             names=frozenset(map(str.lower, settings.allowed_hosts)),
+            origins=frozenset(map(str.lower, settings.allowed_origins)),
             headers={**_HEADERS, "Cross-Origin-Resource-Policy": policy},
         )
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of that origin may read what they are otherwise let to."""
+        return origin in self._rules.origins
 
     def headers(self, request: Request) -> dict[str, str]:
         """What the answer carries, beside its own."""
@@ -121,6 +127,7 @@ class _Rules:
     cookie_name: str
     cookie: bytes
     names: frozenset[str]
+    origins: frozenset[str]
     headers: dict[str, str]
 
 
@@ -148,6 +155,18 @@ class Access:
 
         answer = self._guard.answer(request)
         await (answer or self._app)(scope, receive, send_with_headers)
+
+
+class Origins(CORSMiddleware):
+    """Middleware: lets browsers show our answers to pages of other origins (CORS), which the guard
+    names. Browsers ask first where a page sends a token in a header, and send none themselves."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        super().__init__(app, allow_headers=["Authorization"])
+        self._guard = guard
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return self._guard.allows(origin)
 
 
 def _has_query_token(request: Request, rules: _Rules) -> bool:

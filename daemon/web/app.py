@@ -25,7 +25,7 @@ from daemon.monitoring.status import Board, SinkStatus, StreamStatus
 from daemon.reading import FaceView, Reading, utc
 from daemon.sinks.feed import Feed, JpegFeed
 from daemon.sinks.playlist import Playlist
-from daemon.web.access import Access, Guard
+from daemon.web.access import Access, Guard, Origins
 from daemon.web.hls import Hls
 from daemon.web.live import (
     EVENTS_TYPE,
@@ -88,7 +88,7 @@ def make_app(
     )
     app = Starlette(
         routes=web.routes(),
-        middleware=[Middleware(Access, guard=guard)],
+        middleware=[Middleware(Origins, guard=guard), Middleware(Access, guard=guard)],
         exception_handlers={HTTPException: _error},
     )
     app.state.closing = closing

@@ -100,6 +100,10 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
             "overlay.colours: 'x' is no expression; accepted: angry, disgust, fear, ",
         ),
         (
+            "[daemon]\nallowed_origins = ['kiosk.lan']",
+            'daemon.allowed_origins[0]: found "kiosk.lan", accepted is an origin such as http://',
+        ),
+        (
             "expression.prior.hapy = 0.5",
             "expression.prior: 'hapy' is no expression; did you mean happy?",
         ),

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+
+from starlette.routing import Route
 
 from daemon.config.settings import COLOURS
 from daemon.errors import Reason
+from daemon.ladder import Ladder, rungs
 from daemon.web.app import PAGE
 from tests.serving import (
     HAPPY,
     House,
     happy_face,
 )
+
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "http.md"
 
 
 def test_livez_names_the_loop_that_hangs(house: House) -> None:
@@ -71,16 +77,34 @@ def test_states_say_what_every_stream_does(house: House) -> None:
     assert 0 <= door["for_s"] < 200
 
 
-def test_the_guide_s_example_of_a_stream_has_its_fields(house: House) -> None:
-    guide = (Path(__file__).resolve().parents[3] / "docs" / "outputs.md").read_text()
+def test_the_guide_s_example_has_the_fields_of_the_states(house: House) -> None:
+    guide = GUIDE.read_text()
     example = json.loads(guide.partition("```json\n")[2].partition("```")[0])
+    house.board.ladder = Ladder(rungs("flip", {"flip": 2, "none": 1}), max_age_s=1.0)
     house.board.set_state("lobby", "live")
     house.board.saw("lobby", 25.0, [happy_face()])
     with house.client() as client:
-        lobby = client.get("/api/streams").json()["streams"][0]
-    assert list(example) == list(lobby)
+        body = client.get("/api/streams").json()
+    assert list(example) == list(body)
+    assert list(example["load"]) == list(body["load"])
+    (told,), lobby = example["streams"], body["streams"][0]
+    assert list(told) == list(lobby)
     for part in ("faces", "sinks"):
-        assert list(example[part][0]) == list(lobby[part][0])
+        assert list(told[part][0]) == list(lobby[part][0])
+    table = guide.partition("\n## /api/streams\n")[2].partition("\n## ")[0]
+    first = "".join(re.findall(r"^\| ([^|]*) \|", table, re.MULTILINE))
+    for fields in (example, told, told["sinks"][0]):
+        assert fields.keys() - set(re.findall(r"`(\w+)`", first)) == set()
+
+
+def test_the_guide_lists_every_address(house: House) -> None:
+    served = {
+        re.sub(r"^/page/.+", "/page/FILE", re.sub(r"{(\w+)}", lambda m: m[1].upper(), route.path))
+        for route in house.app.routes
+        if isinstance(route, Route)
+    }
+    rows = re.findall(r"^\| (`/[^|]*) \|", GUIDE.read_text(), re.MULTILINE)
+    assert {address for row in rows for address in re.findall(r"`([^`]+)`", row)} == served
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(house: House) -> None:

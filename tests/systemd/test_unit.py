@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "affectd.service"
-# More than this, of 10, needs a reason; docs/deploy.md names today's.
+# More than this, of 10, needs a reason; docs/security.md names today's.
 EXPOSURE_LIMIT = 2.0
 
 needs_systemd = pytest.mark.skipif(

@@ -1,7 +1,6 @@
 """What a net reads in real clips: the share of each label, as the daemon would show it.
 
-    python -m tests.bench.clips [--weights default] [--clips ../shared/video] [--backend auto] \
-        [--neutral 0.5]
+    python -m tests.bench.clips [--weights default] [--clips DIR] [--backend auto] [--neutral 0.5]
 
 Every clip goes through `affectd video` with its smoothing and its thresholds; a reading is a face
 in a frame. Prints a Markdown table of the labels that occur; and, since `unknown` hides what lies

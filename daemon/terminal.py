@@ -10,6 +10,7 @@ from rich.console import Console
 
 from daemon.errors import AffectdError, ConfigError
 from daemon.redact import redact_text
+from daemon.url import is_url
 
 
 class _Output(Console):
@@ -31,7 +32,9 @@ err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr
 
 def path(text: str) -> Path:
     """A path of the command line. A ~ at its start is a home, which no shell replaces in
-    `--out=~/read`. Raises ConfigError where nobody of that name has one."""
+    `--out=~/read`. Raises ConfigError where nobody of that name has one, and for a URL."""
+    if is_url(text):  # A path would hold its password as well, and nothing tells that by then.
+        raise ConfigError(f"{text}: is a URL; accepted is a path")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -239,6 +239,9 @@ BAD = [
     "url = '{url}'\n[daemon]\nlisten = '0.0.0.0:x'\ntoken = '{url}'",
     "url = '{url}'\n[daemon]\ntoken = ['{url}']",
     "url = '{url}'\n[detector]\nbackend = '{url}'",
+    "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = '{url}'",
+    "url = 'x'\n[[stream.sink]]\nkind = 'events'\npath = '{typo}'",
+    "url = 'x'\n[expression]\nweights = '{url}'",
     "url = '{url}'\n[models]\ndir = '{url}'\npull = '{url}'",
 ]
 

@@ -78,7 +78,9 @@ def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = Non
     if faults or settings is None:
         lines = (f"{path}: {dotted(key)}{line}" for key, line in faults.items())
         redactor = Redactor()
-        redactor.register(*_secrets(expanded))
+        # Where a URL stands wrongly, too: as a path it would be shown with its password.
+        texts = (result.text for _, result in expanded.values())
+        redactor.register(*_secrets(expanded), *(s for text in texts for s in secrets_in_url(text)))
         wrong = redactor.redact("\n".join(lines))
         if all(isinstance(fault, FileRefError) for fault in faults.values()):
             raise UnusableError(wrong)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting
+from daemon.config.paths import HomePath
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.config.table import Table
-from daemon.config.urls import check_host, check_transport, is_loopback
+from daemon.config.urls import check_source, check_transport, is_loopback
 from daemon.url import scheme_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
@@ -22,18 +21,6 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._\[\]:-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def _from_home(path: str) -> str:
-    """`path` with a ~ at its start replaced."""
-    if "\0" in path:
-        raise ValueError(f"found {path!r}, accepted is a path without NUL")
-    if not path.startswith("~"):
-        return path
-    try:
-        return str(Path(path).expanduser())
-    except RuntimeError:
-        raise ValueError(f"found {path!r}, and nobody of that name has a home here") from None
 
 
 def _need_known(found: Iterable[str], known: Collection[str]) -> None:
@@ -44,8 +31,6 @@ def _need_known(found: Iterable[str], known: Collection[str]) -> None:
             hint = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"
             raise ValueError(f"{label!r} is no expression; {hint}")
 
-
-HomePath = Annotated[str, AfterValidator(_from_home)]
 
 Privacy = Literal["none", "blur"]
 
@@ -205,16 +190,8 @@ class StreamSettings(Table):
 
     @field_validator("url")
     @classmethod
-    def _known_scheme(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if not url:
-            raise ValueError("is empty; accepted are a file, /dev/videoN or a URL")
-        accepted = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
-        scheme = scheme_of(url)
-        if scheme and scheme not in accepted:
-            raise ValueError(f"scheme {scheme}:// is unknown; accepted: {', '.join(accepted)}")
-        if network := re.match(r"(rtsps?|https?):", url, re.IGNORECASE):
-            check_host(url, network[1])
+    def _can_be_a_source(cls, value: SecretStr) -> SecretStr:
+        check_source(value.get_secret_value())
         return value
 
     @model_validator(mode="after")

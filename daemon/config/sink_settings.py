@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from daemon.config.paths import FilePath
 from daemon.config.table import Table
 from daemon.config.urls import check_transport, with_scheme
 
-
-def _of_a_file(path: object) -> object:
-    """Refuses what names no file, and what only a shell makes one of."""
-    if isinstance(path, str) and (
-        PurePath(path).name in ("", "..") or path[-1] == "/" or path[0] == "~" or "\0" in path
-    ):
-        raise ValueError(
-            f"found {path!r}, accepted is the path of a file, without ~, "
-            "from / or from the working directory"
-        )
-    return path
-
-
-FilePath = Annotated[Path, BeforeValidator(_of_a_file)]
 MP4_ENDINGS = (".mp4", ".m4v", ".mov")
 
 Encoder = Literal["auto", "h264_nvenc", "h264_qsv", "h264_v4l2m2m", "libx264"]

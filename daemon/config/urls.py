@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from pydantic import SecretStr
 
-from daemon.url import scheme_of, split_url
+from daemon.config.paths import is_address, names_file
+from daemon.url import local_path, scheme_of, split_url, webcam_path
+
+SOURCES = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
 
 
 def with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
@@ -16,6 +20,35 @@ def with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
         raise ValueError(f"accepted is a URL that begins with {schemes}")
     check_host(url.get_secret_value(), scheme)
     return url
+
+
+def check_source(url: str) -> None:
+    """Raise ValueError for what can be neither a file, a device nor a URL. It may hold a password,
+    and is not shown."""
+    if not url:
+        raise ValueError("is empty; accepted are a file, /dev/videoN or a URL")
+    if url != url.strip():
+        raise ValueError("begins or ends with a blank, which no source does")
+    scheme = scheme_of(url)
+    if scheme and scheme not in SOURCES:
+        raise ValueError(f"scheme {scheme}:// is unknown; accepted: {', '.join(SOURCES)}")
+    if network := re.match(r"(rtsps?|https?)(?::|;?//|;/)", url, re.IGNORECASE):
+        check_host(url, network[1])
+    elif scheme == "v4l2":
+        device = webcam_path(url) or ""
+        if not (device.startswith("/") and names_file(device)):
+            raise ValueError("names no device; accepted is v4l2:///dev/videoN")
+    elif scheme == "" and is_address(url):
+        raise ValueError(
+            "is an address without its scheme; accepted are SCHEME://HOST/PATH and, for a file of "
+            "that name, ./NAME"
+        )
+    elif webcam := re.fullmatch(r"(?:dev/)?(video\d+)", url):
+        raise ValueError(f"did you mean /dev/{webcam[1]}? Accepted for a file is ./{webcam[0]}")
+    elif scheme in ("", "file") and not names_file(local_path(url) or ""):
+        raise ValueError(
+            "names no file; accepted is its path, without ~, from / or from the working directory"
+        )
 
 
 def check_host(url: str, scheme: str) -> None:

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from daemon.config.file import Loaded, load
+from daemon.config.file import load
 from daemon.config.sink_settings import EventsSinkSettings, MjpegSinkSettings
 from daemon.errors import ConfigError
-
-STREAM = '[[stream]]\nname = "lobby"\nurl = "clip.mp4"\n'
-
-
-def read(folder: Path, text: str, env: Mapping[str, str] | None = None) -> Loaded:
-    path = folder / "affectd.toml"
-    path.write_text(text, encoding="utf-8")
-    return load(path, env or {})
-
-
-def faults(folder: Path, text: str, env: Mapping[str, str] | None = None) -> list[str]:
-    """The lines that `text` is refused with, without the path of the file."""
-    with pytest.raises(ConfigError) as caught:
-        read(folder, text, env)
-    prefix = f"{folder / 'affectd.toml'}: "
-    lines = str(caught.value).splitlines()
-    assert all(line.startswith(prefix) for line in lines)
-    return [line.removeprefix(prefix) for line in lines]
+from tests.daemon.config.reading import STREAM, faults, read
 
 
 def test_a_small_file_gets_the_defaults(tmp_path: Path) -> None:
@@ -217,35 +199,6 @@ def test_a_fault_in_a_stream_names_its_index_from_0(tmp_path: Path, text: str, l
     found = faults(tmp_path, f"{STREAM}[[stream]]\nname = 'desk'\n{text}")
     assert len(found) == 1
     assert found[0].startswith(line)
-
-
-@pytest.mark.parametrize("path", ["", "/", "..", "recordings/", "~/lobby.mp4", "a\\u0000b"])
-@pytest.mark.parametrize("kind", ["mp4", "events"])
-def test_a_path_that_is_of_no_file(tmp_path: Path, kind: str, path: str) -> None:
-    text = f'[[stream.sink]]\nkind = "{kind}"\npath = "{path}"\n'
-    (line,) = faults(tmp_path, STREAM + text)
-    assert line.startswith(f"stream[0].sink[0].path: found '{path.replace('u0000', 'x00')}', ")
-    assert "accepted is the path of a file, without ~" in line
-
-
-@pytest.mark.parametrize("path", ["/home/me/recordings", "lobby.mkv", ".mp4"])
-def test_a_recording_that_is_not_named_as_mp4(tmp_path: Path, path: str) -> None:
-    text = f'[[stream.sink]]\nkind = "mp4"\npath = "{path}"\n'
-    (line,) = faults(tmp_path, STREAM + text)
-    accepted = "accepted is the path of a file in .mp4, .m4v, .mov"
-    assert line == f"stream[0].sink[0].path: found '{path}', {accepted}"
-
-
-def test_a_path_may_begin_at_a_home_that_is_there(tmp_path: Path) -> None:
-    text = "models.dir = '~{0}/models'\nexpression.weights = '~{0}/net.safetensors'\n" + STREAM
-    settings = read(tmp_path, text.format("")).settings
-    assert settings.models.dir == str(Path.home() / "models")
-    assert settings.expression.weights == str(Path.home() / "net.safetensors")
-    said = "and nobody of that name has a home here"
-    assert faults(tmp_path, text.format("nosuchuser")) == [
-        f"models.dir: found '~nosuchuser/models', {said}",
-        f"expression.weights: found '~nosuchuser/net.safetensors', {said}",
-    ]
 
 
 def test_every_fault_is_listed_and_none_twice(tmp_path: Path) -> None:

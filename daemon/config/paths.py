@@ -1,0 +1,60 @@
+"""What paths in affectd.toml must be."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePath
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+
+# A host that hardly is the name of a folder.
+_HOST = r"(?:\d+(?:\.\d+){3}|\[[0-9a-f:.%]+\]|localhost|(?:[a-z0-9-]+\.)+[a-z]{2,})"
+_ADDRESS = re.compile(
+    r".*://|[a-z][a-z0-9+.-]+[:;]/|(?:rtsps?|https?|rtmps?|srt)//"
+    rf"|{_HOST}:\d{{1,5}}(?:/|$)|[^/]*@{_HOST}(?::\d{{1,5}})?/|[^/:@]+:[^/]*@[^/]+/",
+    re.IGNORECASE,
+)
+
+
+def is_address(path: str) -> bool:
+    """Whether `path` can only be meant as a URL, written well or not: `rtsp://…`, `rtsp;//…`,
+    `10.0.0.7:554/…`, `user:password@nvr.lan/…`. One that begins with / or ./ is none, unless it
+    holds a whole `://`."""
+    return _ADDRESS.match(path) is not None
+
+
+def names_file(path: str) -> bool:
+    """Whether `path` may be of a file as it stands: a ~ is for the shell to replace."""
+    name = PurePath(path).name
+    return name not in ("", "..") and path[-1] != "/" and path[0] != "~" and "\0" not in path
+
+
+def _from_home(path: str) -> str:
+    """`path` with a ~ at its start replaced."""
+    if is_address(path):
+        raise ValueError("is a URL; accepted is a path")
+    if "\0" in path:
+        raise ValueError(f"found {path!r}, accepted is a path without NUL")
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"found {path!r}, and nobody of that name has a home here") from None
+
+
+def _of_a_file(path: object) -> object:
+    """Refuses what names no file, and what only a shell makes one of."""
+    if isinstance(path, str) and is_address(path):
+        raise ValueError("is a URL; accepted is the path of a file")  # maybe with a password
+    if isinstance(path, str) and not names_file(path):
+        raise ValueError(
+            f"found {path!r}, accepted is the path of a file, without ~, "
+            "from / or from the working directory"
+        )
+    return path
+
+
+FilePath = Annotated[Path, BeforeValidator(_of_a_file)]
+HomePath = Annotated[str, AfterValidator(_from_home)]

@@ -114,7 +114,7 @@ def sinks(port: int) -> str:
     secrets = [secret.text for secret in SECRETS[30:34]]
     urls = [
         f"rtsp://viewer:${{SECRET_36}}@127.0.0.1:{port}/out",
-        f"rtsp://viewer:{secrets[0]}@127.0.0.1:{port}/out",
+        f"rtsp://viewer:{secrets[0]}@127.0.0.1:{port}/out-raw",
         f"rtmp://127.0.0.1:{port}/live/${{SECRET_37}}",
         f"rtmp://{NOWHERE}/live/{secrets[1]}",
         f"rtmp://viewer:{secrets[2]}@127.0.0.1:1/live/x?token={secrets[3]}",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from itertools import combinations
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting
 from daemon.config.paths import HomePath
-from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
+from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings, place
 from daemon.config.table import Table
 from daemon.config.urls import check_source, check_transport, is_loopback
 from daemon.url import scheme_of
@@ -275,24 +275,27 @@ class Settings(Table):
         return self
 
     @model_validator(mode="after")
-    def _files_apart(self) -> Settings:
-        sinks = [sink for stream in self.stream for sink in stream.sink]
-        films = {os.path.realpath(sink.path) for sink in sinks if isinstance(sink, Mp4SinkSettings)}
-        for sink in sinks:
-            if isinstance(sink, EventsSinkSettings) and os.path.realpath(sink.path) in films:
+    def _sinks_apart(self) -> Settings:
+        sinks = [
+            (f"stream[{at}].sink[{number}]", sink, place(sink))
+            for at, stream in enumerate(self.stream)
+            for number, sink in enumerate(stream.sink)
+        ]
+        for (one, first, there), (other, second, here) in combinations(sinks, 2):
+            if here is None or here != there or not _in_the_way(first, second):
+                continue
+            if isinstance(second, Mp4SinkSettings | EventsSinkSettings):
                 raise ValueError(
-                    f"an events and an mp4 sink have the path {str(sink.path)!r}; "
+                    f"{one}.path and {other}.path are one file, {str(second.path)!r}; "
                     "each must have its own"
                 )
-        paths = [
-            os.path.realpath(sink.path)
-            for sink in sinks
-            if isinstance(sink, Mp4SinkSettings) and sink.segmented
-        ]
-        for index, path in enumerate(paths):
-            if path in paths[:index]:
-                raise ValueError(
-                    f"two mp4 sinks with segments have the path {path!r}; "
-                    "each must have its own, since old segments are deleted by name"
-                )
+            raise ValueError(f"{one}.url and {other}.url are one address; each must have its own")
         return self
+
+
+def _in_the_way(one: SinkSettings, other: SinkSettings) -> bool:
+    """Whether sinks that write to one place harm each other: recordings in one file each get a
+    number of their own, but old segments are deleted by name; readings are whole lines."""
+    if isinstance(one, Mp4SinkSettings) and isinstance(other, Mp4SinkSettings):
+        return one.segmented and other.segmented
+    return not (one.kind == other.kind == "events")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
@@ -10,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from daemon.config.paths import FilePath
 from daemon.config.table import Table
 from daemon.config.urls import check_transport, with_scheme
+from daemon.url import split_url
 
 MP4_ENDINGS = (".mp4", ".m4v", ".mov")
 
@@ -160,3 +162,13 @@ SinkSettings = Annotated[
     | SrtSinkSettings,
     Field(discriminator="kind"),
 ]
+
+
+def place(sink: SinkSettings) -> object:
+    """Where a sink writes to, however that is spelt and whoever signs in; None for affectd's own
+    page. Raises ValueError for a URL that does not validate."""
+    if isinstance(sink, PushSinkSettings):
+        url = split_url(sink.url.get_secret_value())
+        return url.scheme, url.host.lower(), url.port, url.tail
+    path = getattr(sink, "path", None)
+    return None if path is None else os.path.realpath(path)

@@ -216,15 +216,41 @@ def test_two_streams_of_one_name(tmp_path: Path) -> None:
     assert line == "two streams are named 'lobby'; every name must be its own"
 
 
-def test_readings_and_a_recording_in_one_file(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    sinks = [
-        f"[[stream.sink]]\nkind = '{kind}'\npath = '{tmp_path}/{path}'\n"
-        for kind, path in (("mp4", "x.mp4"), ("events", "sub/../x.mp4"))
+FILM = "kind = 'mp4'\npath = '{}/x.mp4'\n"
+SEGMENTS = f"{FILM}segment_s = 60\n"
+PUSH = "kind = 'rtsp'\nurl = 'rtsp://{}:8554/x'\n"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        (FILM, "kind = 'events'\npath = '{}/x.mp4'\n", "path"),
+        (SEGMENTS, SEGMENTS, "path"),
+        (PUSH.format("u:geheim@nas"), PUSH.format("NAS"), "url"),
+    ],
+)
+def test_two_sinks_that_write_to_one_place(tmp_path: Path, one: str, other: str, what: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    first = f"{STREAM}[[stream.sink]]\n{one.format(tmp_path)}"
+    second = f"[[stream.sink]]\nkind = 'hls'\n[[stream.sink]]\n{other.format(tmp_path / 'link')}"
+    place = "address" if what == "url" else f"file, '{tmp_path}/link/x.mp4'"
+    assert faults(tmp_path, f"{first}[[stream]]\nname = 'b'\nurl = 'b'\n{second}") == [
+        f"stream[0].sink[0].{what} and stream[1].sink[1].{what} are one {place}; "
+        "each must have its own"
     ]
-    assert faults(tmp_path, STREAM + "".join(sinks)) == [
-        f"an events and an mp4 sink have the path '{tmp_path}/sub/../x.mp4'; each must have its own"
-    ]
+
+
+def test_sinks_that_may_share(tmp_path: Path) -> None:
+    """Two recordings get numbers of their own, readings are whole lines."""
+    for sink in (
+        "kind = 'mp4'\npath = 'x.mp4'",
+        "kind = 'events'\npath = 'x'",
+        "kind = 'hls'",
+    ):
+        text = f"[[stream.sink]]\n{sink}\n"
+        read(tmp_path, f"{STREAM}{text}[[stream]]\nname = 'b'\nurl = 'b'\n{text}")
+    pushes = [f"[[stream.sink]]\nkind = 'rtsp'\nurl = 'rtsp://nas/{path}'\n" for path in "ab"]
+    read(tmp_path, STREAM + "".join(pushes))
 
 
 def test_readings_of_faces_that_are_not_read(tmp_path: Path) -> None:

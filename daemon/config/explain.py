@@ -11,7 +11,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, SecretStr
 from pydantic_core import ErrorDetails
 
-from daemon.config.settings import Settings
+from classifiers.expression import LABELS
+from daemon.config.settings import COLOURS, Settings, StreamSettings
 
 Key = tuple[str | int, ...]
 
@@ -37,6 +38,9 @@ _PATTERNS = {
     r"^https?://[A-Za-z0-9._\[\]:-]+$": "accepted is an origin such as http://kiosk.lan:8080",
     "^#[0-9a-fA-F]{6}$": "accepted is a colour such as #D55E00",
 }
+
+
+_OF_LABELS = {"[expression.prior]": LABELS, "[overlay.colours]": COLOURS}
 
 
 def explain(details: ErrorDetails, raw: object) -> tuple[Key, str]:
@@ -130,13 +134,29 @@ def _names(key: Key) -> list[str]:
 
 
 def _unknown_key(name: str, table: type[BaseModel]) -> str:
-    if near := get_close_matches(name.lower(), table.model_fields, 1):
-        return f"unknown key; did you mean {near[0]}?"
-    for top, known in Settings.model_fields.items():
-        for other in _tables(known.annotation):
-            if name in other.model_fields:
-                return f"unknown key here; did you mean {top}.{name}?"
-    return f"unknown key; accepted: {', '.join(table.model_fields)}"
+    is_sink = table in _tables_at(("stream", "sink"))
+    if name in ("enabled", "enable", "disabled") and (is_sink or table is StreamSettings):
+        what = "sink" if is_sink else "stream"
+        return f"unknown key; a {what} that is not to run is commented out"
+    near = get_close_matches(name.lower(), table.model_fields, 1, cutoff=0.65)
+    hints = [f"did you mean {key}?" for key in near]
+    if homes := " and ".join(_homes(name)):
+        return "; or ".join([f"unknown key here; accepted in {homes}", *hints])
+    return f"unknown key; {hints[0] if hints else 'accepted: ' + ', '.join(table.model_fields)}"
+
+
+def _homes(name: str) -> Iterator[str]:
+    """The headers of the tables that have a key `name`."""
+    for top in Settings.model_fields:
+        for table in _tables_at((top,)):
+            if name in table.model_fields:
+                yield "[[stream]]" if table is StreamSettings else f"[{top}]"
+    for header, keys in _OF_LABELS.items():
+        if name in keys:
+            yield header
+    sinks = _tables_at(("stream", "sink"))
+    if kinds := ", ".join(_tag(table) for table in sinks if name in table.model_fields):
+        yield f"[[stream.sink]] of kind {kinds}"
 
 
 def _accepted(table: type[BaseModel], name: str) -> str:

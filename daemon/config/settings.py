@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from difflib import get_close_matches
 from itertools import combinations
 from typing import Annotated, Literal
@@ -23,13 +23,15 @@ Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._\[\]:-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def _need_known(found: Iterable[str], known: Collection[str]) -> None:
-    """Raise ValueError for what is none of the `known` expressions."""
-    for label in found:
-        if label not in known:
-            near = get_close_matches(label.lower(), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"
-            raise ValueError(f"{label!r} is no expression; {hint}")
+def _need_known(found: object, known: Collection[str], table: str, keys: Collection[str]) -> None:
+    """Raise ValueError for what is none of the `known` expressions, but perhaps one of the `keys`
+    of the `table` around."""
+    for label in found if isinstance(found, dict) else ():
+        if label in known:
+            continue
+        near = [f"{table}.{label}"] if label in keys else get_close_matches(label.lower(), known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"
+        raise ValueError(f"{label!r} is no expression; {hint}")
 
 
 Privacy = Literal["none", "blur"]
@@ -137,10 +139,15 @@ class ExpressionSettings(Table):
     unknown_below: Fraction | None = None
     prior: dict[str, Fraction] = Field(default_factory=dict)
 
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _known_labels(cls, value: object) -> object:
+        _need_known(value, LABELS, "expression", cls.model_fields)
+        return value
+
     @field_validator("prior")
     @classmethod
     def _can_be_shares(cls, value: dict[str, float]) -> dict[str, float]:
-        _need_known(value, LABELS)
         total = sum(value.values())
         if len(value) == len(LABELS):
             if abs(total - 1.0) > 0.01:
@@ -160,10 +167,15 @@ class OverlaySettings(Table):
     stale_after_s: Annotated[float, Field(ge=0.0)] = 1.0
     colours: dict[str, Colour] = Field(default_factory=lambda: dict(COLOURS))
 
+    @field_validator("colours", mode="before")
+    @classmethod
+    def _known_labels(cls, value: object) -> object:
+        _need_known(value, COLOURS, "overlay", cls.model_fields)
+        return value
+
     @field_validator("colours")
     @classmethod
-    def _known_labels(cls, value: dict[str, str]) -> dict[str, str]:
-        _need_known(value, COLOURS)
+    def _and_the_others(cls, value: dict[str, str]) -> dict[str, str]:
         return {**COLOURS, **value}
 
 

@@ -40,7 +40,12 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
     [
         ("[detector]\nbacknd = 'haar'", "detector.backnd: unknown key; did you mean backend?"),
         ("[detectr]", "detectr: unknown key; did you mean detector?"),
-        ("backend = 'haar'", "backend: unknown key here; did you mean detector.backend?"),
+        ("backend = 'haar'", "backend: unknown key here; accepted in [detector]"),
+        ("fps = 5", "fps: unknown key here; accepted in [[stream]]"),
+        (
+            "expression.neutral = 1",
+            "expression.neutral: unknown key here; accepted in [expression",
+        ),
         ("[models]\nzzz = 1", "models.zzz: unknown key; accepted: dir, pull"),
         ('["a.b\\n"]', '"a.b\\n": unknown key; accepted: daemon, models, detector, tracking, '),
         (
@@ -94,6 +99,14 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
             "expression.prior: 'unknown' is no expression; accepted: angry, disgust, fear, ",
         ),
         (
+            "expression.prior.min_face_px = 40",
+            "expression.prior: 'min_face_px' is no expression; did you mean expression.min_face",
+        ),
+        (
+            "overlay.colours.bars = false",
+            "overlay.colours: 'bars' is no expression; did you mean overlay.bars?",
+        ),
+        (
             "expression.prior.neutral = 50",
             "expression.prior.neutral: found 50, accepted is at most 1",
         ),
@@ -143,6 +156,39 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
             "stream[1].sink[0].url: names a port that cannot be; accepted are 1 to 65535",
         ),
         ("url = 'http:/cam'", "stream[1].url: names no host; accepted is http://HOST/PATH"),
+        (
+            "url = 'x'\nenabled = false",
+            "stream[1].enabled: unknown key; a stream that is not to run is commented out",
+        ),
+        (
+            "url = 'x'\nmax_fps = 5",
+            "stream[1].max_fps: unknown key here; accepted in [[stream.sink]] of kind mjpeg",
+        ),
+        (
+            "url = 'x'\ntimeout_s = 5",
+            "stream[1].timeout_s: unknown key here; accepted in [[stream.sink]] of kind rtsp, "
+            "rtmp, srt; or did you mean stall_timeout_s?",
+        ),
+        (
+            "url = 'x'\nrecord = true",
+            "stream[1].record: unknown key; accepted: name, url, ",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mjpeg'\nenabled = false",
+            "stream[1].sink[0].enabled: unknown key; a sink that is not to run is commented out",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x.mp4'\nfolder = '/srv'",
+            "stream[1].sink[0].folder: unknown key; accepted: encoder, crf, ",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'mp4'\npath = 'x.mp4'\nquality = 9",
+            "stream[1].sink[0].quality: unknown key here; accepted in [[stream.sink]] of kind",
+        ),
+        (
+            "url = 'x'\n[[stream.sink]]\nkind = 'hls'\nprivacy = 'blur'",
+            "stream[1].sink[0].privacy: unknown key here; accepted in [[stream]]",
+        ),
         ("url = 'x'\nfsp = 3", "stream[1].fsp: unknown key; did you mean fps?"),
         (
             "url = 'x'\n[stream.sink]\nkind = 'mjpeg'",

@@ -34,7 +34,6 @@ _LIMITS = {
 }
 _PATTERNS = {
     "^[a-z0-9_-]+$": "accepted are the characters a-z, 0-9, _ and -",
-    "^[A-Za-z0-9._-]+$": "accepted is a host's name without scheme and port, such as nvr.lan",
     r"^https?://[A-Za-z0-9._\[\]:-]+$": "accepted is an origin such as http://kiosk.lan:8080",
     "^#[0-9a-fA-F]{6}$": "accepted is a colour such as #D55E00",
 }

@@ -13,12 +13,11 @@ from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting
 from daemon.config.paths import HomePath
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings, place
 from daemon.config.table import Table
-from daemon.config.urls import check_source, check_transport, is_loopback
+from daemon.config.urls import Host, HostAndPort, check_source, check_transport, is_loopback
 from daemon.url import scheme_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._\[\]:-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -52,22 +51,12 @@ COLOURS = {
 class DaemonSettings(Table):
     """[daemon]"""
 
-    listen: str = "127.0.0.1:9464"
+    listen: HostAndPort = "127.0.0.1:9464"
     token: SecretStr = SecretStr("")
     allow_anonymous: bool = False
-    allowed_hosts: tuple[HostName, ...] = ()
+    allowed_hosts: tuple[Host, ...] = ()
     allowed_origins: tuple[Origin, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @field_validator("listen")
-    @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(
-                f"found {value!r}, accepted is HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
-            )
-        return value
 
     @field_validator("token")
     @classmethod

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
+from typing import Annotated
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 
 from daemon.config.paths import is_address, names_file
 from daemon.url import local_path, scheme_of, split_url, webcam_path
@@ -61,12 +62,47 @@ def check_host(url: str, scheme: str) -> None:
         raise ValueError("names a port that cannot be; accepted are 1 to 65535")
 
 
+def _host_and_port(value: str) -> str:
+    """For an address to listen at."""
+    match = re.fullmatch(r"(?:\[(.+)\]|[A-Za-z0-9._-]+):([0-9]{1,5})", value)
+    if match is None or int(match[2]) > 65535 or (match[1] and not _is_ipv6(match[1])):
+        raise ValueError(
+            f"found {value!r}, accepted is HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
+        )
+    return value
+
+
+def _host(value: str) -> str:
+    """As a Host header has it, of IPv6 without its brackets."""
+    bare = value.removeprefix("[").removesuffix("]")
+    if _is_ipv6(bare):
+        return str(IPv6Address(bare))
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", value):
+        raise ValueError(
+            f"found {value!r}, accepted is a host's name or address without scheme and port, such "
+            "as nvr.lan or fd00::5"
+        )
+    return value
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
+Host = Annotated[str, AfterValidator(_host)]
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host`, a number or a name, can only be this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
 
 
 def check_transport(url: SecretStr, transport: str) -> None:

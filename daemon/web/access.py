@@ -49,7 +49,7 @@ class Guard:
     """
 
     def __init__(self, settings: DaemonSettings) -> None:
-        self._host = settings.host
+        self._host = settings.host.lower()
         self._is_loopback = is_loopback(settings.host)
         self.follow(settings)
 

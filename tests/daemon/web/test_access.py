@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.requests import Request
 
 from daemon.config.settings import DaemonSettings
 from daemon.web import access
@@ -172,10 +173,18 @@ def hosts(house: House, *names: str) -> list[int]:
 
 
 def test_names_of_the_configuration_are_accepted() -> None:
-    settings = DaemonSettings(allowed_hosts=("nvr.lan", "Cameras.Example"))
+    settings = DaemonSettings(allowed_hosts=("nvr.lan", "Cameras.Example", "[FD00::5]"))
     with serving("lobby", settings=settings) as house:
         found = hosts(house, "nvr.lan:80", "NVR.lan", "cameras.example", "x.nvr.lan", "nvr.lan.x")
+        assert hosts(house, "[fd00::5]:80", "[fd00::6]") == [200, 403]
     assert found == [200, 200, 200, 403, 403]
+
+
+def test_the_host_of_listen_is_accepted_however_it_is_written() -> None:
+    guard = access.Guard(DaemonSettings(listen="NVR.lan:9464", allow_anonymous=True))
+    for name, passes in (("nvr.lan:9464", True), ("Nvr.LAN", True), ("nvr.lan.x", False)):
+        scope = {"type": "http", "path": "/", "headers": [(b"host", name.encode())]}
+        assert (guard.answer(Request(scope)) is None) == passes
 
 
 def test_beyond_loopback_without_a_token_only_what_no_web_site_can_name() -> None:

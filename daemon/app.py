@@ -58,9 +58,15 @@ def run_daemon(loaded: Loaded, config: Path) -> int:
         raise EnvironmentClashError("\n".join(found))
     preflight.check(config, loaded.settings)
     log.info("affectd %s, configured by %s", affectd_version(), config)
+    _warn(config, loaded)
     number = _Daemon(loaded, config, redactor).run()
     log.info("ended cleanly")
     return signals.exit_code(number)
+
+
+def _warn(config: Path, loaded: Loaded) -> None:
+    for line in preflight.in_vain(config, loaded.settings):
+        log.warning("%s", line)
 
 
 class _Daemon:
@@ -168,6 +174,7 @@ class _Daemon:
             self._note_reload(False)
         else:
             self._redactor.register(*loaded.secrets)
+            _warn(self._config, loaded)
             changes = compare(self._started, self._settings, loaded.settings)
             for line in changes.lines():
                 log.info("%s", line)

@@ -39,7 +39,7 @@ from daemon.options import (
     path_option,
 )
 from daemon.service import signals
-from daemon.terminal import err, out, say
+from daemon.terminal import err, out, say, warn
 
 FAILED, USAGE = 1, 2
 
@@ -96,18 +96,18 @@ def check(config: ConfigFile) -> None:
     settings = load(config, os.environ if service is None else service).settings
     preflight.check(config, settings)
     preflight.foresee_covers(settings, service)
-    found = faults()
-    for fault in found:
-        say(fault)
-    if found:
+    if found := faults():
+        say("\n".join(found))
         raise typer.Exit(FAILED)
     streams = ", ".join(stream.name for stream in settings.stream)
     out.print(f"{config}: valid; streams: {streams}")
+    for text in preflight.in_vain(config, settings):
+        warn(text)
     if measured := record.load(record.kept_path()):
         from daemon.commands.bench.capacity import warning  # torch takes its time
 
         if text := warning(settings, measured, machine.cores()):
-            err.print(f"affectd: warning: {config}: {text}", style="yellow")
+            warn(f"{config}: {text}")
 
 
 @app.command()

@@ -48,3 +48,8 @@ def say(text: str) -> None:
     """Print what went wrong on standard error; no line shows a password."""
     for line in text.splitlines():
         err.print(redact_text(f"affectd: {line}"), style="red")
+
+
+def warn(text: str) -> None:
+    """Print what is not as it could be on standard error."""
+    err.print(redact_text(f"affectd: warning: {text}"), style="yellow")

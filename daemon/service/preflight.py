@@ -13,13 +13,22 @@ from pathlib import Path
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import EncodedSinkSettings, SinkSettings, SrtSinkSettings
 from daemon.errors import SourceError, UnusableError
+from daemon.url import local_path
 from detectors import select, store
 from detectors.errors import DetectorError
+
+# Keys that only some sources go by: their schemes, and what they are called.
+_OF_SOME = {
+    **dict.fromkeys(("width_px", "height_px", "fps"), (("v4l2",), "webcams")),
+    "transport": (("rtsp", "rtsps"), "rtsp:// and rtsps://"),
+    "tls_verify": (("rtsps", "https"), "rtsps:// and https://"),
+}
 
 
 def check(path: Path, settings: Settings) -> None:
     """Raise UnusableError with one line for each detector's model, engine, device, net, decoder,
-    encoder or protocol that does not work here, and each scene that cannot be drawn.
+    encoder or protocol that does not work here, each scene that cannot be drawn, and each folder
+    where a file belongs.
 
     What is named is tried; "auto" asks for nothing. `path` is the configuration's.
     """
@@ -32,6 +41,15 @@ def check(path: Path, settings: Settings) -> None:
     ]
     if lines:
         raise UnusableError("\n".join(lines))
+
+
+def in_vain(path: Path, settings: Settings) -> Iterator[str]:
+    """A line for each key of a stream that was set and that its source does not go by."""
+    for at, stream in enumerate(settings.stream):
+        for key, (schemes, sources) in _OF_SOME.items():
+            if key in stream.model_fields_set and stream.scheme not in schemes:
+                source = f"{stream.scheme}://" if stream.scheme else "a file"
+                yield f"{path}: stream[{at}].{key}: is for {sources}, and does nothing for {source}"
 
 
 def check_covers(settings: Settings, detector: select.Choice) -> None:
@@ -150,6 +168,8 @@ def _stream_faults(stream: StreamSettings) -> Iterator[str]:
             parse(stream.url.get_secret_value())
         except SourceError as error:
             yield f"url: {error}"
+    if stream.scheme in ("", "file") and _is_folder(local_path(stream.url.get_secret_value())):
+        yield "url: is a folder; accepted is a file"
     if stream.decoder not in ("auto", "software"):
         from daemon.sources.decoder import working, works
 
@@ -162,6 +182,10 @@ def _stream_faults(stream: StreamSettings) -> Iterator[str]:
 
 
 def _sink_faults(sink: SinkSettings) -> Iterator[str]:
+    path = getattr(sink, "path", Path())
+    # From the working directory of a service another may be there.
+    if path.is_absolute() and _is_folder(path):
+        yield f"path: {path} is a folder; accepted is the path of a file"
     if isinstance(sink, SrtSinkSettings):
         from daemon.sinks.push import has_srt
 
@@ -175,3 +199,11 @@ def _sink_faults(sink: SinkSettings) -> Iterator[str]:
                 f"encoder: {sink.encoder} does not work here, in sink {sink.kind}; "
                 f"accepted: auto, {', '.join(working())}"
             )
+
+
+def _is_folder(path: Path | str | None) -> bool:
+    """Whether one is seen there; where nobody lets us look, whoever opens it says more."""
+    try:
+        return path is not None and Path(path).is_dir()
+    except OSError:
+        return False

@@ -3,6 +3,7 @@ daemon will refuse by what that knows."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,67 @@ def test_a_scene_that_cannot_be_drawn_is_an_error_at_the_start(
             "accepted are faces, fps, seconds, seed, size"
         ],
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "keys", "said"),
+    [
+        (
+            "rtsp://cam/x",
+            "fps = 30\ntransport = 'tcp'",
+            ["fps: is for webcams, and does nothing for"],
+        ),
+        ("clip.mp4", "transport = 'udp'", ["transport: is for rtsp:// and rtsps://, and does"]),
+        ("http://cam/x", "tls_verify = false", ["tls_verify: is for rtsps:// and https://, and"]),
+        (
+            "demo://x",
+            "width_px = 640\nheight_px = 480",
+            ["width_px: is for w", "height_px: is for"],
+        ),
+        ("rtsps://cam/x", "tls_verify = false\ntransport = 'tcp'", []),
+        ("/dev/video0", "fps = 15\nwidth_px = 640\nheight_px = 480", []),
+    ],
+)
+def test_a_key_that_the_source_does_not_go_by_is_warned_of(
+    tmp_path: Path, capsys: Capsys, url: str, keys: str, said: list[str]
+) -> None:
+    path = tmp_path / "affectd.toml"
+    path.write_text(f"{NO_EXPRESSION}[[stream]]\nname = 'a'\nurl = '{url}'\n{keys}\n")
+    done = inside(capsys, "check", path)
+    assert (done.code, len(done.err)) == (0, len(said))
+    for line, start in zip(done.err, said, strict=True):
+        assert line.startswith(f"affectd: warning: {path}: stream[0].{start}")
+
+
+def test_a_folder_where_a_file_belongs(tmp_path: Path, capsys: Capsys) -> None:
+    path, folder = tmp_path / "affectd.toml", tmp_path / "recordings.mp4"
+    folder.mkdir()
+    sinks = "".join(
+        f"[[stream.sink]]\nkind = '{kind}'\npath = '{path}'\n"
+        for kind, path in (("mp4", folder), ("events", folder / "x"), ("events", tmp_path))
+    )
+    path.write_text(f"[[stream]]\nname = 'a'\nurl = 'file://{folder}'\n{sinks}")
+    is_none = " is a folder; accepted is the path of a file"
+    assert inside(capsys, "check", path) == (
+        2,
+        [],
+        [
+            f"affectd: {path}: stream[0].url: is a folder; accepted is a file",
+            f"affectd: {path}: stream[0].sink[0].path: {folder}{is_none}",
+            f"affectd: {path}: stream[0].sink[2].path: {tmp_path}{is_none}",
+        ],
+    )
+
+
+def test_the_log_warns_of_it_too(tmp_path: Path, capsys: Capsys) -> None:
+    path = tmp_path / "affectd.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that the run ends
+        listen = f"daemon.listen = '127.0.0.1:{taken.getsockname()[1]}'\n"
+        path.write_text(f"{listen}{NO_EXPRESSION}{STREAM}fps = 5\n")
+        done = inside(capsys, "run", path)
+    said = f"{path}: stream[0].fps: is for webcams, and does nothing for demo://"
+    assert done.code == 1
+    assert [line for line in done.err if said in line and "WARNING" in line.upper()]
 
 
 @contextmanager

@@ -101,8 +101,8 @@ def check(config: ConfigFile) -> None:
         raise typer.Exit(FAILED)
     streams = ", ".join(stream.name for stream in settings.stream)
     out.print(f"{config}: valid; streams: {streams}")
-    for text in preflight.in_vain(config, settings):
-        warn(text)
+    for line in preflight.in_vain(config, settings):
+        warn(line)
     if measured := record.load(record.kept_path()):
         from daemon.commands.bench.capacity import warning  # torch takes its time
 

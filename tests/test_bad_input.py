@@ -27,7 +27,7 @@ Capsys = pytest.CaptureFixture[str]
             '[expression]\nmax_batch = "16"',
             'expression.max_batch: found "16", accepted is a whole number',
         ),
-        (STREAM, "two streams are named 'lobby'; every name must be its own"),
+        (STREAM, "stream[0].name and stream[1].name are both 'lobby'; each must have its own"),
         (
             "[daemon]\ntoken = '${AFFECTD_NOT_SET}'",
             "daemon.token: the environment variable AFFECTD_NOT_SET is not set",

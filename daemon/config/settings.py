@@ -262,7 +262,10 @@ class Settings(Table):
         names = [stream.name for stream in self.stream]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise ValueError(f"two streams are named {name!r}; every name must be its own")
+                raise ValueError(
+                    f"stream[{names.index(name)}].name and stream[{index}].name are both {name!r}; "
+                    "each must have its own"
+                )
         return self
 
     @model_validator(mode="after")

@@ -26,10 +26,11 @@ def with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
 def check_source(url: str) -> None:
     """Raise ValueError for what can be neither a file, a device nor a URL. It may hold a password,
     and is not shown."""
-    if not url:
+    bare = url.strip()
+    if not bare:
         raise ValueError("is empty; accepted are a file, /dev/videoN or a URL")
-    if url != url.strip():
-        raise ValueError("begins or ends with a blank, which no source does")
+    if not url.startswith(bare) or (url != bare and scheme_of(bare)):
+        raise ValueError("has a blank around it; accepted is it without, and ./ before a file's")
     scheme = scheme_of(url)
     if scheme and scheme not in SOURCES:
         raise ValueError(f"scheme {scheme}:// is unknown; accepted: {', '.join(SOURCES)}")

@@ -259,7 +259,7 @@ def test_every_fault_is_listed_and_none_twice(tmp_path: Path) -> None:
 
 def test_two_streams_of_one_name(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, STREAM + STREAM)
-    assert line == "two streams are named 'lobby'; every name must be its own"
+    assert line == "stream[0].name and stream[1].name are both 'lobby'; each must have its own"
 
 
 FILM = "kind = 'mp4'\npath = '{}/x.mp4'\n"
@@ -314,7 +314,7 @@ def test_a_fault_is_told_whatever_secrets_are_empty_or_short(tmp_path: Path) -> 
     ]
     stream = "[[stream]]\nname = '${N}'\nurl = 'x'\n"
     (line,) = faults(tmp_path, stream + stream, {"N": "a"})
-    assert line == "two streams are named '${N}'; every name must be its own"
+    assert line == "stream[0].name and stream[1].name are both '${N}'; each must have its own"
 
 
 def test_no_stream_at_all(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator
 _HOST = r"(?:\d+(?:\.\d+){3}|\[[0-9a-f:.%]+\]|localhost|(?:[a-z0-9-]+\.)+[a-z]{2,})"
 _ADDRESS = re.compile(
     r".*://|[a-z][a-z0-9+.-]+[:;]/|(?:rtsps?|https?|rtmps?|srt)//"
-    rf"|{_HOST}:\d{{1,5}}(?:/|$)|[^/]*@{_HOST}(?::\d{{1,5}})?/|[^/:@]+:[^/]*@[^/]+/",
+    rf"|{_HOST}:\d{{1,5}}(?:/|$)|[^/]*@{_HOST}(?::\d{{1,5}})?/|[^/:@]+:[^/]*@[^/]+/"
+    r"|[^/]+@[^/]+/(?:.*/)?[^/.]+$",  # no ending, which a file mostly has
     re.IGNORECASE,
 )
 

@@ -20,6 +20,7 @@ from tests.daemon.config.reading import STREAM, faults, read
         (" clip.mp4", "has a blank around it; accepted is it without, and ./ before a file's"),
         ("10.0.0.7:554/main", "is an address without its scheme"),
         ("viewer@nvr.lan/main", "is an address without its scheme"),
+        ("viewer@cam/main", "is an address without its scheme"),
         ("u:geheim@cam/main", "is an address without its scheme"),
         ("file:/x.mp4", "is an address without its scheme"),
         ("~/x.mp4", "names no file; accepted is its path, without ~"),
@@ -50,7 +51,7 @@ def test_a_path_that_is_of_no_file(tmp_path: Path, kind: str, path: str) -> None
     [
         *("2026-11-20T12:00:00.mp4", "2026.11.20T12:00/clip.mp4", "C:/clip.mp4", "demo:1.mp4"),
         *("clip@home.mov", "by-host/me@10.0.0.7/x.mp4", "10.0.0.7/x.mp4", "./10.0.0.7:554/x"),
-        *("./ clip.mp4", "clip.mp4 "),
+        *("./ clip.mp4", "clip.mp4 ", "me@home/clip.mp4"),
         *("./video0", "video0.mp4", "/srv/me@nvr.lan/x.mp4", "rtsp/x.mp4", "file:///srv/x.mp4"),
         *("v4l2:///dev/v4l/by-id/usb-cam:1.0", "/dev/v4l/by-path/pci-0:14.0-usb-0:1:1.0"),
     ],

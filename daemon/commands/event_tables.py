@@ -146,13 +146,19 @@ class _Lines:
 
     def __enter__(self) -> _Lines:
         try:
+            # To open one would wait for its writer.
+            if self._source.is_fifo():
+                raise self._no_file()
             self._file: BinaryIO = self._source.open("rb")
         except OSError as error:
             raise ConfigError(f"{self._source} cannot be read: {error.strerror}") from error
         if not self._file.seekable():
             self._file.close()
-            raise ConfigError(f"{self._source}: is a pipe; accepted is a file, which is read twice")
+            raise self._no_file()
         return self
+
+    def _no_file(self) -> ConfigError:
+        return ConfigError(f"{self._source}: is a pipe; accepted is a file, which is read twice")
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

@@ -204,16 +204,22 @@ def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.jsonl cannot be read: No such file"):
         to_csv(tmp_path / "none.jsonl", tmp_path / "r.csv")
-    ours, theirs = os.pipe()
-    os.close(theirs)
-    with pytest.raises(ConfigError, match=f"/dev/fd/{ours}: is a pipe; accepted is a file"):
-        to_csv(Path(f"/dev/fd/{ours}"), tmp_path / "r.csv")
-    os.close(ours)
     source = write(tmp_path / "r.jsonl", reading(1))
     for target in (tmp_path / "none" / "r.csv", source / "r.csv"):
         with pytest.raises(SinkError, match=r"r\.csv cannot be written \(N") as hit:
             to_csv(source, target)
         assert hit.value.reason is Reason.NOT_WRITABLE
+
+
+@pytest.mark.parametrize("convert", [to_csv, to_parquet])
+def test_a_pipe_is_refused_and_its_writer_not_waited_for(tmp_path: Path, convert: Convert) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    for pipe in (tmp_path / "fifo", Path(f"/dev/fd/{ours}")):
+        with pytest.raises(ConfigError, match=f"{pipe}: is a pipe; accepted is a file, which is"):
+            convert(pipe, tmp_path / "table")
+    os.close(ours)
 
 
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])

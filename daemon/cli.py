@@ -6,7 +6,6 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -32,13 +31,12 @@ from daemon.options import (
     Force,
     OtherConfig,
     Private,
-    Readings,
-    SkipBroken,
     Strict,
     path_argument,
     path_option,
 )
 from daemon.service import signals
+from daemon.subcommands import events_app, models_app
 from daemon.terminal import err, out, say, warn
 
 FAILED, USAGE = 1, 2
@@ -50,15 +48,30 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="Model files of the detectors.", no_args_is_help=True)
-events_app = typer.Typer(help="Readings as tables.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(events_app, name="events")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from daemon.version import affectd_version
+
+        out.print(f"affectd {affectd_version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def begin(context: typer.Context) -> None:
+def begin(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
     """What comes before every command."""
     if context.invoked_subcommand != "run":  # which waits for its signals
         signals.raise_exit()
@@ -161,74 +174,18 @@ def image(
         raise typer.Exit(FAILED)
 
 
-@models_app.command("list")
-def models_list() -> None:
-    """Show which model files are there, and whether they are right.
-
-    Example: affectd models list"""
-    from daemon.commands.models import list_models
-
-    list_models(out)
-
-
-@models_app.command("pull")
-def models_pull(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Which; all that are missing by default.")
-    ] = None,
-) -> None:
-    """Bring the detectors' models from their official addresses.
-
-    Example: affectd models pull yunet"""
-    from daemon.commands.models import pull_models
-
-    pull_models(names or [], err)
-
-
-@events_app.command("to-csv")
-def events_to_csv(
-    source: Readings,
-    target: Annotated[Path, path_argument(metavar="OUT", help="The CSV file.")],
-    skip_broken: SkipBroken = False,
-) -> None:
-    """Flatten readings into a CSV file.
-
-    Example: affectd events to-csv readings.jsonl readings.csv"""
-    from daemon.commands.event_tables import to_csv
-
-    _flatten(to_csv, source, target, skip_broken)
-
-
-@events_app.command("to-parquet")
-def events_to_parquet(
-    source: Readings,
-    target: Annotated[Path, path_argument(metavar="OUT", help="The Parquet file.")],
-    skip_broken: SkipBroken = False,
-) -> None:
-    """Flatten readings into a Parquet file; needs pyarrow, the extra "parquet".
-
-    Example: affectd events to-parquet readings.jsonl readings.parquet"""
-    from daemon.commands.event_tables import to_parquet
-
-    _flatten(to_parquet, source, target, skip_broken)
-
-
-def _flatten(convert: Callable[..., int], source: Path, target: Path, skip_broken: bool) -> None:
-    from daemon.commands.progress import share_bar
-
-    with share_bar(err) as on_share:
-        on_broken = err.print if skip_broken else None
-        written = convert(source, target, on_broken=on_broken, on_share=on_share)
-    out.print(f"{written} readings written to {target}")
-
-
 @app.command()
 def train(
     family: Family,
     recipe: Annotated[Path, path_option(help="A recipe; see config/train/.")],
     data: DataDir,
     target: Annotated[Path, path_option("--out", help="Folder for weights, log and state.")],
-    device: Annotated[Device, typer.Option(help="Where to train.")] = "cpu",
+    device: Annotated[
+        Device,
+        typer.Option(
+            metavar="NAME", help="Where to train: cpu (default)|cuda.", show_default=False
+        ),
+    ] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in OUT.")] = False,
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop by then, leaving a state to resume.")
@@ -266,7 +223,10 @@ def evaluate(
         Split, typer.Option(metavar="NAME", help=SPLITS, show_default=False)
     ] = "public",
     weights: Annotated[
-        str, typer.Option(metavar="NAME", help="Shipped name, or file.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Shipped net or file (default: default).", show_default=False
+        ),
     ] = "default",
     tta: Annotated[
         StaticTTA, typer.Option(metavar="NAME", help=MODES, show_default=False)

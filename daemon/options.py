@@ -30,7 +30,7 @@ SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out lines that are no readings, and name them.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse bad images instead of skipping.")]
-SPLITS = ", ".join(get_args(Split)).replace("public", "public (default)")
-DEVICES = ", ".join(get_args(DeviceSetting)).replace("auto", "auto (default)")
-ENGINES = ", ".join(get_args(EngineSetting)).replace("torch", "torch (default)")
-MODES = f"{', '.join(get_args(StaticTTA))} (default)"
+SPLITS = "|".join(get_args(Split)).replace("public", "public (default)")
+DEVICES = "|".join(get_args(DeviceSetting)).replace("auto", "auto (default)")
+ENGINES = "|".join(get_args(EngineSetting)).replace("torch", "torch (default)")
+MODES = f"{'|'.join(get_args(StaticTTA))} (default)"

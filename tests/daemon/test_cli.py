@@ -51,6 +51,7 @@ def test_help_fits_a_terminal_and_shows_an_example(
     assert max(map(len, done.out)) <= 80
     if command not in ([], ["models"], ["events"]):
         assert any(line.startswith(f" Example: affectd {' '.join(command)}") for line in done.out)
+    assert inside(capsys, *command, "-h") == done
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,7 @@ def test_version(capsys: Capsys) -> None:
     done = inside(capsys, "version")
     assert done.code == 0
     assert [line.split()[0] for line in done.out[:3]] == ["affectd", "python", "torch"]
+    assert inside(capsys, "--version") == (0, done.out[:1], [])
 
 
 def test_a_configuration_that_validates(capsys: Capsys, light: Path) -> None:

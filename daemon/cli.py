@@ -96,17 +96,23 @@ def run(config: ConfigFile) -> None:
 
 
 @app.command()
-def check(config: ConfigFile) -> None:
+def check(
+    config: ConfigFile,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Open each source too, for one picture.")
+    ] = False,
+) -> None:
     """Validate a configuration and the environment; start nothing.
 
-    Example: affectd check config/affectd.toml"""
+    Example: affectd check config/affectd.toml --connect"""
     from daemon.commands.bench import machine, record
     from daemon.config.file import load
-    from daemon.service import preflight
+    from daemon.service import logs, preflight
     from daemon.service.environment import faults
 
     service = preflight.main_environ(os.environ)
-    settings = load(config, os.environ if service is None else service).settings
+    loaded = load(config, os.environ if service is None else service)
+    settings = loaded.settings
     preflight.check(config, settings)
     preflight.foresee_covers(settings, service)
     if found := faults():
@@ -116,11 +122,19 @@ def check(config: ConfigFile) -> None:
     out.print(f"{config}: valid; streams: {streams}")
     for line in preflight.in_vain(config, settings):
         warn(line)
+    seen = {}
+    if connect:
+        from daemon.commands.connect import connect as open_all
+
+        redactor = logs.set_up("warning", loaded.secrets)
+        seen = open_all(settings.stream, redactor.redact, out)
     if measured := record.load(record.kept_path()):
         from daemon.commands.bench.capacity import warning  # torch takes its time
 
-        if text := warning(settings, measured, machine.cores()):
+        if text := warning(settings, measured, machine.cores(), seen):
             warn(f"{config}: {text}")
+    if connect and len(seen) < len(settings.stream):
+        raise typer.Exit(FAILED)
 
 
 @app.command()

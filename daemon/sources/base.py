@@ -32,9 +32,12 @@ NO_CALLBACKS = SourceCallbacks()
 class Source(ABC):
     """An open source, which one thread reads and any thread closes. What it holds must not be freed
     under the thread that reads it: that one frees it itself. `cut` is what to say of a file that
-    ended too early."""
+    ended too early. `codec` and `fps` are what the source says of its pictures, None where it says
+    nothing."""
 
     cut: str | None = None
+    codec: str | None = None
+    fps: float | None = None
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop

@@ -21,6 +21,8 @@ from daemon.sources.picture import SQUARE, check_size
 from daemon.url import local_path, split_url
 
 OPEN_TIMEOUT_S = 10.0
+# Where a rate is not known, libav may tell that of the clock.
+_MOST_FPS = 1000
 # These write their length at the beginning, so that a cut file can be told from a short one.
 _HONEST_LENGTH = ("mov", "matroska", "avi", "flv")
 # Their tracks are the same pictures in several sizes.
@@ -59,6 +61,17 @@ class Opened:
     def goes_by_dts(self) -> bool:
         """Whether there are no other times, and libav's guess swaps B-frames."""
         return self.kind == "avi"
+
+    @property
+    def codec(self) -> str:
+        """libav's name of what its pictures are coded in, whatever decodes them."""
+        return str(self.video.codec_context.codec.canonical_name)
+
+    @property
+    def fps(self) -> float | None:
+        """Pictures a second, as the container or the pictures say."""
+        rate = self.video.average_rate or self.video.guessed_rate
+        return float(rate) if rate and rate < _MOST_FPS and not self.is_untimed else None
 
     @property
     def is_tiff(self) -> bool:

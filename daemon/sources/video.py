@@ -76,6 +76,7 @@ class VideoSource(Source):
         self._behind_s = 0.0
         self._has_pictures = False  # From then on, a size that cannot be is damage.
         self._opened = self._open()
+        self.codec, self.fps = self._opened.codec, self._opened.fps
         tell_of_fallback(stream, decoder, self._opened.video.codec_context)
 
     def _frames(self) -> Iterator[Frame]:

@@ -6,8 +6,10 @@ PyAV's wheels hold no v4l2 input, so OpenCV only fetches the buffers (CAP_PROP_C
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +38,8 @@ log = logging.getLogger("affectd.source")
 
 # Four-letter codes, as V4L2 names them, that `Unpacker` reads; the first is asked for first.
 ACCEPTED = ("MJPG", "YUYV")
+# VIDIOC_REQBUFS of linux/videodev2.h, for no buffers of captured video in mapped memory.
+_GIVE_BACK, _BUFFERS = 0xC0145608, struct.pack("5I", 0, 1, 1, 0, 0)
 _NAMES = {"MJPG": "MJPG", "JPEG": "MJPG", "YUYV": "YUYV", "YUY2": "YUYV"}
 
 
@@ -132,10 +136,12 @@ class WebcamSource(Source):
             open_camera = _open_v4l2
         self._camera = open_camera(self._device)
         if not self._camera.isOpened():
-            raise SourceError(
-                Reason.UNSUPPORTED,
-                f"{self._device} cannot be opened: it is no camera, or another program uses it",
+            why = (
+                "another program uses it, such as an affectd that runs"
+                if _is_taken(self._device)
+                else "it is no camera, or another program uses it"
             )
+            raise SourceError(Reason.UNSUPPORTED, f"{self._device} cannot be opened: {why}")
         try:
             self._unpacker = self._agree(stream)
         except SourceError:
@@ -193,6 +199,7 @@ class WebcamSource(Source):
         code = _four_letters(camera.get(cv2.CAP_PROP_FOURCC))
         width = int(camera.get(cv2.CAP_PROP_FRAME_WIDTH))
         height = int(camera.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self.codec, self.fps = code.lower(), camera.get(cv2.CAP_PROP_FPS) or None
         log.info(
             "stream %s: %s gives %s %dx%d at %g fps (asked for %dx%d at %g)",
             self._name,
@@ -200,7 +207,7 @@ class WebcamSource(Source):
             code,
             width,
             height,
-            camera.get(cv2.CAP_PROP_FPS),
+            self.fps or 0.0,
             stream.width_px,
             stream.height_px,
             stream.fps,
@@ -226,6 +233,20 @@ def check_device(device: str) -> None:
             Reason.AUTH_FAILED,
             f"{device}: {os.strerror(errno.EACCES)}; its user has to be in the group `video`",
         )
+
+
+def _is_taken(device: str) -> bool:
+    """Whether another program takes pictures of the camera. While one does, nobody else may give
+    its buffers back."""
+    try:
+        file = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            fcntl.ioctl(file, _GIVE_BACK, _BUFFERS)
+        finally:
+            os.close(file)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    return False
 
 
 def _open_v4l2(device: str) -> Camera:

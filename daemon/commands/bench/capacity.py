@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import numpy as np
 from classifiers.errors import CheckpointError
 from daemon.commands.bench.record import BenchRecord
 from daemon.commands.bench.work import face_mflop
+from daemon.commands.connect import Seen
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.errors import SourceError
@@ -25,15 +26,18 @@ _SLOWER_THAN = {"mediapipe": ("yunet", "haar"), "yunet": ("haar",)}
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """Pixels of a stream's pictures, pictures a second, and whether the configuration says so."""
+    """Pixels of a stream's pictures, pictures a second, and whether that is known."""
 
     px: int
     fps: float
     is_known: bool
 
 
-def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
-    """What to say of a configuration that needs more than was measured; None where it fits.
+def warning(
+    settings: Settings, record: BenchRecord, cores: int, seen: Mapping[str, Seen] = {}
+) -> str | None:
+    """What to say of a configuration that needs more than was measured; None where it fits. `seen`
+    are the streams that were connected.
 
     Only live streams count: files wait. Where N cameras of a size were carried and one more was
     not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
@@ -47,7 +51,7 @@ def warning(settings: Settings, record: BenchRecord, cores: int) -> str | None:
         return None
     if all(size.failed is None for size in record.cameras):
         return None
-    sent = [_sent(stream, record.asked.fps) for stream in live]
+    sent = [_sent(stream, seen.get(stream.name), record.asked.fps) for stream in live]
     needed = sum(_share(one.px, record) * one.fps / record.asked.fps for one in sent)
     others = " and ".join(_dearer(settings, live, record))
     if needed < 1.0 - 1e-9:
@@ -97,7 +101,9 @@ def _dearer(
         yield "pictures to be encoded where none were measured"
 
 
-def _sent(stream: StreamSettings, usual_fps: float) -> _Sent:
+def _sent(stream: StreamSettings, seen: Seen | None, usual_fps: float) -> _Sent:
+    if seen is not None and seen.fps:
+        return _Sent(seen.width_px * seen.height_px, seen.fps, True)
     if stream.scheme == "v4l2":
         return _Sent(stream.width_px * stream.height_px, stream.fps, True)
     if stream.scheme == "demo":

@@ -128,6 +128,7 @@ class DemoSource(Source):
         super().__init__(stop)
         self._live, self._orientation = live, orientation
         self._options = parse(url)
+        self.codec, self.fps = "demo", self._options.fps
         self._stream = stream
         self._clock = clock
         self._monotonic = monotonic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from pathlib import Path
@@ -223,6 +224,16 @@ def test_devices_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
     for url in ("v4l2:///dev/null", "V4L2:///dev/null"):
         with pytest.raises(SourceError, match=r"^/dev/null cannot be opened: it is no camera"):
             WebcamSource(_settings(url), stop=threading.Event())
+
+
+def test_a_camera_that_another_program_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No machine of ours has a camera to hold.
+    def busy(file: int, request: int, data: bytes) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr("daemon.sources.webcam.fcntl.ioctl", busy)
+    with pytest.raises(SourceError, match=r"^/dev/null cannot be opened: another program uses it"):
+        WebcamSource(_settings("v4l2:///dev/null"), stop=threading.Event())
 
 
 def test_a_device_of_others_hints_at_the_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from daemon.commands.bench import machine, record
 from daemon.commands.bench.capacity import warning
+from daemon.commands.connect import Seen
 from daemon.config.file import load
 from daemon.config.settings import Settings
 from tests.daemon.commands.bench.records import a_record
@@ -48,6 +49,22 @@ def test_enough_knows_the_sizes_that_are_configured(tmp_path: Path) -> None:
     said = warning(settings_of(tmp_path, *[small] * 4), measured, 4)
     assert said is not None
     assert "taken for" not in said
+
+
+def test_enough_goes_by_what_cameras_show(tmp_path: Path) -> None:
+    """One that was connected is not taken for another; one that says no rate is."""
+    settings = settings_of(tmp_path, "rtsp://10.0.0.1/a", "rtsp://10.0.0.2/b")
+    measured = a_record(3, 2, 1)
+    large = Seen("h264", 1920, 1080, 15.0)
+    said = warning(settings, measured, 4, {"s0": replace(large, fps=30.0)})
+    assert said is not None
+    assert "1 of them taken for 1280x720" in said
+    said = warning(settings, measured, 4, {"s0": large, "s1": large})
+    assert said is not None
+    assert "taken for" not in said
+    assert warning(settings, measured, 4, {"s0": Seen("mjpeg", 1920, 1080, None)}) is None
+    slow = replace(large, fps=5.0)
+    assert warning(settings, measured, 4, {"s0": slow, "s1": slow}) is None
 
 
 def test_a_size_of_which_no_number_was_too_many_says_nothing(tmp_path: Path) -> None:

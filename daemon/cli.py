@@ -142,7 +142,10 @@ def video(
     source: Annotated[
         str, typer.Argument(metavar="IN", help="A video file, or demo://NAME?seconds=10.")
     ],
-    target: Annotated[Path, path_argument(metavar="OUT", help="The annotated MP4.")],
+    target: Annotated[
+        Path | None,
+        path_argument(metavar="OUT", help="The annotated MP4; may be left out with --events."),
+    ] = None,
     events: Annotated[Path | None, path_option(help="Write the readings here, as JSONL.")] = None,
     config: OtherConfig = None,
     privacy: Private = "none",

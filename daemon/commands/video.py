@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -38,7 +38,7 @@ POLL_S = 0.1
 
 def annotate_video(
     source: str,
-    target: Path,
+    target: Path | None,
     events: Path | None,
     config: Path | None,
     force: bool,
@@ -46,7 +46,8 @@ def annotate_video(
     *,
     privacy: Privacy = "none",
 ) -> None:
-    """Read a file to its end and write it annotated; its readings too if `events` is given.
+    """Read a file to its end, and write it annotated to `target`, its readings to `events`, or one
+    of the two.
 
     Raises ConfigError for arguments that cannot be meant, SourceError or SinkError for the first
     thing that goes wrong; what was written until then stays whole. KeyboardInterrupt and SystemExit
@@ -55,21 +56,22 @@ def annotate_video(
     _check_source(source)
     _make_way(source, target, events, force)
     # A link stays one, and may lead to what is not there yet.
-    target, events = _behind(target), events and _behind(events)
+    target, events = target and _behind(target), events and _behind(events)
     stream = _stream(source, target, events, privacy)
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
     stop = threading.Event()
-    others = numbered(target)
+    others = [] if target is None else numbered(target)
 
     def parts_made() -> str:
-        made = [path for path in (target, *numbered(target)) if path not in others]
+        paths = [events] if target is None else [target, *numbered(target)]
+        made = [path for path in paths if path is not None and path not in others]
         return ", ".join(str(path) for path in made if is_there(path))
 
     asked = None if events is None else "--events"
     with (
         offline(config, stream, console, readings=asked) as around,
-        _old_files_aside(target, events) as settle,
+        _old_files_aside([path for path in (target, events) if path is not None]) as settle,
     ):
         pipeline = Pipeline(
             stream,
@@ -87,7 +89,8 @@ def annotate_video(
             _run(pipeline, stop, _frames_in(source), around.board, console, settle)
         except (KeyboardInterrupt, SystemExit):
             made = parts_made()
-            until = f"{made} holds the frames until here" if made else "nothing was written"
+            what = "readings" if target is None else "frames"
+            until = f"{made} holds the {what} until here" if made else "nothing was written"
             console.print(f"Interrupted; {until}")
             raise
     if pipeline.error is not None:
@@ -97,9 +100,13 @@ def annotate_video(
         raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
 
 
-def _stream(source: str, target: Path, events: Path | None, privacy: Privacy) -> StreamSettings:
+def _stream(
+    source: str, target: Path | None, events: Path | None, privacy: Privacy
+) -> StreamSettings:
     """Raises ConfigError for a source that can be none."""
-    sinks: list[SinkSettings] = [Mp4SinkSettings(kind="mp4", path=target)]
+    sinks: list[SinkSettings] = []
+    if target is not None:
+        sinks.append(Mp4SinkSettings(kind="mp4", path=target))
     if events is not None:
         sinks.append(EventsSinkSettings(kind="events", path=events))
     try:
@@ -115,19 +122,20 @@ def _stream(source: str, target: Path, events: Path | None, privacy: Privacy) ->
         raise ConfigError(f"IN: {fault}") from error
 
 
-def _tell(source: str, target: Path, parts: str, around: Offline, console: Console) -> None:
-    """Say what was made, and what was lost. Raises SourceError where no video came about."""
+def _tell(source: str, target: Path | None, parts: str, around: Offline, console: Console) -> None:
+    """Say what was made, and what was lost. Raises SourceError where nothing came about."""
     (stream,) = around.board.streams()
     if not stream.frames or not parts:  # With --force what stood there before is there again.
         raise SourceError(
             Reason.END_OF_STREAM, f"{display_url(source)}: ended before its first picture"
         )
-    changes = (
-        ""
-        if parts == str(target)
-        else ": IN's pictures change their size or kind, or pause for hours"
-    )
-    console.print(f"{stream.frames} frames written to {parts}{changes}")
+    if target is None:
+        console.print(f"readings of {stream.frames} frames written to {parts}")
+    else:
+        why = ": IN's pictures change their size or kind, or pause for hours"
+        console.print(
+            f"{stream.frames} frames written to {parts}{'' if parts == str(target) else why}"
+        )
     lost = around.metrics.registry.get_sample_value(
         "affectd_frames_dropped_total",
         {"stream": stream.name, "stage": "decode", "reason": "damaged"},
@@ -172,9 +180,18 @@ def _check_source(source: str) -> None:
         raise ConfigError("IN: demo:// without an end; accepted is demo://NAME?seconds=10")
 
 
-def _make_way(source: str, target: Path, events: Path | None, force: bool) -> None:
-    """Raise ConfigError for a file that would be lost, or whose name would lie."""
-    if events is not None and os.path.realpath(events) == os.path.realpath(target):
+def _make_way(source: str, target: Path | None, events: Path | None, force: bool) -> None:
+    """Raise ConfigError where nothing is to be written, and for a file that would be lost or whose
+    name would lie."""
+    if target is None and events is None:
+        raise ConfigError(
+            "OUT: is missing; accepted is the name of an MP4, or --events FILE for readings alone"
+        )
+    if (
+        target is not None
+        and events is not None
+        and os.path.realpath(events) == os.path.realpath(target)
+    ):
         raise ConfigError(f"{events}: is OUT already; accepted for --events is another file")
     read = local_path(source)
     for path in (target, events):
@@ -186,7 +203,7 @@ def _make_way(source: str, target: Path, events: Path | None, force: bool) -> No
             raise ConfigError(f"{path}: is IN itself; accepted is another file")
         if not force:
             raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
-    if _behind(target).suffix.lower() not in MP4_ENDINGS:
+    if target is not None and _behind(target).suffix.lower() not in MP4_ENDINGS:
         raise ConfigError(
             f"{_behind(target)}: is written as MP4; accepted is a name in {', '.join(MP4_ENDINGS)}"
         )
@@ -201,19 +218,19 @@ def _behind(path: Path) -> Path:
 
 
 @contextmanager
-def _old_files_aside(target: Path, events: Path | None) -> Iterator[Callable[[], None]]:
-    """Put aside the files that were there, and give them back if no video comes about. What this
-    yields removes them once one is begun: the disk may have no room for both."""
+def _old_files_aside(paths: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    """Put aside the files that were there, and give them back if the first does not come about.
+    What this yields removes them once it is begun: the disk may have no room for both."""
     aside: dict[Path, Path] = {}
 
     def settle() -> None:
-        while aside and is_there(target):
+        while aside and is_there(paths[0]):
             with suppress(OSError):
                 aside.popitem()[1].unlink()
 
     try:
-        for path in (target, events):
-            if path is not None and is_there(path):
+        for path in paths:
+            if is_there(path):
                 aside[path] = _put_aside(path)
         yield settle
     finally:

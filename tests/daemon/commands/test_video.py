@@ -71,6 +71,29 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, reading:
     assert events.read_text() == ""  # There was no face to read.
 
 
+def test_readings_alone(
+    tmp_path: Path, capsys: Capsys, reading: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No video is written, and what is replaced stays until readings come."""
+    source, events = write_clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.jsonl"
+    done = inside(capsys, "video", source)
+    said = "OUT: is missing; accepted is the name of an MP4, or --events FILE for readings alone"
+    assert done == (2, [], [f"affectd: {said}"])
+    what: list[str | Path] = ["video", source, "--events", events, "--config", reading]
+    before = sorted([*tmp_path.iterdir(), events])
+    assert inside(capsys, *what) == (0, [], [f"readings of 3 frames written to {events}"])
+    events.write_text("yesterday's")
+    said = f"{events}: exists; accepted is a new file, or --force to replace it"
+    assert inside(capsys, *what) == (2, [], [f"affectd: {said}"])
+    with monkeypatch.context() as broken:
+        broken.setattr(VideoSource, "_decode", lambda self, packet: None)
+        assert inside(capsys, *what, "--force").code == 1
+    assert events.read_text() == "yesterday's"
+    assert inside(capsys, *what, "--force").code == 0
+    assert events.read_text() == ""  # There was no face to read.
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_readings_of_a_configuration_that_reads_no_face_are_refused(
     tmp_path: Path, capsys: Capsys, light: Path
 ) -> None:
@@ -233,6 +256,10 @@ def test_video_of_a_face_with_its_readings(
     lines = events.read_text().splitlines()
     assert len(lines) >= 70
     assert {json.loads(line)["file"] for line in lines} == {str(source)}
+    alone = tmp_path / "alone.jsonl"
+    done = inside(capsys, "video", source, "--events", alone)
+    assert done == (0, [], [f"readings of 75 frames written to {alone}"])
+    assert alone.read_bytes() == events.read_bytes()
 
 
 def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path, light: Path) -> None:
@@ -243,6 +270,16 @@ def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path, light: Path) -> None:
     assert process.returncode == 130
     assert printed.splitlines() == [f"Interrupted; {target} holds the frames until here"]
     assert frames_in(target) > 10
+
+
+def test_ctrl_c_leaves_whole_readings(tmp_path: Path, reading: Path) -> None:
+    events = tmp_path / "out.jsonl"
+    what = ("demo://x?fps=10&seconds=3600", "--events", events, "--config", reading)
+    with started(tmp_path, "video", *what) as process:
+        printed = interrupt(process, lambda: events.exists() and events.stat().st_size > 5_000)
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == f"Interrupted; {events} holds the readings until here"
+    assert all(json.loads(line)["schema"] == 1 for line in events.read_text().splitlines())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

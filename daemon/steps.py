@@ -39,7 +39,8 @@ class Steps:
 
     With `privacy = "blur"` faces are covered before anything is drawn; they are looked for on every
     frame, however busy the machine is, and read on every n-th as ever. With `aggregate_only` no
-    reading comes out of here and no face is drawn.
+    reading comes out of here and no face is drawn. Where readings are all that is written nothing
+    is covered nor drawn.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Steps:
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = stream.name
+        self._is_shown = not stream.only_events
         self._covers = stream.privacy == "blur"
         self._only_counts = stream.aggregate_only
         self._detector = detector
@@ -128,12 +130,16 @@ class Steps:
                 readings += read
             faces = [] if self._only_counts else [_view(track, frame.pts_s) for track in tracks]
             self._count(frame, tracks, faces)
-            with self._timed("overlay"):
-                if self._covers:
-                    places = self._tracker.whereabouts(frame.pts_s)
-                    cover(frame.image, places, self._turn.sliced)
-                self._overlay.draw(frame.image, faces, self._turn.sliced)
+            if self._is_shown:
+                self._draw(frame, faces)
         return Output(frame, readings)
+
+    def _draw(self, frame: Frame, faces: Sequence[FaceView]) -> None:
+        with self._timed("overlay"):
+            if self._covers:
+                places = self._tracker.whereabouts(frame.pts_s)
+                cover(frame.image, places, self._turn.sliced)
+            self._overlay.draw(frame.image, faces, self._turn.sliced)
 
     def _fit(self, frame: Frame) -> None:
         """Let the tracks follow a change of the picture's size."""

@@ -224,6 +224,11 @@ class StreamSettings(Table):
         return any(sink.kind == "events" for sink in self.sink)
 
     @property
+    def only_events(self) -> bool:
+        """Whether readings are all that its sinks write, so that no picture leaves."""
+        return bool(self.sink) and all(sink.kind == "events" for sink in self.sink)
+
+    @property
     def scheme(self) -> str:
         """As `scheme_of` says it of `url`."""
         return scheme_of(self.url.get_secret_value())

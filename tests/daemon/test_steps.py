@@ -157,15 +157,28 @@ def test_a_result_for_a_face_that_left_is_dropped_and_counted(
     assert value(metrics.registry, "affectd_frames_dropped_total", **drops) == 1
 
 
-def test_without_the_overlay_pixels_stay_as_decoded(metrics: Metrics, board: Board) -> None:
-    for enabled in (False, True):
-        steps = stepping(None, metrics, board, settings(overlay={"enabled": enabled}))
-        frame = talking(1)[0]
-        planes = [plane(frame.image, index).copy() for index in range(3)]
-        output = walk(steps, [frame])[0]
-        assert len(output.faces) == 1
-        same = [np.array_equal(plane(frame.image, i), planes[i]) for i in range(3)]
-        assert same == ([False] * 3 if enabled else [True] * 3)
+@pytest.mark.parametrize(
+    ("enabled", "sinks", "drawn"),
+    [
+        (False, (), False),
+        (True, (), True),
+        (True, ("events",), False),
+        (True, ("events", "mjpeg"), True),
+    ],
+)
+def test_without_the_overlay_or_where_no_picture_leaves_pixels_stay_as_decoded(
+    metrics: Metrics, board: Board, enabled: bool, sinks: tuple[str, ...], drawn: bool
+) -> None:
+    kinds = [
+        {"kind": kind} | ({"path": Path("r.jsonl")} if kind == "events" else {}) for kind in sinks
+    ]
+    chosen = settings({"sink": tuple(kinds)}, overlay={"enabled": enabled})
+    frame = talking(1)[0]
+    planes = [plane(frame.image, index).copy() for index in range(3)]
+    output = walk(stepping(None, metrics, board, chosen), [frame])[0]
+    assert len(output.faces) == 1
+    same = [np.array_equal(plane(frame.image, index), planes[index]) for index in range(3)]
+    assert same == [not drawn] * 3
 
 
 def test_with_expressions_off_faces_are_found_and_not_read(metrics: Metrics, board: Board) -> None:

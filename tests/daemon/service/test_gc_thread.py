@@ -50,9 +50,13 @@ own_thread = threads() - before
 for _ in range(5):
     use_and_end()
 end_s = time.monotonic() + 60
-while muxers() and time.monotonic() < end_s:
+
+def left():
+    return threads() - before - own_thread, muxers()
+
+while any(left()) and time.monotonic() < end_s:
     time.sleep(0.05)
-print(threads() - before - own_thread, muxers())
+print(*left())
 stop.set()
 collector.join(60)
 """

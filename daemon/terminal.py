@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from daemon.errors import AffectdError, ConfigError
-from daemon.redact import redact_text
-from daemon.url import is_url
+from daemon.redact import Redactor, redact_text, secrets_in_url
+from daemon.url import is_address
 
 
 class _Output(Console):
@@ -33,8 +33,12 @@ err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr
 def path(text: str) -> Path:
     """A path of the command line. A ~ at its start is a home, which no shell replaces in
     `--out=~/read`. Raises ConfigError where nobody of that name has one, and for a URL."""
-    if is_url(text):  # A path would hold its password as well, and nothing tells that by then.
-        raise ConfigError(f"{text}: is a URL; accepted is a path")
+    if is_address(text):  # A path would hold its password as well, and nothing tells that by then.
+        redactor = Redactor()
+        redactor.register(*secrets_in_url(text))
+        raise ConfigError(
+            f"{redactor.redact(text)}: is a URL; accepted is a path, ./NAME of a file of that name"
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError:

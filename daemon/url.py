@@ -139,3 +139,20 @@ def _encode(part: str) -> str:
     if "%" in part and not re.search(r"%(?![0-9A-Fa-f]{2})", part):
         part = unquote(part, errors="surrogateescape")
     return quote(part, safe=_USERINFO_SAFE, errors="surrogateescape")
+
+
+# A host that hardly is the name of a folder.
+_NAMED_HOST = r"(?:\d+(?:\.\d+){3}|\[[0-9a-f:.%]+\]|localhost|(?:[a-z0-9-]+\.)+[a-z]{2,})"
+_ADDRESS = re.compile(
+    r".*://|[a-z][a-z0-9+.-]+[:;]/|(?:rtsps?|https?|rtmps?|srt)//"
+    rf"|{_NAMED_HOST}:\d{{1,5}}(?:/|$)|[^/]*@{_NAMED_HOST}(?::\d{{1,5}})?/"
+    rf"|[^/:@]+:[^/]*@(?:[^/]+/|{_NAMED_HOST}(?::\d{{1,5}})?$)",
+    re.IGNORECASE,
+)
+
+
+def is_address(path: str) -> bool:
+    """Whether `path` can only be meant as a URL, written well or not: `rtsp://…`, `rtsp;//…`,
+    `10.0.0.7:554/…`, `user:password@nvr.lan`. One that begins with / or ./ is none, unless it
+    holds a whole `://`."""
+    return _ADDRESS.match(path) is not None

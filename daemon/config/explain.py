@@ -34,11 +34,8 @@ _LIMITS = {
 }
 _PATTERNS = {
     "^[a-z0-9_-]+$": "accepted are the characters a-z, 0-9, _ and -",
-    r"^https?://[A-Za-z0-9._\[\]:-]+$": "accepted is an origin such as http://kiosk.lan:8080",
     "^#[0-9a-fA-F]{6}$": "accepted is a colour such as #D55E00",
 }
-
-
 _OF_LABELS = {"[expression.prior]": LABELS, "[overlay.colours]": COLOURS}
 
 

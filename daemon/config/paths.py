@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path, PurePath
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
-# A host that hardly is the name of a folder.
-_HOST = r"(?:\d+(?:\.\d+){3}|\[[0-9a-f:.%]+\]|localhost|(?:[a-z0-9-]+\.)+[a-z]{2,})"
-_ADDRESS = re.compile(
-    r".*://|[a-z][a-z0-9+.-]+[:;]/|(?:rtsps?|https?|rtmps?|srt)//"
-    rf"|{_HOST}:\d{{1,5}}(?:/|$)|[^/]*@{_HOST}(?::\d{{1,5}})?/|[^/:@]+:[^/]*@[^/]+/"
-    r"|[^/]+@[^/]+/(?:.*/)?[^/.]+$",  # no ending, which a file mostly has
-    re.IGNORECASE,
-)
-
-
-def is_address(path: str) -> bool:
-    """Whether `path` can only be meant as a URL, written well or not: `rtsp://…`, `rtsp;//…`,
-    `10.0.0.7:554/…`, `user:password@nvr.lan/…`. One that begins with / or ./ is none, unless it
-    holds a whole `://`."""
-    return _ADDRESS.match(path) is not None
+from daemon.url import is_address
 
 
 def names_file(path: str) -> bool:
@@ -34,7 +19,7 @@ def names_file(path: str) -> bool:
 def _from_home(path: str) -> str:
     """`path` with a ~ at its start replaced."""
     if is_address(path):
-        raise ValueError("is a URL; accepted is a path")
+        raise ValueError("is a URL; accepted is a path, with ./ before one that looks so")
     if "\0" in path:
         raise ValueError(f"found {path!r}, accepted is a path without NUL")
     if not path.startswith("~"):
@@ -48,7 +33,8 @@ def _from_home(path: str) -> str:
 def _of_a_file(path: object) -> object:
     """Refuses what names no file, and what only a shell makes one of."""
     if isinstance(path, str) and is_address(path):
-        raise ValueError("is a URL; accepted is the path of a file")  # maybe with a password
+        # Maybe with a password.
+        raise ValueError("is a URL; accepted is the path of a file, with ./ before one like that")
     if isinstance(path, str) and not names_file(path):
         raise ValueError(
             f"found {path!r}, accepted is the path of a file, without ~, "

@@ -13,12 +13,11 @@ from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting
 from daemon.config.paths import HomePath
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings, place
 from daemon.config.table import Table
-from daemon.config.urls import Host, HostAndPort, check_source, check_transport, is_loopback
+from daemon.config.urls import Host, HostAndPort, Origin, check_source, check_transport, is_loopback
 from daemon.url import scheme_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
-Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._\[\]:-]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -142,7 +141,7 @@ class ExpressionSettings(Table):
             if abs(total - 1.0) > 0.01:
                 raise ValueError(f"all shares sum to {total:g}; accepted is 1")
             return {label: share / total for label, share in value.items()}
-        if total >= 1.0:
+        if total > 1.0 - 1e-6:
             raise ValueError(f"shares sum to {total:g}; accepted is less than 1")
         return value
 

@@ -164,11 +164,14 @@ SinkSettings = Annotated[
 ]
 
 
+_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+
+
 def place(sink: SinkSettings) -> object:
     """Where a sink writes to, however that is spelt and whoever signs in; None for affectd's own
     page. Raises ValueError for a URL that does not validate."""
     if isinstance(sink, PushSinkSettings):
         url = split_url(sink.url.get_secret_value())
-        return url.scheme, url.host.lower(), url.port, url.tail
+        return url.scheme, url.host.lower(), url.port or _PORTS.get(url.scheme), url.tail
     path = getattr(sink, "path", None)
     return None if path is None else os.path.realpath(path)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
 
-from daemon.config.paths import is_address, names_file
-from daemon.url import local_path, scheme_of, split_url, webcam_path
+from daemon.config.paths import names_file
+from daemon.url import is_address, local_path, scheme_of, split_url, webcam_path
 
 SOURCES = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
 
@@ -42,8 +42,8 @@ def check_source(url: str) -> None:
             raise ValueError("names no device; accepted is v4l2:///dev/videoN")
     elif scheme == "" and is_address(url):
         raise ValueError(
-            "is an address without its scheme; accepted are SCHEME://HOST/PATH and, for a file of "
-            "that name, ./NAME"
+            "is a URL without its scheme and //; accepted are SCHEME://HOST/PATH, file:///PATH, "
+            "v4l2:///dev/videoN and, for a file of that name, ./NAME"
         )
     elif webcam := re.fullmatch(r"(?:dev/)?(video\d+)", url):
         raise ValueError(f"did you mean /dev/{webcam[1]}? Accepted for a file is ./{webcam[0]}")
@@ -86,6 +86,18 @@ def _host(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    """As browsers tell a page's: in small letters, without the port that is usual."""
+    match = re.fullmatch(
+        r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", value, re.IGNORECASE
+    )
+    if match is None:
+        raise ValueError(f"found {value!r}, accepted is an origin such as http://kiosk.lan:8080")
+    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
+    usual = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != usual else "")
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         IPv6Address(text)
@@ -96,6 +108,7 @@ def _is_ipv6(text: str) -> bool:
 
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 Host = Annotated[str, AfterValidator(_host)]
+Origin = Annotated[str, AfterValidator(_origin)]
 
 
 def is_loopback(host: str) -> bool:

@@ -20,6 +20,8 @@ from detectors.errors import DetectorError
 # Keys that only some sources go by: their schemes, and what they are called.
 _OF_SOME = {
     **dict.fromkeys(("width_px", "height_px", "fps"), (("v4l2",), "webcams")),
+    "loop": (("", "file"), "files"),
+    "decoder": (("", "file", "rtsp", "rtsps", "http", "https"), "files and network cameras"),
     "transport": (("rtsp", "rtsps"), "rtsp:// and rtsps://"),
     "tls_verify": (("rtsps", "https"), "rtsps:// and https://"),
 }
@@ -185,7 +187,7 @@ def _sink_faults(sink: SinkSettings) -> Iterator[str]:
     path = getattr(sink, "path", Path())
     # From the working directory of a service another may be there.
     if path.is_absolute() and _is_folder(path):
-        yield f"path: {path} is a folder; accepted is the path of a file"
+        yield "path: is a folder; accepted is the path of a file"
     if isinstance(sink, SrtSinkSettings):
         from daemon.sinks.push import has_srt
 

@@ -100,14 +100,16 @@ class Pace:
 
     After a pause in media time that is longer than `longest_s`, and after a picture that came more
     than `LATEST_S` too late, time counts from there. With `makes_up` that lateness is owed, and
-    made up for: by what is left out of media time, and `HASTE` of the rest.
+    made up for: by what is left out of media time, and `HASTE` of the rest. Who is late meanwhile
+    by hardly more than that has nothing ready (a slow clock, a server that stood still), and owes
+    nothing.
     """
 
     def __init__(self, longest_s: float, *, makes_up: bool = False) -> None:
         self._longest_s = longest_s
         self._makes_up = makes_up
         self._began_s: float | None = None
-        self._last_s = 0.0
+        self._last_s = self._step_s = 0.0
         self.owed_s = 0.0
 
     def wait_s(self, pts_s: float, now_s: float) -> float:
@@ -116,7 +118,8 @@ class Pace:
             self._began_s = now_s - pts_s
             self._last_s = pts_s
         step_s, self._last_s = pts_s - self._last_s, pts_s
-        paid_s = min(self.owed_s, step_s if step_s > LEAP_S else HASTE * step_s)
+        leaps, self._step_s = step_s > self._step_s + LEAP_S, step_s
+        paid_s = min(self.owed_s, step_s if leaps else HASTE * step_s)
         self.owed_s -= paid_s
         self._began_s -= paid_s
         early_s = self._began_s + pts_s - now_s
@@ -124,5 +127,6 @@ class Pace:
         if not -LATEST_S <= early_s <= self._longest_s:
             self._began_s += wait_s - early_s
             if self._makes_up and early_s < 0.0:
-                self.owed_s -= early_s
+                is_new = not self.owed_s or early_s < -2.0 * LATEST_S
+                self.owed_s = self.owed_s - early_s if is_new else 0.0
         return wait_s

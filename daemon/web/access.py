@@ -65,7 +65,7 @@ class Guard:
             cookie_name=f"affectd-{_digest(token, b'affectd name')[:8]}",
             cookie=_digest(token, b"affectd page").encode(),
             names=frozenset(map(str.lower, settings.allowed_hosts)),
-            origins=frozenset(map(str.lower, settings.allowed_origins)),
+            origins=frozenset(settings.allowed_origins),
             headers={**_HEADERS, "Cross-Origin-Resource-Policy": policy},
         )
 

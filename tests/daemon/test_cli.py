@@ -85,9 +85,12 @@ def test_a_tilde_is_a_home_wherever_a_path_stands(
     assert done == (2, [], [f"{said}file of that name is ./~nobody-of-that-name/x"])
 
 
-def test_a_url_where_a_path_belongs(capsys: Capsys) -> None:
-    done = inside(capsys, "video", "demo://x?seconds=1", "rtsp://u:hunter2@127.0.0.1/x.mp4")
-    assert done == (2, [], ["affectd: rtsp://u:***@127.0.0.1/x.mp4: is a URL; accepted is a path"])
+@pytest.mark.parametrize("before", ["rtsp://", "rtsp;//", ""])
+def test_a_url_where_a_path_belongs(capsys: Capsys, before: str) -> None:
+    done = inside(capsys, "video", "demo://x?seconds=1", f"{before}u:hunter2@127.0.0.1/x.mp4")
+    accepted = "accepted is a path, ./NAME of a file of that name"
+    line = f"affectd: {before}u:***@127.0.0.1/x.mp4: is a URL; {accepted}"
+    assert done == (2, [], [line])
 
 
 def test_what_is_not_there_was_told_wrong(tmp_path: Path, capsys: Capsys) -> None:

@@ -40,3 +40,18 @@ def test_a_host_that_may_be_called_is_a_name_or_an_address(tmp_path: Path) -> No
 def test_a_host_without_scheme_and_port(tmp_path: Path, host: str) -> None:
     (line,) = faults(tmp_path, f"daemon.allowed_hosts = ['{host}']\n{STREAM}")
     assert line.startswith(f"daemon.allowed_hosts[0]: found {host!r}, accepted is a host's name or")
+
+
+def test_an_origin_is_as_browsers_tell_it(tmp_path: Path) -> None:
+    told = ["http://Kiosk.lan:8080", "https://a.lan:443", "http://a.lan:80", "http://[fd00::5]:81"]
+    origins = read(tmp_path, f"daemon.allowed_origins = {told}\n{STREAM}").settings.daemon
+    assert origins.allowed_origins == (
+        *("http://kiosk.lan:8080", "https://a.lan", "http://a.lan", "http://[fd00::5]:81"),
+    )
+
+
+@pytest.mark.parametrize("origin", ["kiosk.lan", "http://", "http://a/", "http://:::", "null", "*"])
+def test_what_is_no_origin(tmp_path: Path, origin: str) -> None:
+    (line,) = faults(tmp_path, f"daemon.allowed_origins = ['{origin}']\n{STREAM}")
+    accepted = "accepted is an origin such as http://kiosk.lan:8080"
+    assert line == f"daemon.allowed_origins[0]: found {origin!r}, {accepted}"

@@ -18,11 +18,12 @@ from tests.daemon.config.reading import STREAM, faults, read
         (" rtsp://cam/x", "has a blank around it; accepted is it without"),
         ("rtsp://cam/x ", "has a blank around it; accepted is it without"),
         (" clip.mp4", "has a blank around it; accepted is it without, and ./ before a file's"),
-        ("10.0.0.7:554/main", "is an address without its scheme"),
-        ("viewer@nvr.lan/main", "is an address without its scheme"),
-        ("viewer@cam/main", "is an address without its scheme"),
-        ("u:geheim@cam/main", "is an address without its scheme"),
-        ("file:/x.mp4", "is an address without its scheme"),
+        ("10.0.0.7:554/main", "is a URL without its scheme and //"),
+        ("viewer@nvr.lan/main", "is a URL without its scheme and //"),
+        ("u:geheim@cam/main", "is a URL without its scheme and //"),
+        ("u:geheim@10.0.0.7:554", "is a URL without its scheme and //"),
+        ("u:geheim@nvr.lan", "is a URL without its scheme and //"),
+        ("file:/x.mp4", "is a URL without its scheme and //"),
         ("~/x.mp4", "names no file; accepted is its path, without ~"),
         ("clips/", "names no file; accepted is its path, without ~"),
         ("file://", "names no file; accepted is its path, without ~"),
@@ -50,7 +51,14 @@ def test_a_path_that_is_of_no_file(tmp_path: Path, kind: str, path: str) -> None
     "url",
     [
         *("2026-11-20T12:00:00.mp4", "2026.11.20T12:00/clip.mp4", "C:/clip.mp4", "demo:1.mp4"),
-        *("clip@home.mov", "by-host/me@10.0.0.7/x.mp4", "10.0.0.7/x.mp4", "./10.0.0.7:554/x"),
+        *(
+            "clip@home.mov",
+            "12:00@home.mp4",
+            "events@2024/lobby",
+            "by-host/me@10.0.0.7/x.mp4",
+            "10.0.0.7/x.mp4",
+            "./10.0.0.7:554/x",
+        ),
         *("./ clip.mp4", "clip.mp4 ", "me@home/clip.mp4"),
         *("./video0", "video0.mp4", "/srv/me@nvr.lan/x.mp4", "rtsp/x.mp4", "file:///srv/x.mp4"),
         *("v4l2:///dev/v4l/by-id/usb-cam:1.0", "/dev/v4l/by-path/pci-0:14.0-usb-0:1:1.0"),
@@ -68,11 +76,13 @@ URLS = ["rtsp://u:geheim@10.0.0.9/x.mp4", " mqtt://u:geheim@nas/x", "rtsp;//u:ge
 def test_a_url_where_a_path_belongs_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
     sinks = [f"[[stream.sink]]\nkind = '{kind}'\npath = '{url}'\n" for kind in ("mp4", "events")]
     tables = f"models.dir = '{url}'\nexpression.weights = '{url}'\n{STREAM}{''.join(sinks)}"
+    path = "is a URL; accepted is a path, with ./ before one that looks so"
+    file = "is a URL; accepted is the path of a file, with ./ before one like that"
     assert faults(tmp_path, tables) == [
-        "models.dir: is a URL; accepted is a path",
-        "expression.weights: is a URL; accepted is a path",
-        "stream[0].sink[0].path: is a URL; accepted is the path of a file",
-        "stream[0].sink[1].path: is a URL; accepted is the path of a file",
+        f"models.dir: {path}",
+        f"expression.weights: {path}",
+        f"stream[0].sink[0].path: {file}",
+        f"stream[0].sink[1].path: {file}",
     ]
 
 

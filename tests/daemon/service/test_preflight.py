@@ -134,14 +134,14 @@ def test_a_folder_where_a_file_belongs(tmp_path: Path, capsys: Capsys) -> None:
         for kind, path in (("mp4", folder), ("events", folder / "x"), ("events", tmp_path))
     )
     path.write_text(f"[[stream]]\nname = 'a'\nurl = 'file://{folder}'\n{sinks}")
-    is_none = " is a folder; accepted is the path of a file"
+    is_none = "is a folder; accepted is the path of a file"
     assert inside(capsys, "check", path) == (
         2,
         [],
         [
             f"affectd: {path}: stream[0].url: is a folder; accepted is a file",
-            f"affectd: {path}: stream[0].sink[0].path: {folder}{is_none}",
-            f"affectd: {path}: stream[0].sink[2].path: {tmp_path}{is_none}",
+            f"affectd: {path}: stream[0].sink[0].path: {is_none}",
+            f"affectd: {path}: stream[0].sink[2].path: {is_none}",
         ],
     )
 

@@ -142,3 +142,40 @@ def test_a_file_that_is_read_as_a_camera_makes_up_for_nothing() -> None:
         pytest.approx(0.1),
     ]
     assert pace.owed_s == 0.0
+
+
+@pytest.mark.parametrize("per_second", [1e-4, 0.0, -1e-4])
+@pytest.mark.parametrize("segment_s", [2.0, 6.0])
+def test_a_clock_that_is_off_is_no_lateness_for_long(segment_s: float, per_second: float) -> None:
+    """Two days of segments of a camera whose clock is 100 ppm slow, or fast; three lay ready."""
+    pace, step_s = Pace(longest_s=10.0, makes_up=True), 0.5
+    now_s, most_owed_s, most_wait_s = 3.0 * segment_s, 0.0, 0.0
+    for number in range(int(2 * 86400 / step_s)):
+        media_s = number * step_s
+        ends_s = (media_s // segment_s + 1.0) * segment_s
+        now_s = max(now_s, ends_s * (1.0 + per_second))
+        wait_s = pace.wait_s(media_s, now_s)
+        now_s += wait_s
+        most_owed_s, most_wait_s = max(most_owed_s, pace.owed_s), max(most_wait_s, wait_s)
+    assert most_owed_s < 1.5
+    assert most_wait_s < 1.5
+
+
+def test_a_server_that_stood_still_is_behind_for_a_while_only() -> None:
+    """Three times for 9 s, so that all that it has is as late as that: nothing to make up for."""
+    pace, now_s, late_s = Pace(longest_s=10.0, makes_up=True), 6.0, 0.0
+    for tenth in range(6000):
+        late_s += 9.0 if tenth in (200, 300, 400) else 0.0
+        now_s = max(now_s, (tenth // 20 + 1) * 2.0 + late_s)
+        now_s += pace.wait_s(tenth / 10, now_s)
+    assert pace.owed_s < 1.5
+
+
+def test_rare_pictures_are_not_let_through_at_once() -> None:
+    """One every other second, all of 20 s late: no step between two of them is a leap."""
+    pace, now_s, waits = Pace(longest_s=10.0, makes_up=True), 0.0, []
+    for number in range(20):
+        now_s = max(now_s, 30.0 if number >= 5 else 0.0)
+        waits.append(pace.wait_s(2.0 * number, now_s))
+        now_s += waits[-1]
+    assert min(waits[6:]) == pytest.approx(1.8)

@@ -5,12 +5,19 @@ https://ai.google.dev/edge/mediapipe/solutions/vision/face_detector
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import Box, Detection, ordered
 from detectors.errors import BackendError, ModelMismatchError
 from detectors.quiet import quiet
+
+# MediaPipe tells Google of its use, at the latest when it is closed, through this proxy: nothing is
+# there. libav goes by other variables, Python by `os.environ`, which stays as it is.
+NOWHERE = "http://127.0.0.1:9"
+os.putenv("https_proxy", NOWHERE)
 
 # Keypoints in the model's order; "right" is the person's.
 RIGHT_EYE, LEFT_EYE, NOSE = 0, 1, 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -140,6 +141,7 @@ class WheelMember:
                 errors="replace",
                 timeout=TOTAL_S,
                 stdin=subprocess.DEVNULL,
+                env=os.environ,  # whose proxies those of `detectors.mediapipe` are not
             )
         except subprocess.TimeoutExpired as error:
             raise OriginFailure(f"pip was not done after {TOTAL_S:.0f} s") from error

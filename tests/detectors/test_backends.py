@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import av
 import numpy as np
@@ -138,3 +141,35 @@ with quiet():
     for whole in (code, older + code):
         run = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True)
         assert (run.returncode, run.stdout, run.stderr) == (0, "", "ERROR: a real one\n")
+
+
+LOOK_AND_CLOSE = f"""
+import os, time, urllib.request
+import numpy as np
+from pathlib import Path
+if os.environ["LET_IT"]:
+    os.putenv = lambda *_: None
+from detectors.mediapipe import MediaPipe
+detector = MediaPipe(Path({str(MODELS)!r}, "face_detection_short_range.tflite").read_bytes())
+detector.detect(np.zeros((240, 320, 3), np.uint8))
+detector.close()
+time.sleep(2.0)
+print(urllib.request.getproxies()["https"])
+"""
+
+
+@pytest.mark.parametrize("let_it", ["", "yes"])
+def test_mediapipe_tells_nobody_of_its_use(let_it: str) -> None:
+    """1. By itself it asks the user's proxy for its makers' server. 2. Through affectd it does
+    not. 3. The user's proxy stays the one that models are fetched through."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.0)
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        env = os.environ | {"https_proxy": address, "no_proxy": "", "LET_IT": let_it}
+        command = [sys.executable, "-c", LOOK_AND_CLOSE]
+        run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        asked = ""
+        with suppress(BlockingIOError), proxy.accept()[0] as connection:
+            asked = connection.recv(1000).decode().partition(":")[0]
+    assert asked == ("CONNECT play.googleapis.com" if let_it else "")
+    assert run.stdout == f"{address}\n"

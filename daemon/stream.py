@@ -170,7 +170,7 @@ class Stream:
         if self._slate is not None and (readings := steps.arrived()):
             output = self._slate.without_picture(readings)
             for writer in self._writers:
-                if writer.takes == "readings":
+                if writer.takes in ("readings", "news"):
                     writer.put(output)
             self._tell(readings)
         self._stand_in()
@@ -184,9 +184,14 @@ class Stream:
         """Give the sinks a slate where one is due, that their readers stay."""
         if self._slate is None:
             return
-        if (output := self._slate.output(self._board.stream(self.name))) is not None:
+        status = self._board.stream(self.name)
+        if (output := self._slate.output(status)) is not None:
             for writer in self._writers:
                 writer.put(output)
+        elif (output := self._slate.before_any(status)) is not None:
+            for writer in self._writers:
+                if writer.takes == "news":
+                    writer.put(output)
 
     def _failed(self, error: Exception) -> None:
         """Say and count that the stream starts anew."""

@@ -76,12 +76,20 @@ class Slate:
         self._due_s = now_s + EVERY_S
         image = self._draw(last, Reason.STALLED if status is None else status.reason)
         frame = replace(last, pts_s=last.pts_s + quiet_s, captured_s=self._clock(), image=image)
-        return Output(frame, (), slate=True)
+        return Output(frame, (), slate=True, faces=())
 
     def without_picture(self, readings: Sequence[Reading]) -> Output:
         """Readings of frames that were handed out already, for sinks that look at nothing else."""
         assert self._last is not None
         return Output(self._last, readings, slate=True)
+
+    def before_any(self, status: StreamStatus | None) -> Output | None:
+        """What stands in for the slate where there was no picture yet, for sinks that do not look
+        at it: once the source is known to be down."""
+        if self._last is not None or status is None or status.state != "down":
+            return None
+        frame = Frame(self._name, 0, 0.0, self._clock(), av.VideoFrame(2, 2, "yuv420p"))
+        return Output(frame, (), slate=True, faces=())
 
     def _patience_s(self, status: StreamStatus | None) -> float:
         if status is not None and status.state in ("down", "stalled"):

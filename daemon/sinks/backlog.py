@@ -25,6 +25,8 @@ def backlog_for(takes: Takes, lose: Lose) -> Backlog[Any]:
             return Backlog(QUEUE_FRAMES, lose)
         case "readings":
             return _Readings(QUEUE_FRAMES, lose)
+        case "news":
+            return _News(QUEUE_FRAMES, lose)
         case "packets":
             return _Packets(QUEUE_PACKETS, lose)
 
@@ -114,6 +116,13 @@ class _Readings(Backlog[Output]):
         for _ in range(excess):
             self._carried.popleft()
         self._lose(excess)
+
+
+class _News(_Readings):
+    """What came while a sink was down is none any more."""
+
+    def comes_back(self) -> None:
+        self.clear()
 
 
 class _Packets(Backlog[Packet]):

@@ -11,10 +11,10 @@ import av
 
 from daemon.errors import Reason, SinkError, plain
 from daemon.frame import Frame
-from daemon.reading import Reading
+from daemon.reading import FaceView, Reading
 from daemon.sinks.encode.encoder import Encoder
 
-Takes = Literal["pictures", "readings", "packets"]
+Takes = Literal["pictures", "readings", "news", "packets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,13 @@ class Output:
     The picture's own pts and time base mean nothing here: sinks go by `frame.pts_s`, and take
     a reference of their own (encode/reference.py) before they set anything on it.
 
-    `slate`: the source is away, and the picture says so, that readers may stay."""
+    `slate`: the source is away, and the picture says so, that readers may stay. `faces` are those
+    in view by now; None where nothing new is known of them."""
 
     frame: Frame
     readings: Sequence[Reading]
     slate: bool = False
+    faces: Sequence[FaceView] | None = None
 
     @property
     def captured_s(self) -> float:
@@ -61,7 +63,8 @@ Taken = TypeVar("Taken", contravariant=True)
 
 class Sink(Protocol[Taken]):
     """One place to write to, called from one thread. `takes` says what a loss would be a loss of:
-    packets come encoded, pictures do not."""
+    packets come encoded, pictures do not. News are readings, and how things are: who takes them
+    hears of a source that never gave a picture, too, and nothing of when it was down itself."""
 
     takes: Takes
 

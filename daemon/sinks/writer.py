@@ -221,7 +221,7 @@ class Writer(Generic[Item]):
             self._backoff.reset()
         # A full disk takes the head of a recording, and fails at the first second of its pictures.
         # A reading is written at once, and the next one may be long in coming.
-        if not self._reported or self.takes == "readings":
+        if not self._reported or self.takes in ("readings", "news"):
             self._came_up()
         if not written or item.slate:
             return

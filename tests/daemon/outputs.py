@@ -13,7 +13,7 @@ import av
 from daemon.config.sink_settings import EncodedSinkSettings, HlsSinkSettings, Mp4SinkSettings
 from daemon.errors import SinkError
 from daemon.frame import Frame, plane
-from daemon.reading import Quality, Reading
+from daemon.reading import FaceView, Quality, Reading
 from daemon.sinks.base import Output, Packet, Sink, Takes
 from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
@@ -68,6 +68,10 @@ def reading(seq: int, *, live: bool = True, yaw_deg: float | None = 4.0) -> Read
     )
 
 
+def face(label: str | None, *, track: int = 1, side_px: int = 80, age_s: float = 0.1) -> FaceView:
+    return FaceView(track, (0, 0, side_px, side_px), label, {}, age_s)
+
+
 def output(
     seq: int,
     *,
@@ -76,6 +80,7 @@ def output(
     image: av.VideoFrame | None = None,
     readings: Sequence[Reading] = (),
     slate: bool = False,
+    faces: Sequence[FaceView] | None = None,
 ) -> Output:
     frame = Frame(
         "lobby",
@@ -84,7 +89,7 @@ def output(
         time.time() if captured_s is None else captured_s,
         picture(seq) if image is None else image,
     )
-    return Output(frame, readings, slate)
+    return Output(frame, readings, slate, faces)
 
 
 class Encoded:

@@ -16,6 +16,7 @@ from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
+from tests.daemon.sinks.writers import Gated
 from tests.daemon.steps import lobby_board, made
 from tests.daemon.streams import (
     WAIT_S,
@@ -162,3 +163,43 @@ def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board
         stream.join(WAIT_S)
     assert str(stream.error) == "lobby: the classifier failed; its log says why"
     assert mailbox.closed
+
+
+def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(
+    metrics: Metrics, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. The source is down from the start. 2. It gives one picture, of a face. 3. Nothing more
+    comes, but that the face was read."""
+    monkeypatch.setattr("daemon.stream.POLL_S", 0.05)
+    known, stop = Known(), threading.Event()
+    mailbox = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
+    sinks = news, readings = Gated("news"), Gated("readings")
+    writers = [
+        Writer(sink, "lobby", "gated", keep_all=False, metrics=metrics, stop=stop) for sink in sinks
+    ]
+    board.set_state("lobby", "down")
+    with batching(known, metrics) as batcher:
+        stream = made(batcher, metrics, board, mailbox=mailbox, stop=stop, writers=writers)
+        for sink, writer in zip(sinks, writers, strict=True):
+            sink.gate.set()
+            writer.start()
+        stream.start()
+        try:
+            wait_until(lambda: news.written)
+            assert (news.written[0].slate, news.written[0].faces) == (True, ())
+            assert readings.written == []
+            board.set_state("lobby", "live")
+            mailbox.put(talking(1)[0], stop)
+            wait_until(lambda: readings.written)
+            wait_until(lambda: not news.written[-1].slate)
+            (face,) = news.written[-1].faces
+            assert face.label is None
+            known.go.set()
+            wait_until(lambda: news.written[-1].readings)
+            assert news.written[-1].faces is None  # as before, for all that is known
+        finally:
+            stop.set()
+            mailbox.close()
+            stream.join(WAIT_S)
+            for writer in writers:
+                writer.close(WAIT_S)

@@ -79,6 +79,14 @@ _PUSH = (
 )
 SINK_REASONS = {
     "events": _FILE,
+    "mqtt": (
+        Reason.CONNECT_REFUSED,
+        Reason.AUTH_FAILED,
+        Reason.NOT_FOUND,
+        Reason.TLS,
+        Reason.END_OF_STREAM,
+        *_ANY_SINK,
+    ),
     "mp4": (Reason.ENCODE_ERROR, *_FILE),
     "mjpeg": _PICTURES,
     "hls": _PICTURES,

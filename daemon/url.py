@@ -134,11 +134,16 @@ def _is_plain(rest: str, at: int) -> bool:
     return address["port"] is not None or _PLAIN_HOST.fullmatch(address["host"]) is not None
 
 
-def _encode(part: str) -> str:
-    """Percent-encode; a part whose every `%` begins a %XX is taken as encoded already."""
+def decoded(part: str) -> str:
+    """A user, password or path as it is meant; one whose every `%` begins a %XX is taken as
+    percent-encoded."""
     if "%" in part and not re.search(r"%(?![0-9A-Fa-f]{2})", part):
-        part = unquote(part, errors="surrogateescape")
-    return quote(part, safe=_USERINFO_SAFE, errors="surrogateescape")
+        return unquote(part, errors="surrogateescape")
+    return part
+
+
+def _encode(part: str) -> str:
+    return quote(decoded(part), safe=_USERINFO_SAFE, errors="surrogateescape")
 
 
 # A host that hardly is the name of a folder.

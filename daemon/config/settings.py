@@ -33,6 +33,7 @@ def _need_known(found: object, known: Collection[str], table: str, keys: Collect
 
 
 Privacy = Literal["none", "blur"]
+READINGS = ("events", "mqtt")  # the kinds of sinks that take readings, and no picture
 
 # Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
 COLOURS = {
@@ -201,9 +202,9 @@ class StreamSettings(Table):
 
     @model_validator(mode="after")
     def _no_readings(self) -> StreamSettings:
-        if self.aggregate_only and self.has_events:
+        if self.aggregate_only and (kind := self.has_events):
             raise ValueError(
-                "aggregate_only = true writes no reading, and a sink of kind events nothing else; "
+                f"aggregate_only = true writes no reading, and a sink of kind {kind} is for them; "
                 "accepted is one of the two"
             )
         return self
@@ -218,14 +219,14 @@ class StreamSettings(Table):
         return value
 
     @property
-    def has_events(self) -> bool:
-        """Whether a sink writes readings, and so nothing without them."""
-        return any(sink.kind == "events" for sink in self.sink)
+    def has_events(self) -> str:
+        """The kind of the first sink that is there for readings; empty where none is."""
+        return next((sink.kind for sink in self.sink if sink.kind in READINGS), "")
 
     @property
     def only_events(self) -> bool:
         """Whether readings are all that its sinks write, so that no picture leaves."""
-        return bool(self.sink) and all(sink.kind == "events" for sink in self.sink)
+        return bool(self.sink) and all(sink.kind in READINGS for sink in self.sink)
 
     @property
     def scheme(self) -> str:
@@ -245,8 +246,10 @@ class StreamSettings(Table):
 
     @property
     def holds(self) -> frozenset[object]:
-        """What two streams hardly have at once: a name, a source, and where a sink writes to."""
-        places = (getattr(sink, "path", None) or getattr(sink, "url", None) for sink in self.sink)
+        """What two streams hardly have at once: a name, a source, and where a sink writes to.
+        A broker has room for all."""
+        sinks = [sink for sink in self.sink if sink.kind != "mqtt"]
+        places = (getattr(sink, "path", None) or getattr(sink, "url", None) for sink in sinks)
         return frozenset((self.name, self.url, *filter(None, places)))
 
 
@@ -275,17 +278,17 @@ class Settings(Table):
     @model_validator(mode="after")
     def _faces_are_read(self) -> Settings:
         for stream in self.stream:
-            if not self.expression.enabled and stream.has_events:
+            if not self.expression.enabled and (kind := stream.has_events):
                 raise ValueError(
-                    "expression.enabled = false reads no face, and the sink of kind events of "
-                    f"stream {stream.name!r} writes nothing else; accepted is one of the two"
+                    f"expression.enabled = false reads no face, and the sink of kind {kind} of "
+                    f"stream {stream.name!r} is for readings; accepted is one of the two"
                 )
         return self
 
     @model_validator(mode="after")
     def _sinks_apart(self) -> Settings:
         sinks = [
-            (f"stream[{at}].sink[{number}]", sink, place(sink))
+            (f"stream[{at}].sink[{number}]", sink, place(sink, stream.name))
             for at, stream in enumerate(self.stream)
             for number, sink in enumerate(stream.sink)
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
@@ -11,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from daemon.config.paths import FilePath
 from daemon.config.table import Table
 from daemon.config.urls import check_transport, with_scheme
-from daemon.url import split_url
+from daemon.url import SplitUrl, decoded, split_url
 
 MP4_ENDINGS = (".mp4", ".m4v", ".mov")
 
@@ -106,6 +107,59 @@ class EventsSinkSettings(Table):
     path: FilePath
 
 
+class MqttSinkSettings(Table):
+    """A broker that readings and the stream's state are published to."""
+
+    kind: Literal["mqtt"]
+    url: SecretStr
+    tls_verify: bool = True
+    discovery: str = "homeassistant"
+
+    @field_validator("url")
+    @classmethod
+    def _names_topics(cls, value: SecretStr) -> SecretStr:
+        url = split_url(with_scheme(value, "mqtt", "mqtts").get_secret_value())
+        if "?" in url.tail or not _begins_topics(_prefix(url)):
+            raise ValueError(
+                "its path, which all topics begin with, cannot be one; "
+                "accepted is a path without + # ? and $, such as mqtt://HOST/affectd"
+            )
+        try:
+            decoded(f"{url.user}{url.password}").encode()
+        except UnicodeEncodeError:
+            raise ValueError("user and password are accepted in UTF-8") from None
+        return value
+
+    @field_validator("discovery")
+    @classmethod
+    def _begins_topics(cls, value: str) -> str:
+        if not _begins_topics(value):
+            raise ValueError(
+                f"found {value!r}, accepted is what topics begin with, without + # and $; "
+                '"" for no discovery'
+            )
+        return value.strip("/")
+
+    @property
+    def prefix(self) -> str:
+        """What all topics begin with."""
+        return _prefix(split_url(self.url.get_secret_value()))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The broker's host and port."""
+        url = split_url(self.url.get_secret_value())
+        return url.host.strip("[]"), url.port or _PORTS[url.scheme]
+
+
+def _prefix(url: SplitUrl) -> str:
+    return decoded(url.tail).strip("/") or "affectd"
+
+
+def _begins_topics(text: str) -> bool:
+    return text.isprintable() and not re.search(r"[+#]|^/*\$", text)
+
+
 class PushSinkSettings(EncodedSinkSettings):
     """What every sink says that sends the video on to a server."""
 
@@ -157,6 +211,7 @@ SinkSettings = Annotated[
     | MjpegSinkSettings
     | HlsSinkSettings
     | EventsSinkSettings
+    | MqttSinkSettings
     | RtspSinkSettings
     | RtmpSinkSettings
     | SrtSinkSettings,
@@ -164,12 +219,15 @@ SinkSettings = Annotated[
 ]
 
 
-_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "mqtt": 1883, "mqtts": 8883}
 
 
-def place(sink: SinkSettings) -> object:
-    """Where a sink writes to, however that is spelt and whoever signs in; None for affectd's own
-    page. Raises ValueError for a URL that does not validate."""
+def place(sink: SinkSettings, stream: str) -> object:
+    """Where a sink of that stream writes to, however that is spelt and whoever signs in; None for
+    affectd's own page. Raises ValueError for a URL that does not validate."""
+    if isinstance(sink, MqttSinkSettings):
+        host, port = sink.address
+        return sink.kind, host.lower(), port, sink.prefix, stream
     if isinstance(sink, PushSinkSettings):
         url = split_url(sink.url.get_secret_value())
         return url.scheme, url.host.lower(), url.port or _PORTS.get(url.scheme), url.tail

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
-from daemon.config.sink_settings import EncodedSinkSettings, SinkSettings, SrtSinkSettings
+from daemon.config.sink_settings import (
+    EncodedSinkSettings,
+    MqttSinkSettings,
+    SinkSettings,
+    SrtSinkSettings,
+)
 from daemon.errors import SourceError, UnusableError
 from daemon.url import local_path
 from detectors import select, store
@@ -68,12 +74,12 @@ def check_covers(settings: Settings, detector: select.Choice) -> None:
 
 
 def check_reads(settings: Settings, reads: bool) -> None:
-    """Raise UnusableError where a sink is of kind events and the daemon, which was started with
-    expression.enabled = false, `reads` no face before a restart."""
+    """Raise UnusableError where a sink is there for readings and the daemon, which was started
+    with expression.enabled = false, `reads` no face before a restart."""
     for stream in settings.stream:
-        if not reads and stream.has_events:
+        if not reads and (kind := stream.has_events):
             raise UnusableError(
-                f"stream {stream.name}: its sink of kind events wants faces to be read, and "
+                f"stream {stream.name}: its sink of kind {kind} wants faces to be read, and "
                 "affectd was started with expression.enabled = false; accepted from a restart on"
             )
 
@@ -188,6 +194,8 @@ def _sink_faults(sink: SinkSettings) -> Iterator[str]:
     # From the working directory of a service another may be there.
     if path.is_absolute() and _is_folder(path):
         yield "path: is a folder; accepted is the path of a file"
+    if isinstance(sink, MqttSinkSettings) and find_spec("paho") is None:
+        yield "kind: found mqtt, which needs paho-mqtt: pip install 'affectd[mqtt]'"
     if isinstance(sink, SrtSinkSettings):
         from daemon.sinks.push import has_srt
 

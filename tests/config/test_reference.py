@@ -91,11 +91,11 @@ def test_every_default_is_commented_out() -> None:
 def test_the_reference_is_valid_as_it_is_and_uncommented(tmp_path: Path) -> None:
     assert load(REFERENCE, {}).settings.stream[0].name == "webcam"
     text = re.sub(r"^#(?=[a-z\[])", "", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    text = text.replace("${PUSH_PASSWORD}", "secret")
+    text = re.sub(r"\$\{(PUSH|MQTT)_PASSWORD\}", "secret", text)
     whole = tmp_path / "affectd.toml"
     whole.write_text(text, encoding="utf-8")
     kinds = [sink.kind for sink in load(whole, {}).settings.stream[0].sink]
-    assert sorted(kinds) == ["events", "hls", "mjpeg", "mp4", "rtmp", "rtsp", "srt"]
+    assert sorted(kinds) == ["events", "hls", "mjpeg", "mp4", "mqtt", "rtmp", "rtsp", "srt"]
 
 
 def test_the_demo_is_valid_and_writes_beside_its_starter() -> None:

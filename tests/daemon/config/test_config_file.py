@@ -197,11 +197,11 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
         ),
         (
             "url = 'x'\n[[stream.sink]]\nkind = 'mp5'",
-            'stream[1].sink[0].kind: found "mp5", accepted: mp4, mjpeg, hls, events, rtsp',
+            'stream[1].sink[0].kind: found "mp5", accepted: mp4, mjpeg, hls, events, mqtt, rtsp',
         ),
         (
             "url = 'x'\n[[stream.sink]]\npath = 'x'",
-            "stream[1].sink[0].kind: missing, accepted: mp4, mjpeg, hls, events, rtsp, rtmp, srt",
+            "stream[1].sink[0].kind: missing, accepted: mp4, mjpeg, hls, events, mqtt, rtsp, rtmp",
         ),
         (
             "url = 'x'\n[[stream.sink]]\nkind = 'mjpeg'\n[[stream.sink]]\nkind = 'mp4'\npath = 3",

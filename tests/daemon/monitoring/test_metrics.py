@@ -94,6 +94,7 @@ def test_no_stream_fails_for_a_reason_that_is_not_counted_from_the_start() -> No
     ("kind", "files"),
     [
         ("events", "events.py disk.py"),
+        ("mqtt", "mqtt.py broker.py"),
         ("mp4", "mp4.py encode/fragments.py segments.py disk.py base.py encode/shared.py"),
         ("mjpeg", "mjpeg.py base.py"),
         ("hls", "hls.py encode/fragments.py base.py encode/shared.py"),

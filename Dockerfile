@@ -21,7 +21,7 @@ COPY config config
 COPY daemon daemon
 COPY detectors detectors
 COPY systemd systemd
-RUN pip install ".[cpu]"
+RUN pip install ".[cpu,mqtt]"
 
 # NVIDIA's toolkit hands in what encodes and decodes video only where `video` is asked for.
 ENV STATE_DIRECTORY=/var/lib/affectd PYTHONFAULTHANDLER=1 \

@@ -84,7 +84,7 @@ class Pipeline:
         )
         self.writers: list[Writer[Any]] = [
             Writer(
-                make_sink(sink, jpegs=jpegs, playlist=playlist),
+                make_sink(sink, stream.name, jpegs=jpegs, playlist=playlist),
                 stream.name,
                 label,
                 keep_all=not live,

@@ -11,6 +11,7 @@ from daemon.config.sink_settings import (
     HlsSinkSettings,
     MjpegSinkSettings,
     Mp4SinkSettings,
+    MqttSinkSettings,
     PushSinkSettings,
     SinkSettings,
 )
@@ -28,10 +29,10 @@ _GRACE_S = 5.0  # For the publication before, whose end may be waited for.
 
 
 def make_sink(
-    config: SinkSettings, *, jpegs: JpegFeed, playlist: Playlist
+    config: SinkSettings, stream: str, *, jpegs: JpegFeed, playlist: Playlist
 ) -> Sink[Output] | Sink[Packet]:
-    """The sink that `config` describes, not open yet. `jpegs` is what an mjpeg sink publishes to,
-    `playlist` what an hls sink adds to."""
+    """The sink of `stream` that `config` describes, not open yet. `jpegs` is what an mjpeg sink
+    publishes to, `playlist` what an hls sink adds to. Raises ExtraError."""
     match config:
         case Mp4SinkSettings():
             return Mp4File(config)
@@ -41,6 +42,10 @@ def make_sink(
             return HlsSegments(config, playlist)
         case EventsSinkSettings():
             return EventsFile(config)
+        case MqttSinkSettings():
+            from daemon.sinks.mqtt import MqttTopics  # which needs an extra
+
+            return MqttTopics(config, stream)
         case PushSinkSettings():
             return Push(config)
 

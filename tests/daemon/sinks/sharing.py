@@ -41,7 +41,7 @@ class Sharing:
         self.playlist = Playlist()
         self.encoder_names: list[str] = []
         labels = sink_labels(configs)
-        sinks = [make_sink(c, jpegs=JpegFeed(), playlist=self.playlist) for c in configs]
+        sinks = [make_sink(c, "lobby", jpegs=JpegFeed(), playlist=self.playlist) for c in configs]
         labels += ["gated" for _ in more]
         self.writers: list[Writer[Any]] = [
             Writer(

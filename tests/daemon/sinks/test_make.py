@@ -42,5 +42,5 @@ def test_sinks_of_one_kind_are_numbered(tmp_path: Path) -> None:
         "mp4-3",
     ]
     feed, playlist = JpegFeed(), Playlist()
-    sinks = [make_sink(c, jpegs=feed, playlist=playlist) for c in (mp4, events, mjpeg)]
+    sinks = [make_sink(c, "lobby", jpegs=feed, playlist=playlist) for c in (mp4, events, mjpeg)]
     assert [type(sink) for sink in sinks] == [Mp4File, EventsFile, MjpegPictures]

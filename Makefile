@@ -252,7 +252,7 @@ lost:
 # These are unpacked and not installed, since Debian's packages would start a server at boot.
 .PHONY: test-packages
 test-packages:
-	[ ! -e .setup/test-packages ] || exit 0
+	[ ! .setup/test-packages -nt Makefile ] || exit 0
 	$(need)
 	if need $(TEST_PACKAGES); then
 	  mkdir -p .setup
@@ -275,6 +275,23 @@ test-packages:
 	  apt-get download -qq nginx libnginx-mod-rtmp 2>/dev/null &&
 	    dpkg -x nginx_*.deb . && dpkg -x libnginx-mod-rtmp_*.deb . ||
 	    $(say) "there is none; the tests that need it are skipped" >&2
+	fi
+	cd $(CURDIR)
+	if [ ! -e /usr/sbin/mosquitto ] && command -v apt-get >/dev/null; then
+	  $(say) "fetching an MQTT broker for the tests"
+	  mkdir -p .setup/deb
+	  cd .setup/deb
+	  # With the libraries that are not installed; of two that will do, the first.
+	  packages=(mosquitto)
+	  for package in $$(apt-cache depends mosquitto 2>/dev/null |
+	    awk '/Depends: lib/ && !other {print $$2} {other = /\|Depends:/}'); do
+	    dpkg-query -W "$$package" >/dev/null 2>&1 || packages+=("$$package")
+	  done
+	  if apt-get download -qq "$${packages[@]}" 2>/dev/null; then
+	    for package in "$${packages[@]}"; do dpkg -x "$$package"_*.deb .; done
+	  else
+	    $(say) "there is none; the tests that need it are skipped" >&2
+	  fi
 	fi
 
 # --- installing as a service ---
@@ -306,7 +323,7 @@ install-venv: .setup/libraries
 	make_venv $(PREFIX)/venv
 	$(say) "installing affectd into $(PREFIX)/venv; the first time takes some minutes"
 	pip $(PREFIX)/venv/bin/python $(TORCH)
-	pip $(PREFIX)/venv/bin/python --upgrade ".[cpu]"
+	pip $(PREFIX)/venv/bin/python --upgrade ".[cpu,mqtt]"
 
 .PHONY: install-files
 install-files:

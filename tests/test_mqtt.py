@@ -73,7 +73,8 @@ def test_from_a_broker_that_is_not_there_to_the_end(tmp_path: Path, broker: Mosq
                 broker.stop()
                 broker.start()
             with hears(broker) as listener:
-                wait_until(lambda: listener.last(AVAILABLE) == "online", START_S)
+                for stream in ("lobby", "absent"):
+                    listener.wait_for(f"affectd/{stream}/availability", "online")
                 code, took_s = daemon.end()
                 for stream in ("lobby", "absent"):
                     listener.wait_for(f"affectd/{stream}/availability", "offline")

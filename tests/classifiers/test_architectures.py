@@ -49,3 +49,15 @@ def test_faces_of_each_size_give_seven_logits_fused_or_not(name: str, size_px: i
     assert plain.shape == (3, 7)
     assert torch.allclose(plain, fused, atol=1e-4)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_linear_layer_has_its_dropout_before_it(name: str) -> None:
+    net = build(name, {**SMALL[name], "dropout": 0.4})
+    layers = list(net.modules())
+    linear = [at for at, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+    assert len(linear) == (2 if name == "vgg10" else 1)
+    for at in linear:
+        before = layers[at - 1]
+        assert isinstance(before, nn.Dropout)
+        assert before.p == 0.4

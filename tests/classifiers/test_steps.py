@@ -7,13 +7,11 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.optim import SGD
 
 from classifiers.errors import TrainingError
-from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import measure
 from classifiers.expression.oom import explain_oom
@@ -22,16 +20,10 @@ from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.compiling import compile_fault, why
 from classifiers.expression.training.joint import JointRecipe
 from classifiers.expression.training.journal import Progress
-from classifiers.expression.training.recipe import Distillation, Recipe, Stage
+from classifiers.expression.training.recipe import Distillation, Stage
 from classifiers.expression.training.run import Run
-from tests.nets import OPTIONS, save_tiny
-
-FACES = data.Faces(
-    np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8),
-    np.arange(64) % 7,
-    ("",) * 64,
-)
-PLAN = Recipe("vgg10", epochs=1, options=OPTIONS, batch=16, learning_rate=0.01)
+from tests.classifiers.noise import FACES, PLAN, loss_of_three_steps
+from tests.nets import save_tiny
 
 
 @pytest.mark.parametrize(
@@ -53,14 +45,6 @@ def test_a_processor_that_has_bfloat16_computes_in_it(
     plain = loss_of_three_steps()
     assert (got != plain) is low
     assert got == pytest.approx(plain, rel=0.02)
-
-
-def loss_of_three_steps(compiled: bool = False, **changed: Any) -> float:
-    run = Run(replace(PLAN, **changed), FACES, "cpu", by_compiled=compiled)
-    order = run.order()
-    for _ in range(3):
-        run.one_step(order)
-    return run.sums[0].item() / 3
 
 
 def test_a_compiled_net_takes_the_same_steps(

@@ -47,6 +47,17 @@ def test_the_learning_rate_climbs_in_a_line_and_falls_in_a_cosine(
     assert run.learning_rate() == pytest.approx(expected, rel=1e-4, abs=1e-12)
 
 
+@pytest.mark.parametrize("warmup_epochs", [0.001, 0.3, 0.6])
+def test_a_warm_up_ends_at_the_learning_rate_and_not_above(warmup_epochs: float) -> None:
+    """Also one of less than a step, or of one and a part."""
+    run = at_step(0, epochs=8, warmup_epochs=warmup_epochs, learning_rate=0.1)
+    rates = []
+    for run.step in range(run.steps):
+        rates.append(run.learning_rate())
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[0] == pytest.approx(0.1 / max(1.0, warmup_epochs * 4))
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 def test_every_parameter_is_moved_at_the_rate_of_its_step(optimizer: str) -> None:
     run = at_step(1, optimizer=optimizer)

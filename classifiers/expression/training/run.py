@@ -112,7 +112,7 @@ class Run:
         """Linear warm-up, then cosine to zero (Loshchilov & Hutter, arXiv:1608.03983)."""
         warmup = self.recipe.warmup_epochs * self.per_epoch
         if self.step < warmup:
-            return self.recipe.learning_rate * (self.step + 1) / warmup
+            return self.recipe.learning_rate * min(self.step + 1, warmup) / warmup
         done = (self.step - warmup) / max(1.0, self.steps - warmup)
         return self.recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 

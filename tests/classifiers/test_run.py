@@ -52,7 +52,8 @@ def test_a_warm_up_ends_at_the_learning_rate_and_not_above(warmup_epochs: float)
     """Also one of less than a step, or of one and a part."""
     run = at_step(0, epochs=8, warmup_epochs=warmup_epochs, learning_rate=0.1)
     rates = []
-    for run.step in range(run.steps):
+    for step in range(run.steps):
+        run.step = step
         rates.append(run.learning_rate())
     assert max(rates) == pytest.approx(0.1)
     assert rates[0] == pytest.approx(0.1 / max(1.0, warmup_epochs * 4))

@@ -25,7 +25,7 @@ from classifiers.expression.training.journal import Progress
 from classifiers.expression.training.loss import LOSSES
 from classifiers.expression.training.recipe import Distillation
 from classifiers.expression.training.run import Run
-from classifiers.expression.training.train import train
+from classifiers.expression.training.train import STORE_S, train
 from tests.classifiers.bars import PLAN, write_bars
 from tests.fer import load_split
 
@@ -122,7 +122,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step(
     fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. Train at once. 2. Press Ctrl-C within a step, resume: nothing of it was done by half.
-    3. Press it twice: the state of the epoch before stays."""
+    3. Press it twice: the state of the epoch before stays, which took a while."""
     plan = replace(PLAN, epochs=2)
     whole, part = tmp_path / "whole", tmp_path / "part"
     train(plan, fer, whole)
@@ -136,16 +136,68 @@ def test_ctrl_c_waits_for_the_end_of_a_step(
     assert torch.load(part / "last.pt", weights_only=True)["step"] == 7
 
     per_epoch = torch.load(whole / "last.pt", weights_only=True)["step"] // 2
+    late_s = count(0.0, STORE_S)
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, step=per_epoch - 7 + 3, times=2)
         with pytest.raises(KeyboardInterrupt):
-            train(plan, fer, part, resume=True)
+            train(plan, fer, part, resume=True, clock=lambda: next(late_s))
     assert signal.getsignal(signal.SIGINT) is before
     assert torch.load(part / "last.pt", weights_only=True)["step"] == per_epoch
 
     assert train(plan, fer, part, resume=True) is not None
     same_state(whole, part)
     assert (part / "log.csv").read_text().count("\n") == 3
+
+
+def test_a_run_that_was_killed_after_quick_epochs_goes_on_from_the_last_state(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A run is stopped in its first epoch. 2. It goes on, and is killed in its third, before a
+    state was written again. 3. It goes on from the first state, and logs no epoch twice."""
+    plan = replace(PLAN, epochs=3)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    train(plan, fer, whole)
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, step=7)
+        with pytest.raises(Interrupted):
+            train(plan, fer, part)
+    state = (part / "last.pt").read_bytes()
+    per_epoch = torch.load(whole / "last.pt", weights_only=True)["step"] // 3
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, step=2 * per_epoch, times=2)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, fer, part, resume=True, clock=lambda: 0.0)
+    assert (part / "last.pt").read_bytes() == state
+    assert (part / "log.csv").read_text().count("\n") == 3
+
+    assert train(plan, fer, part, resume=True, max_minutes=0.0) is None
+    assert (part / "log.csv").read_text().count("\n") == 1
+    assert train(plan, fer, part, resume=True) is not None
+    same_state(whole, part)
+    assert (part / "log.csv").read_text().count("\n") == 4
+
+
+def test_a_state_is_stored_when_the_last_one_is_old(
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step takes so long that two epochs, but not one, take STORE_S."""
+    stored: list[int] = []
+    now_s = 0.0
+    store, step = Run.store, Run.one_step
+
+    def noted(run: Run, path: Path) -> None:
+        stored.append(run.step // run.per_epoch)
+        store(run, path)
+
+    def slow(run: Run, order: torch.Tensor) -> None:
+        nonlocal now_s
+        step(run, order)
+        now_s += 0.6 * STORE_S / run.per_epoch
+
+    monkeypatch.setattr(Run, "store", noted)
+    monkeypatch.setattr(Run, "one_step", slow)
+    assert train(replace(PLAN, epochs=5), fer, tmp_path, clock=lambda: now_s)
+    assert stored == [2, 4, 5]
 
 
 def test_a_run_outside_the_main_thread_leaves_ctrl_c_alone() -> None:
@@ -298,15 +350,16 @@ def test_a_loss_that_is_not_a_number_is_not_stored(
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize(("epochs", "seen_in"), [(1, "a weight"), (2, "the loss")])
 def test_a_net_that_a_step_broke_is_not_stored(
-    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, seen_in: str
 ) -> None:
-    """Its loss was taken before. 1. A run is stopped. 2. Its last step goes wrong."""
-    plan = replace(PLAN, epochs=1)
+    """Its loss was taken before. 1. A run is stopped. 2. The last step of an epoch goes wrong."""
+    plan = replace(PLAN, epochs=epochs)
     train(plan, fer, tmp_path, max_minutes=0.0)
     before = (tmp_path / "last.pt").read_bytes()
     set_a_weight(monkeypatch, "net", math.nan)
-    with pytest.raises(TrainingError, match=r"a weight is not a number by step \d+: .* was kept"):
+    with pytest.raises(TrainingError, match=rf"{seen_in} is not a number by step \d+: .* was kept"):
         train(plan, fer, tmp_path, resume=True)
     assert (tmp_path / "last.pt").read_bytes() == before
     assert not (tmp_path / "best.safetensors").exists()

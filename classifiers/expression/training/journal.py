@@ -37,7 +37,8 @@ class Progress:
 
 
 class Journal:
-    """The log of a run in `out`. A resumed run goes on behind the lines of its first `epochs`.
+    """The log of a run in `out`. A resumed run goes on behind the lines of its first `epochs`; what
+    stands behind these is of epochs that were done after the last state, and goes.
 
     Raises TrainingError where it cannot be written.
     """
@@ -49,8 +50,10 @@ class Journal:
         with write_errors_as(out, TrainingError):
             if epochs and self._csv.exists():
                 self._lines = self._csv.read_text().splitlines()[: epochs + 1]
+            if self._csv.exists():
+                self._store()
             if SummaryWriter is not None:
-                self._board = SummaryWriter(out / TENSORBOARD)
+                self._board = SummaryWriter(out / TENSORBOARD, purge_step=epochs + 1)
 
     def __enter__(self) -> Journal:
         return self
@@ -66,7 +69,10 @@ class Journal:
         values = (f"{value:.5f}" for value in figures.values())
         self._lines.append(",".join((str(done.epoch + 1), *values)))
         with write_errors_as(self._csv, TrainingError):
-            write_atomic(self._csv, "".join(f"{line}\n" for line in self._lines).encode())
+            self._store()
             if self._board is not None:
                 for name, value in figures.items():
                     self._board.add_scalar(name, value, done.epoch + 1)
+
+    def _store(self) -> None:
+        write_atomic(self._csv, "".join(f"{line}\n" for line in self._lines).encode())

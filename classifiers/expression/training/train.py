@@ -27,6 +27,7 @@ from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
+STORE_S = 30.0  # between states: on a card an epoch takes little longer than storing one
 
 
 @explain_oom(
@@ -53,10 +54,10 @@ def train(
 
     Returns the weights' path, or None when `max_minutes` ended the run early, between two steps:
     its state is then in `out`, for `resume`. Ctrl-C and SIGTERM leave it too, and raise
-    Interrupted; a second one ends the run at once and leaves the state of the last epoch. `strict`
-    is that of `data.read`; `log` is told what was read and what computes. `report` gets the
-    steps; `on_share`, of the work before and after them, the share that is done, 0..1, and what is
-    being done. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
+    Interrupted; a second one ends the run at once and leaves the last state, that of an epoch.
+    `strict` is that of `data.read`; `log` is told what was read and what computes. `report` gets
+    the steps; `on_share`, of the work before and after them, the share that is done, 0..1, and what
+    is being done. Raises DataError, CheckpointError, ExtraError without scikit-learn, and
     TrainingError when the loss is not a number, the device is full or `out` cannot be written.
     """
     need_extra()
@@ -91,12 +92,15 @@ def train(
 
         if run.teacher and not finished:
             run.teacher.read(stop, lambda share: on_share(share, "the teacher reads all faces"))
+        stored_s = clock()
         while not finished and not stop():
             done = _epoch(run, held, stop, report, clock)
             if done:
-                journal.write(done)
-                run.store(out / STATE)
+                journal.write(done)  # first, so that it never lacks a line that the state has
                 finished = run.step >= run.steps
+                if finished or clock() - stored_s >= STORE_S:
+                    run.store(out / STATE)
+                    stored_s = clock()
         if not finished:
             run.store(out / STATE)
         if number := signalled():
@@ -149,8 +153,8 @@ def _epoch(
             if stop():
                 return None  # Ctrl-C ends the compilers of its terminal too
             raise TrainingError(
-                f"the net cannot be compiled: {why(error)}; the state of the last epoch, if there "
-                "was one, was kept; accepted: without --compile"
+                f"the net cannot be compiled: {why(error)}; the last state, if there was one, "
+                "was kept; accepted: without --compile"
             ) from error
         if run.step % 20 == 0:
             report(progress())

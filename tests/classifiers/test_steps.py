@@ -78,7 +78,7 @@ def test_a_compiler_that_fails_ends_the_run_with_a_word(
     if pressed:
         assert train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0) is None
         return
-    with pytest.raises(TrainingError, match="cannot be compiled: cc1plus: error: no room; the sta"):
+    with pytest.raises(TrainingError, match="cannot be compiled: cc1plus: error: no room; the las"):
         train._epoch(run, FACES, lambda: stopped, print, lambda: 0.0)
 
 
@@ -164,9 +164,27 @@ def test_images_per_s_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) ->
     run = Run(PLAN, FACES, "cpu")
     seen: list[Progress] = []
     done = train._epoch(run, FACES, lambda: False, seen.append, lambda: now_s)
-    assert seen == [done]
-    assert seen[0].images_per_s == PLAN.batch
-    assert seen[0].holdout is not None
+    assert [step.step for step in seen] == [1, 2, 3, 4]  # each takes longer than REPORT_S
+    assert seen[-1] == done
+    assert {step.images_per_s for step in seen} == {PLAN.batch}
+    assert [step.holdout is not None for step in seen] == [False, False, False, True]
+
+
+def test_steps_are_reported_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each report of a card's loss waits for all that it was told to do."""
+    now_s = 0.0
+    step = Run.one_step
+
+    def quick(run: Run, order: torch.Tensor) -> None:
+        nonlocal now_s
+        step(run, order)
+        now_s += 0.2
+
+    monkeypatch.setattr(Run, "one_step", quick)
+    run = Run(replace(PLAN, batch=6), FACES, "cpu")
+    seen: list[Progress] = []
+    train._epoch(run, FACES, lambda: False, seen.append, lambda: now_s)
+    assert [step.step for step in seen] == [3, 6, 9, 10]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
@@ -200,6 +218,20 @@ def test_no_step_waits_for_the_card(
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+def test_a_compiled_net_on_the_card_keeps_its_sums_and_its_average() -> None:
+    """Though each step is a replay in the same memory: to the rounding, that of the plain net."""
+    runs = [Run(PLAN, FACES, "cuda", by_compiled=by) for by in (False, True)]
+    for run in runs:
+        for _ in range(run.steps):
+            run.one_step(run.order())
+    plain, fast = runs
+    assert torch.allclose(fast.sums[0], plain.sums[0], rtol=0.01)
+    for one, other in zip(fast.ema.parameters(), plain.ema.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=0.01)
+    assert torch.backends.cudnn.benchmark
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")

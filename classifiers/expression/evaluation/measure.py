@@ -28,7 +28,7 @@ def batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """Images [N, 48, 48] in parts of BATCH or more, but of less than twice as many; fewer than
     BATCH in one part.
     """
-    return np.array_split(images, max(1, len(images) // BATCH))
+    return np.array_split(images, _number(images))
 
 
 @torch.inference_mode()
@@ -41,11 +41,16 @@ def probabilities(
 ) -> NDArray[np.float32]:
     """Uncalibrated probabilities of every face, float32 [N, 7]. Leaves the net in eval mode."""
     read = tta_module(net.eval(), crop_px, tta)
+    images = torch.from_numpy(faces.images).to(device)
     parts = [
-        mean_probabilities(read, torch.from_numpy(part).to(device), crop_px, tta).cpu()
-        for part in batches(faces.images)
+        mean_probabilities(read, part, crop_px, tta)
+        for part in images.tensor_split(_number(faces.images))
     ]
-    return torch.cat(parts).numpy().astype(np.float32)
+    return torch.cat(parts).cpu().numpy().astype(np.float32)  # the one wait for a card
+
+
+def _number(images: NDArray[np.uint8]) -> int:
+    return max(1, len(images) // BATCH)
 
 
 def classify(

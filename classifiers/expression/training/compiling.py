@@ -10,12 +10,17 @@ from torch import nn
 from classifiers.errors import first_line
 
 
-def compiled(net: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+def compiled(net: nn.Module, device: str = "cpu") -> Callable[[torch.Tensor], torch.Tensor]:
     """`net` with its own parameters, compiled at its first call and at that with another size.
+
+    On a card it is replayed as a CUDA graph: what a call and the way back from it give, logits and
+    gradients, is overwritten by the next call.
 
     A call, and the way back from it, raise RuntimeErrors that `is_compile_error` knows.
     """
-    program: Callable[[torch.Tensor], torch.Tensor] = torch.compile(net, dynamic=False)
+    program: Callable[[torch.Tensor], torch.Tensor] = torch.compile(
+        net, dynamic=False, mode="reduce-overhead" if device == "cuda" else None
+    )
     return program
 
 

@@ -15,8 +15,8 @@ _ROUNDS = 5
 _LEAST = 1e-12  # of a gradient's length; a kernel without one takes no step
 
 
-def make(net: nn.Module, recipe: Recipe) -> list[Optimizer]:
-    """The optimizers of all parameters of `net`, each of which has one of them."""
+def make(net: nn.Module, recipe: Recipe, device: str = "cpu") -> list[Optimizer]:
+    """The optimizers of all parameters of `net` on `device`, each of which has one of them."""
     by_dimensions: dict[int, list[nn.Parameter]] = {}
     for parameter in net.parameters():
         by_dimensions.setdefault(parameter.ndim, []).append(parameter)
@@ -26,7 +26,13 @@ def make(net: nn.Module, recipe: Recipe) -> list[Optimizer]:
         for dimensions, some in by_dimensions.items()
     ]
     momentum = recipe.momentum
-    sgd = SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=momentum > 0.0)
+    sgd = SGD(
+        groups,
+        lr=recipe.learning_rate,
+        momentum=momentum,
+        nesterov=momentum > 0.0,
+        fused=True if device == "cuda" else None,
+    )
     return [sgd, Muon(kernels, lr=recipe.learning_rate)] if kernels else [sgd]
 
 

@@ -70,6 +70,8 @@ class Run:
     ) -> None:
         torch.manual_seed(recipe.seed)
         whole_float32(device)  # what is scored is the net as it is
+        if device == "cuda":
+            torch.backends.cudnn.benchmark = True  # a run has few shapes, and thousands of steps
         self.recipe = recipe
         self.device = device
         self.images = torch.from_numpy(faces.images).to(device)
@@ -85,10 +87,10 @@ class Run:
         self.dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
         if device == "cpu":
             use_matmul_gradients(self.net)
-        self._forward = compiled(self.net) if by_compiled else self.net
+        self._forward = compiled(self.net, device) if by_compiled else self.net
         self._average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         self._averaged = _floats(self.ema), _floats(self.net)
-        self.optimizers = optimizers.make(self.net, recipe)
+        self.optimizers = optimizers.make(self.net, recipe, device)
         self.computes = f"{device} in {str(self.dtype).removeprefix('torch.')}"
         self.computes += ", compiled" if by_compiled else ""
         if device == "cpu":  # sums are of other parts
@@ -135,12 +137,12 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate()
+        self.net.zero_grad(set_to_none=True)  # a compiled net writes over what lies in its memory
         with torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             if self.teacher:
                 targets = self.teacher.of_views(targets, x)
             logits = self._forward(x)
         loss = LOSSES[recipe.loss](logits.float(), targets, recipe.label_smoothing)
-        self.net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in self.optimizers:
             optimizer.step()
@@ -237,7 +239,9 @@ class Run:
             self.net.load_state_dict(state["net"])
             self.ema.load_state_dict(state["ema"])
             for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(its)
+                # The groups are the recipe's, and how they are computed is the device's.
+                groups = optimizer.state_dict()["param_groups"]
+                optimizer.load_state_dict({**its, "param_groups": groups})
             self.sums = state["sums"].to(self.device)
             if self.teacher and taught is not None:
                 self.teacher.said = taught.to(self.device)

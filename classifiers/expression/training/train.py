@@ -27,6 +27,7 @@ from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
 
 STATE = "last.pt"
 WEIGHTS = "best.safetensors"
+REPORT_S = 0.5  # between reports of steps: each of them waits for the card
 STORE_S = 30.0  # between states: on a card an epoch takes little longer than storing one
 
 
@@ -126,7 +127,8 @@ def _epoch(
     epoch = run.step // run.per_epoch
     if run.step % run.per_epoch == 0:
         run.sums.zero_()
-    started_s, first = clock(), run.step
+    started_s = reported_s = clock()
+    first, end = run.step, (epoch + 1) * run.per_epoch
 
     def progress() -> Progress:
         run.need_numbers()
@@ -142,7 +144,7 @@ def _epoch(
             images_per_s=(run.step - first) * run.recipe.batch / max(1e-9, clock() - started_s),
         )
 
-    while run.step < (epoch + 1) * run.per_epoch:
+    while run.step < end:
         if stop():
             return None
         try:
@@ -156,8 +158,9 @@ def _epoch(
                 f"the net cannot be compiled: {why(error)}; the last state, if there was one, "
                 "was kept; accepted: without --compile"
             ) from error
-        if run.step % 20 == 0:
+        if run.step < end and clock() - reported_s >= REPORT_S:
             report(progress())
+            reported_s = clock()
     done = progress()  # before the holdout is read, which takes time too
     guessed = probabilities(run.ema, held, run.recipe.field_px, "flip", run.device)
     done = replace(done, holdout=accuracy(guessed, held))

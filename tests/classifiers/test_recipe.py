@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from classifiers.errors import RecipeError
 from classifiers.expression.training.joint import read as read_joint
-from classifiers.expression.training.recipe import read
+from classifiers.expression.training.recipe import (
+    Distillation,
+    Recipe,
+    Stage,
+    differences,
+    read,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,30 @@ def test_a_wrong_recipe_is_named_with_its_key(tmp_path: Path, text: str, said: s
     with pytest.raises(RecipeError, match=said) as caught:
         read(path)
     assert "recipe.toml" in str(caught.value)
+
+
+def test_what_a_stored_recipe_says_otherwise() -> None:
+    """Not an order of keys, nor a key that is missing because it came later."""
+    plan = Recipe("vgg10", 4, {"widths": [4, 4, 8, 8], "hidden": 8}, mixup=0.2)
+    stored = asdict(plan)
+    assert differences(stored, plan) == ""
+    older = {**stored, "augmentation": {**stored["augmentation"]}}
+    del older["momentum"], older["augmentation"]["aspect"]
+    assert differences(older, plan) == ""
+    assert differences(stored, replace(plan, options={"hidden": 8, "widths": [4, 4, 8, 8]})) == ""
+    now = replace(
+        plan, batch=96, stages=(Stage(0.0, 40),), augmentation=replace(plan.augmentation, clip=0.3)
+    )
+    assert differences(stored, now) == (
+        "batch was 128, is 96, stages was (Stage(start=0.0, out_px=44, strength=1.0),), "
+        "is (Stage(start=0.0, out_px=40, strength=1.0),), augmentation.clip was 0.15, is 0.3"
+    )
+    taught = replace(plan, distillation=Distillation("joint"))
+    assert differences(stored, taught).startswith("distillation was None, is Distillation(")
+    other = replace(plan, distillation=Distillation("joint", share=0.5))
+    assert differences(asdict(taught), other) == "distillation.share was 0.7, is 0.5"
+    assert differences(repr(plan), plan) == ""
+    assert differences(repr(plan), now) == "some key is another"
 
 
 def test_a_recipe_may_have_a_byte_order_mark(tmp_path: Path) -> None:

@@ -219,8 +219,20 @@ def test_resuming_with_another_recipe_or_from_nothing_is_an_error(
     with pytest.raises(CheckpointError, match="no state to resume"):
         train(PLAN, fer, tmp_path, resume=True)
     train(replace(PLAN, epochs=1), fer, tmp_path)
-    with pytest.raises(CheckpointError, match="another recipe"):
+    with pytest.raises(CheckpointError, match="another recipe: epochs was 1, is 8; resume with i"):
         train(PLAN, fer, tmp_path, resume=True)
+
+
+def test_a_state_of_before_recipes_were_stored_by_their_keys_goes_on(
+    fer: Path, tmp_path: Path
+) -> None:
+    plan = replace(PLAN, epochs=1)
+    train(plan, fer, tmp_path, max_minutes=0.0)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save({**state, "recipe": repr(plan)}, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match="another recipe: some key is another; resume with"):
+        train(PLAN, fer, tmp_path, resume=True)
+    assert train(plan, fer, tmp_path, resume=True) is not None
 
 
 def test_resuming_from_what_is_no_state_is_an_error(fer: Path, tmp_path: Path) -> None:

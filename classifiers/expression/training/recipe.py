@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import tomllib
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -95,6 +96,35 @@ class Recipe:
         """What `epoch` is drawn by (Howard's progressive resizing)."""
         done = epoch / self.epochs
         return [stage for stage in self.stages if stage.start <= done][-1]
+
+
+def differences(stored: dict[str, Any] | str, now: Recipe) -> str:
+    """What a state's recipe says otherwise: "batch was 96, is 128"; empty if they are the same.
+
+    stored: `asdict` of a recipe, in which keys that came later may be missing; or, of an older
+    affectd, its `repr`. Raises TypeError, ValueError or LookupError for what is neither.
+    """
+    if isinstance(stored, str):
+        return "" if stored == repr(now) else "some key is another"
+    taught = stored["distillation"]
+    was = Recipe(
+        **{
+            **stored,
+            "stages": tuple(Stage(**stage) for stage in stored["stages"]),
+            "augmentation": Augmentation(**stored["augmentation"]),
+            "distillation": taught and Distillation(**taught),
+        }
+    )
+    return ", ".join(_differences(was, now))
+
+
+def _differences(was: Any, now: Any, where: str = "") -> Iterator[str]:
+    for one in fields(now):
+        before, after = getattr(was, one.name), getattr(now, one.name)
+        if is_dataclass(before) and is_dataclass(after):
+            yield from _differences(before, after, f"{where}{one.name}.")
+        elif before != after:
+            yield f"{where}{one.name} was {before!r}, is {after!r}"
 
 
 def read(path: Path) -> Recipe:

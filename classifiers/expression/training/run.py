@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -29,7 +30,7 @@ from classifiers.expression.training.augment import augment, mix
 from classifiers.expression.training.compiling import compiled
 from classifiers.expression.training.loss import LOSSES, one_hot
 from classifiers.expression.training.matmul_conv import use_matmul_gradients
-from classifiers.expression.training.recipe import Recipe
+from classifiers.expression.training.recipe import Recipe, differences
 from classifiers.expression.training.teacher import Teacher
 from classifiers.expression.training.widen import begin_with
 from classifiers.expression.weight_files import locate
@@ -192,7 +193,7 @@ class Run:
         # What the last step did shows in no loss yet.
         self._need_finite("a weight is not a number", [*now, *average])
         state = {
-            "recipe": repr(self.recipe),
+            "recipe": asdict(self.recipe),
             "data_sha256": self.data_sha256,
             "computes": self.computes,
             "step": self.step,
@@ -217,14 +218,17 @@ class Run:
         try:
             # Not to the device, which need not have the room for a second copy.
             state = torch.load(path, map_location="cpu", weights_only=True)
-            recipe, trained_on = state["recipe"], state["data_sha256"]
+            stored, trained_on = state["recipe"], state["data_sha256"]
+            differ = differences(stored, self.recipe)
             teacher, taught = state["teacher"], state["taught"]
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no state to resume from") from None
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a state of training") from error
-        if recipe != repr(self.recipe):
-            raise CheckpointError(f"{path}: belongs to another recipe; resume with its own")
+        if differ:
+            raise CheckpointError(
+                f"{path}: belongs to another recipe: {differ}; resume with its own"
+            )
         its_own, given = own(trained_on), own(self.data_sha256)
         if its_own != given:
             raise CheckpointError(

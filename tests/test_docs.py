@@ -15,6 +15,11 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 
 
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The language and text of each."""
+    return [(language, text) for _, language, text in _BLOCK.findall(page.read_text())]
+
+
 def prose(page: Path) -> str:
     return _BLOCK.sub("", page.read_text())
 
@@ -43,7 +48,7 @@ def test_every_link_leads_to_something(page: Path) -> None:
 
 @each_page
 def test_every_example_of_a_configuration_is_toml(page: Path) -> None:
-    for _, language, text in _BLOCK.findall(page.read_text()):
+    for language, text in blocks(page):
         if language == "toml":
             tomllib.loads(text)
 

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 UNKNOWN = "unknown"
+Why = Literal["small", "blurred", "turned", "unsure"]
+"""Why a label is unknown: how the face can be seen, the first that holds, or the net's doubt."""
 SCHEMA = 1
 
 
@@ -46,6 +48,7 @@ class Reading:
     engine: str
     detector: str
     age_ms: float | None
+    unknown: Why | None = None
     prior: str | None = None
     file: str | None = None
 
@@ -64,6 +67,7 @@ class Reading:
             "box_px": list(self.box_px),
             "frame_px": list(self.frame_px),
             "label": self.label,
+            **({} if self.unknown is None else {"unknown": self.unknown}),
             "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()},
             "quality": {
                 "face_px": quality.face_px,

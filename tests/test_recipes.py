@@ -108,13 +108,12 @@ def test_the_other_examples_run(
     tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    good = [
-        replace(one, quality=replace(one.quality, face_px=99)) for one in map(reading, range(3))
-    ]
-    Path("lobby.jsonl").write_text("".join(one.to_json() + "\n" for one in good))
+    sad = dict.fromkeys(reading(1).probabilities, 0.0) | {"sad": 1.0}
+    small = replace(reading(1), label="unknown", unknown="small", probabilities=sad)
+    Path("lobby.jsonl").write_text(f"{reading(0).to_json()}\n{small.to_json()}\n")
     for kind in ("csv", "parquet"):
         assert inside(capsys, "events", f"to-{kind}", "lobby.jsonl", f"lobby.{kind}").code == 0
     run("import csv", "import pandas as pd")
     printed = capsys.readouterr().out
-    assert printed.startswith("[('happy', 3)]")
+    assert printed.startswith("[('happy', 1), ('unknown', 1)]")
     assert "0.94" in printed

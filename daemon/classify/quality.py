@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.reading import Quality
+from daemon.reading import Quality, Why
 from detectors.base import Box, Point
 
 # The eyes are about 1.6 times as far apart as the tip of the nose stands before them.
@@ -37,13 +37,15 @@ def assess(
     )
 
 
-def is_poor(quality: Quality, min_face_px: int, max_blur: float, max_yaw_deg: float) -> bool:
-    """Whether a reading of such a face would be a guess."""
-    return (
-        quality.face_px < min_face_px
-        or quality.blur > max_blur
-        or (quality.yaw_deg is not None and abs(quality.yaw_deg) > max_yaw_deg)
-    )
+def why_poor(quality: Quality, min_face_px: int, max_blur: float, max_yaw_deg: float) -> Why | None:
+    """Why a reading of such a face would be a guess; None where it would not."""
+    if quality.face_px < min_face_px:
+        return "small"
+    if quality.blur > max_blur:
+        return "blurred"
+    if quality.yaw_deg is not None and abs(quality.yaw_deg) > max_yaw_deg:
+        return "turned"
+    return None
 
 
 def blur(face: NDArray[np.uint8]) -> float:

@@ -16,7 +16,7 @@ from classifiers.expression.crop import FRAMINGS, crop
 from classifiers.expression.prior import told, with_prior
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
-from daemon.classify.quality import assess, is_poor
+from daemon.classify.quality import assess, why_poor
 from daemon.config.settings import ExpressionSettings
 from daemon.frame import Frame, is_full_range, plane
 from daemon.monitoring.metrics import Metrics
@@ -168,18 +168,20 @@ class FaceReader:
         limits: ExpressionSettings,
     ) -> Reading:
         classifier = self._batcher.classifier
-        poor = is_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
+        why = why_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
         # Kept, it would be in the labels of the good looks that follow.
-        smoother = replace(track.smoother) if poor else track.smoother
+        smoother = replace(track.smoother) if why else track.smoother
         smooth = smoother.update(probabilities, info.pts_s, self._tracker.half_life_s)
         smooth = with_prior(smooth, limits.prior)
-        track.reading_count += not poor
+        track.reading_count += why is None
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}
         best = max(shares, key=lambda name: shares[name])
         floor = limits.unknown_below
         if floor is None:
             floor = classifier.unknown_below
-        label = UNKNOWN if poor or shares[best] < floor else best
+        if why is None and shares[best] < floor:
+            why = "unsure"
+        label = UNKNOWN if why else best
         track.label, track.probabilities, track.read_s = label, shares, info.pts_s
         self._metrics.readings.labels(self._stream, label).inc()
         live = self._file is None
@@ -203,6 +205,7 @@ class FaceReader:
             engine=classifier.engine,
             detector=info.detector,
             age_ms=1000.0 * age_s if live else None,
+            unknown=why,
             prior=told(limits.prior),
             file=self._file,
         )

@@ -50,6 +50,7 @@ COLUMNS = (
     Column("frame_width_px", ("frame_px", 0), int),
     Column("frame_height_px", ("frame_px", 1), int),
     Column("label", ("label",), str),
+    Column("unknown", ("unknown",), str, optional=True),
     Column("face_px", ("quality", "face_px"), int),
     Column("blur", ("quality", "blur"), float),
     Column("yaw_deg", ("quality", "yaw_deg"), float, optional=True),

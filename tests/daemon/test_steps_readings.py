@@ -41,25 +41,28 @@ def board() -> Board:
 
 
 @pytest.mark.parametrize(
-    ("limits", "says"),
+    ("limits", "why"),
     [
-        ({}, "happy"),
-        ({"min_face_px": 1000}, UNKNOWN),
-        ({"max_blur": 0.0}, UNKNOWN),
-        ({"max_yaw_deg": 0.0}, UNKNOWN),
-        ({"unknown_below": 0.95}, UNKNOWN),
-        ({"unknown_below": 0.93}, "happy"),
+        ({}, None),
+        ({"min_face_px": 1000}, "small"),
+        ({"max_blur": 0.0}, "blurred"),
+        ({"max_yaw_deg": 0.0}, "turned"),
+        ({"unknown_below": 0.95}, "unsure"),
+        ({"unknown_below": 0.95, "max_blur": 0.0}, "blurred"),
+        ({"unknown_below": 0.93}, None),
     ],
     ids=str,
 )
 def test_what_cannot_be_seen_well_is_unknown(
-    metrics: Metrics, board: Board, limits: dict[str, object], says: str
+    metrics: Metrics, board: Board, limits: dict[str, object], why: str | None
 ) -> None:
     """The net is sure, 0.94, that the face is happy; how well it is seen decides."""
+    says = UNKNOWN if why else "happy"
     with batching(free(), metrics) as batcher:
         steps = stepping(batcher, metrics, board, settings(expression=limits), keep_all=True)
         output = walk(steps, talking(1))[0]
     assert output.readings[0].label == output.faces[0].label == says
+    assert output.readings[0].to_event().get("unknown") == why
     counted = {"stream": "lobby", "expression": says}
     assert value(metrics.registry, "affectd_readings_total", **counted) == 1
     assert output.readings[0].probabilities["happy"] == pytest.approx(0.94)

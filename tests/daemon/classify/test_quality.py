@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.classify.quality import EYES_PER_NOSE, assess, blur, is_poor, yaw_deg
+from daemon.classify.quality import EYES_PER_NOSE, assess, blur, why_poor, yaw_deg
 from daemon.reading import Quality
 from detectors.base import Box
 
@@ -75,15 +75,17 @@ def test_assess_measures_the_shorter_side_and_needs_landmarks_for_yaw() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quality", "poor"),
+    ("quality", "why"),
     [
-        (Quality(32, 0.85, 55.0), False),
-        (Quality(32, 0.85, None), False),
-        (Quality(31, 0.1, 0.0), True),
-        (Quality(99, 0.86, 0.0), True),
-        (Quality(99, 0.1, 56.0), True),
-        (Quality(99, 0.1, -56.0), True),
+        (Quality(32, 0.85, 55.0), None),
+        (Quality(32, 0.85, None), None),
+        (Quality(31, 0.1, 0.0), "small"),
+        (Quality(99, 0.86, 0.0), "blurred"),
+        (Quality(99, 0.1, 56.0), "turned"),
+        (Quality(99, 0.1, -56.0), "turned"),
+        (Quality(31, 0.86, 56.0), "small"),
+        (Quality(99, 0.86, 56.0), "blurred"),
     ],
 )
-def test_each_limit_makes_poor_by_itself(quality: Quality, poor: bool) -> None:
-    assert is_poor(quality, min_face_px=32, max_blur=0.85, max_yaw_deg=55.0) is poor
+def test_each_limit_makes_poor_by_itself(quality: Quality, why: str | None) -> None:
+    assert why_poor(quality, min_face_px=32, max_blur=0.85, max_yaw_deg=55.0) == why

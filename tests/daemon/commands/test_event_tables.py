@@ -47,6 +47,7 @@ def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
         "frame_width_px": "640",
         "frame_height_px": "480",
         "label": "happy",
+        "unknown": "",
         "face_px": "30",
         "blur": "0.125",
         "yaw_deg": "4.0",
@@ -59,7 +60,7 @@ def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
         **{f"p_{label}": "0.94" if label == "happy" else "0.01" for label in LABELS},
     }
     null = [name for name, value in second.items() if not value]
-    assert null == ["captured_at", "tracked_since", "yaw_deg", "prior", "age_ms"]
+    assert null == ["captured_at", "tracked_since", "unknown", "yaw_deg", "prior", "age_ms"]
 
 
 def test_parquet_has_types_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,12 +20,13 @@ class Quality:
 
     `face_px`: shorter side of the detection in frame pixels. `blur`: 0 sharp .. 1 featureless.
     `yaw_deg`: turn of the head from the camera, positive to the picture's right; None where
-    the detector gives no landmarks.
+    the detector gives no landmarks. `score`: how sure the detector is of it, 0..1.
     """
 
     face_px: int
     blur: float
     yaw_deg: float | None
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Reading:
                 "face_px": quality.face_px,
                 "blur": round(quality.blur, 3),
                 "yaw_deg": None if quality.yaw_deg is None else round(quality.yaw_deg, 1),
+                "score": round(quality.score, 3),
             },
             "crops": self.crops,
             "weights": self.weights,

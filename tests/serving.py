@@ -37,7 +37,7 @@ def picture(number: int, noise: int = 0) -> bytes:
 
 
 def reading(stream: str, seq: int) -> Reading:
-    quality = Quality(80, 0.1, None)
+    quality = Quality(80, 0.1, None, 0.9)
     return Reading(
         stream=stream,
         seq=seq,

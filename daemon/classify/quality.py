@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.reading import Quality, Why
-from detectors.base import Box, Point
+from detectors.base import Detection, Point
 
 # The eyes are about 1.6 times as far apart as the tip of the nose stands before them.
 EYES_PER_NOSE = 1.6
@@ -19,21 +19,17 @@ HALF_BLURRED = 0.1
 NOISE_LEVELS = 4.0
 
 
-def assess(
-    box: Box,
-    eyes: tuple[Point, Point] | None,
-    nose: Point | None,
-    crop48: NDArray[np.uint8],
-) -> Quality:
-    """Measure one face.
+def assess(found: Detection, crop48: NDArray[np.uint8]) -> Quality:
+    """Measure one face, found in the picture whose pixels `face_px` counts.
 
-    box, eyes (the one at the picture's left first) and nose, the last two None without landmarks,
-    in pixels of the picture. crop48: uint8 [48, 48], what the classifier reads.
+    crop48: uint8 [48, 48], what the classifier reads.
     """
+    eyes, nose = found.eyes, found.nose
     return Quality(
-        face_px=round(min(box.width, box.height)),
+        face_px=round(min(found.box.width, found.box.height)),
         blur=blur(crop48),
         yaw_deg=None if eyes is None or nose is None else yaw_deg(eyes, nose),
+        score=found.score,
     )
 
 

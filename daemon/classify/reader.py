@@ -102,7 +102,7 @@ class FaceReader:
             box = found.box
             xywh = (box.x, box.y, box.width, box.height)
             face = crop(luma, xywh, found.eyes, framing, full_range)
-            quality = assess(box, found.eyes, found.nose, face)
+            quality = assess(found, face)
             info = _CropInfo(
                 seq=frame.seq,
                 pts_s=frame.pts_s,

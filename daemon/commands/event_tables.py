@@ -54,6 +54,7 @@ COLUMNS = (
     Column("face_px", ("quality", "face_px"), int),
     Column("blur", ("quality", "blur"), float),
     Column("yaw_deg", ("quality", "yaw_deg"), float, optional=True),
+    Column("score", ("quality", "score"), float, optional=True),
     Column("crops", ("crops",), int),
     Column("weights", ("weights",), str),
     Column("engine", ("engine",), str, optional=True),

@@ -54,7 +54,7 @@ def cut(frame: Frame, tracks: list[Track]) -> None:
     for track in tracks:
         found = track.place
         face = crop(luma, boxes(track), found.eyes, FRAMINGS["yunet"], full)
-        assess(found.box, found.eyes, found.nose, face)
+        assess(found, face)
 
 
 def views(tracks: list[Track]) -> list[FaceView]:

@@ -59,7 +59,7 @@ def reading(seq: int, *, live: bool = True, yaw_deg: float | None = 4.0) -> Read
         frame_px=(640, 480),
         label="happy",
         probabilities=shares,
-        quality=Quality(30, 0.125, yaw_deg),
+        quality=Quality(30, 0.125, yaw_deg, 0.875),
         crops=10,
         weights="vgg10-3f2a91c",
         engine="openvino int8",

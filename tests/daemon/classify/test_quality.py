@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from daemon.classify.quality import EYES_PER_NOSE, assess, blur, why_poor, yaw_deg
 from daemon.reading import Quality
-from detectors.base import Box
+from detectors.base import Box, Detection
 
 BOX = Box(10.0, 20.0, 90.4, 81.2)
 
@@ -66,25 +66,26 @@ def test_yaw_of_a_projected_head(turn_deg: float, roll_deg: float) -> None:
 
 def test_assess_measures_the_shorter_side_and_needs_landmarks_for_yaw() -> None:
     eyes = ((40.0, 50.0), (70.0, 50.0))
-    quality = assess(BOX, eyes, (65.0, 70.0), face(2))
+    quality = assess(Detection(BOX, 0.8, eyes, (65.0, 70.0)), face(2))
     assert quality.face_px == 81
     assert quality.yaw_deg is not None
     assert quality.yaw_deg > 0
     assert quality.blur == blur(face(2))
-    assert assess(BOX, None, None, face(2)).yaw_deg is None
+    assert quality.score == 0.8
+    assert assess(Detection(BOX, 0.8), face(2)).yaw_deg is None
 
 
 @pytest.mark.parametrize(
     ("quality", "why"),
     [
-        (Quality(32, 0.85, 55.0), None),
-        (Quality(32, 0.85, None), None),
-        (Quality(31, 0.1, 0.0), "small"),
-        (Quality(99, 0.86, 0.0), "blurred"),
-        (Quality(99, 0.1, 56.0), "turned"),
-        (Quality(99, 0.1, -56.0), "turned"),
-        (Quality(31, 0.86, 56.0), "small"),
-        (Quality(99, 0.86, 56.0), "blurred"),
+        (Quality(32, 0.85, 55.0, 0.9), None),
+        (Quality(32, 0.85, None, 0.9), None),
+        (Quality(31, 0.1, 0.0, 0.9), "small"),
+        (Quality(99, 0.86, 0.0, 0.9), "blurred"),
+        (Quality(99, 0.1, 56.0, 0.9), "turned"),
+        (Quality(99, 0.1, -56.0, 0.9), "turned"),
+        (Quality(31, 0.86, 56.0, 0.9), "small"),
+        (Quality(99, 0.86, 56.0, 0.9), "blurred"),
     ],
 )
 def test_each_limit_makes_poor_by_itself(quality: Quality, why: str | None) -> None:

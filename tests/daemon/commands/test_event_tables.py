@@ -51,6 +51,7 @@ def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
         "face_px": "30",
         "blur": "0.125",
         "yaw_deg": "4.0",
+        "score": "0.875",
         "crops": "10",
         "weights": "vgg10-3f2a91c",
         "engine": "openvino int8",
@@ -133,6 +134,7 @@ def test_a_line_that_is_older_than_a_field_converts(tmp_path: Path, convert: Con
     event, target = reading(1).to_event(), tmp_path / "out"
     for field in ("tracked_since", "engine", "detector"):
         del event[field]
+    del event["quality"]["score"]
     source = tmp_path / "r.jsonl"
     source.write_text(f"{json.dumps(event)}\n{GOOD}\n")
     assert convert(source, target) == 2
@@ -141,7 +143,7 @@ def test_a_line_that_is_older_than_a_field_converts(tmp_path: Path, convert: Con
             rows: list[dict[str, object]] = list(csv.DictReader(file))
     else:
         rows = pytest.importorskip("pyarrow.parquet").read_table(target).to_pylist()
-    for field in ("tracked_since", "engine", "detector"):
+    for field in ("tracked_since", "engine", "detector", "score"):
         assert [bool(row[field]) for row in rows] == [False, True]
 
 

@@ -144,9 +144,10 @@ def video(
     ],
     target: Annotated[
         Path | None,
-        path_argument(metavar="OUT", help="The annotated MP4; may be left out with --events."),
+        path_argument(metavar="OUT", help="The annotated MP4; not needed with the next two."),
     ] = None,
     events: Annotated[Path | None, path_option(help="Write the readings here, as JSONL.")] = None,
+    frames: Annotated[Path | None, path_option(help="List all frames here, as CSV.")] = None,
     config: OtherConfig = None,
     privacy: Private = "none",
     force: Force = False,
@@ -155,8 +156,10 @@ def video(
 
     Example: affectd video party.mp4 read.mp4 --events readings.jsonl"""
     from daemon.commands.video import annotate_video
+    from daemon.commands.video_files import VideoFiles
 
-    annotate_video(source, target, events, config=config, force=force, console=err, privacy=privacy)
+    files = VideoFiles(target, events, frames)
+    annotate_video(source, files, config=config, force=force, console=err, privacy=privacy)
 
 
 @app.command()

@@ -39,6 +39,7 @@ class Pipeline:
 
     At the end of a file the sinks finish theirs by themselves. With `offline`, as a command that
     annotates a file has it, the first fault ends the stream, and whoever made it calls `finish`.
+    `more_outlets` get what the sinks get, in the stream's own thread.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Pipeline:
         playlist: Playlist,
         publish: Callable[[Reading], None] = lambda reading: None,
         offline: bool = False,
+        more_outlets: Sequence[Outlet] = (),
     ) -> None:
         live = stream.is_live
         labels = sink_labels(stream.sink)
@@ -116,7 +118,7 @@ class Pipeline:
             self.mailbox,
             models.detector.make,
             models.batcher,
-            [*self.encoders, *outlets],
+            [*self.encoders, *outlets, *more_outlets],
             offline=offline,
             metrics=metrics,
             board=board,

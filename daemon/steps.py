@@ -132,7 +132,7 @@ class Steps:
             self._count(frame, tracks, faces)
             if self._is_shown:
                 self._draw(frame, faces)
-        return Output(frame, readings, faces=faces)
+        return Output(frame, readings, faces=faces, looked=found is not None)
 
     def _draw(self, frame: Frame, faces: Sequence[FaceView]) -> None:
         with self._timed("overlay"):

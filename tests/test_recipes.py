@@ -104,6 +104,29 @@ def test_shares_of_time_of_a_live_stream(
     assert scope["readings"]["shown_s"].tolist() == [1, 1, 2, 1, 1, 1, 1]
 
 
+def test_rates_a_minute_go_by_the_time_with_a_face(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """130 s at one frame a second, of which every second is looked at; from 30 s to 90 s nobody is
+    there. Two smiles in the first minute, one in the second, which goes on in the third."""
+    monkeypatch.chdir(tmp_path)
+    rows = [(s, s, 1 - s % 2, int(not 30 <= s < 90)) for s in range(130)]
+    lines = ["seq,media_time_s,looked,faces", *(",".join(map(str, row)) for row in rows)]
+    Path("frames.csv").write_text("\n".join(lines))
+    happy = {0, 2, 10, *range(100, 130)}
+    seen = [
+        replace(reading(s, live=False), media_time_s=s, label="happy" if s in happy else "sad")
+        for s, _, looked, faces in rows
+        if looked and faces
+    ]
+    Path("session.jsonl").write_text("".join(one.to_json() + "\n" for one in seen))
+    assert inside(capsys, "events", "to-csv", "session.jsonl", "session.csv").code == 0
+    table = run("import pandas as pd\n\nframes")["table"]
+    assert table["lasts_s"].tolist() == [60, 60, 10]
+    assert table["missing_%"].tolist() == pytest.approx([50, 50, 0])
+    assert table["smiles_a_minute"].tolist() == [4, 2, 0]
+
+
 def test_the_other_examples_run(
     tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +136,7 @@ def test_the_other_examples_run(
     Path("lobby.jsonl").write_text(f"{reading(0).to_json()}\n{small.to_json()}\n")
     for kind in ("csv", "parquet"):
         assert inside(capsys, "events", f"to-{kind}", "lobby.jsonl", f"lobby.{kind}").code == 0
-    run("import csv", "import pandas as pd")
+    run("import csv", "import pandas as pd\n\nreadings")
     printed = capsys.readouterr().out
     assert printed.startswith("[('happy', 1), ('unknown', 1)]")
     assert "0.94" in printed

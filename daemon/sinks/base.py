@@ -26,12 +26,14 @@ class Output:
     a reference of their own (encode/reference.py) before they set anything on it.
 
     `slate`: the source is away, and the picture says so, that readers may stay. `faces` are those
-    in view by now; None where nothing new is known of them."""
+    in view by now; None where nothing new is known of them. `looked`: they were looked for in this
+    very frame, else they are carried along."""
 
     frame: Frame
     readings: Sequence[Reading]
     slate: bool = False
     faces: Sequence[FaceView] | None = None
+    looked: bool = False
 
     @property
     def captured_s(self) -> float:

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from classifiers.expression import LABELS
 from daemon.commands.video import annotate_video
+from daemon.commands.video_files import VideoFiles
 from daemon.reading import UNKNOWN
 from tests.shared import VIDEO
 
@@ -38,9 +39,8 @@ def clips_in(folder: Path) -> list[Path]:
 def read(clip: Path, config: Path, folder: Path) -> list[Event]:
     """The readings of a clip, as events; leaves the annotated clip in `folder`."""
     events = folder / f"{clip.stem}.jsonl"
-    annotate_video(
-        str(clip), folder / f"{clip.stem}.mp4", events, config, True, Console(stderr=True)
-    )
+    files = VideoFiles(folder / f"{clip.stem}.mp4", events)
+    annotate_video(str(clip), files, config, True, Console(stderr=True))
     with events.open() as lines:
         return [json.loads(line) for line in lines]
 

@@ -77,8 +77,8 @@ def test_readings_alone(
     """No video is written, and what is replaced stays until readings come."""
     source, events = write_clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.jsonl"
     done = inside(capsys, "video", source)
-    said = "OUT: is missing; accepted is the name of an MP4, or --events FILE for readings alone"
-    assert done == (2, [], [f"affectd: {said}"])
+    said = "is the name of an MP4, or --events FILE for readings alone, or --frames FILE"
+    assert done == (2, [], [f"affectd: OUT: is missing; accepted {said}"])
     what: list[str | Path] = ["video", source, "--events", events, "--config", reading]
     before = sorted([*tmp_path.iterdir(), events])
     assert inside(capsys, *what) == (0, [], [f"readings of 3 frames written to {events}"])

@@ -1,0 +1,109 @@
+"""The files that `affectd video` writes, and what becomes of those that were there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.commands.offline import is_there
+from daemon.config.sink_settings import MP4_ENDINGS
+from daemon.errors import ConfigError
+from daemon.sinks.disk import sink_errors
+from daemon.url import local_path
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFiles:
+    """Where OUT goes, and what the options of the same names ask for; None where nothing is to."""
+
+    out: Path | None = None
+    events: Path | None = None
+    frames: Path | None = None
+
+    @property
+    def grow(self) -> list[Path]:
+        """Those that are written as the source is read, the one that tells that it has begun
+        first."""
+        return [path for path in (self.out, self.events, self.frames) if path is not None]
+
+    def make_way(self, source: str, force: bool) -> VideoFiles:
+        """The same with what links lead to, which stay links.
+
+        Raises ConfigError where nothing is to be written, and for a file that would be lost or
+        whose name would lie.
+        """
+        if not self.grow:
+            raise ConfigError(
+                "OUT: is missing; accepted is the name of an MP4, or --events FILE for readings "
+                "alone, or --frames FILE"
+            )
+        named = {"OUT": self.out, "--events": self.events, "--frames": self.frames}
+        taken: dict[str, str] = {}
+        for name, path in named.items():
+            if path is None:
+                continue
+            before = taken.setdefault(os.path.realpath(path), name)
+            if before != name:
+                raise ConfigError(
+                    f"{path}: is {before} already; accepted for {name} is another file"
+                )
+        for path in self.grow:
+            _need_room(path, source, force)
+        if self.out is not None and _behind(self.out).suffix.lower() not in MP4_ENDINGS:
+            raise ConfigError(
+                f"{_behind(self.out)}: is written as MP4; "
+                f"accepted is a name in {', '.join(MP4_ENDINGS)}"
+            )
+        return VideoFiles(*(path and _behind(path) for path in named.values()))
+
+
+def _need_room(path: Path, source: str, force: bool) -> None:
+    """Raise ConfigError for a file that would be lost."""
+    if not (is_there(path) or os.path.lexists(_behind(path))):
+        return
+    if not path.is_file():
+        raise ConfigError(f"{path}: exists and is no file; accepted is a new file")
+    read = local_path(source)
+    if read is not None and is_there(Path(read)) and path.samefile(read):
+        raise ConfigError(f"{path}: is IN itself; accepted is another file")
+    if not force:
+        raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
+
+
+def _behind(path: Path) -> Path:
+    """What a link leads to, there or not; a link if it leads to itself."""
+    try:
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+    except OSError:
+        return path  # Whoever opens it says more.
+
+
+@contextmanager
+def old_files_aside(paths: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    """Put aside the files that were there, and give them back if the first does not come about.
+    What this yields removes them once it is begun: the disk may have no room for both."""
+    aside: dict[Path, Path] = {}
+
+    def settle() -> None:
+        while aside and is_there(paths[0]):
+            with suppress(OSError):
+                aside.popitem()[1].unlink()
+
+    try:
+        for path in paths:
+            if is_there(path):
+                aside[path] = _put_aside(path)
+        yield settle
+    finally:
+        settle()
+        for path, old in aside.items():
+            with suppress(OSError):
+                old.replace(path)
+
+
+def _put_aside(path: Path) -> Path:
+    with sink_errors(path):
+        return path.rename(path.with_name(f".{path.name}.{os.getpid()}.old"))

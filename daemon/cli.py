@@ -148,6 +148,9 @@ def video(
     ] = None,
     events: Annotated[Path | None, path_option(help="Write the readings here, as JSONL.")] = None,
     frames: Annotated[Path | None, path_option(help="List all frames here, as CSV.")] = None,
+    record: Annotated[
+        Path | None, path_option(help="Write here how all came about, as JSON.")
+    ] = None,
     config: OtherConfig = None,
     privacy: Private = "none",
     force: Force = False,
@@ -158,8 +161,15 @@ def video(
     from daemon.commands.video import annotate_video
     from daemon.commands.video_files import VideoFiles
 
-    files = VideoFiles(target, events, frames)
-    annotate_video(source, files, config=config, force=force, console=err, privacy=privacy)
+    annotate_video(
+        source,
+        VideoFiles(target, events, frames, record),
+        config=config,
+        force=force,
+        console=err,
+        privacy=privacy,
+        command=_typed(),
+    )
 
 
 @app.command()
@@ -297,7 +307,7 @@ def evaluate(
         against_engine=against_engine,
         against_tta=against_tta,
         strict=strict,
-        command=shlex.join(["affectd", *sys.argv[1:]]),
+        command=_typed(),
     )
     evaluate_expression(task, out, err)
 
@@ -349,6 +359,10 @@ def version() -> None:
 
     for name, number in versions().items():
         out.print(f"{name} {number}")
+
+
+def _typed() -> str:
+    return shlex.join(["affectd", *sys.argv[1:]])
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,11 @@ class Choice:
         from detectors.yunet_openvino import YuNetOpenVINO
 
         return YuNetOpenVINO.description
+
+    @property
+    def sha256(self) -> str | None:
+        """That of its model; None for Haar, whose file OpenCV brings."""
+        return hashlib.sha256(self._model).hexdigest() if self._model else None
 
     def make(self) -> Detector:
         """Build a detector. Raises DetectorError."""

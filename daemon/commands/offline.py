@@ -32,6 +32,14 @@ class Offline:
     board: Board
     health: Health
 
+    @property
+    def damaged(self) -> int:
+        """Packets of the stream's source that gave no frame."""
+        (stream,) = self.settings.stream
+        labels = {"stream": stream.name, "stage": "decode", "reason": "damaged"}
+        value = self.metrics.registry.get_sample_value("affectd_frames_dropped_total", labels)
+        return round(value or 0)
+
 
 def is_there(path: Path) -> bool:
     """Whether there is something at `path`; not where the system does not let us look, of which

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import av
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from daemon.commands.frame_list import FrameList
 from daemon.commands.offline import Offline, is_there, offline
 from daemon.commands.progress import progress_bar
+from daemon.commands.record import FrameCount, describe_source, recorded
 from daemon.commands.video_files import VideoFiles, old_files_aside
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
@@ -22,6 +23,7 @@ from daemon.errors import ConfigError, Reason, SourceError
 from daemon.monitoring.status import Board
 from daemon.pipeline import Pipeline
 from daemon.redact import display_url, redact_url
+from daemon.sinks.base import Outlet
 from daemon.sinks.disk import numbered
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
@@ -40,8 +42,10 @@ def annotate_video(
     console: Console,
     *,
     privacy: Privacy = "none",
+    command: str = "",
 ) -> None:
-    """Read a file to its end, and write what `files` asks for of it.
+    """Read a file to its end, and write what `files` asks for of it. `command` is what the user
+    typed, for the record.
 
     Raises ConfigError for arguments that cannot be meant, SourceError or SinkError for the first
     thing that goes wrong; what was written until then stays whole. KeyboardInterrupt and SystemExit
@@ -53,7 +57,7 @@ def annotate_video(
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
     stop = threading.Event()
-    first = files.grow[0]
+    first = files.all[0]
     others = [] if files.out is None else numbered(first)
 
     def parts_made() -> str:
@@ -61,12 +65,18 @@ def annotate_video(
         return ", ".join(str(path) for path in paths if path not in others and is_there(path))
 
     asked = None if files.events is None else "--events"
-    frames = None if files.frames is None else FrameList(files.frames)
+    more: list[Outlet] = []
     with (
         offline(config, stream, console, readings=asked) as around,
-        old_files_aside(files.grow) as settle,
-        nullcontext() if frames is None else closing(frames),
+        old_files_aside(files.all) as settle,
+        ExitStack() as ending,
     ):
+        if files.record is not None:
+            more.append(count := FrameCount())
+            about = describe_source(open_source(stream, stop=stop), source)
+            ending.enter_context(recorded(files.record, command, about, around, count))
+        if files.frames is not None:
+            more.append(ending.enter_context(closing(FrameList(files.frames))))
         pipeline = Pipeline(
             stream,
             around.settings,
@@ -78,7 +88,7 @@ def annotate_video(
             jpegs=JpegFeed(),
             playlist=Playlist(),
             offline=True,
-            more_outlets=() if frames is None else (frames,),
+            more_outlets=more,
         )
         try:
             _run(pipeline, stop, _frames_in(source), around.board, console, settle)
@@ -88,11 +98,11 @@ def annotate_video(
             until = f"{made} holds the {what} until here" if made else "nothing was written"
             console.print(f"Interrupted; {until}")
             raise
-    if pipeline.error is not None:
-        raise pipeline.error
-    _tell(source, files, parts_made(), around, console)
-    if pipeline.capture.cut is not None:
-        raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
+        if pipeline.error is not None:
+            raise pipeline.error
+        _tell(source, files, parts_made(), around, console)
+        if pipeline.capture.cut is not None:
+            raise SourceError(Reason.DECODE_ERROR, pipeline.capture.cut)
 
 
 def _stream(source: str, files: VideoFiles, privacy: Privacy) -> StreamSettings:
@@ -123,16 +133,12 @@ def _tell(source: str, files: VideoFiles, parts: str, around: Offline, console: 
             Reason.END_OF_STREAM, f"{display_url(source)}: ended before its first picture"
         )
     what = "" if files.out else "readings of " if files.events else "list of "
-    in_parts = parts != str(files.grow[0])
+    in_parts = parts != str(files.all[0])
     why = ": IN's pictures change their size or kind, or pause for hours" if in_parts else ""
     console.print(f"{what}{stream.frames} frames written to {parts}{why}")
-    lost = around.metrics.registry.get_sample_value(
-        "affectd_frames_dropped_total",
-        {"stream": stream.name, "stage": "decode", "reason": "damaged"},
-    )
-    if lost:
+    if lost := around.damaged:
         console.print(
-            f"affectd: warning: {redact_url(source)}: {lost:g} damaged packets gave no frame"
+            f"affectd: warning: {redact_url(source)}: {lost} damaged packets gave no frame"
         )
 
 

@@ -22,12 +22,13 @@ class VideoFiles:
     out: Path | None = None
     events: Path | None = None
     frames: Path | None = None
+    record: Path | None = None
 
     @property
-    def grow(self) -> list[Path]:
-        """Those that are written as the source is read, the one that tells that it has begun
-        first."""
-        return [path for path in (self.out, self.events, self.frames) if path is not None]
+    def all(self) -> list[Path]:
+        """Those that are meant, one that is there from the first frame on before the record."""
+        paths = (self.out, self.events, self.frames, self.record)
+        return [path for path in paths if path is not None]
 
     def make_way(self, source: str, force: bool) -> VideoFiles:
         """The same with what links lead to, which stay links.
@@ -35,12 +36,17 @@ class VideoFiles:
         Raises ConfigError where nothing is to be written, and for a file that would be lost or
         whose name would lie.
         """
-        if not self.grow:
+        if self.out is self.events is self.frames is None:
             raise ConfigError(
                 "OUT: is missing; accepted is the name of an MP4, or --events FILE for readings "
                 "alone, or --frames FILE"
             )
-        named = {"OUT": self.out, "--events": self.events, "--frames": self.frames}
+        named = {
+            "OUT": self.out,
+            "--events": self.events,
+            "--frames": self.frames,
+            "--record": self.record,
+        }
         taken: dict[str, str] = {}
         for name, path in named.items():
             if path is None:
@@ -50,7 +56,7 @@ class VideoFiles:
                 raise ConfigError(
                     f"{path}: is {before} already; accepted for {name} is another file"
                 )
-        for path in self.grow:
+        for path in self.all:
             _need_room(path, source, force)
         if self.out is not None and _behind(self.out).suffix.lower() not in MP4_ENDINGS:
             raise ConfigError(

@@ -32,12 +32,16 @@ NO_CALLBACKS = SourceCallbacks()
 class Source(ABC):
     """An open source, which one thread reads and any thread closes. What it holds must not be freed
     under the thread that reads it: that one frees it itself. `cut` is what to say of a file that
-    ended too early. `codec` and `fps` are what the source says of its pictures, None where it says
-    nothing."""
+    ended too early. `codec`, `fps`, the `container` and where its sound begins are what the source
+    says of itself, and from its first frame on the time of that; None where it says nothing. Times
+    are by its own clock, media time 0 is `first_picture_s`."""
 
     cut: str | None = None
+    container: str | None = None
     codec: str | None = None
     fps: float | None = None
+    first_picture_s: float | None = None
+    audio_start_s: float | None = None
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop

@@ -94,6 +94,14 @@ class Opened:
         return float((self.container.start_time or 0) / av.time_base)
 
     @property
+    def audio_start_s(self) -> float | None:
+        """When its sound begins, by the clock of its pictures."""
+        for sound in self.container.streams.audio:
+            if sound.start_time is not None and sound.time_base is not None:
+                return float(sound.start_time * sound.time_base)
+        return None
+
+    @property
     def promised_s(self) -> float | None:
         """The length that a file's header promises; None where none can be relied on."""
         if not self.is_file or not self.kind.startswith(_HONEST_LENGTH):

@@ -76,6 +76,7 @@ class VideoSource(Source):
         self._behind_s = 0.0
         self._has_pictures = False  # From then on, a size that cannot be is damage.
         self._opened = self._open()
+        self.container, self.audio_start_s = self._opened.kind, self._opened.audio_start_s
         self.codec, self.fps = self._opened.codec, self._opened.fps
         tell_of_fallback(stream, decoder, self._opened.video.codec_context)
 
@@ -90,6 +91,8 @@ class VideoSource(Source):
         while not self._ending():
             before = seq
             for image in self._images():
+                if seq == 0:
+                    self.first_picture_s = self._time(image)
                 pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
                 self._check_time(timeline)
                 if pace is not None:

@@ -177,7 +177,10 @@ def image(
     sources: Annotated[
         list[Path], path_argument(metavar="IN…", help="Images, or folders of images.")
     ],
-    folder: Annotated[Path, path_option("--out", help="Folder for the annotated images.")],
+    folder: Annotated[
+        Path | None,
+        path_option("--out", help="Folder for annotated images; not needed with --json."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON an image.")
     ] = False,

@@ -31,7 +31,7 @@ JPEG_QUALITY = 92
 
 def annotate_images(
     sources: Sequence[Path],
-    folder: Path,
+    folder: Path | None,
     as_json: bool,
     config: Path | None,
     force: bool,
@@ -40,19 +40,28 @@ def annotate_images(
     *,
     privacy: Privacy = "none",
 ) -> int:
-    """Annotate images and folders of images into `folder`; returns how many could not be read.
+    """Annotate images and folders of images into `folder`, or print their readings alone; returns
+    how many could not be read.
 
     Each fault is one line on `err`, where a progress bar runs, and the others go on. Raises
     ConfigError or SourceError for arguments that cannot be meant, SinkError when `folder` cannot
     be written.
     """
+    if folder is None and not as_json:
+        raise ConfigError("--out: is missing; accepted is a folder, or --json for readings alone")
     unread: list[OSError] = []
-    images = _images(sources, folder, unread)
+    passed_over: list[Path] = []
+    images = _images(sources, folder, unread, passed_over)
     for error in unread:
         err.print(f"affectd: {error.filename} cannot be read: {error.strerror}", style="red")
-    _make_way(images, force)
-    with sink_errors(folder):
-        make_folder(folder)
+    if passed_over:
+        kinds = sorted({path.suffix.lower() or "without an ending" for path in passed_over})
+        files = "1 file" if len(passed_over) == 1 else f"{len(passed_over)} files"
+        err.print(f"{files} passed over: {', '.join(kinds)}")
+    if folder is not None:
+        _make_way(images, force)
+        with sink_errors(folder):
+            make_folder(folder)
     stream = StreamSettings(name="image", url=SecretStr("images"), policy="file", privacy=privacy)
     failed = len(unread)
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -81,7 +90,8 @@ def annotate_images(
                         stop=threading.Event(),
                     )
                     output = steps.take(frame)
-                    _write_image(frame, target)
+                    if folder is not None:
+                        _write_image(frame, target)
                     line["readings"] = [reading.to_event() for reading in output.readings]
                     labels = ", ".join(reading.label for reading in output.readings) or "no face"
                     reads = around.settings.expression.enabled
@@ -102,15 +112,15 @@ def annotate_images(
 
 
 def _images(
-    sources: Sequence[Path], folder: Path, unread: list[OSError]
+    sources: Sequence[Path], folder: Path | None, unread: list[OSError], passed_over: list[Path]
 ) -> list[tuple[Path, Path]]:
     """Each image with the file that its annotated copy goes to; no two go to the same. `unread`
-    gains the folders that cannot be read."""
+    gains the folders that cannot be read, `passed_over` files in folders that are no image."""
     images: dict[Path, Path] = {}
     for source in sources:
         if is_there(source) and source.is_dir():
             before = len(unread)
-            found = _images_in(source, folder, unread)
+            found = _images_in(source, folder, unread, passed_over)
             if not found and len(unread) == before:
                 raise SourceError(
                     Reason.NOT_FOUND, f"{source}: no image in it; accepted: {', '.join(IMAGES)}"
@@ -121,25 +131,28 @@ def _images(
         for path, relative in pairs:
             is_jpeg = relative.suffix.lower() in (".jpg", ".jpeg")
             name = relative if is_jpeg else relative.with_name(f"{relative.name}.jpg")
-            target = folder / name
+            target = copy = Path(folder or "", name)
             for number in itertools.count(2):
                 if images.setdefault(target, path) == path:
                     break
-                target = (folder / name).with_stem(f"{name.stem}-{number}")
+                target = copy.with_stem(f"{name.stem}-{number}")
     return [(path, target) for target, path in images.items()]
 
 
-def _images_in(source: Path, folder: Path, unread: list[OSError]) -> list[Path]:
+def _images_in(
+    source: Path, folder: Path | None, unread: list[OSError], passed_over: list[Path]
+) -> list[Path]:
     """The images of a folder, without what is hidden (folders of thumbnails, a Mac's `._a.jpg`
     beside each file), and without what an earlier run wrote to `folder` within it."""
-    out = _real(folder)
-    holds_it = _real(source) in out.parents
+    out = None if folder is None or _real(source) not in _real(folder).parents else _real(folder)
     found: list[Path] = []
     for where, folders, names in os.walk(source, onerror=unread.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if holds_it and _real(Path(where)).is_relative_to(out):
+        if out is not None and _real(Path(where)).is_relative_to(out):
             continue
-        found += [Path(where, name) for name in (*names, *folders) if not name.startswith(".")]
+        files = [Path(where, name) for name in names if not name.startswith(".")]
+        passed_over += [path for path in files if path.suffix.lower() not in IMAGES]
+        found += [*files, *(Path(where, name) for name in folders)]
     return sorted(path for path in found if path.suffix.lower() in IMAGES)
 
 

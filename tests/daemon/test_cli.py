@@ -60,7 +60,7 @@ def test_help_fits_a_terminal_and_shows_an_example(
         (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
         (["run"], "Missing argument 'CONFIG'."),
         (["video", "--forec", "a", "b"], "No such option: --forec"),
-        (["image", "a.png"], "Missing option '--out'."),
+        (["image", "a.png"], "--out: is missing; accepted is a folder, or --json"),
         (["train", "circle", "--recipe", "r", "--data", "d", "--out", "o"], "'circle' is not"),
         (["evaluate", "expression", "--data", "d", "--split", "x"], "'x' is not one of 'train'"),
         (["evaluate", "expression", "--data", "d", "--tta", "x"], "'x' is not one of 'none'"),

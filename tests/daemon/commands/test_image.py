@@ -105,7 +105,8 @@ def test_images_good_and_bad(
         assert said in lines[str(photos / name)]["error"]
     assert lines[str(absent)]["error"] == f"{absent}: there is no such file"
     errors = [line["error"] for line in lines.values() if "error" in line]
-    assert sorted(done.err) == sorted(f"affectd: {error}" for error in errors)
+    assert done.err[0] == "1 file passed over: .txt"
+    assert sorted(done.err[1:]) == sorted(f"affectd: {error}" for error in errors)
 
     names = [n if n.endswith(".jpg") else f"{n}.jpg" for n in good]
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
@@ -222,6 +223,27 @@ def test_a_picture_that_names_no_colourspace_goes_by_its_height(
     copy = cv2.imread(str(out / "a.mp4.jpg"))
     assert copy is not None
     assert cv2.absdiff(copy, np.asarray(seen, np.uint8)).mean() < 2.0
+
+
+@needs_shared
+def test_readings_alone(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, face: NDArray[np.uint8]
+) -> None:
+    """They are those that come with copies; no file is written, and what is no image is told."""
+    monkeypatch.setenv("AFFECTD_MODELS", str(MODELS))
+    photos = black(tmp_path / "photos" / "a.png").parent
+    (photos / "b.png").write_bytes(cv2.imencode(".png", face)[1].tobytes())
+    for name in ("c.HEIC", "d.heic", "README"):
+        (photos / name).touch()
+    done = inside(capsys, "image", photos)
+    said = "--out: is missing; accepted is a folder, or --json for readings alone"
+    assert done == (2, [], [f"affectd: {said}"])
+    before = sorted(tmp_path.rglob("*"))
+    alone = inside(capsys, "image", photos, photos / "b.png", "--json")
+    assert alone.err == ["3 files passed over: .heic, without an ending"]
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [len(json.loads(line)["readings"]) for line in alone.out] == [0, 1]
+    assert inside(capsys, "image", photos, "--json", "--out", tmp_path / "out") == alone
 
 
 def test_a_film_is_no_image(tmp_path: Path, capsys: Capsys, light: Path) -> None:

@@ -24,6 +24,7 @@ from daemon.sources.frozen import Stillness
 from daemon.sources.open import open_source
 from daemon.traces import Traces
 from daemon.url import webcam_path
+from daemon.worker import Worker
 
 log = logging.getLogger("affectd.capture")
 
@@ -48,7 +49,7 @@ def beat_limit_s(stream: StreamSettings) -> float:
     return 3.0 * stream.stall_timeout_s + 30.0
 
 
-class Capture:
+class Capture(Worker):
     """Reads one source into one mailbox, in a thread of its own.
 
     `run` tries again after 1, 2, 4 .. 60 s, each shortened or lengthened by up to a fifth so
@@ -82,6 +83,7 @@ class Capture:
         beat: Callable[[], None] = lambda: None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__(f"capture {stream.name}")
         self.name = stream.name
         self.error: Exception | None = None
         self.cut: str | None = None
@@ -105,19 +107,6 @@ class Capture:
         self._stillness = Stillness(stream.frozen_timeout_s if self._live else 0.0)
         self._traces = Traces(monotonic)
         self._last_log = ""
-        # libav reads end only by their time-out; the process must not wait for one to exit.
-        self._thread = threading.Thread(target=self.run, name=f"capture {self.name}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self, timeout_s: float | None = None) -> None:
-        if self._thread.is_alive():  # A signal may end everything before it was started.
-            self._thread.join(timeout_s)
-
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
 
     def run(self) -> None:
         """Read until stopped, or until a file ends. Always leaves the mailbox closed."""

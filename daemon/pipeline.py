@@ -185,8 +185,7 @@ class Pipeline:
         end_s = time.monotonic() + CLOSE_S
         self.mailbox.close()
         for thread, what in ((self.capture, "the source"), (self.stream, "the stream")):
-            thread.join(JOIN_S)
-            if thread.running:
+            if not thread.join(JOIN_S):
                 log.warning("%s: %s did not end in %g s", self.name, what, JOIN_S)
         for parts in (self.encoders, self.writers):  # What is encoded last is written too.
             for part in parts:

@@ -21,6 +21,7 @@ from daemon.redact import redact_text
 from daemon.sinks.base import Outlet
 from daemon.steps import Steps
 from daemon.traces import Traces
+from daemon.worker import Worker
 from detectors.base import Detector
 
 log = logging.getLogger("affectd.stream")
@@ -28,7 +29,7 @@ log = logging.getLogger("affectd.stream")
 POLL_S = 0.5
 
 
-class Stream:
+class Stream(Worker):
     """Takes each frame through its steps and hands it out; one thread.
 
     A fault loses the frame at hand, counts it, and starts the stream anew after 1, 2, 4 .. 60 s;
@@ -53,6 +54,7 @@ class Stream:
         ended: Callable[[], None] = lambda: None,
         publish: Callable[[Reading], None] = lambda reading: None,
     ) -> None:
+        super().__init__(f"stream {stream.name}")
         self.name = stream.name
         self._stream = stream
         self.error: Exception | None = None
@@ -72,22 +74,10 @@ class Stream:
         self._backoff = Backoff()
         self._failing = False
         self._slate = Slate(self.name) if stream.is_live else None
-        self._thread = threading.Thread(target=self.run, name=f"stream {self.name}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def follow(self, settings: Settings) -> None:
         """Go by other settings from the next frame on; tracks stay. From any thread."""
         self._settings = settings
-
-    def join(self, timeout_s: float | None = None) -> None:
-        if self._thread.is_alive():  # A signal may end everything before it was started.
-            self._thread.join(timeout_s)
-
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
 
     def run(self) -> None:
         """Process frames until the mailbox closes; a fault restarts the stream, and no other."""

@@ -18,6 +18,7 @@ from daemon.classify.jobs import Deliver, Job, Result
 from daemon.ladder import Ladder, Rung
 from daemon.monitoring.metrics import Metrics
 from daemon.traces import Traces
+from daemon.worker import Worker
 
 log = logging.getLogger("affectd.batcher")
 
@@ -34,7 +35,7 @@ class _Kept:
     done: threading.Event = field(default_factory=threading.Event)
 
 
-class Batcher:
+class Batcher(Worker):
     """Collects crops and classifies them, `max_batch` at a time.
 
     Live crops: a batch closes at `max_batch` crops or `max_wait_s` after its first. `CropQueue`
@@ -69,6 +70,7 @@ class Batcher:
         wait: Callable[[float], object] | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__("batcher")
         self.classifier = classifier
         self.ladder = ladder
         self._metrics = metrics
@@ -89,19 +91,13 @@ class Batcher:
         self._waited = metrics.batch_wait_seconds.labels(model)
         self._took = metrics.classify_seconds.labels(model)
         self._crops = metrics.batch_crops.labels(model)
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End after the batch at hand, or warn after `timeout_s`; waiting crops get no result."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if not self.join(timeout_s):
             log.warning("the batch at hand did not end in %g s", timeout_s)
 
     def submit(self, jobs: Sequence[Job], deliver: Deliver) -> None:
@@ -156,7 +152,7 @@ class Batcher:
             self._beat()
         return True
 
-    def _run(self) -> None:
+    def run(self) -> None:
         try:
             while self.run_once():
                 pass

@@ -11,28 +11,25 @@ from __future__ import annotations
 import gc
 import threading
 
+from daemon.worker import Worker
+
 COLLECT_EVERY_S = 10.0
 
 
-class GcThread:
+class GcThread(Worker):
     """A thread that runs the collector every `every_s` until `stop` is set."""
 
     def __init__(self, stop: threading.Event, every_s: float = COLLECT_EVERY_S) -> None:
+        super().__init__("sweeper")
         self._stop = stop
         self._every_s = every_s
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
         """Begin; what was made until now is taken to stay for good."""
         gc.collect()
         gc.freeze()
-        self._thread.start()
+        super().start()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end; the stop event must have been set."""
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
+    def run(self) -> None:
         while not self._stop.wait(self._every_s):
             gc.collect()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from daemon.monitoring.health import Health
+from daemon.worker import Worker
 
 log = logging.getLogger("affectd.systemd")
 
@@ -77,7 +78,7 @@ def watchdog_interval_s(env: Mapping[str, str], pid: int) -> float | None:
     return int(time_us) / 2e6
 
 
-class Watchdog:
+class Watchdog(Worker):
     """Feeds systemd's watchdog while the loops of the daemon turn, and only then.
 
     A hung pipeline is so killed and started again by systemd, although this thread still runs.
@@ -93,28 +94,19 @@ class Watchdog:
         interval_s: float | None,
         describe: Callable[[], str] = lambda: "",
     ) -> None:
+        super().__init__("watchdog")
         self._notifier = notifier
         self._health = health
         self._stop = stop
         self._interval_s = interval_s
         self._describe = describe
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Feed at once, then at least every `interval_s`, until the stop event is set."""
-        if self._interval_s is None:
-            return
-        self._thread = threading.Thread(
-            target=self._run, args=(self._interval_s,), name="watchdog", daemon=True
-        )
-        self._thread.start()
+        if self._interval_s is not None:
+            super().start()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end; the stop event must have been set."""
-        if self._thread:
-            self._thread.join(timeout_s)
-
-    def _run(self, interval_s: float) -> None:
+    def run(self) -> None:
         text = told = ""
         starved = False
         while True:
@@ -131,5 +123,5 @@ class Watchdog:
             if text != told:
                 self._notifier.status(text)
                 told = text
-            if self._stop.wait(min(interval_s, _TELL_S)):
+            if self._stop.wait(min(self._interval_s or _TELL_S, _TELL_S)):
                 return

@@ -14,6 +14,7 @@ from daemon.errors import Reason, SinkError
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.backlog import Backlog, backlog_for
 from daemon.sinks.base import Item, Sink, Takes
+from daemon.worker import Worker
 
 log = logging.getLogger("affectd.sink")
 
@@ -21,7 +22,7 @@ HUNG_S = 20.0
 _POLL_S = 0.2
 
 
-class Writer(Generic[Item]):
+class Writer(Worker, Generic[Item]):
     """Hands outputs or packets to a sink on a thread of its own.
 
     The queue is bounded (backlog.py). When it is full, live mode gives up the oldest; with
@@ -55,6 +56,7 @@ class Writer(Generic[Item]):
         hung_s: float = HUNG_S,
         holds_s: float = 0.0,
     ) -> None:
+        super().__init__(f"sink {stream} {label}")
         self.label = label
         self.error: Exception | None = None
         self._sink: Sink[Item] = sink
@@ -81,14 +83,8 @@ class Writer(Generic[Item]):
         self._hangs = False
         self._closing = False
         self._refusing = False
-        # A daemon thread: one that hangs in a dead network disk must not keep the process.
-        name = f"sink {stream} {label}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._count_drops("slow", 0)
         self._up_gauge.set(0)
-
-    def start(self) -> None:
-        self._thread.start()
 
     @property
     def takes(self) -> Takes:
@@ -157,19 +153,12 @@ class Writer(Generic[Item]):
         Safe to call twice. Look at `error` afterwards if `retry` is off.
         """
         self.end()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if not self.join(timeout_s):
             log.warning("%s: sink %s did not end in %g s", self._stream, self.label, timeout_s)
             return False
         return True
 
-    def join(self) -> None:
-        """After `close`: wait, however long, until the thread has ended."""
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
+    def run(self) -> None:
         while True:
             last_try = self._closing or not self._retry
             self._wrote_s = None

@@ -17,13 +17,14 @@ from daemon.sinks.backlog import QUEUE_FRAMES
 from daemon.sinks.base import Output, Packet, Takes, encode_error
 from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.writer import HUNG_S, Writer
+from daemon.worker import Worker
 
 log = logging.getLogger("affectd.sink")
 
 _POLL_S = 0.5
 
 
-class SharedEncoder:
+class SharedEncoder(Worker):
     """Encodes a stream's pictures on a thread of its own, and puts the packets to `writers`, whose
     `configs` agree.
 
@@ -50,6 +51,8 @@ class SharedEncoder:
         stop: threading.Event,
         on_encoder: Callable[[str], None] = lambda name: None,
     ) -> None:
+        self._title = f"encoder {stream} {' '.join(writer.label for writer in writers)}"
+        super().__init__(self._title)
         self._writers = writers
         self._stop = stop
         self._on_encoder = on_encoder
@@ -63,11 +66,6 @@ class SharedEncoder:
         self._live = live
         self._busy_s: float | None = None  # Since when the encoder has been at work.
         self._encoding_s = metrics.stage_seconds.labels(stream, "encode")
-        self._title = f"encoder {stream} {' '.join(writer.label for writer in writers)}"
-        self._thread = threading.Thread(target=self._run, name=self._title, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def put(self, output: Output) -> None:
         """Queue one picture; as Writer.put, whose errors it raises."""
@@ -85,16 +83,12 @@ class SharedEncoder:
     def close(self, timeout_s: float) -> bool:
         """As `end`, and wait for it. False if time ran out."""
         self.end()
-        self.join(timeout_s)
-        if self._thread.is_alive():
+        if not self.join(timeout_s):
             log.warning("%s did not end in %g s", self._title, timeout_s)
-        return not self._thread.is_alive()
+            return False
+        return True
 
-    def join(self, timeout_s: float | None = None) -> None:
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
+    def run(self) -> None:
         while not self._pictures.ended:
             output = self._pictures.get(_POLL_S)
             if output is None:

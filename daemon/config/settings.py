@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from difflib import get_close_matches
 from itertools import combinations
@@ -14,7 +15,7 @@ from daemon.config.paths import HomePath
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings, place
 from daemon.config.table import Table
 from daemon.config.urls import Host, HostAndPort, Origin, check_source, check_transport, is_loopback
-from daemon.url import scheme_of
+from daemon.url import scheme_of, webcam_path
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -246,11 +247,12 @@ class StreamSettings(Table):
 
     @property
     def holds(self) -> frozenset[object]:
-        """What two streams hardly have at once: a name, a source, and where a sink writes to.
-        A broker has room for all."""
-        sinks = [sink for sink in self.sink if sink.kind != "mqtt"]
-        places = (getattr(sink, "path", None) or getattr(sink, "url", None) for sink in sinks)
-        return frozenset((self.name, self.url, *filter(None, places)))
+        """What two streams hardly have at once, however it is spelt: a name, a source, and where a
+        sink writes to."""
+        device = webcam_path(self.url.get_secret_value())
+        source = self.url if device is None else os.path.realpath(device)
+        places = (place(sink, self.name) for sink in self.sink)
+        return frozenset((self.name, source, *filter(None, places)))
 
 
 class Settings(Table):

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -81,16 +82,26 @@ def stream(name: str, url: str, *sinks: dict[str, object]) -> StreamSettings:
     return StreamSettings.model_validate(table, strict=False)
 
 
-def test_a_stream_that_takes_over_waits_until_its_predecessor_has_let_go(held: Held) -> None:
+@pytest.mark.parametrize(
+    ("device", "path", "url"),
+    [
+        ("/dev/video0", "a.mp4", "rtsp://u:p@server/a"),
+        ("v4l2:///dev/video0", str(Path("a.mp4").absolute()), "rtsp://v:q@Server:554/a"),
+    ],
+    ids=["as it was", "spelt otherwise"],
+)
+def test_a_stream_that_takes_over_waits_until_its_predecessor_has_let_go(
+    held: Held, device: str, path: str, url: str
+) -> None:
     """Each new one has something of the old one, but for the last."""
     film: dict[str, object] = {"kind": "mp4", "path": "a.mp4"}
     push: dict[str, object] = {"kind": "rtsp", "url": "rtsp://u:p@server/a"}
     old = stream("old", "/dev/video0", film, push)
     starting = [
         stream("old", "rtsp://camera/1"),
-        stream("source", "/dev/video0"),
-        stream("film", "rtsp://camera/2", film),
-        stream("push", "rtsp://camera/3", push),
+        stream("source", device),
+        stream("film", "rtsp://camera/2", {**film, "path": path}),
+        stream("push", "rtsp://camera/3", {**push, "url": url}),
         stream("other", "rtsp://camera/4", {**film, "path": "b.mp4"}),
     ]
     streams = make_fleet()

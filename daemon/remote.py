@@ -10,7 +10,6 @@ from daemon.errors import Reason, plain
 from daemon.url import split_url
 
 PROBE_S = 2.0
-PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
 _UNTRUSTED = "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken"
 _TLS_FAILED = {
     "https": _UNTRUSTED,
@@ -31,9 +30,8 @@ def network_fault(url: str, why: str) -> tuple[Reason, str]:
     """libav says EIO, in words `why`, of an unknown host and of a failed TLS handshake alike: look
     which it is of the TCP server that `url` names."""
     parts = split_url(url)
-    address = (parts.host.strip("[]"), parts.port or PORTS.get(parts.scheme, 0))
     try:
-        socket.create_connection(address, timeout=PROBE_S).close()
+        socket.create_connection(parts.endpoint, timeout=PROBE_S).close()
     except socket.gaierror:
         return Reason.NOT_FOUND, f"the host name {parts.host} is not known"
     except TimeoutError:

@@ -19,6 +19,10 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
+PORTS = {
+    **{"http": 80, "https": 443, "rtsp": 554, "rtsps": 322},
+    **{"rtmp": 1935, "rtmps": 443, "mqtt": 1883, "mqtts": 8883},
+}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)"
 _HOST_PORT = re.compile(rf"(?P<host>{_HOST})?(?::(?P<port>\d{{1,5}}))?(?=[/?#]|$)")
@@ -38,6 +42,11 @@ class SplitUrl:
     host: str
     port: int | None
     tail: str
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """What a socket connects to; port 0 where none is named or usual."""
+        return self.host.strip("[]"), self.port or PORTS.get(self.scheme, 0)
 
     def encoded(self) -> str:
         """The URL in which every odd character is percent-encoded; what already is, stays."""

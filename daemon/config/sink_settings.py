@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from daemon.config.paths import FilePath
 from daemon.config.table import Table
 from daemon.config.urls import check_transport, with_scheme
-from daemon.url import SplitUrl, decoded, split_url
+from daemon.url import PORTS, SplitUrl, decoded, split_url
 
 MP4_ENDINGS = (".mp4", ".m4v", ".mov")
 
@@ -148,8 +148,7 @@ class MqttSinkSettings(Table):
     @property
     def address(self) -> tuple[str, int]:
         """The broker's host and port."""
-        url = split_url(self.url.get_secret_value())
-        return url.host.strip("[]"), url.port or _PORTS[url.scheme]
+        return split_url(self.url.get_secret_value()).endpoint
 
 
 def _prefix(url: SplitUrl) -> str:
@@ -219,9 +218,6 @@ SinkSettings = Annotated[
 ]
 
 
-_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "mqtt": 1883, "mqtts": 8883}
-
-
 def place(sink: SinkSettings, stream: str) -> object:
     """Where a sink of that stream writes to, however that is spelt and whoever signs in; None for
     affectd's own page. Raises ValueError for a URL that does not validate."""
@@ -230,6 +226,6 @@ def place(sink: SinkSettings, stream: str) -> object:
         return sink.kind, host.lower(), port, sink.prefix, stream
     if isinstance(sink, PushSinkSettings):
         url = split_url(sink.url.get_secret_value())
-        return url.scheme, url.host.lower(), url.port or _PORTS.get(url.scheme), url.tail
+        return url.scheme, url.host.lower(), url.port or PORTS.get(url.scheme), url.tail
     path = getattr(sink, "path", None)
     return None if path is None else os.path.realpath(path)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import av
 
 from daemon.errors import Reason, SourceError, plain
-from daemon.remote import PORTS, PROBE_S, network_fault
+from daemon.remote import PROBE_S, network_fault
 from daemon.url import is_url, split_url
 
 _LOOKS = 4
@@ -154,10 +154,8 @@ def _breaks_off(target: str, limit_s: float) -> bool:
 def _hangs_up(target: str) -> bool:
     """libav says the same of bad answers and of none: look whether an RTSP server says anything.
     One that is off looks so from behind a proxy or a forwarded port."""
-    url = split_url(target)
-    address = (url.host.strip("[]"), url.port or PORTS["rtsp"])
     try:
-        with socket.create_connection(address, timeout=PROBE_S) as probe:
+        with socket.create_connection(split_url(target).endpoint, timeout=PROBE_S) as probe:
             probe.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
             return not probe.recv(1)
     except ConnectionError:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.console import Console
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.service import signals
-from daemon.sources.open import open_source
+from daemon.sources.open import is_pipe, open_source
 from daemon.url import local_path
 
 
@@ -87,7 +86,7 @@ def _look(stream: StreamSettings, stop: threading.Event) -> Seen | str:
 
 def _first_picture(stream: StreamSettings, stop: threading.Event) -> Seen:
     path = local_path(stream.url.get_secret_value())
-    if path is not None and _is_pipe(Path(path)):
+    if is_pipe(path):
         raise SourceError(
             Reason.UNSUPPORTED, f"{path}: is a pipe; what is read of it here would be missing later"
         )
@@ -96,10 +95,3 @@ def _first_picture(stream: StreamSettings, stop: threading.Event) -> Seen:
         if frame is None:
             raise SourceError(Reason.END_OF_STREAM, "the source ended")
         return Seen(source.codec, frame.image.width, frame.image.height, source.fps)
-
-
-def _is_pipe(path: Path) -> bool:
-    try:
-        return path.is_fifo()
-    except OSError:
-        return False  # Whoever opens it says more.

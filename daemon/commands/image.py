@@ -22,6 +22,7 @@ from daemon.errors import ConfigError, Reason, SourceError
 from daemon.frame import Frame
 from daemon.sinks.disk import make_folder, sink_errors
 from daemon.sinks.mjpeg import JpegEncoder, jpeg_form
+from daemon.sources.open import is_pipe
 from daemon.sources.video import VideoSource
 from daemon.steps import Steps
 
@@ -177,7 +178,7 @@ def _real(path: Path) -> Path:
 
 
 def _read_image(path: Path) -> Frame:
-    if is_there(path) and path.is_fifo():  # Opening one waits until somebody writes to it.
+    if is_pipe(path):  # Opening one waits until somebody writes to it.
         raise SourceError(Reason.UNSUPPORTED, f"{path}: is a pipe; accepted is a file")
     source = VideoSource("image", str(path), live=False, stop=threading.Event())
     try:

@@ -28,7 +28,7 @@ from daemon.sinks.disk import numbered
 from daemon.sinks.feed import JpegFeed
 from daemon.sinks.playlist import Playlist
 from daemon.sources.demo.source import parse
-from daemon.sources.open import open_source
+from daemon.sources.open import is_pipe, open_source
 from daemon.url import local_path, scheme_of
 
 POLL_S = 0.1
@@ -168,8 +168,7 @@ def _run(
 
 def _check_source(source: str) -> None:
     """Raise ConfigError for what cannot be read to its end, SourceError for a wrong scene."""
-    read = local_path(source)
-    if read is not None and is_there(Path(read)) and Path(read).is_fifo():
+    if is_pipe(local_path(source)):
         # What one reader takes of it, the next misses.
         raise ConfigError("IN: is a pipe; accepted is a file, which is opened more than once")
     if scheme_of(source) == "demo" and parse(source).seconds is None:

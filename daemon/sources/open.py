@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from daemon.config.settings import StreamSettings
 from daemon.sources.base import NO_CALLBACKS, Source, SourceCallbacks
 from daemon.sources.picture import Orientation
+
+
+def is_pipe(path: str | Path | None) -> bool:
+    """Whether there is a named pipe; where nobody lets us look, whoever opens it says more."""
+    try:
+        return path is not None and Path(path).is_fifo()
+    except OSError:
+        return False
 
 
 def open_source(

@@ -124,6 +124,10 @@ def _covered(settings: Settings) -> list[str]:
     return [stream.name for stream in settings.stream if stream.privacy == "blur"]
 
 
+# Not `Path`'s, which raises where nobody lets us look: whoever opens it says more.
+_is_folder = os.path.isdir
+
+
 # The rest is imported where it is needed: most configurations ask for nothing special.
 
 
@@ -176,7 +180,7 @@ def _stream_faults(stream: StreamSettings) -> Iterator[str]:
             parse(stream.url.get_secret_value())
         except SourceError as error:
             yield f"url: {error}"
-    if stream.scheme in ("", "file") and _is_folder(local_path(stream.url.get_secret_value())):
+    if _is_folder(local_path(stream.url.get_secret_value()) or ""):
         yield "url: is a folder; accepted is a file"
     if stream.decoder not in ("auto", "software"):
         from daemon.sources.decoder import working, works
@@ -209,11 +213,3 @@ def _sink_faults(sink: SinkSettings) -> Iterator[str]:
                 f"encoder: {sink.encoder} does not work here, in sink {sink.kind}; "
                 f"accepted: auto, {', '.join(working())}"
             )
-
-
-def _is_folder(path: Path | str | None) -> bool:
-    """Whether one is seen there; where nobody lets us look, whoever opens it says more."""
-    try:
-        return path is not None and Path(path).is_dir()
-    except OSError:
-        return False

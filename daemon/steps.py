@@ -66,10 +66,7 @@ class Steps:
         self._ladder = batcher.ladder if batcher is not None and live else None
         # As the classifier has it: a reload changes nothing of it.
         self._max_age_s = 0.0 if batcher is None else batcher.ladder.max_age_s
-        tracking = settings.tracking
-        self._tracker = Tracker(
-            max_missing_s=tracking.max_missing_s, half_life_s=tracking.half_life_s
-        )
+        self._tracker = Tracker(settings.tracking)
         self._reader: FaceReader | None = None
         if batcher is not None:
             self._reader = FaceReader(
@@ -100,7 +97,7 @@ class Steps:
         self.settings = settings
         self._scaler = DetectorScaler(settings.detector.long_side_px)
         self._overlay = Overlay(settings.overlay)
-        self._tracker.follow(settings.tracking.max_missing_s, settings.tracking.half_life_s)
+        self._tracker.settings = settings.tracking
         # Between two looks for faces, and until a look is read.
         self._unread_s = UNREAD_S + settings.tracking.max_missing_s + self._max_age_s
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from daemon.config.settings import TrackingSettings
 from detectors.base import Box, Detection
 
 LEAST_S = 0.01  # looks that lie closer together say the less of a speed
@@ -100,12 +101,11 @@ class Tracker:
 
     Ids count from 1 and are never used again. A track that was not seen for `max_missing_s`,
     or for two frames where those come more slowly, ends. No appearance is compared: affectd
-    keeps no face embedding. `half_life_s` is what readings are smoothed by.
+    keeps no face embedding. Other `settings` hold from the next frame on; the tracks stay.
     """
 
-    def __init__(self, *, max_missing_s: float, half_life_s: float) -> None:
-        self._max_missing_s = max_missing_s
-        self.half_life_s = half_life_s
+    def __init__(self, settings: TrackingSettings) -> None:
+        self.settings = settings
         self._tracks: dict[int, Track] = {}
         self._next_id = 1
         self._strays: list[tuple[float, Box]] = []
@@ -115,7 +115,7 @@ class Tracker:
     def update(self, detections: Sequence[Detection], now_s: float) -> list[Track]:
         """Take in a frame's detections; returns the tracks seen in it, by id."""
         # Where frames come slowly, a face that was in the frame before is not missing.
-        limit_s = max(self._max_missing_s, 2.0 * self._interval_s)
+        limit_s = max(self.settings.max_missing_s, 2.0 * self._interval_s)
         self._interval_s = 0.0 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
         for track in list(self._tracks.values()):
@@ -143,7 +143,9 @@ class Tracker:
 
     def can_carry(self, now_s: float) -> bool:
         """Whether faces were looked for so recently that their tracks may be carried."""
-        return self._last_s is not None and 0.0 <= now_s - self._last_s <= self._max_missing_s
+        if self._last_s is None:
+            return False
+        return 0.0 <= now_s - self._last_s <= self.settings.max_missing_s
 
     def carry(self, now_s: float) -> list[Track]:
         """A frame in which no faces were looked for: the tracks that were seen when they were,
@@ -169,11 +171,6 @@ class Tracker:
             )
             track.speed = track.speed[0] * fx, track.speed[1] * fy
         self._strays = [(left_s, box.scaled(fx, fy)) for left_s, box in self._strays]
-
-    def follow(self, max_missing_s: float, half_life_s: float) -> None:
-        """Go on with other limits; the tracks and their averages stay."""
-        self._max_missing_s = max_missing_s
-        self.half_life_s = half_life_s
 
     def get(self, track_id: int) -> Track | None:
         """The track of that id, unless it has ended."""

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from classifiers.expression import LABELS
-from daemon.config.settings import OverlaySettings
+from daemon.config.settings import OverlaySettings, TrackingSettings
 from daemon.draw.overlay import Overlay
 from daemon.monitoring.metrics import Metrics
 from daemon.reading import FaceView
@@ -79,7 +79,7 @@ def test_eight_times_the_faces_are_tracked_for_less_than_thirty_times_the_price(
     """Quadratic would be 64 times. The assignment itself is, with a small constant."""
 
     def track(found: list[list[Detection]]) -> None:
-        tracker = Tracker(max_missing_s=1.0, half_life_s=0.5)
+        tracker = Tracker(TrackingSettings())
         for index, detections in enumerate(found):
             assert len(tracker.update(detections, index / 15)) == len(detections)
 

@@ -128,14 +128,12 @@ class FaceReader:
             if lost and self._offline and not self._stop.is_set():
                 raise ClassifierError(f"{self._stream}: the classifier failed; its log says why")
             return self._read(results, limits)
-        inbox = self._inbox
-
-        def deliver(results: Sequence[Result]) -> None:
-            inbox.extend(results)
-            self._wake()
-
-        self._batcher.submit(jobs, deliver)
+        self._batcher.submit(jobs, self._deliver)
         return []
+
+    def _deliver(self, results: Sequence[Result]) -> None:
+        self._inbox.extend(results)
+        self._wake()
 
     def arrived(self, limits: ExpressionSettings) -> list[Reading]:
         """The readings of what was submitted with earlier frames."""
@@ -171,7 +169,7 @@ class FaceReader:
         why = why_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
         # Kept, it would be in the labels of the good looks that follow.
         smoother = replace(track.smoother) if why else track.smoother
-        smooth = smoother.update(probabilities, info.pts_s, self._tracker.half_life_s)
+        smooth = smoother.update(probabilities, info.pts_s, self._tracker.settings.half_life_s)
         smooth = with_prior(smooth, limits.prior)
         track.reading_count += why is None
         shares = {name: float(p) for name, p in zip(classifier.labels, smooth, strict=True)}

@@ -23,6 +23,7 @@ from classifiers.expression import LABELS
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FRAMINGS, crop
 from classifiers.expression.tta import STATIC_TTA
+from daemon.config.settings import TrackingSettings
 from daemon.frame import DetectorScaler, Frame, is_full_range, plane
 from daemon.reading import UNKNOWN
 from daemon.sources.video import VideoSource
@@ -94,7 +95,7 @@ def walk(
     frames: list[Frame], found: list[list[Detection]], every: int, reader: Reader, carried: bool
 ) -> Shown:
     """What is shown with detection on every `every`-th frame."""
-    tracker, shown = Tracker(max_missing_s=1.0, half_life_s=HALF_LIFE_S), Shown()
+    tracker, shown = Tracker(TrackingSettings(half_life_s=HALF_LIFE_S)), Shown()
     for number, (frame, faces) in enumerate(zip(frames, found, strict=True)):
         looked = number % every == 0
         tracks = tracker.update(faces, frame.pts_s) if looked else tracker.carry(frame.pts_s)
@@ -107,7 +108,7 @@ def walk(
 
 def still_boxes(frames: list[Frame], found: list[list[Detection]], every: int) -> list[list[Box]]:
     """Boxes that stay where they were found."""
-    tracker, boxes = Tracker(max_missing_s=1.0, half_life_s=HALF_LIFE_S), []
+    tracker, boxes = Tracker(TrackingSettings(half_life_s=HALF_LIFE_S)), []
     for number, (frame, faces) in enumerate(zip(frames, found, strict=True)):
         looked = number % every == 0
         tracks = tracker.update(faces, frame.pts_s) if looked else tracker.carry(frame.pts_s)

@@ -23,7 +23,7 @@ import cv2
 from classifiers.expression import LABELS
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.classify.quality import assess
-from daemon.config.settings import OverlaySettings
+from daemon.config.settings import OverlaySettings, TrackingSettings
 from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.draw.overlay import Overlay
 from daemon.frame import DetectorScaler, Frame, is_full_range, plane
@@ -118,7 +118,7 @@ def main() -> None:
         def decode_anew() -> None:
             """Fresh frames, which nobody has drawn on or made writable yet."""
             frames[:] = islice(frames_of(clip), options.frames)
-            tracker = Tracker(max_missing_s=1.0, half_life_s=0.5)
+            tracker = Tracker(TrackingSettings())
             small = DetectorScaler(1920)(frames[0].image)
             tracks[:] = [tracker.update(found.detect(small), frame.pts_s) for frame in frames]
 

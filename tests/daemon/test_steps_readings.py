@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from classifiers.expression import LABELS
 from daemon.classify.reader import FaceReader
+from daemon.config.settings import TrackingSettings
 from daemon.frame import Frame, plane
 from daemon.ladder import Ladder, Rung
 from daemon.monitoring.metrics import Metrics
@@ -88,7 +89,7 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
     """A machine without a clock of its own gets the time of day some while after its start."""
     frame, now_s, woken = talking(1)[0], [0.0], threading.Event()
     now_s[0] = frame.captured_s + 0.25
-    tracks, detector = Tracker(max_missing_s=1.0, half_life_s=0.5), yunet().make()
+    tracks, detector = Tracker(TrackingSettings()), yunet().make()
     with batching(free(), metrics) as batcher:
         reader = FaceReader(
             "lobby",

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from daemon.config.settings import TrackingSettings
 from daemon.track import COAST_S, Smoother, Tracker
 from detectors.base import Box, Detection
 
@@ -14,7 +15,7 @@ def face(x: float, y: float, size: float = 100.0) -> Detection:
 
 
 def tracker(max_missing_s: float = 1.0) -> Tracker:
-    return Tracker(max_missing_s=max_missing_s, half_life_s=0.5)
+    return Tracker(TrackingSettings(max_missing_s=max_missing_s))
 
 
 def test_ids_count_from_one_and_follow_moving_faces() -> None:

@@ -18,7 +18,6 @@ from daemon.frame import DetectorScaler, Frame
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN, FaceView, Reading
-from daemon.redact import display_url
 from daemon.sinks.base import Output
 from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
@@ -70,12 +69,12 @@ class Steps:
         self._reader: FaceReader | None = None
         if batcher is not None:
             self._reader = FaceReader(
-                stream.name,
+                stream,
+                settings.expression,
                 batcher,
                 self._tracker,
                 metrics,
                 offline=offline,
-                file=None if live else display_url(stream.url.get_secret_value()),
                 stop=stop,
                 wake=wake,
                 beat=beat,
@@ -98,6 +97,8 @@ class Steps:
         self._scaler = DetectorScaler(settings.detector.long_side_px)
         self._overlay = Overlay(settings.overlay)
         self._tracker.settings = settings.tracking
+        if self._reader is not None:
+            self._reader.limits = settings.expression
         # Between two looks for faces, and until a look is read.
         self._unread_s = UNREAD_S + settings.tracking.max_missing_s + self._max_age_s
 
@@ -149,7 +150,7 @@ class Steps:
         """The readings of what was submitted with earlier frames."""
         if self._reader is None:
             return []
-        return self._publishable(self._reader.arrived(self.settings.expression))
+        return self._publishable(self._reader.arrived())
 
     def _publishable(self, readings: list[Reading]) -> list[Reading]:
         """What of these, which are counted by now, leaves the stream."""
@@ -188,7 +189,7 @@ class Steps:
             if self._reader is None or not due:
                 return tracks, []
             jobs = self._reader.jobs(frame, self._turn.sliced(tracks), self._detector)
-        return tracks, self._publishable(self._reader.ask(jobs, self.settings.expression))
+        return tracks, self._publishable(self._reader.ask(jobs))
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
         """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""

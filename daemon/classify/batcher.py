@@ -121,7 +121,7 @@ class Batcher(Worker):
         kept = _Kept(list(jobs))
         with self._changed:
             if self._stopping or not jobs:
-                return [Result(job.context, None) for job in jobs]
+                return [Result(job, None) for job in jobs]
             self._kept.append(kept)
             self._changed.notify_all()
         while not kept.done.wait(IDLE_S):
@@ -186,9 +186,7 @@ class Batcher(Worker):
         self._use(self.ladder.top)
         rows = self._read(jobs)
         views = self.classifier.view_count
-        kept.results += [
-            Result(job.context, row, views) for job, row in zip(jobs, rows, strict=True)
-        ]
+        kept.results += [Result(job, row, views) for job, row in zip(jobs, rows, strict=True)]
         if not kept.jobs:
             with self._changed:
                 self._kept.remove(kept)
@@ -203,7 +201,7 @@ class Batcher(Worker):
             self.ladder.saw([queued.waited(done_s) for queued in live], done_s - began_s)
         results: dict[Deliver, list[Result]] = {}
         for queued, row in zip(live, rows, strict=True):
-            results.setdefault(queued.deliver, []).append(Result(queued.job.context, row, views))
+            results.setdefault(queued.deliver, []).append(Result(queued.job, row, views))
         for deliver, its_own in results.items():
             deliver(its_own)
 
@@ -243,7 +241,7 @@ class Batcher(Worker):
         with self._changed:
             self._stopping = True
             for kept in self._kept:
-                kept.results += [Result(job.context, None) for job in kept.jobs]
+                kept.results += [Result(job, None) for job in kept.jobs]
                 kept.done.set()
             self._kept.clear()
             self._live.clear("stopping")

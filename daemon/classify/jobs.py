@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 class Job:
     """One crop that waits to be classified.
 
-    `image` is what the classifier reads; `context` comes back with the result, untouched.
+    `image` is what the classifier reads; `context` is its owner's, and untouched.
     `view_index` is how many readings were in its track's average when it was cut. Its picture was
     captured at `captured_mono_s` and the job submitted at `submitted_s`, by the batcher's clock.
     """
@@ -31,7 +31,7 @@ class Job:
 class Result:
     """Probabilities float32 [len(labels)] for a job, from so many views; or None, with none."""
 
-    context: object
+    job: Job
     probabilities: NDArray[np.float32] | None
     view_count: int = 0
 

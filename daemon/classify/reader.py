@@ -17,24 +17,24 @@ from classifiers.expression.prior import told, with_prior
 from daemon.classify.batcher import Batcher
 from daemon.classify.jobs import Job, Result
 from daemon.classify.quality import assess, why_poor
-from daemon.config.settings import ExpressionSettings
+from daemon.config.settings import ExpressionSettings, StreamSettings
 from daemon.frame import Frame, is_full_range, plane
 from daemon.monitoring.metrics import Metrics
 from daemon.reading import UNKNOWN, Quality, Reading
+from daemon.redact import display_url
 from daemon.track import Track, Tracker
 from detectors.base import Box, Detector
 
 
 @dataclass(frozen=True, slots=True)
 class _CropInfo:
-    """What is known of a crop while it is being classified; holds no picture in memory."""
+    """What is known of a crop while it is being classified, beside its job; holds no picture in
+    memory."""
 
     seq: int
     pts_s: float
     captured_s: float
-    captured_mono_s: float  # the same by a clock that nobody sets
     frame_px: tuple[int, int]
-    track: int
     box: Box
     quality: Quality
     detector: str
@@ -45,31 +45,33 @@ class FaceReader:
     tracks. Belongs to the stream's thread, where its `tracker` was made just before.
 
     Live: crops are submitted; when results came, `wake` is called by another thread, and
-    `arrived` has the reading. With the name of a `file`: they come at once, each with that name,
-    and `beat` is called while they are waited for; if the classifier fails, with `offline` that
-    raises ClassifierError.
+    `arrived` has the reading. File: they come at once, each with the file's name, and `beat` is
+    called while they are waited for; if the classifier fails, with `offline` that raises
+    ClassifierError. Other `limits` hold from the next reading on.
     """
 
     def __init__(
         self,
-        stream: str,
+        stream: StreamSettings,
+        limits: ExpressionSettings,
         batcher: Batcher,
         tracker: Tracker,
         metrics: Metrics,
         *,
         offline: bool,
-        file: str | None,
         stop: threading.Event,
         wake: Callable[[], None],
         beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._stream = stream
+        self.limits = limits
+        self._name = stream.name
+        self._live = stream.is_live
+        self._file = None if self._live else display_url(stream.url.get_secret_value())
         self._batcher = batcher
         self._tracker = tracker
         self._metrics = metrics
         self._offline = offline
-        self._file = file
         self._stop = stop
         self._wake = wake
         self._beat = beat
@@ -80,13 +82,13 @@ class FaceReader:
         self._inbox: deque[Result] = deque()
         # From zero on, so that a rate over them is right at once.
         for label in (*batcher.classifier.labels, UNKNOWN):
-            metrics.readings.labels(stream, label)
-            metrics.face_seconds.labels(stream, label)
+            metrics.readings.labels(self._name, label)
+            metrics.face_seconds.labels(self._name, label)
 
     def stop(self) -> None:
         """Take back what waits to be classified, and count what nobody will take any more."""
-        self._batcher.forget(self._stream)
-        lost = self._metrics.dropped.labels(self._stream, "classify", "stream_gone")
+        self._batcher.forget(self._name)
+        lost = self._metrics.dropped.labels(self._name, "classify", "stream_gone")
         lost.inc(len(self._inbox))
         self._inbox.clear()
 
@@ -95,6 +97,7 @@ class FaceReader:
         luma, full_range = plane(frame.image, 0), is_full_range(frame.image)
         framing = FRAMINGS[detector.name]
         size_px = (frame.image.width, frame.image.height)
+        # By a clock that nobody sets.
         captured_mono_s = time.monotonic() - max(0.0, self._clock() - frame.captured_s)
         jobs = []
         for track in tracks:
@@ -107,65 +110,54 @@ class FaceReader:
                 seq=frame.seq,
                 pts_s=frame.pts_s,
                 captured_s=frame.captured_s,
-                captured_mono_s=captured_mono_s,
                 frame_px=size_px,
-                track=track.id,
                 box=box,
                 quality=quality,
                 detector=detector.description,
             )
             now_s = time.monotonic()
             jobs.append(
-                Job(self._stream, track.id, face, info, captured_mono_s, now_s, track.reading_count)
+                Job(self._name, track.id, face, info, captured_mono_s, now_s, track.reading_count)
             )
         return jobs
 
-    def ask(self, jobs: Sequence[Job], limits: ExpressionSettings) -> list[Reading]:
+    def ask(self, jobs: Sequence[Job]) -> list[Reading]:
         """Have crops classified; a file's readings come at once."""
-        if self._file is not None:
-            results = self._batcher.classify(jobs, self._beat)
-            lost = any(result.probabilities is None for result in results)
-            if lost and self._offline and not self._stop.is_set():
-                raise ClassifierError(f"{self._stream}: the classifier failed; its log says why")
-            return self._read(results, limits)
-        self._batcher.submit(jobs, self._deliver)
-        return []
+        if self._live:
+            self._batcher.submit(jobs, self._deliver)
+            return []
+        results = self._batcher.classify(jobs, self._beat)
+        lost = any(result.probabilities is None for result in results)
+        if lost and self._offline and not self._stop.is_set():
+            raise ClassifierError(f"{self._name}: the classifier failed; its log says why")
+        return self._read(results)
 
     def _deliver(self, results: Sequence[Result]) -> None:
         self._inbox.extend(results)
         self._wake()
 
-    def arrived(self, limits: ExpressionSettings) -> list[Reading]:
+    def arrived(self) -> list[Reading]:
         """The readings of what was submitted with earlier frames."""
         results = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        return self._read(results, limits)
+        return self._read(results)
 
-    def _read(self, results: Sequence[Result], limits: ExpressionSettings) -> list[Reading]:
+    def _read(self, results: Sequence[Result]) -> list[Reading]:
         """Smooth each result into its track; what has no track or failed is dropped and counted."""
         readings = []
         dropped = self._metrics.dropped
         for result in results:
-            info = result.context
-            assert isinstance(info, _CropInfo)
-            track = self._tracker.get(info.track)
+            track = self._tracker.get(result.job.track)
             if track is None:
-                dropped.labels(self._stream, "classify", "track_ended").inc()
+                dropped.labels(self._name, "classify", "track_ended").inc()
             elif result.probabilities is not None:
-                probabilities, views = result.probabilities, result.view_count
-                readings.append(self._reading(info, track, probabilities, views, limits))
+                readings.append(self._reading(result, track, result.probabilities))
             else:
-                dropped.labels(self._stream, "classify", "error").inc()
+                dropped.labels(self._name, "classify", "error").inc()
         return readings
 
-    def _reading(
-        self,
-        info: _CropInfo,
-        track: Track,
-        probabilities: NDArray[np.float32],
-        view_count: int,
-        limits: ExpressionSettings,
-    ) -> Reading:
-        classifier = self._batcher.classifier
+    def _reading(self, result: Result, track: Track, probabilities: NDArray[np.float32]) -> Reading:
+        info, limits, classifier = result.job.context, self.limits, self._batcher.classifier
+        assert isinstance(info, _CropInfo)
         why = why_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
         # Kept, it would be in the labels of the good looks that follow.
         smoother = replace(track.smoother) if why else track.smoother
@@ -181,28 +173,27 @@ class FaceReader:
             why = "unsure"
         label = UNKNOWN if why else best
         track.label, track.probabilities, track.read_s = label, shares, info.pts_s
-        self._metrics.readings.labels(self._stream, label).inc()
-        live = self._file is None
-        age_s = time.monotonic() - info.captured_mono_s
-        if live:
-            self._metrics.reading_age_seconds.labels(self._stream).observe(age_s)
+        self._metrics.readings.labels(self._name, label).inc()
+        age_s = time.monotonic() - result.job.captured_mono_s
+        if self._live:
+            self._metrics.reading_age_seconds.labels(self._name).observe(age_s)
         return Reading(
-            stream=self._stream,
+            stream=self._name,
             seq=info.seq,
             media_time_s=info.pts_s,
-            captured_s=info.captured_s if live else None,
-            track=info.track,
+            captured_s=info.captured_s if self._live else None,
+            track=track.id,
             tracked_since_s=self._since_s,
             box_px=info.box.rounded(),
             frame_px=info.frame_px,
             label=label,
             probabilities=shares,
             quality=info.quality,
-            crops=view_count,
+            crops=result.view_count,
             weights=classifier.name,
             engine=classifier.engine,
             detector=info.detector,
-            age_ms=1000.0 * age_s if live else None,
+            age_ms=1000.0 * age_s if self._live else None,
             unknown=why,
             prior=told(limits.prior),
             file=self._file,

@@ -20,7 +20,7 @@ from daemon.monitoring.status import Board
 from daemon.reading import UNKNOWN
 from daemon.track import Smoother, Tracker
 from detectors.base import Detection
-from tests.daemon.steps import lobby_board, settings, stepping, walk
+from tests.daemon.steps import lobby_board, only_stream, settings, stepping, walk
 from tests.daemon.streams import (
     WAIT_S,
     batching,
@@ -92,22 +92,22 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
     tracks, detector = Tracker(TrackingSettings()), yunet().make()
     with batching(free(), metrics) as batcher:
         reader = FaceReader(
-            "lobby",
+            only_stream(settings(), keep_all=False),
+            settings().expression,
             batcher,
             tracks,
             metrics,
             offline=False,
-            file=None,
             stop=threading.Event(),
             wake=woken.set,
             clock=lambda: now_s[0],
         )
         image = frame.image.to_ndarray(format="bgr24")
         found = tracks.update(detector.detect(image), frame.pts_s)
-        reader.ask(reader.jobs(frame, found, detector), settings().expression)
+        reader.ask(reader.jobs(frame, found, detector))
         assert woken.wait(WAIT_S)
         now_s[0] += 86_400.0
-        (reading,) = reader.arrived(settings().expression)
+        (reading,) = reader.arrived()
     assert reading.detector == detector.description
     assert reading.age_ms is not None
     assert 250.0 <= reading.age_ms < 1000.0 * WAIT_S

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,12 +93,6 @@ class Camera:
     until_s: float = math.inf
 
 
-class _Context(NamedTuple):
-    stream: str
-    track: int
-    captured_mono_s: float
-
-
 class House:
     """Cameras and a batcher with its ladder. `read` holds, for each result, its stream, track,
     age when the batch began and when it was there, the time, and the views."""
@@ -154,14 +147,7 @@ class House:
             return
         every = self.ladder.rung.thinning
         jobs = [
-            Job(
-                camera.name,
-                track,
-                FACE,
-                _Context(camera.name, track, now_s - camera.late_s),
-                now_s - camera.late_s,
-                now_s,
-            )
+            Job(camera.name, track, FACE, None, now_s - camera.late_s, now_s)
             for track in range(camera.faces if number % every == 0 else 0)
         ]
         self.submitted[camera.name] += len(jobs)
@@ -172,10 +158,10 @@ class House:
     def _deliver(self, results: Sequence[Result]) -> None:
         now_s = self.world.now_s
         for result in results:
-            assert isinstance(result.context, _Context)
-            name, track, captured_mono_s = result.context
             assert result.probabilities is not None
-            self.read[name].append((track, now_s, now_s - captured_mono_s, result.view_count))
+            job = result.job
+            age_s = now_s - job.captured_mono_s
+            self.read[job.stream].append((job.track, now_s, age_s, result.view_count))
 
     def run(self, seconds: float) -> None:
         end_s = self.world.now_s + seconds

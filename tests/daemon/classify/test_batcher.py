@@ -56,7 +56,7 @@ class Inbox:
     def wait_for(self, count: int) -> list[object]:
         with self._came:
             assert self._came.wait_for(lambda: len(self.results) >= count, WAIT_S)
-            return [result.context for result in self.results]
+            return [result.job.context for result in self.results]
 
 
 def job(track: int, value: int = 0, stream: str = "lobby") -> Job:
@@ -164,7 +164,7 @@ def test_kept_crops_are_all_classified_in_batches_of_their_own(
     time.sleep(0.05)  # The live crop is due, too.
     echo.go.set()
     caller.join(WAIT_S)
-    assert [result.context for result in kept] == [(t, t) for t in range(9)]
+    assert [result.job.context for result in kept] == [(t, t) for t in range(9)]
     inbox.wait_for(2)
     assert echo.batches == [1, 4, 1, 4, 1]
     assert dropped(metrics, "queue_full", "film") == 0
@@ -278,7 +278,7 @@ def test_stop_wakes_a_caller_whose_crops_will_not_be_classified(echo: Echo) -> N
     stopper.join(WAIT_S)
     caller.join(WAIT_S)
     assert not caller.is_alive()
-    assert [result.context for result in results] == [(1, 0), (2, 0), (3, 0)]
+    assert [result.job.context for result in results] == [(1, 0), (2, 0), (3, 0)]
 
 
 def test_forgetting_a_stream_leaves_the_others(

@@ -85,7 +85,7 @@ class Steps:
         self._board = board
         self._stop = stop
         self._every = 0
-        self._since_look = 0
+        self._passed = 0  # frames since faces were looked for and read
         self._interval_s = 0.0
         self._size_px: tuple[int, int] | None = None
         self._last_pts_s: float | None = None
@@ -114,9 +114,11 @@ class Steps:
 
     def take(self, frame: Frame) -> Output:
         """Take one frame all the way: find, track, read, count, cover and draw, in place."""
-        # Without a turn: a detector may take all cores for itself, and gives them away once.
         self._fit(frame)
+        self._keep_pace()
         due = self._is_due(frame)
+        self._passed = 0 if due else self._passed + 1
+        # Without a turn: a detector may take all cores for itself, and gives them away once.
         found = self._find(frame) if due or self._covers else None
         with self._turn:
             readings = self.arrived()
@@ -124,20 +126,13 @@ class Steps:
                 with self._timed("track"):
                     tracks = self._tracker.carry(frame.pts_s)
             else:
-                tracks, read = self._have_read(found, frame, due)
+                tracks, read = self._track_and_read(found, frame, due)
                 readings += read
             faces = [] if self._only_counts else [_view(track, frame.pts_s) for track in tracks]
             self._count(frame, tracks, faces)
             if self._is_shown:
                 self._draw(frame, faces)
         return Output(frame, readings, faces=faces, looked=found is not None)
-
-    def _draw(self, frame: Frame, faces: Sequence[FaceView]) -> None:
-        with self._timed("overlay"):
-            if self._covers:
-                places = self._tracker.whereabouts(frame.pts_s)
-                cover(frame.image, places, self._turn.sliced)
-            self._overlay.draw(frame.image, faces, self._turn.sliced)
 
     def _fit(self, frame: Frame) -> None:
         """Let the tracks follow a change of the picture's size."""
@@ -146,18 +141,8 @@ class Steps:
             self._tracker.scale(size_px[0] / self._size_px[0], size_px[1] / self._size_px[1])
         self._size_px = size_px
 
-    def arrived(self) -> list[Reading]:
-        """The readings of what was submitted with earlier frames."""
-        if self._reader is None:
-            return []
-        return self._publishable(self._reader.arrived())
-
-    def _publishable(self, readings: list[Reading]) -> list[Reading]:
-        """What of these, which are counted by now, leaves the stream."""
-        return [] if self._only_counts else readings
-
-    def _is_due(self, frame: Frame) -> bool:
-        """Whether faces are to be looked for and read: on every n-th frame, or after a gap."""
+    def _keep_pace(self) -> None:
+        """Look for faces as often as the settings say, and the load of the machine allows."""
         every = self.settings.detector.every
         if self._ladder is not None:
             every *= self._ladder.rung.thinning
@@ -165,11 +150,10 @@ class Steps:
             self._every = every
             self._metrics.detect_every.labels(self.name).set(every)
             self._board.set_every(self.name, every)
-        self._since_look += 1
-        due = self._since_look >= every or not self._tracker.can_carry(frame.pts_s)
-        if due:
-            self._since_look = 0
-        return due
+
+    def _is_due(self, frame: Frame) -> bool:
+        """Whether faces are to be looked for and read: on every n-th frame, or after a gap."""
+        return self._passed + 1 >= self._every or not self._tracker.can_carry(frame.pts_s)
 
     def _find(self, frame: Frame) -> list[Detection]:
         """The faces in this frame, in its own pixels."""
@@ -179,7 +163,13 @@ class Steps:
             seen = [detection.scaled(fx, fy) for detection in self._detector.detect(image)]
             return [detection for detection in seen if _has_area(detection)]
 
-    def _have_read(
+    def arrived(self) -> list[Reading]:
+        """The readings of what was submitted with earlier frames."""
+        if self._reader is None:
+            return []
+        return self._publishable(self._reader.arrived())
+
+    def _track_and_read(
         self, found: list[Detection], frame: Frame, due: bool
     ) -> tuple[list[Track], list[Reading]]:
         """Track the faces and, if that is due, have them read: only those that were found in this
@@ -190,6 +180,10 @@ class Steps:
                 return tracks, []
             jobs = self._reader.jobs(frame, self._turn.sliced(tracks), self._detector)
         return tracks, self._publishable(self._reader.ask(jobs))
+
+    def _publishable(self, readings: list[Reading]) -> list[Reading]:
+        """What of these, which are counted by now, leaves the stream."""
+        return [] if self._only_counts else readings
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
         """Metrics and the board: faces in view, frame rate, seconds that expressions were shown."""
@@ -213,6 +207,13 @@ class Steps:
         if not self._stop.is_set():  # Else another may stand in its place.
             fps = 1.0 / self._interval_s if self._interval_s else 0.0
             self._board.saw(self.name, fps, faces)
+
+    def _draw(self, frame: Frame, faces: Sequence[FaceView]) -> None:
+        with self._timed("overlay"):
+            if self._covers:
+                places = self._tracker.whereabouts(frame.pts_s)
+                cover(frame.image, places, self._turn.sliced)
+            self._overlay.draw(frame.image, faces, self._turn.sliced)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

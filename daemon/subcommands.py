@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.options import Readings, SkipBroken, path_argument
 from daemon.terminal import err, out
+
+if TYPE_CHECKING:
+    from daemon.commands.event_tables import Count
 
 models_app = typer.Typer(help="Model files of the detectors.", no_args_is_help=True)
 events_app = typer.Typer(help="Readings as tables.", no_args_is_help=True)
@@ -67,10 +70,11 @@ def events_to_parquet(
     _flatten(to_parquet, source, target, skip_broken)
 
 
-def _flatten(convert: Callable[..., int], source: Path, target: Path, skip_broken: bool) -> None:
+def _flatten(convert: Callable[..., Count], source: Path, target: Path, skip_broken: bool) -> None:
     from daemon.commands.progress import share_bar
 
     with share_bar(err) as on_share:
         on_broken = err.print if skip_broken else None
         written = convert(source, target, on_broken=on_broken, on_share=on_share)
-    out.print(f"{written} readings written to {target}")
+    rowless = f"; {written.rowless}" if written.rowless else ""
+    out.print(f"{written} written to {target}{rowless}")

@@ -62,6 +62,36 @@ COLUMNS = (
     Column("prior", ("prior",), str, optional=True),
     Column("age_ms", ("age_ms",), float, optional=True),
 )
+
+
+class Count(NamedTuple):
+    """What a table is of: how many readings; and of how many images, of which some showed no face
+    and some could not be read, and have no row."""
+
+    readings: int = 0
+    images: int = 0
+    faceless: int = 0
+    unread: int = 0
+
+    def plus(self, line: Row, readings: int) -> Count:
+        """With one line more, which holds so many readings."""
+        images, faceless, unread = self.images, self.faceless, self.unread
+        if _is_image(line):
+            images += 1
+            unread += "error" in line
+            faceless += not readings and "error" not in line
+        return Count(self.readings + readings, images, faceless, unread)
+
+    def __str__(self) -> str:
+        return f"{self.readings} readings" + (f" of {self.images} images" if self.images else "")
+
+    @property
+    def rowless(self) -> str:
+        """What is to be said of images that have no row; empty where all have one."""
+        found = ((self.faceless, "without a face"), (self.unread, "not read"))
+        return ", ".join(f"{number} {what}" for number, what in found if number)
+
+
 FILE = Column("file", ("file",), str, optional=True)  # Before the others where there are images.
 _BATCH_ROWS = 8192
 _SHARE_LINES = 1024
@@ -74,7 +104,7 @@ def to_csv(
     *,
     on_broken: OnBroken | None = None,
     on_share: OnShare = lambda share: None,
-) -> int:
+) -> Count:
     """Write the readings in `source` to `target` as CSV, one row each; returns how many.
 
     The columns are COLUMNS and then the probabilities, `p_angry` and so on; null is an empty
@@ -92,7 +122,7 @@ def to_csv(
             table.writeheader()
             for row in lines.rows():
                 table.writerow(row)
-    return lines.readings
+    return lines.count
 
 
 def to_parquet(
@@ -101,7 +131,7 @@ def to_parquet(
     *,
     on_broken: OnBroken | None = None,
     on_share: OnShare = lambda share: None,
-) -> int:
+) -> Count:
     """As to_csv, to Parquet with types; moments become timestamps in UTC. Raises ExtraError
     without pyarrow."""
     with extra("parquet"):
@@ -129,7 +159,7 @@ def to_parquet(
                     for name in moments:
                         row[name] = row[name] and datetime.fromisoformat(row[name])
                 table.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-    return lines.readings
+    return lines.count
 
 
 class _Lines:
@@ -143,7 +173,7 @@ class _Lines:
         self._on_share = on_share
         self._broken: set[int] = set()
         self._last = 0
-        self.readings = 0
+        self.count = Count()
         self.columns: tuple[Column, ...] = COLUMNS
 
     def __enter__(self) -> _Lines:
@@ -171,7 +201,8 @@ class _Lines:
         for number, line in self._numbered(0.0):
             self._last = number
             try:
-                rows = [flatten(event) for event in _checked_events(line)]
+                value = _object(line)
+                rows = [flatten(event) for event in _checked_events(value)]
             except ValueError as error:
                 message = f"{self._source}, line {number}: {error}; accepted is one reading of "
                 message += f"schema {SCHEMA} or one image a line, as affectd writes them"
@@ -180,7 +211,7 @@ class _Lines:
                 on_broken(message)
                 self._broken.add(number)
                 continue
-            self.readings += len(rows)
+            self.count = self.count.plus(value, len(rows))
             for row in rows:
                 names.update(dict.fromkeys(name for name in row if name.startswith("p_")))
                 if FILE.name in row:
@@ -232,23 +263,32 @@ def _value(event: Row, column: Column) -> Any:
     return value
 
 
+def _is_image(line: Row) -> bool:
+    return "schema" not in line and FILE.name in line
+
+
 def _events(line: Row) -> list[Row]:
     """The readings of a line: itself, or those of an image, each with its file."""
-    if "schema" in line or FILE.name not in line:
+    if not _is_image(line):
         return [line]
     return [{FILE.name: line[FILE.name], **reading} for reading in line.get("readings", ())]
 
 
-def _checked_events(line: bytes) -> list[Row]:
-    """The readings of a line, which can be flattened. Raises ValueError saying what is wrong."""
+def _object(line: bytes) -> Row:
+    """The JSON object of a line. Raises ValueError where it is none."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError("is not JSON") from error
     if not isinstance(value, dict):
         raise ValueError("is no JSON object")
+    return value
+
+
+def _checked_events(line: Row) -> list[Row]:
+    """The readings of a line, which can be flattened. Raises ValueError saying what is wrong."""
     try:
-        events = _events(value)
+        events = _events(line)
     except TypeError as error:
         raise ValueError("has readings that are none") from error
     return [_checked_event(event) for event in events]

@@ -12,12 +12,14 @@ import pytest
 
 from classifiers.errors import ExtraError
 from daemon.commands import event_tables
-from daemon.commands.event_tables import COLUMNS, to_csv, to_parquet
+from daemon.commands.event_tables import COLUMNS, Count, to_csv, to_parquet
 from daemon.errors import ConfigError, EventsError, Reason, SinkError
 from daemon.reading import Reading
 from tests.daemon.outputs import LABELS, reading
+from tests.inside import inside
 
-Convert = Callable[..., int]
+Capsys = pytest.CaptureFixture[str]
+Convert = Callable[..., Count]
 NAMES = [column.name for column in COLUMNS] + [f"p_{label}" for label in LABELS]
 
 
@@ -28,7 +30,7 @@ def write(path: Path, *readings: Reading) -> Path:
 
 def test_csv_has_a_row_for_each_reading(tmp_path: Path) -> None:
     source = write(tmp_path / "r.jsonl", reading(1), reading(2, live=False, yaw_deg=None))
-    assert to_csv(source, tmp_path / "r.csv") == 2
+    assert to_csv(source, tmp_path / "r.csv").readings == 2
     with (tmp_path / "r.csv").open(newline="") as file:
         table = csv.DictReader(file)
         first, second = list(table)
@@ -68,7 +70,7 @@ def test_parquet_has_types_and_batches(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(event_tables, "_BATCH_ROWS", 64)
     pq = pytest.importorskip("pyarrow.parquet")
     source = write(tmp_path / "r.jsonl", *[reading(seq, live=seq % 2 == 0) for seq in range(100)])
-    assert to_parquet(source, tmp_path / "r.parquet") == 100
+    assert to_parquet(source, tmp_path / "r.parquet").readings == 100
     table = pq.read_table(tmp_path / "r.parquet")
     assert table.column_names == NAMES
     rows = table.to_pylist()
@@ -95,7 +97,7 @@ def test_other_labels_get_columns_of_their_own(tmp_path: Path, convert: Convert)
     source = write(tmp_path / "r.jsonl", reading(1))
     source.write_text(source.read_text() + json.dumps(event) + "\n")
     target = tmp_path / "out"
-    assert convert(source, target) == 2
+    assert convert(source, target).readings == 2
     if convert is to_csv:
         with target.open(newline="") as file:
             rows: list[dict[str, object]] = list(csv.DictReader(file))
@@ -119,7 +121,9 @@ def test_readings_of_images_have_their_file(tmp_path: Path, convert: Convert) ->
     source = tmp_path / "images.jsonl"
     lines += [event, {"file": None, "readings": [event]}]
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert convert(source, target) == 5
+    count = convert(source, target)
+    assert count == (5, 5, 1, 1)
+    assert f"{count}; {count.rowless}" == "5 readings of 5 images; 1 without a face, 1 not read"
     if convert is to_csv:
         with target.open(newline="") as file:
             rows: list[dict[str, object]] = list(csv.DictReader(file))
@@ -137,7 +141,7 @@ def test_a_line_that_is_older_than_a_field_converts(tmp_path: Path, convert: Con
     del event["quality"]["score"]
     source = tmp_path / "r.jsonl"
     source.write_text(f"{json.dumps(event)}\n{GOOD}\n")
-    assert convert(source, target) == 2
+    assert convert(source, target).readings == 2
     if convert is to_csv:
         with target.open(newline="") as file:
             rows: list[dict[str, object]] = list(csv.DictReader(file))
@@ -187,8 +191,19 @@ def test_a_broken_line_is_named_or_skipped(
     assert "accepted is one reading of schema 1" in str(hit.value)
     assert list(tmp_path.iterdir()) == [source]
     told: list[str] = []
-    assert convert(source, target, on_broken=told.append) == 2
+    assert convert(source, target, on_broken=told.append).readings == 2
     assert [f"{line}; --skip-broken leaves it out" for line in told] == [str(hit.value)]
+
+
+def test_how_many_rows_there_are_is_told(tmp_path: Path, capsys: Capsys) -> None:
+    lines = write(tmp_path / "r.jsonl", reading(1), reading(2))
+    done = inside(capsys, "events", "to-csv", lines, tmp_path / "r.csv")
+    assert done.out == [f"2 readings written to {tmp_path}/r.csv"]
+    with lines.open("a") as file:
+        file.write('{"file": "a.jpg", "readings": []}\n{"file": "b.jpg", "error": "is none"}\n')
+    done = inside(capsys, "events", "to-csv", lines, tmp_path / "r.csv")
+    written = f"2 readings of 2 images written to {tmp_path}/r.csv"
+    assert done.out == [f"{written}; 1 without a face, 1 not read"]
 
 
 def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -200,7 +215,7 @@ def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
         to_csv(source, target)
     assert target.read_text() == before
     source.write_text("")
-    assert to_csv(source, target) == 0
+    assert to_csv(source, target).readings == 0
     assert target.read_text().startswith("stream,seq,")
 
 
@@ -242,7 +257,7 @@ def test_neither_the_readings_nor_a_device_are_replaced(tmp_path: Path, convert:
     assert pipe.is_fifo()
     link.unlink()
     link.symlink_to(table)
-    assert convert(source, link) == 1
+    assert convert(source, link).readings == 1
     assert table.is_file()
     assert link.is_symlink()
 
@@ -251,14 +266,14 @@ def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ExtraError, match=r"pip install 'affectd\[parquet\]'"):
         to_parquet(write(tmp_path / "r.jsonl", reading(1)), tmp_path / "r.parquet")
-    assert to_csv(tmp_path / "r.jsonl", tmp_path / "r.csv") == 1
+    assert to_csv(tmp_path / "r.jsonl", tmp_path / "r.csv").readings == 1
 
 
 def test_the_guide_s_example_and_columns_are_true(tmp_path: Path) -> None:
     guide = (Path(__file__).resolve().parents[3] / "docs" / "events.md").read_text()
     source = tmp_path / "r.jsonl"
     source.write_text(next(line for line in guide.splitlines() if line.startswith("{")) + "\n")
-    assert to_csv(source, tmp_path / "r.csv") == 1
+    assert to_csv(source, tmp_path / "r.csv").readings == 1
     assert (tmp_path / "r.csv").read_text().splitlines()[0].split(",") == NAMES
     said = guide.partition("The columns are ")[2].partition(", then one")[0]
     assert said.replace("`", "").split(", ") == [column.name for column in COLUMNS]

@@ -1,4 +1,4 @@
-"""The examples of docs/events.md, run as they stand there on what affectd wrote."""
+"""The examples of the guides, run as they stand there on what affectd wrote."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from classifiers.expression import LABELS
+from classifiers.expression.prior import TRAINED
+from classifiers.expression.weight_files import locate, record_of
 from tests.affectd import ROOT
 from tests.daemon.outputs import reading
 from tests.inside import inside, write_config
@@ -24,10 +27,10 @@ Capsys = pytest.CaptureFixture[str]
 Scope = dict[str, Any]
 
 
-def run(*beginnings: str) -> Scope:
-    """Run the examples that begin so, one after the other; returns what they define."""
+def run(*beginnings: str, page: str = "events.md") -> Scope:
+    """Run a guide's examples that begin so, one after the other; returns what they define."""
     pd = pytest.importorskip("pandas")
-    known = [text for language, text in blocks(ROOT / "docs" / "events.md") if language == "python"]
+    known = [text for language, text in blocks(ROOT / "docs" / page) if language == "python"]
     scope: Scope = {"pd": pd}
     for beginning in beginnings:
         (text,) = [text for text in known if text.startswith(beginning)]
@@ -140,3 +143,27 @@ def test_the_other_examples_run(
     printed = capsys.readouterr().out
     assert printed.startswith("[('happy', 1), ('unknown', 1)]")
     assert "0.94" in printed
+
+
+@needs_shared
+def test_a_prior_may_come_afterwards(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels and probabilities of a run with one, from a run without; the shares in training
+    and `unknown_below` that the guide prints are those of the code."""
+    monkeypatch.setenv("AFFECTD_MODELS", str(MODELS))
+    monkeypatch.chdir(tmp_path)
+    clip = VIDEO / "sbia1a.mpg"
+    prior = write_config(tmp_path, "[expression.prior]\nneutral = 0.5\n")
+    assert inside(capsys, "video", clip, "--events", "session.jsonl").code == 0
+    assert inside(capsys, "video", clip, "--events", "prior.jsonl", "--config", prior).code == 0
+    assert inside(capsys, "events", "to-csv", "session.jsonl", "session.csv").code == 0
+    scope = run("import pandas as pd\n\nTRAINED", page="evaluation.md")
+    assert scope["TRAINED"] == dict(zip(LABELS, TRAINED.tolist(), strict=True))
+    assert scope["UNKNOWN_BELOW"] == record_of(locate("default")).unknown_below
+    wanted = [json.loads(line) for line in Path("prior.jsonl").read_text().splitlines()]
+    found = scope["readings"]
+    assert found["label"].tolist() == [event["label"] for event in wanted]
+    for label in LABELS:
+        shares = [event["probabilities"][label] for event in wanted]
+        assert found[f"p_{label}"].tolist() == pytest.approx(shares, abs=1e-5)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import DataError
 from classifiers.expression import LABELS, Split
+from classifiers.expression.crop import FACE_PX
 from classifiers.expression.data.faces import USAGES, Faces, Usage
 from classifiers.expression.data.folders import TOPS, read_folder, read_tar
 from classifiers.expression.data.kaggle import read_csv
@@ -81,7 +82,9 @@ class FER2013:
         faces = self.usages[usage]
         missing = [label for i, label in enumerate(LABELS) if not (faces.labels == i).any()]
         if missing:
-            skipped = f" ({len(faces.skipped)} skipped)" if faces.skipped else ""
+            skipped = ""
+            if faces.skipped:
+                skipped = f" ({len(faces.skipped)} skipped that are no {FACE_PX}x{FACE_PX} image)"
             raise DataError(
                 f"{self.source}: no {usage} images{skipped} for {', '.join(missing)}; accepted are "
                 f"{TOPS[usage]}/<class>/{usage}_*.jpg for the classes {', '.join(LABELS)}, "

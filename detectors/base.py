@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Point = tuple[float, float]
+Range = Literal["short", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ class Detector(Protocol):
     """A face detector. One instance belongs to one thread.
 
     `name` is the backend: `mediapipe`, `yunet` or `haar`; the crop contract keeps a framing
-    for each name. `description` also says what computes it where that is not the usual library.
+    for each name. `description` also says which model it has where there are several, and what
+    computes it where that is not the usual library.
     """
 
     name: str

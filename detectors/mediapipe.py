@@ -10,7 +10,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import Box, Detection, ordered
+from detectors.base import Box, Detection, Range, ordered
 from detectors.errors import BackendError, ModelMismatchError
 from detectors.quiet import quiet
 
@@ -23,17 +23,23 @@ os.putenv("https_proxy", NOWHERE)
 RIGHT_EYE, LEFT_EYE, NOSE = 0, 1, 2
 
 
+def described(range: Range) -> str:
+    """What readings call the detector of a range."""
+    return f"mediapipe {range}"
+
+
 class MediaPipe:
     """The MediaPipe FaceDetector in image mode: no state between frames.
 
-    `model` is the content of a BlazeFace .tflite file. Raises ModelMismatchError when MediaPipe
-    does not take it, BackendError when MediaPipe itself does not start. Close it before the
-    interpreter ends: MediaPipe cannot do so any later.
+    `model` is the content of BlazeFace's .tflite file, `range` which of the two it is. Raises
+    ModelMismatchError when MediaPipe does not take it, BackendError when MediaPipe itself does not
+    start. Close it before the interpreter ends: MediaPipe cannot do so any later.
     """
 
-    name = description = "mediapipe"
+    name = "mediapipe"
 
-    def __init__(self, model: bytes, *, min_score: float = 0.5) -> None:
+    def __init__(self, model: bytes, *, range: Range = "full", min_score: float = 0.5) -> None:
+        self.description = described(range)
         # Imported here: it takes more than a second, and other backends do without it.
         try:
             import mediapipe

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from detectors import store
-from detectors.base import Detector
+from detectors.base import Detector, Range
 from detectors.errors import BackendError, DetectorError, ModelMissingError
 from detectors.origins import Origin
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from detectors.yunet_openvino import Nets
 
 Backend = Literal["auto", "mediapipe", "yunet", "haar"]
-Range = Literal["short", "full"]
 Log = Callable[[str], None]
 
 # Best first, as measured: docs/detectors.md.
@@ -30,17 +29,23 @@ AUTO_ORDER: tuple[Backend, ...] = ("yunet", "mediapipe")
 class Choice:
     """A backend that works here, with its model. `make` gives each thread its own detector.
 
-    `_nets` is YuNet's model for OpenVINO, where that computes.
+    `range` is that of `_model` with mediapipe. `_nets` is YuNet's model for OpenVINO, where that
+    computes.
     """
 
     backend: Backend
     min_score: float
+    range: Range = "full"
     _model: bytes = field(repr=False, default=b"")
     _nets: Nets | None = field(repr=False, compare=False, default=None)
 
     @property
     def description(self) -> str:
-        """The backend, and what computes it where that is not the usual library."""
+        """That of the detectors which it makes."""
+        if self.backend == "mediapipe":
+            from detectors.mediapipe import described
+
+            return described(self.range)
         if self._nets is None:
             return self.backend
         from detectors.yunet_openvino import YuNetOpenVINO
@@ -57,7 +62,7 @@ class Choice:
         if self.backend == "mediapipe":
             from detectors.mediapipe import MediaPipe
 
-            return MediaPipe(self._model, min_score=self.min_score)
+            return MediaPipe(self._model, range=self.range, min_score=self.min_score)
         if self._nets is not None:
             from detectors.yunet_openvino import YuNetOpenVINO
 
@@ -134,7 +139,7 @@ class _Resolver:
         name = model_of(backend, self.range)
         model = store.load(name, self.models) if name else b""
         nets = _openvino(model, self.log) if backend == "yunet" else None
-        choice = Choice(backend, self.min_score, model, nets)
+        choice = Choice(backend, self.min_score, self.range, model, nets)
         choice.make().close()
         return choice
 

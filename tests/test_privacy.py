@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors import select
-from detectors.base import Box, Detector
+from detectors.base import Box, Detector, Range
 from tests.affectd import Daemon
 from tests.inside import inside
 from tests.shared import MODELS, VIDEO, needs_shared
@@ -28,7 +28,7 @@ EVERY = 5
 @pytest.fixture(scope="module")
 def hunters() -> Iterator[list[Detector]]:
     """Every detector but Haar's, which finds faces where there are none."""
-    kinds: list[tuple[select.Backend, select.Range]] = [
+    kinds: list[tuple[select.Backend, Range]] = [
         ("yunet", "full"),
         ("mediapipe", "full"),
         ("mediapipe", "short"),

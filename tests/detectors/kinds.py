@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import cast
 
 from detectors import store
-from detectors.base import Detector
-from detectors.select import Backend, Range, resolve
+from detectors.base import Detector, Range
+from detectors.select import Backend, resolve
 from detectors.yunet import YuNet
 from tests.shared import MODELS
 

@@ -150,7 +150,8 @@ from pathlib import Path
 if os.environ["LET_IT"]:
     os.putenv = lambda *_: None
 from detectors.mediapipe import MediaPipe
-detector = MediaPipe(Path({str(MODELS)!r}, "face_detection_short_range.tflite").read_bytes())
+model = Path({str(MODELS)!r}, "face_detection_short_range.tflite")
+detector = MediaPipe(model.read_bytes(), range="short")
 detector.detect(np.zeros((240, 320, 3), np.uint8))
 detector.close()
 time.sleep(2.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from detectors import store
+from detectors.base import Range
 from detectors.errors import DetectorError, ModelMismatchError, ModelMissingError, PullError
 from detectors.origins import Address
 from detectors.select import Backend, Choice, resolve
@@ -103,3 +104,14 @@ def test_a_choice_outlives_its_files(tmp_path: Path, said: Said) -> None:
     assert first.name == second.name == "yunet"
     assert first.description == choice.description
     assert "\\x" not in repr(choice)
+
+
+@pytest.mark.parametrize("range", ["short", "full"])
+def test_readings_tell_the_ranges_apart(said: Said, range: Range) -> None:
+    choice = resolve(
+        "mediapipe", range=range, min_score=0.5, models=MODELS, pull=False, log=said.append
+    )
+    detector = choice.make()
+    detector.close()
+    assert choice.description == detector.description == f"mediapipe {range}"
+    assert detector.name == "mediapipe"

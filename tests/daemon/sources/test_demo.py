@@ -195,7 +195,7 @@ def haar() -> Detector:
 def mediapipe() -> Detector:
     from detectors.mediapipe import MediaPipe
 
-    return MediaPipe((MODELS / "face_detection_short_range.tflite").read_bytes(), min_score=0.5)
+    return MediaPipe((MODELS / "face_detection_short_range.tflite").read_bytes(), range="short")
 
 
 def yunet() -> Detector:

@@ -149,7 +149,7 @@ def video(
     events: Annotated[Path | None, path_option(help="Write the readings here, as JSONL.")] = None,
     frames: Annotated[Path | None, path_option(help="List all frames here, as CSV.")] = None,
     record: Annotated[
-        Path | None, path_option(help="Write here how all came about, as JSON.")
+        Path | None, path_option(help="Write versions, settings, checksums here.")
     ] = None,
     config: OtherConfig = None,
     privacy: Private = "none",

@@ -52,7 +52,7 @@ class FrameCount:
             self.size_px = frame.image.width, frame.image.height
         self.frames += 1
         self.looked += output.looked
-        self.with_faces += bool(output.faces)
+        self.with_faces += output.looked and bool(output.faces)
         self._last_s, self._step_s = frame.pts_s, frame.pts_s - self._last_s
 
 

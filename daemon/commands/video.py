@@ -94,7 +94,7 @@ def annotate_video(
             _run(pipeline, stop, _frames_in(source), around.board, console, settle)
         except (KeyboardInterrupt, SystemExit):
             made = parts_made()
-            what = "readings" if first == files.events else "frames"
+            what = "frames" if files.out else "readings" if files.events else "list of frames"
             until = f"{made} holds the {what} until here" if made else "nothing was written"
             console.print(f"Interrupted; {until}")
             raise

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from classifiers.expression import Device, DeviceSetting, EngineSetting, Split, StaticTTA
+from classifiers.expression import DeviceSetting, EngineSetting, Split, StaticTTA
 from daemon.errors import (
     WRONG,
     AffectdError,
@@ -214,11 +214,8 @@ def train(
     data: DataDir,
     target: Annotated[Path, path_option("--out", help="Folder for weights, log and state.")],
     device: Annotated[
-        Device,
-        typer.Option(
-            metavar="NAME", help="Where to train: cpu (default)|cuda.", show_default=False
-        ),
-    ] = "cpu",
+        DeviceSetting, typer.Option(metavar="NAME", help=DEVICES, show_default=False)
+    ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in OUT.")] = False,
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop by then, leaving a state to resume.")

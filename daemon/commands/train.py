@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from classifiers.errors import RecipeError
-from classifiers.expression import Device
-from classifiers.expression.engines.cuda import cuda_fault
+from classifiers.expression import Device, DeviceSetting
+from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.training.compiling import compile_fault
 from classifiers.expression.training.interrupt import Interrupted
 from classifiers.expression.training.joint import JointRecipe
@@ -29,28 +29,33 @@ def train_expression(
     source: Path,
     out: Path,
     *,
-    device: Device,
+    device: DeviceSetting,
     compiled: bool,
     resume: bool,
     max_minutes: float | None,
     strict: bool,
     console: Console,
 ) -> None:
-    """Train with a progress bar, to the end of the run or to that of `max_minutes`.
+    """Train with a progress bar, to the end of the run or to that of `max_minutes`. `device` "auto"
+    is a graphics card where one works.
 
     Raises RecipeError for arguments that cannot be used, SinkError for a folder that cannot be
     written, and what `train` raises.
     """
-    if device == "cuda" and (fault := cuda_fault()):
-        raise RecipeError(f"--device is cuda, but {fault}; accepted: cpu")
+    fault = "" if device == "cpu" else cuda_fault()
+    if device == "cuda" and fault:
+        raise RecipeError(f"--device is cuda, but {fault}; accepted: auto, cpu")
+    used: Device = "cpu" if device == "cpu" or fault else "cuda"
     joint = read_joint(recipe)
     if joint and (resume or compiled or max_minutes is not None):
         raise RecipeError(
             f"{recipe}: a joint is made in one go, without --resume, --compile, --max-minutes"
         )
     plan = joint or read(recipe)
-    if compiled and (fault := compile_fault(device)):
-        raise RecipeError(f"--compile cannot be had: {fault}; accepted: without it")
+    if compiled and (lacks := compile_fault(used)):
+        raise RecipeError(f"--compile cannot be had: {lacks}; accepted: without it")
+    if fault not in ("", NO_CARD):
+        console.print(f"WARNING: {fault}; the processor trains")
     with sink_errors(out):
         make_folder(out)
     console.print(f"Reading {source} …")
@@ -59,7 +64,7 @@ def train_expression(
             plan,
             source,
             out,
-            device=device,
+            device=used,
             strict=strict,
             commit=_commit(),
             console=console,
@@ -73,7 +78,7 @@ def train_expression(
                 plan,
                 source,
                 out,
-                device=device,
+                device=used,
                 compiled=compiled,
                 resume=resume,
                 max_minutes=max_minutes,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from classifiers.expression import LABELS
+from classifiers.expression.engines.cuda import NO_CARD
 from daemon.commands import train
 from tests.daemon.commands.interrupted import interrupt, started
 from tests.inside import inside
@@ -66,7 +67,49 @@ def test_training_on_a_card_that_fails(
     monkeypatch.setattr("daemon.commands.train.cuda_fault", lambda: "its memory is full")
     where: list[str | Path] = ["--recipe", "recipe.toml", "--data", "faces", "--out", tmp_path]
     done = inside(capsys, "train", "expression", *where, "--device", "cuda")
-    assert done == (2, [], ["affectd: --device is cuda, but its memory is full; accepted: cpu"])
+    assert done == (
+        2,
+        [],
+        ["affectd: --device is cuda, but its memory is full; accepted: auto, cpu"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "warned"),
+    [(NO_CARD, []), ("its memory is full", ["WARNING: its memory is full; the processor trains"])],
+)
+def test_training_where_there_is_no_card_or_it_fails(
+    tmp_path: Path,
+    capsys: Capsys,
+    faces: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    warned: list[str],
+) -> None:
+    monkeypatch.setattr("daemon.commands.train.cuda_fault", lambda: fault)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    where: list[str | Path] = ["--recipe", recipe, "--data", faces, "--out", tmp_path / "out"]
+    done = inside(capsys, "train", "expression", *where, "--max-minutes", "0")
+    assert done.code == 0
+    assert [line for line in done.err if "WARNING" in line] == warned
+    assert any(line.startswith("Computes on cpu in ") for line in done.err)
+
+
+def test_training_takes_the_card_that_works(
+    tmp_path: Path, capsys: Capsys, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is none here: what would train on it notes that it was asked to."""
+    asked: list[str] = []
+    monkeypatch.setattr("daemon.commands.train.cuda_fault", lambda: "")
+    monkeypatch.setattr(train, "train", lambda *given, device, **more: asked.append(device))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    where: list[str | Path] = ["--recipe", recipe, "--data", faces, "--out", tmp_path / "out"]
+    for device in ("auto", "cpu", "cuda"):
+        assert inside(capsys, "train", "expression", *where, "--device", device).code == 0
+    assert inside(capsys, "train", "expression", *where).code == 0
+    assert asked == ["cuda", "cpu", "cuda", "cuda"]
 
 
 def test_compiling_without_a_compiler(tmp_path: Path) -> None:

@@ -218,7 +218,8 @@ def train(
     ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in OUT.")] = False,
     max_minutes: Annotated[
-        float | None, typer.Option(help="Stop by then, leaving a state to resume.")
+        float | None,
+        typer.Option(help="Stop by then, leaving a state to resume; scoring at the end is extra."),
     ] = None,
     compiled: Annotated[
         bool,

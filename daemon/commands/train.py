@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,6 +43,10 @@ def train_expression(
     Raises RecipeError for arguments that cannot be used, SinkError for a folder that cannot be
     written, and what `train` raises.
     """
+    if max_minutes is not None and not 0.0 <= max_minutes < math.inf:
+        raise RecipeError(
+            f"--max-minutes is {max_minutes:g}; accepted: a finite number, at least 0"
+        )
     fault = "" if device == "cpu" else cuda_fault()
     if device == "cuda" and fault:
         raise RecipeError(f"--device is cuda, but {fault}; accepted: auto, cpu")

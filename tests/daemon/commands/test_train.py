@@ -112,6 +112,14 @@ def test_training_takes_the_card_that_works(
     assert asked == ["cuda", "cpu", "cuda", "cuda"]
 
 
+@pytest.mark.parametrize("minutes", ["nan", "inf", "-1"])
+def test_a_time_that_never_comes_is_refused(tmp_path: Path, capsys: Capsys, minutes: str) -> None:
+    where: list[str | Path] = ["--recipe", "recipe.toml", "--data", "faces", "--out", tmp_path]
+    done = inside(capsys, "train", "expression", *where, "--max-minutes", minutes)
+    said = f"--max-minutes is {minutes}; accepted: a finite number, at least 0"
+    assert done == (2, [], [f"affectd: {said}"])
+
+
 def test_compiling_without_a_compiler(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
 
 from classifiers.expression.architectures import ARCHITECTURES, build
 from classifiers.expression.classifier import fuse
-
-SMALL: dict[str, dict[str, Any]] = {
-    "vgg10": {"widths": [4, 8, 8, 8], "hidden": 8},
-    "resnet17": {"widths": [4, 8, 8, 8, 8, 16]},
-    "resnet25": {"widths": [4, 8, 8, 8, 8, 16]},
-    "resnet18": {"widths": [4, 8, 8, 8]},
-}
+from tests.nets import SMALL
 
 
 @pytest.mark.parametrize(("name", "layers"), [("vgg10", 10), ("resnet17", 17), ("resnet25", 25)])

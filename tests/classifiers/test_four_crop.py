@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
@@ -12,13 +10,8 @@ from classifiers.expression.architectures import build
 from classifiers.expression.classifier import fuse
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import mean_probabilities, standardise, tta_module, views
+from tests.nets import SMALL
 
-TINY: dict[str, dict[str, Any]] = {
-    "vgg10": {"widths": (4, 4, 8, 8), "hidden": 8},
-    "resnet17": {"widths": (4, 4, 8, 8, 8, 8)},
-    "resnet25": {"widths": (4, 4, 8, 8, 8, 8)},
-    "resnet18": {"widths": (4, 4, 8, 8)},
-}
 SIDES = {"vgg10": 12, "resnet17": 12, "resnet25": 12, "resnet18": 24}  # of the maps of 48 px
 
 
@@ -31,7 +24,7 @@ def faces() -> torch.Tensor:
 def net(architecture: str) -> nn.Module:
     """A net with norms that do something, as after training."""
     torch.manual_seed(1)
-    made = build(architecture, TINY[architecture])
+    made = build(architecture, SMALL[architecture])
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             for value, low, high in (
@@ -44,7 +37,7 @@ def net(architecture: str) -> nn.Module:
     return made.eval()
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SMALL)
 @torch.inference_mode()
 def test_early_and_late_are_the_whole_net(architecture: str, faces: torch.Tensor) -> None:
     plain = net(architecture)
@@ -56,14 +49,14 @@ def test_early_and_late_are_the_whole_net(architecture: str, faces: torch.Tensor
     assert sorted(parts) == sorted(names)
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SMALL)
 @torch.inference_mode()
 def test_maps_are_cropped_where_four_pixels_are_a_whole_number_of_theirs(architecture: str) -> None:
     maps = FourCrop(net(architecture), 44).early(torch.zeros(1, 1, 48, 48))
     assert maps.shape[-1] == SIDES[architecture]
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SMALL)
 @torch.inference_mode()
 def test_away_from_the_borders_a_shared_map_is_that_of_each_crop(
     architecture: str, faces: torch.Tensor
@@ -98,7 +91,7 @@ def test_without_padding_nothing_differs_but_by_rounding(faces: torch.Tensor) ->
     assert torch.allclose(got, torch.stack(each).mean(0), atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SMALL)
 @torch.inference_mode()
 def test_a_face_and_its_mirror_image_are_read_alike(architecture: str, faces: torch.Tensor) -> None:
     """Not to the bit: the corners of the one are the other corners of the other."""

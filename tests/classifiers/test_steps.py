@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,26 @@ def test_a_processor_that_has_bfloat16_computes_in_it(
     assert got == pytest.approx(plain, rel=0.02)
 
 
+def test_a_net_that_was_traced_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To float32's rounding, and by one program; the slow test below lets torch compile it too."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    need_one_program_for_the_same_steps()
+
+
+@pytest.mark.slow
 def test_a_compiled_net_takes_the_same_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To float32's rounding, and by one program that torch made of it."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     if fault := compile_fault("cpu"):
         pytest.skip(fault)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    need_one_program_for_the_same_steps()
+
+
+def need_one_program_for_the_same_steps() -> None:
+    torch.compiler.reset()
     counters = torch._dynamo.utils.counters["stats"]
     counters.clear()
     got = loss_of_three_steps(compiled=True)

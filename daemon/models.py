@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import cv2
 
-from classifiers.errors import EngineError
+from classifiers.errors import CheckpointError, EngineError
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.oom import explain_oom
 from classifiers.expression.tta import VIEW_COUNT
@@ -73,6 +73,11 @@ def load(
                 tta=expression.tta,
                 engine=expression.engine,
                 log=log,
+            )
+        if classifier.reads != "face":  # what streams crop
+            raise CheckpointError(
+                f"expression.weights: {classifier.name} reads {classifier.reads}; "
+                "accepted are nets that read face"
             )
         crops_in_use = metrics.tta_crops.labels(classifier.name)
         crops_in_use.set(classifier.view_count)

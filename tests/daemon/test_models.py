@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from classifiers.errors import CheckpointError
+from classifiers.expression.classifier import ExpressionClassifier
 from daemon import models
 from daemon.classify.jobs import Job, Result
 from daemon.config.settings import Settings
@@ -39,6 +40,18 @@ def health() -> Health:
 
 def batchers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "batcher"]
+
+
+@needs_shared
+def test_a_net_that_reads_no_faces_is_refused(
+    tmp_path: Path, metrics: Metrics, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no such family yet."""
+    monkeypatch.setattr(ExpressionClassifier, "reads", "frame")
+    weights = str(save_tiny(tmp_path / "tiny.safetensors"))
+    with pytest.raises(CheckpointError, match=r"tiny-\w+ reads frame; accepted are nets"):
+        load(settings(expression={"weights": weights, "device": "cpu"}), metrics, health)
+    assert not batchers()
 
 
 @needs_shared

@@ -15,10 +15,8 @@ from classifiers.expression import Device, DeviceSetting
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.training.compiling import compile_fault
 from classifiers.expression.training.interrupt import Interrupted
-from classifiers.expression.training.joint import JointRecipe
-from classifiers.expression.training.joint import read as read_joint
-from classifiers.expression.training.journal import Progress as Step
-from classifiers.expression.training.recipe import read
+from classifiers.expression.training.journal import Step
+from classifiers.expression.training.recipe import JointRecipe, read
 from classifiers.expression.training.train import train
 from daemon.commands.progress import share_bar
 from daemon.commands.train_joint import train_joint
@@ -51,12 +49,11 @@ def train_expression(
     if device == "cuda" and fault:
         raise RecipeError(f"--device is cuda, but {fault}; accepted: auto, cpu")
     used: Device = "cpu" if device == "cpu" or fault else "cuda"
-    joint = read_joint(recipe)
-    if joint and (resume or compiled or max_minutes is not None):
+    plan = read(recipe)
+    if isinstance(plan, JointRecipe) and (resume or compiled or max_minutes is not None):
         raise RecipeError(
             f"{recipe}: a joint is made in one go, without --resume, --compile, --max-minutes"
         )
-    plan = joint or read(recipe)
     if compiled and (lacks := compile_fault(used)):
         raise RecipeError(f"--compile cannot be had: {lacks}; accepted: without it")
     if fault not in ("", NO_CARD):

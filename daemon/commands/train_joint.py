@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from classifiers.expression import Device
-from classifiers.expression.training.joint import FILE, JointRecipe, make
+from classifiers.expression.training.joining import FILE, make
+from classifiers.expression.training.recipe import JointRecipe
 from daemon.commands.progress import share_bar
 
 

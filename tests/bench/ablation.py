@@ -35,8 +35,8 @@ from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.joint import read as read_joint
 from classifiers.expression.training.augment import Augmentation
-from classifiers.expression.training.joint import FILE, JointRecipe, make
-from classifiers.expression.training.recipe import Recipe, read
+from classifiers.expression.training.joining import FILE, make
+from classifiers.expression.training.recipe import JointRecipe, Recipe, read_net
 from classifiers.expression.training.train import STATE, WEIGHTS, train
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
 from daemon.commands.bench.work import flops
@@ -72,7 +72,7 @@ def plans(recipes: list[Path], epochs: int | None, seed: int) -> list[Plan]:
     """The nets of the ablation, in the table's order."""
     found = []
     for path in recipes:
-        base = read(path)
+        base = read_net(path)
         base = replace(base, epochs=epochs or base.epochs, seed=seed)
         plain = replace(base, loss="cross_entropy", label_smoothing=0.0)
         adaptive = replace(base, loss="adaptive")

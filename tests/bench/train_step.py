@@ -30,7 +30,7 @@ import torch
 from classifiers.expression.data import Faces
 from classifiers.expression.evaluation.measure import probabilities
 from classifiers.expression.training import run as run_module
-from classifiers.expression.training.recipe import read
+from classifiers.expression.training.recipe import read_net
 from classifiers.expression.training.run import Run
 
 TRAINING, HOLDOUT = 26_000, 1_415  # about as many faces as there are without copies
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each stage")
     options = parser.parse_args()
-    recipe = replace(read(options.recipe), start="", distillation=None)
+    recipe = replace(read_net(options.recipe), start="", distillation=None)
     run = Run(recipe, noise(TRAINING), options.device, by_compiled=options.compile)
     print(f"{options.recipe.name} on {run.computes}; {recipe.batch} faces a step")
     print(f"{'from':>5} {'px':>4} {'ms a step':>10}", *(f"{part:>18}" for part in PARTS), end="")

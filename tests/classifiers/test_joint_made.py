@@ -16,7 +16,8 @@ from classifiers.expression import LABELS, data, joint, provenance, weight_files
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
 from classifiers.expression.joint import Joint, Member
-from classifiers.expression.training.joint import JointRecipe, find_weights, make, read
+from classifiers.expression.training.joining import find_weights, make
+from classifiers.expression.training.recipe import JointRecipe, read
 from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from classifiers.errors import RecipeError
-from classifiers.expression.training.joint import read as read_joint
 from classifiers.expression.training.recipe import (
     Distillation,
     Recipe,
     Stage,
     differences,
     read,
+    read_net,
 )
 
 
@@ -129,11 +129,11 @@ def test_what_a_stored_recipe_says_otherwise() -> None:
 def test_a_recipe_may_have_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text('\ufeffarchitecture = "vgg10"\nepochs = 2', encoding="utf-8")
-    assert read(path).epochs == 2
+    assert read_net(path).epochs == 2
 
 
 def test_every_recipe_in_the_tree_is_valid() -> None:
     recipes = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.toml"))
     assert recipes
     for path in recipes:
-        assert read_joint(path) or read(path).epochs > 0
+        read(path)

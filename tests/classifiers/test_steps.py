@@ -16,12 +16,11 @@ from classifiers.errors import TrainingError
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import measure
 from classifiers.expression.oom import explain_oom
-from classifiers.expression.training import joint, train
+from classifiers.expression.training import joining, train
 from classifiers.expression.training.augment import Augmentation
 from classifiers.expression.training.compiling import compile_fault, why
-from classifiers.expression.training.joint import JointRecipe
-from classifiers.expression.training.journal import Progress
-from classifiers.expression.training.recipe import Distillation, Stage
+from classifiers.expression.training.journal import Step
+from classifiers.expression.training.recipe import Distillation, JointRecipe, Stage
 from classifiers.expression.training.run import Run
 from tests.classifiers.noise import FACES, PLAN, loss_of_three_steps
 from tests.nets import save_tiny
@@ -135,7 +134,7 @@ def test_a_full_device_ends_the_making_of_a_joint_with_a_word(
     error = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
     monkeypatch.setattr(ExpressionClassifier, "predict", fails_with(error))
     with pytest.raises(TrainingError, match=r"device is full: end .*, or take --device cpu"):
-        joint.make(recipe, fer, tmp_path / "out")
+        joining.make(recipe, fer, tmp_path / "out")
 
 
 def test_another_failure_of_a_device_stays_what_it_is() -> None:
@@ -175,7 +174,7 @@ def test_images_per_s_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Run, "one_step", takes(1.0, Run.one_step))
     monkeypatch.setattr(train, "probabilities", takes(1000.0, measure.probabilities))
     run = Run(PLAN, FACES, "cpu")
-    seen: list[Progress] = []
+    seen: list[Step] = []
     done = train._epoch(run, FACES, lambda: False, seen.append, lambda: now_s)
     assert [step.step for step in seen] == [1, 2, 3, 4]  # each takes longer than REPORT_S
     assert seen[-1] == done
@@ -195,7 +194,7 @@ def test_steps_are_reported_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(Run, "one_step", quick)
     run = Run(replace(PLAN, batch=6), FACES, "cpu")
-    seen: list[Progress] = []
+    seen: list[Step] = []
     train._epoch(run, FACES, lambda: False, seen.append, lambda: now_s)
     assert [step.step for step in seen] == [3, 6, 9, 10]
 

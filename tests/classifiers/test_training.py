@@ -20,7 +20,7 @@ from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
 from classifiers.expression.training.interrupt import Interrupted, between_steps
-from classifiers.expression.training.journal import Progress
+from classifiers.expression.training.journal import Step
 from classifiers.expression.training.loss import LOSSES
 from classifiers.expression.training.recipe import Distillation
 from classifiers.expression.training.run import Run
@@ -32,7 +32,7 @@ from tests.fer import load_split
 def test_a_short_training_beats_chance_and_leaves_what_the_daemon_loads(
     fer: Path, tmp_path: Path
 ) -> None:
-    seen: list[Progress] = []
+    seen: list[Step] = []
     weights = train(PLAN, fer, tmp_path, report=seen.append)
     assert weights is not None
     record = checkpoint.read_record(weights)
@@ -309,7 +309,7 @@ def test_resuming_a_finished_run_writes_the_same_weights_again(fer: Path, tmp_pa
 def test_data_without_public_test_is_refused_before_training(fer: Path, tmp_path: Path) -> None:
     (tmp_path / "fer").mkdir()
     (tmp_path / "fer" / "train").symlink_to(fer / "train")
-    seen: list[Progress] = []
+    seen: list[Step] = []
     with pytest.raises(DataError, match="no PublicTest images"):
         train(replace(PLAN, epochs=1), tmp_path / "fer", tmp_path / "out", report=seen.append)
     assert not seen

@@ -20,7 +20,7 @@ FIGURES = ("loss", "accuracy", "holdout", "learning_rate", "images_per_s")
 
 
 @dataclass(frozen=True)
-class Progress:
+class Step:
     """Where a run stands: after a step (`holdout` is None) or at the end of an epoch.
 
     Accuracies are shares, 0..1; `holdout` is that of the averaged net.
@@ -63,7 +63,7 @@ class Journal:
             with suppress(OSError):  # the CSV says the same
                 self._board.close()
 
-    def write(self, done: Progress) -> None:
+    def write(self, done: Step) -> None:
         """Append an epoch."""
         figures = {name: getattr(done, name) for name in FIGURES}
         values = (f"{value:.5f}" for value in figures.values())

@@ -1,4 +1,4 @@
-"""A training recipe: one TOML file that says everything a run depends on, but for the data."""
+"""A recipe, of a net or of a joint: one TOML file that says all a run depends on but the data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 
 from classifiers.errors import RecipeError, first_line
+from classifiers.expression import StaticTTA
 from classifiers.expression.architectures import ARCHITECTURES
 from classifiers.expression.training.augment import Augmentation
+from classifiers.expression.weight_files import locate_member
 
 RANGES = {
     "epochs": (1, math.inf),
@@ -34,6 +36,8 @@ RANGES = {
     ),
 }
 """Least and greatest of each number by its key; of those not named, any from 0 on."""
+
+MOST_MIXTURES = 200_000
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,19 @@ class Recipe:
         return [stage for stage in self.stages if stage.start <= done][-1]
 
 
+@dataclass(frozen=True)
+class JointRecipe:
+    """Which nets are joined, the step between the weights that are tried, and the views.
+
+    members: names of shipped nets, or paths of .safetensors files.
+    """
+
+    architecture: Literal["joint"]
+    members: tuple[str, ...]
+    step: float = 0.05
+    tta: StaticTTA = "ten_crop"
+
+
 def differences(stored: dict[str, Any] | str, now: Recipe) -> str:
     """What a state's recipe says otherwise: "batch was 96, is 128"; empty if they are the same.
 
@@ -127,9 +144,27 @@ def _differences(was: Any, now: Any, where: str = "") -> Iterator[str]:
             yield f"{where}{one.name} was {before!r}, is {after!r}"
 
 
-def read(path: Path) -> Recipe:
-    """Read and check a recipe. Raises RecipeError naming the file, the key and what is accepted."""
-    recipe: Recipe = fill(Recipe, read_toml(path), f"{path}: ")
+def read(path: Path) -> Recipe | JointRecipe:
+    """Read and check a recipe, of a net or of a joint.
+
+    Raises RecipeError, or CheckpointError for a joint's member, naming the file, the key and what
+    is accepted.
+    """
+    content = _read_toml(path)
+    joint = content.get("architecture") == "joint"
+    return _joint(content, path) if joint else _net(content, path)
+
+
+def read_net(path: Path) -> Recipe:
+    """`read` where only a net will do."""
+    recipe = read(path)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"{path}: is that of a joint; accepted is the recipe of a net")
+    return recipe
+
+
+def _net(content: dict[str, Any], path: Path) -> Recipe:
+    recipe: Recipe = fill(Recipe, content, f"{path}: ")
     if recipe.architecture not in ARCHITECTURES:
         raise RecipeError(
             f"{path}: architecture is {recipe.architecture!r}; "
@@ -161,7 +196,30 @@ def read(path: Path) -> Recipe:
     return recipe
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def _joint(content: dict[str, Any], path: Path) -> JointRecipe:
+    members = content.get("members")
+    if not isinstance(members, list) or not members or not all(type(m) is str for m in members):
+        raise RecipeError(
+            f"{path}: members is {members!r}; accepted is a list of nets, each the name of a "
+            "shipped one or the path of a .safetensors file"
+        )
+    for member in members:
+        locate_member(member, Path(), f"{path}: ")
+    recipe: JointRecipe = fill(JointRecipe, {**content, "members": tuple(members)}, f"{path}: ")
+    if not 0.0 < recipe.step <= 1.0 or abs(round(1.0 / recipe.step) * recipe.step - 1.0) > 1e-6:
+        raise RecipeError(
+            f"{path}: step is {recipe.step}; accepted is 1 divided by a whole number, such as 0.05"
+        )
+    mixtures = math.comb(round(1.0 / recipe.step) + len(members) - 1, len(members) - 1)
+    if mixtures > MOST_MIXTURES:
+        raise RecipeError(
+            f"{path}: {len(members)} members in steps of {recipe.step} give {mixtures} mixtures; "
+            f"accepted are at most {MOST_MIXTURES}: take a larger step"
+        )
+    return recipe
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     """The table that a recipe is. Raises RecipeError for a file that is none."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))

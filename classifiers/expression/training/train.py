@@ -20,7 +20,7 @@ from classifiers.expression.evaluation.measure import accuracy, figures, need_ex
 from classifiers.expression.oom import explain_oom
 from classifiers.expression.training.compiling import is_compile_error, why
 from classifiers.expression.training.interrupt import Interrupted, between_steps
-from classifiers.expression.training.journal import Journal, Progress
+from classifiers.expression.training.journal import Journal, Step
 from classifiers.expression.training.recipe import Recipe
 from classifiers.expression.training.run import Run
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
@@ -47,7 +47,7 @@ def train(
     strict: bool = False,
     commit: str = "",
     log: Callable[[str], None] = lambda line: None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[Step], None] = lambda progress: None,
     on_share: Callable[[float, str], None] = lambda share, text: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path | None:
@@ -118,9 +118,9 @@ def _epoch(
     run: Run,
     held: data.Faces,
     stop: Callable[[], bool],
-    report: Callable[[Progress], None],
+    report: Callable[[Step], None],
     clock: Callable[[], float],
-) -> Progress | None:
+) -> Step | None:
     """Train to the end of the epoch and measure; None if `stop` said so before."""
     run.net.train()
     order = run.order()
@@ -130,11 +130,11 @@ def _epoch(
     started_s = reported_s = clock()
     first, end = run.step, (epoch + 1) * run.per_epoch
 
-    def progress() -> Progress:
+    def progress() -> Step:
         run.need_numbers()
         steps = run.step - epoch * run.per_epoch
         loss, right = (total / steps for total in run.sums.tolist())
-        return Progress(
+        return Step(
             epoch=epoch,
             step=run.step,
             steps=run.steps,

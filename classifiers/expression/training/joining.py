@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from classifiers import checkpoint
 from classifiers.atomic import write_atomic, write_errors_as
-from classifiers.errors import CheckpointError, RecipeError, TrainingError
+from classifiers.errors import CheckpointError, TrainingError
 from classifiers.expression import Device, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import (
@@ -33,25 +32,11 @@ from classifiers.expression.evaluation.measure import (
 )
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.oom import explain_oom
-from classifiers.expression.training.recipe import fill, read_toml
+from classifiers.expression.training.recipe import JointRecipe
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
 
 FILE = "joint.json"
-MOST_MIXTURES = 200_000
-
-
-@dataclass(frozen=True)
-class JointRecipe:
-    """Which nets are joined, the step between the weights that are tried, and the views.
-
-    members: names of shipped nets, or paths of .safetensors files.
-    """
-
-    architecture: Literal["joint"]
-    members: tuple[str, ...]
-    step: float = 0.05
-    tta: StaticTTA = "ten_crop"
 
 
 @dataclass(frozen=True)
@@ -66,39 +51,6 @@ class Tried:
     weight: float
     nll: float
     accuracy: float
-
-
-def read(path: Path) -> JointRecipe | None:
-    """Read the recipe of a joint; None for any other file, which `recipe.read` judges.
-
-    Raises RecipeError or CheckpointError naming the file, the key and what is accepted.
-    """
-    try:
-        content = read_toml(path)
-    except RecipeError:
-        return None
-    if content.get("architecture") != "joint":
-        return None
-    members = content.get("members")
-    if not isinstance(members, list) or not members or not all(type(m) is str for m in members):
-        raise RecipeError(
-            f"{path}: members is {members!r}; accepted is a list of nets, each the name of a "
-            "shipped one or the path of a .safetensors file"
-        )
-    for member in members:
-        locate_member(member, Path(), f"{path}: ")
-    recipe: JointRecipe = fill(JointRecipe, {**content, "members": tuple(members)}, f"{path}: ")
-    if not 0.0 < recipe.step <= 1.0 or abs(round(1.0 / recipe.step) * recipe.step - 1.0) > 1e-6:
-        raise RecipeError(
-            f"{path}: step is {recipe.step}; accepted is 1 divided by a whole number, such as 0.05"
-        )
-    mixtures = math.comb(round(1.0 / recipe.step) + len(members) - 1, len(members) - 1)
-    if mixtures > MOST_MIXTURES:
-        raise RecipeError(
-            f"{path}: {len(members)} members in steps of {recipe.step} give {mixtures} mixtures; "
-            f"accepted are at most {MOST_MIXTURES}: take a larger step"
-        )
-    return recipe
 
 
 @explain_oom(TrainingError, "take --device cpu")

@@ -132,6 +132,25 @@ def test_a_face_is_changed_anew_in_every_epoch(drawn: Drawn) -> None:
     assert torch.equal(first, again)
 
 
+def test_how_a_step_is_computed_is_the_devices_and_not_the_states(tmp_path: Path) -> None:
+    """A card's steps are fused; a processor's are not, nor where it goes on from a card's state."""
+    path = tmp_path / "last.pt"
+    run = Run(PLAN, FACES, "cpu")
+    run.one_step(run.order())
+    run.store(path)
+    state = torch.load(path, weights_only=True)
+    for group in state["optimizers"][0]["param_groups"]:
+        group["fused"] = True
+    torch.save(state, path)
+    again = Run(PLAN, FACES, "cpu")
+    again.restore(path)
+    assert {group["fused"] for group in again.optimizers[0].param_groups} == {None}
+    for one in (run, again):
+        one.one_step(one.order())
+    for name, value in run.net.state_dict().items():
+        assert torch.equal(value, again.net.state_dict()[name]), name
+
+
 def test_every_epoch_has_its_own_order_of_all_faces() -> None:
     orders = [at_step(step, epochs=2).order() for step in (0, 3, 4)]
     assert torch.equal(orders[0], orders[1])

@@ -55,7 +55,7 @@ def train(
 
     Returns the weights' path, or None when `max_minutes` ended the run early, between two steps:
     its state is then in `out`, for `resume`. Ctrl-C and SIGTERM leave it too, and raise
-    Interrupted; a second one ends the run at once and leaves the last state, that of an epoch.
+    Interrupted; a second one ends the run at once and leaves the last state, if there was one.
     `strict` is that of `data.read`; `log` is told what was read and what computes. `report` gets
     the steps; `on_share`, of the work before and after them, the share that is done, 0..1, and what
     is being done. Raises DataError, CheckpointError, ExtraError without scikit-learn, and

@@ -17,7 +17,7 @@ from daemon.errors import STALLS, Reason, SourceError
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board, State
+from daemon.monitoring.status import Row, State
 from daemon.redact import redact_text
 from daemon.sources.base import Source, SourceCallbacks
 from daemon.sources.frozen import Stillness
@@ -72,7 +72,7 @@ class Capture(Worker):
         stream: StreamSettings,
         mailbox: Mailbox[Frame],
         metrics: Metrics,
-        board: Board,
+        row: Row,
         *,
         stop: threading.Event,
         offline: bool = False,
@@ -90,7 +90,7 @@ class Capture(Worker):
         self._stream = stream
         self._mailbox = mailbox
         self._metrics = metrics
-        self._board = board
+        self._row = row
         self._stop = stop
         self._offline = offline
         self._open_source = open_source
@@ -132,7 +132,7 @@ class Capture(Worker):
             if self._offline or self._stop.is_set():
                 return
             if not (self._live or self._stream.loop) and self._seq > given:
-                self._board.set_state(self.name, "ended", reason, str(self.error))
+                self._row.set_state("ended", reason, str(self.error))
                 return
             self._pause(reason)
             if not self._stop.is_set():
@@ -143,7 +143,7 @@ class Capture(Worker):
         the end of a live source is one, the end of a file is not."""
         self._beat()
         if self.error is None:
-            self._board.set_state(self.name, "connecting")
+            self._row.set_state("connecting")
         source = self._open_source(self._stream, stop=self._stop, callbacks=self._callbacks())
         self._beat()
         try:
@@ -156,9 +156,7 @@ class Capture(Worker):
         if self._live:
             raise SourceError(Reason.END_OF_STREAM, "the source ended")
         self.cut = source.cut
-        self._board.set_state(
-            self.name, "ended", None if self.cut is None else Reason.DECODE_ERROR, self.cut
-        )
+        self._row.set_state("ended", None if self.cut is None else Reason.DECODE_ERROR, self.cut)
         log.info("stream %s: ended after %d frames", self.name, self._seq)
 
     def _read(self, source: Source) -> None:
@@ -183,7 +181,7 @@ class Capture(Worker):
             frame = self._continued(frame, shift_s)
             self._last_frame_s = now_s
             frames.inc()
-            self._board.frame_came(self.name)
+            self._row.frame_came()
             # Not before a frame came: 0 would be one of 1970.
             self._metrics.last_frame.labels(self.name).set(frame.captured_s)
             if not self._mailbox.put(frame, self._stop, self._beat):
@@ -211,7 +209,7 @@ class Capture(Worker):
         )
 
     def _up(self) -> None:
-        self._board.set_state(self.name, "live")
+        self._row.set_state("live")
         self._last_log = ""
         self.error = None
         log.info("stream %s: frames arrive", self.name)
@@ -226,7 +224,7 @@ class Capture(Worker):
         if reason is Reason.INTERNAL:
             text = redact_text(f"{type(error).__name__}: {error}")
         state: State = "stalled" if reason in STALLS else "down"
-        self._board.set_state(self.name, state, reason, text)
+        self._row.set_state(state, reason, text)
         again = text == self._last_log
         self._last_log = text
         trace = reason is Reason.INTERNAL and self._traces.is_due(error)

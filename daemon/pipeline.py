@@ -7,11 +7,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from daemon.capture import Capture, beat_limit_s, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
-from daemon.errors import Reason
 from daemon.models import Models
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
@@ -62,7 +62,7 @@ class Pipeline:
         labels = sink_labels(stream.sink)
         # Half its time-out, so that a stall shows before it is acted upon.
         quiet_s = stream.stall_timeout_s / 2 if live else math.inf
-        board.add(stream.name, labels, quiet_s, only_counts=stream.aggregate_only)
+        self._row = board.add(stream.name, labels, quiet_s, only_counts=stream.aggregate_only)
         metrics.add_stream(stream.name, labels)
         metrics.watch(stream.name, board)
         self.name = stream.name
@@ -70,7 +70,6 @@ class Pipeline:
         self.holds = stream.holds
         self.stop = stop
         self._offline = offline
-        self._board = board
         self._stream_loop = health.loop(f"stream {stream.name}", STREAM_LIMIT_S)
         self._capture_loop = health.loop(f"capture {stream.name}", beat_limit_s(stream))
         self.mailbox = mailbox_for(stream, metrics)
@@ -78,7 +77,7 @@ class Pipeline:
             stream,
             self.mailbox,
             metrics,
-            board,
+            self._row,
             stop=stop,
             offline=offline,
             beat=self._capture_loop,
@@ -93,7 +92,7 @@ class Pipeline:
                 metrics=metrics,
                 stop=stop,
                 retry=not offline,
-                on_state=self._on_state(label),
+                on_state=partial(self._row.set_sink, label),
                 hung_s=hung_s(sink, live=live),
                 holds_s=holds_s(sink),
             )
@@ -107,7 +106,7 @@ class Pipeline:
                 live=live,
                 metrics=metrics,
                 stop=stop,
-                on_encoder=self._on_encoder([labels[at] for at in group]),
+                on_encoder=partial(self._on_encoder, [labels[at] for at in group]),
             )
             for group in group_by_encoding(stream.sink)
         ]
@@ -121,32 +120,18 @@ class Pipeline:
             [*self.encoders, *outlets, *more_outlets],
             offline=offline,
             metrics=metrics,
-            board=board,
+            row=self._row,
             stop=stop,
             beat=self._stream_loop,
             ended=self._at_end,
             publish=publish,
         )
 
-    def _on_state(self, label: str) -> Callable[[bool, Reason | None, str | None], None]:
-        """Puts a sink's state on the board, where nobody else has taken its place."""
-
-        def on_state(up: bool, reason: Reason | None, error: str | None) -> None:
-            if not self.stop.is_set():
-                self._board.set_sink(self.name, label, up, reason, error)
-
-        return on_state
-
-    def _on_encoder(self, labels: Sequence[str]) -> Callable[[str], None]:
-        """Says which encoder sinks have got."""
-
-        def on_encoder(encoder: str) -> None:
-            if not self.stop.is_set():
-                log.info("%s: %s encoded with %s", self.name, " + ".join(labels), encoder)
-                for label in labels:
-                    self._board.set_encoder(self.name, label, encoder)
-
-        return on_encoder
+    def _on_encoder(self, labels: Sequence[str], encoder: str) -> None:
+        """Say which encoder sinks have got."""
+        log.info("%s: %s encoded with %s", self.name, " + ".join(labels), encoder)
+        for label in labels:
+            self._row.set_encoder(label, encoder)
 
     def start(self) -> None:
         for part in self.sink_threads:
@@ -176,8 +161,8 @@ class Pipeline:
         for encoder in self.encoders:
             encoder.close(FINISH_S)
         for writer in self.writers:
-            if writer.close(FINISH_S) and not self.stop.is_set():
-                self._board.end_sink(self.name, writer.label)
+            if writer.close(FINISH_S):
+                self._row.end_sink(writer.label)
 
     def close(self) -> None:
         """Join every thread and finish every sink, and warn of those that hang; `stop` was set, or

@@ -16,7 +16,7 @@ from daemon.draw.cover import cover
 from daemon.draw.overlay import Overlay
 from daemon.frame import DetectorScaler, Frame
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.monitoring.status import Row
 from daemon.reading import UNKNOWN, FaceView, Reading
 from daemon.sinks.base import Output
 from daemon.track import Track, Tracker
@@ -51,7 +51,7 @@ class Steps:
         *,
         offline: bool = False,
         metrics: Metrics,
-        board: Board,
+        row: Row,
         stop: threading.Event,
         wake: Callable[[], None] = lambda: None,
         beat: Callable[[], None] = lambda: None,
@@ -82,8 +82,7 @@ class Steps:
         # A file's stream waits for its readings there, and would keep others from their turn.
         self._turn = Turn(_TURNS if live else None)
         self._metrics = metrics
-        self._board = board
-        self._stop = stop
+        self._row = row
         self._every = 0
         self._passed = 0  # frames since faces were looked for and read
         self._interval_s = 0.0
@@ -149,7 +148,7 @@ class Steps:
         if every != self._every:
             self._every = every
             self._metrics.detect_every.labels(self.name).set(every)
-            self._board.set_every(self.name, every)
+            self._row.set_every(every)
 
     def _is_due(self, frame: Frame) -> bool:
         """Whether faces are to be looked for and read: on every n-th frame, or after a gap."""
@@ -204,9 +203,7 @@ class Steps:
                 age_s = frame.pts_s - shown_s - track.read_s
                 label = track.label if age_s <= self._unread_s else UNKNOWN
                 self._metrics.face_seconds.labels(self.name, label).inc(shown_s)
-        if not self._stop.is_set():  # Else another may stand in its place.
-            fps = 1.0 / self._interval_s if self._interval_s else 0.0
-            self._board.saw(self.name, fps, faces)
+        self._row.saw(1.0 / self._interval_s if self._interval_s else 0.0, faces)
 
     def _draw(self, frame: Frame, faces: Sequence[FaceView]) -> None:
         with self._timed("overlay"):

@@ -15,7 +15,7 @@ from daemon.errors import Reason
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.monitoring.status import Row
 from daemon.reading import Reading
 from daemon.redact import redact_text
 from daemon.sinks.base import Outlet
@@ -48,7 +48,7 @@ class Stream(Worker):
         *,
         offline: bool = False,
         metrics: Metrics,
-        board: Board,
+        row: Row,
         stop: threading.Event,
         beat: Callable[[], None] = lambda: None,
         ended: Callable[[], None] = lambda: None,
@@ -65,7 +65,7 @@ class Stream(Worker):
         self._writers = writers
         self._offline = offline
         self._metrics = metrics
-        self._board = board
+        self._row = row
         self._stop = stop
         self._beat = beat
         self._ended = ended
@@ -117,7 +117,7 @@ class Stream(Worker):
             self._batcher,
             offline=self._offline,
             metrics=self._metrics,
-            board=self._board,
+            row=self._row,
             stop=self._stop,
             wake=self._mailbox.wake,
             beat=self._beat,
@@ -145,7 +145,7 @@ class Stream(Worker):
             raise
         if self._failing:
             self._failing = False
-            self._board.set_fault(self.name, None)
+            self._row.set_fault(None)
         for writer in self._writers:
             writer.put(output)
         if self._slate is not None:
@@ -155,7 +155,7 @@ class Stream(Worker):
     def _idle(self, steps: Steps) -> None:
         """No frame came: readings do not wait for one, and of a source that is down no face is in
         view."""
-        if not self._board.is_delivering(self.name):
+        if not self._row.is_delivering():
             steps.clear_faces()
         if self._slate is not None and (readings := steps.arrived()):
             output = self._slate.without_picture(readings)
@@ -174,7 +174,7 @@ class Stream(Worker):
         """Give the sinks a slate where one is due, that their readers stay."""
         if self._slate is None:
             return
-        status = self._board.stream(self.name)
+        status = self._row.status()
         if (output := self._slate.output(status)) is not None:
             for writer in self._writers:
                 writer.put(output)
@@ -188,7 +188,7 @@ class Stream(Worker):
         text = redact_text(f"{type(error).__name__}: {error}")
         self._traces.log(log, error, "stream %s: %s; it starts anew", self.name, text)
         self._failing = True
-        self._board.set_fault(self.name, text)
+        self._row.set_fault(text)
         self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
 
     def _pause(self) -> None:

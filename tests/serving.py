@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from daemon.config.settings import COLOURS, DaemonSettings
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.monitoring.status import Board, Row
 from daemon.reading import FaceView, Quality, Reading
 from daemon.sinks.feed import Feed, JpegFeed
 from daemon.sinks.playlist import Playlist
@@ -80,9 +80,10 @@ class House:
         self.readings: Feed[Reading] = Feed(256)
         self.feeds: dict[str, JpegFeed] = {}
         self.playlists: dict[str, Playlist] = {}
+        self.rows: dict[str, Row] = {}
         for name in streams:
             self.feeds[name] = JpegFeed()
-            self.board.add(name, ["mjpeg", "events"])
+            self.rows[name] = self.board.add(name, ["mjpeg", "events"])
             self.metrics.add_stream(name, ["mjpeg", "events"])
         self.app = make_app(
             self.board,
@@ -114,14 +115,14 @@ class House:
     def _publish(self, stream: str, interval_s: float, noise: int) -> None:
         jpegs = [picture(number, noise) for number in range(20)]
         seq = 0
-        self.board.set_state(stream, "live")
+        self.rows[stream].set_state("live")
         while not self._stopping.wait(interval_s):
             self.feeds[stream].publish(jpegs[seq % len(jpegs)])
             self.published_bytes += len(jpegs[seq % len(jpegs)])
             self.readings.publish(reading(stream, seq))
             self.metrics.frames.labels(stream).inc()
             seq += 1
-            self.board.saw(stream, 1 / interval_s, [happy_face()])
+            self.rows[stream].saw(1 / interval_s, [happy_face()])
 
     def stop_publishing(self) -> None:
         self._stopping.set()

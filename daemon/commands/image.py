@@ -73,7 +73,7 @@ def annotate_images(
         progress_bar(err, *columns) as bar,
     ):
         task = bar.add_task("", total=len(images))
-        around.board.add(stream.name, ())
+        row = around.board.add(stream.name, ())
         detector = around.models.detector.make()
         try:
             for path, target in images:
@@ -87,7 +87,7 @@ def annotate_images(
                         around.models.batcher,
                         offline=True,
                         metrics=around.metrics,
-                        board=around.board,
+                        row=row,
                         stop=threading.Event(),
                     )
                     output = steps.take(frame)

@@ -64,7 +64,7 @@ class Slate:
         # Not the image itself: the decoder wants its memory back.
         self._last, self._last_s = replace(frame, image=self._blank), now_s
 
-    def output(self, status: StreamStatus | None) -> Output | None:
+    def output(self, status: StreamStatus) -> Output | None:
         """The slate, if one is due for a stream of that status."""
         now_s = self._monotonic()
         last = self._last
@@ -74,7 +74,7 @@ class Slate:
         if quiet_s < self._patience_s(status):
             return None
         self._due_s = now_s + EVERY_S
-        image = self._draw(last, Reason.STALLED if status is None else status.reason)
+        image = self._draw(last, status.reason)
         frame = replace(last, pts_s=last.pts_s + quiet_s, captured_s=self._clock(), image=image)
         return Output(frame, (), slate=True, faces=())
 
@@ -83,16 +83,16 @@ class Slate:
         assert self._last is not None
         return Output(self._last, readings, slate=True)
 
-    def before_any(self, status: StreamStatus | None) -> Output | None:
+    def before_any(self, status: StreamStatus) -> Output | None:
         """What stands in for the slate where there was no picture yet, for sinks that do not look
         at it: once the source is known to be down."""
-        if self._last is not None or status is None or status.state != "down":
+        if self._last is not None or status.state != "down":
             return None
         frame = Frame(self._name, 0, 0.0, self._clock(), av.VideoFrame(2, 2, "yuv420p"))
         return Output(frame, (), slate=True, faces=())
 
-    def _patience_s(self, status: StreamStatus | None) -> float:
-        if status is not None and status.state in ("down", "stalled"):
+    def _patience_s(self, status: StreamStatus) -> float:
+        if status.state in ("down", "stalled"):
             return AWAY_S
         return max(QUIET_S, QUIET_FRAMES * self._usual_s)
 

@@ -84,7 +84,7 @@ def main() -> None:
         browser.page() as page,
     ):
         del house.feeds["lobby"]
-        house.board.set_state("lobby", "live")
+        house.rows["lobby"].set_state("live")
         config = HlsSinkSettings(kind="hls")
         playlist = house.playlists.setdefault("lobby", Playlist())
         sink = Encoded(config, HlsSegments(config, playlist))

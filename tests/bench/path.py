@@ -125,7 +125,7 @@ def whole(clip: Path, target: Path) -> int:
     settings = Settings(stream=(stream,))
     metrics, board, stop = Metrics(CollectorRegistry()), Board(time.time), threading.Event()
     metrics.add_stream(STREAM, ["mp4"])
-    board.add(STREAM, ["mp4"])
+    row = board.add(STREAM, ["mp4"])
     batcher = batcher_for(Instant(), metrics, max_batch=16, max_wait_s=0.0, queue_crops=64)
     config = Mp4SinkSettings(kind="mp4", path=target)
     writer = Writer(
@@ -141,10 +141,10 @@ def whole(clip: Path, target: Path) -> int:
         batcher,
         (encoder,),
         metrics=metrics,
-        board=board,
+        row=row,
         stop=stop,
     )
-    capture = Capture(stream, mailbox, metrics, board, stop=stop, offline=True)
+    capture = Capture(stream, mailbox, metrics, row, stop=stop, offline=True)
     for part in (batcher, writer, encoder, steps, capture):
         part.start()
     steps.join()

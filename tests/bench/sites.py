@@ -157,7 +157,7 @@ def site(
         sink = EventsSinkSettings(kind="events", path=folder / f"{name}.jsonl")
         config = StreamSettings(name=name, url=SecretStr("rtsp://none"), sink=(sink,))
         metrics.add_stream(name, ["events"])
-        board.add(name, ["events"])
+        row = board.add(name, ["events"])
         mailbox = mailbox_for(config, metrics)
         writer = Writer(
             EventsFile(sink), name, "events", keep_all=False, metrics=metrics, stop=stop
@@ -179,11 +179,11 @@ def site(
             batcher,
             (writer,),
             metrics=metrics,
-            board=board,
+            row=row,
             stop=stop,
             publish=running.readings.append,
         )
-        capture = Capture(config, mailbox, metrics, board, stop=stop, open_source=open_source)
+        capture = Capture(config, mailbox, metrics, row, stop=stop, open_source=open_source)
         writers.append(writer)
         parts += [steps, capture]
     for writer in writers:

@@ -51,7 +51,7 @@ class Rig:
         self.metrics = Metrics(CollectorRegistry())
         self.metrics.add_stream("s", [])
         self.board = Board(lambda: 0.0)
-        self.board.add("s", [])
+        self.row = self.board.add("s", [])
         self.metrics.watch("s", self.board)
         self.stop = threading.Event()
         self.mailbox: Mailbox[Frame] = mailbox_for(self.stream, self.metrics)
@@ -61,7 +61,7 @@ class Rig:
             self.stream,
             self.mailbox,
             self.metrics,
-            self.board,
+            self.row,
             stop=self.stop,
             offline=offline,
             open_source=opener,

@@ -12,7 +12,7 @@ from daemon.config.settings import Settings, StreamSettings
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.monitoring.status import Board, Row
 from daemon.reading import FaceView, Reading
 from daemon.sinks.base import Outlet
 from daemon.steps import Steps
@@ -32,18 +32,17 @@ def only_stream(chosen: Settings, keep_all: bool) -> StreamSettings:
     return chosen.stream[0].model_copy(update={"policy": policy})
 
 
-def lobby_board() -> Board:
-    """A board on which the stream is live, and faces stay as old as they are when they are seen."""
-    board = Board(time.time, monotonic=Clock())
-    board.add("lobby", ())
-    board.set_state("lobby", "live")
-    return board
+def lobby_row() -> Row:
+    """The row of a stream that is live, on which faces stay as old as when they are seen."""
+    row = Board(time.time, monotonic=Clock()).add("lobby", ())
+    row.set_state("live")
+    return row
 
 
 def made(
     batcher: Batcher | None,
     metrics: Metrics,
-    board: Board,
+    row: Row,
     *,
     keep_all: bool = False,
     offline: bool = False,
@@ -64,7 +63,7 @@ def made(
         writers,
         offline=offline,
         metrics=metrics,
-        board=board,
+        row=row,
         stop=stop or threading.Event(),
         publish=publish,
         ended=ended,
@@ -75,7 +74,7 @@ def made(
 def stepping(
     batcher: Batcher | None,
     metrics: Metrics,
-    board: Board,
+    row: Row,
     chosen: Settings | None = None,
     *,
     keep_all: bool = False,
@@ -91,7 +90,7 @@ def stepping(
         batcher,
         offline=offline,
         metrics=metrics,
-        board=board,
+        row=row,
         stop=threading.Event(),
     )
 
@@ -110,6 +109,4 @@ def walk(steps: Steps, frames: Sequence[Frame]) -> list[Taken]:
 
 def _taken(steps: Steps, frame: Frame) -> Taken:
     output = steps.take(frame)
-    status = steps._board.stream(steps.name)
-    assert status is not None
-    return Taken(output.frame, output.readings, status.faces)
+    return Taken(output.frame, output.readings, steps._row.status().faces)

@@ -190,7 +190,7 @@ def test_stop_ends_a_capture_that_waits_to_try_again(
     monkeypatch.setattr("daemon.capture.Backoff", lambda: Backoff(600.0))
     rig = Rig(str(tmp_path / "nope.mp4"))
     capture = Capture(
-        rig.stream, rig.mailbox, rig.metrics, rig.board, stop=rig.stop, rng=random.Random(1)
+        rig.stream, rig.mailbox, rig.metrics, rig.row, stop=rig.stop, rng=random.Random(1)
     )
     capture.start()
     while rig.status.state != "down":

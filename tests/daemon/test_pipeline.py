@@ -7,11 +7,14 @@ import logging
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from daemon import pipeline as pipeline_module
 from daemon.errors import Reason
 from daemon.reading import Reading
+from detectors.base import Detection
 from detectors.select import Choice
 from tests.daemon.pipelines import Around, Faulty, events, running
 from tests.daemon.sinks.writers import Gated
@@ -87,6 +90,41 @@ def test_a_fault_restarts_its_stream_and_no_other(caplog: pytest.LogCaptureFixtu
     told = [r for r in caplog.records if "it starts anew" in r.getMessage()]
     assert [bool(record.exc_info) for record in told] == [True, False]
     assert [record.levelname for record in told] == ["ERROR", "DEBUG"]
+
+
+class Hanging(Faulty):
+    """It does not come back from the look after its first fault, until it is `let_go`."""
+
+    def __init__(self) -> None:
+        super().__init__(range(1, 2))
+        self.hangs, self.let_go = threading.Event(), threading.Event()
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        if self._looks:
+            self.hangs.set()
+            assert self.let_go.wait(WAIT_S)
+        return super().detect(image)
+
+
+def test_a_stream_that_comes_back_too_late_says_nothing_of_its_successor() -> None:
+    """
+    1. A stream fails, begins anew and hangs.
+    2. Another of its name takes its place, and fails.
+    3. The first comes back: it works again, but the second is down as before.
+    """
+    before = Around()
+    after = Around(before.metrics, before.board, before.health)
+    hanging, failing = Hanging(), Faulty(range(1, 1000))
+    first = before.pipeline(None, "lobby", DEMO.format(name="a"), detector=hanging)  # type: ignore[arg-type]
+    with running(before, first):
+        assert hanging.hangs.wait(WAIT_S)
+        before.stop.set()
+        second = after.pipeline(None, "lobby", DEMO.format(name="b"), detector=failing)  # type: ignore[arg-type]
+        with running(after, second):
+            wait_until(lambda: after.state("lobby").reason is Reason.INTERNAL)
+            hanging.let_go.set()
+            first.join()
+            assert after.state("lobby").reason is Reason.INTERNAL
 
 
 def test_a_sink_that_hangs_takes_no_time_from_the_others(

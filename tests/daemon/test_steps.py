@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.frame import Frame, plane
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.monitoring.status import Row
 from detectors.base import Box, Detection
-from tests.daemon.steps import lobby_board, settings, stepping, walk
+from tests.daemon.steps import lobby_row, settings, stepping, walk
 from tests.daemon.streams import (
     WAIT_S,
     Known,
@@ -34,11 +34,11 @@ pytestmark = needs_shared
 
 
 @pytest.fixture
-def board() -> Board:
-    return lobby_board()
+def row() -> Row:
+    return lobby_row()
 
 
-def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Board) -> None:
+def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, row: Row) -> None:
     """
     1. While the model is held, frames go on; their face has no label.
     2. It answers; the next frame shows the reading, and how old it is.
@@ -46,7 +46,7 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Bo
     known = Known()
     frames = talking(7)
     with batching(known, metrics) as batcher:
-        steps = stepping(batcher, metrics, board)
+        steps = stepping(batcher, metrics, row)
         held = walk(steps, frames[:1])
         assert known.entered.wait(WAIT_S)
         held += walk(steps, frames[1:6])
@@ -75,12 +75,12 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, board: Bo
 
 
 def test_a_file_waits_for_the_readings_of_each_frame(
-    metrics: Metrics, board: Board, tmp_path: Path
+    metrics: Metrics, row: Row, tmp_path: Path
 ) -> None:
     classifier = ExpressionClassifier.load(save_tiny(tmp_path / "t.safetensors"), device="cpu")
     frames = talking(8)
     with batching(classifier, metrics) as batcher:
-        outputs = walk(stepping(batcher, metrics, board, keep_all=True), frames)
+        outputs = walk(stepping(batcher, metrics, row, keep_all=True), frames)
     for frame, output in zip(frames, outputs, strict=True):
         assert len(output.faces) == 1
         assert [reading.seq for reading in output.readings] == [frame.seq]
@@ -97,16 +97,14 @@ def test_a_file_waits_for_the_readings_of_each_frame(
     assert value(metrics.registry, "affectd_reading_age_seconds_count", stream="lobby") == 0
 
 
-def test_each_reading_of_a_face_is_of_its_next_view(metrics: Metrics, board: Board) -> None:
+def test_each_reading_of_a_face_is_of_its_next_view(metrics: Metrics, row: Row) -> None:
     known = free()
     with batching(known, metrics) as batcher:
-        walk(stepping(batcher, metrics, board, keep_all=True), talking(5))
+        walk(stepping(batcher, metrics, row, keep_all=True), talking(5))
     assert known.view_indices == [0, 1, 2, 3, 4]
 
 
-def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
-    metrics: Metrics, board: Board
-) -> None:
+def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(metrics: Metrics, row: Row) -> None:
     """
     1. A crop of track 1 is with the model when the stream starts anew.
     2. The new run has a track 1 of its own, which gets only what was said of itself.
@@ -114,10 +112,10 @@ def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
     known = Known(says=[sure_of("angry"), sure_of("happy")])
     frames = talking(4)
     with batching(known, metrics) as batcher:
-        steps = stepping(batcher, metrics, board)
+        steps = stepping(batcher, metrics, row)
         walk(steps, frames[:1])
         assert known.entered.wait(WAIT_S)
-        steps = stepping(batcher, metrics, board)
+        steps = stepping(batcher, metrics, row)
         before = walk(steps, frames[1:2])[0]
         known.go.set()
         wait_until(
@@ -131,9 +129,7 @@ def test_a_result_of_an_earlier_run_reaches_no_face_of_the_next(
     assert after.faces[0].probabilities["angry"] < 0.05
 
 
-def test_a_result_for_a_face_that_left_is_dropped_and_counted(
-    metrics: Metrics, board: Board
-) -> None:
+def test_a_result_for_a_face_that_left_is_dropped_and_counted(metrics: Metrics, row: Row) -> None:
     """
     1. A crop of track 1 is with the model. 2. Much later a face is seen: it is track 2.
     3. The model answers: for track 1 it is too late.
@@ -142,7 +138,7 @@ def test_a_result_for_a_face_that_left_is_dropped_and_counted(
     first, second, third = talking(3)
     later = [Frame("lobby", f.seq, f.seq + 600.0, f.captured_s, f.image) for f in (second, third)]
     with batching(known, metrics) as batcher:
-        steps = stepping(batcher, metrics, board)
+        steps = stepping(batcher, metrics, row)
         walk(steps, [first])
         assert known.entered.wait(WAIT_S)
         walk(steps, later[:1])
@@ -167,7 +163,7 @@ def test_a_result_for_a_face_that_left_is_dropped_and_counted(
     ],
 )
 def test_without_the_overlay_or_where_no_picture_leaves_pixels_stay_as_decoded(
-    metrics: Metrics, board: Board, enabled: bool, sinks: tuple[str, ...], drawn: bool
+    metrics: Metrics, row: Row, enabled: bool, sinks: tuple[str, ...], drawn: bool
 ) -> None:
     kinds = [
         {"kind": kind} | ({"path": Path("r.jsonl")} if kind == "events" else {}) for kind in sinks
@@ -175,14 +171,14 @@ def test_without_the_overlay_or_where_no_picture_leaves_pixels_stay_as_decoded(
     chosen = settings({"sink": tuple(kinds)}, overlay={"enabled": enabled})
     frame = talking(1)[0]
     planes = [plane(frame.image, index).copy() for index in range(3)]
-    output = walk(stepping(None, metrics, board, chosen), [frame])[0]
+    output = walk(stepping(None, metrics, row, chosen), [frame])[0]
     assert len(output.faces) == 1
     same = [np.array_equal(plane(frame.image, index), planes[index]) for index in range(3)]
     assert same == [not drawn] * 3
 
 
-def test_with_expressions_off_faces_are_found_and_not_read(metrics: Metrics, board: Board) -> None:
-    outputs = walk(stepping(None, metrics, board), talking(3))
+def test_with_expressions_off_faces_are_found_and_not_read(metrics: Metrics, row: Row) -> None:
+    outputs = walk(stepping(None, metrics, row), talking(3))
     assert [len(output.faces) for output in outputs] == [1, 1, 1]
     assert not any(output.readings for output in outputs)
     assert outputs[-1].faces[0].label is None
@@ -207,22 +203,22 @@ class Odd:
 
 
 def test_boxes_that_are_none_are_left_out_and_far_ones_do_no_harm(
-    metrics: Metrics, board: Board
+    metrics: Metrics, row: Row
 ) -> None:
     with batching(free(), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, keep_all=True, detector=Odd())
+        steps = stepping(batcher, metrics, row, keep_all=True, detector=Odd())
         output = walk(steps, talking(1))[0]
     assert [face.box_px for face in output.faces] == [(-9000, 9000, 40, 40)]
 
 
 @pytest.mark.parametrize(("width", "height", "faces"), [(3840, 2160, 1), (64, 64, None)])
 def test_very_large_and_very_small_pictures_pass(
-    metrics: Metrics, board: Board, width: int, height: int, faces: int | None
+    metrics: Metrics, row: Row, width: int, height: int, faces: int | None
 ) -> None:
     frame = talking(1)[0]
     scaled = Frame("lobby", 0, 0.0, 0.0, frame.image.reformat(width=width, height=height))
     with batching(free(), metrics) as batcher:
-        output = walk(stepping(batcher, metrics, board, keep_all=True), [scaled])[0]
+        output = walk(stepping(batcher, metrics, row, keep_all=True), [scaled])[0]
     assert faces is None or len(output.faces) == faces
     for face in output.faces:
         x, y, w, h = face.box_px
@@ -232,14 +228,14 @@ def test_very_large_and_very_small_pictures_pass(
 
 
 def test_faces_are_looked_for_on_every_nth_frame_and_carried_between(
-    metrics: Metrics, board: Board
+    metrics: Metrics, row: Row
 ) -> None:
     """1. On frames 0, 3 and 6 the face is found and read. 2. On those between it is shown all the
     same, and its seconds count. 3. Frame 8 comes after a gap: nothing is carried."""
     frames = talking(8)
     after = replace(frames[7], seq=8, pts_s=frames[7].pts_s + 5.0)
     with batching(free(), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, settings(detector={"every": 3}), keep_all=True)
+        steps = stepping(batcher, metrics, row, settings(detector={"every": 3}), keep_all=True)
         outputs = walk(steps, [*frames, after])
     assert [[reading.seq for reading in output.readings] for output in outputs] == [
         [seq] if seq in (0, 3, 6, 8) else [] for seq in range(9)
@@ -247,7 +243,7 @@ def test_faces_are_looked_for_on_every_nth_frame_and_carried_between(
     assert [[face.label for face in output.faces] for output in outputs] == [["happy"]] * 9
     assert [face.track for output in outputs for face in output.faces] == [1] * 8 + [2]
     assert value(metrics.registry, "affectd_detect_every_frames", stream="lobby") == 3
-    assert board.streams()[0].detect_every == 3
+    assert row.status().detect_every == 3
     shown_s = value(
         metrics.registry,
         "affectd_expression_face_seconds_total",
@@ -259,27 +255,25 @@ def test_faces_are_looked_for_on_every_nth_frame_and_carried_between(
     assert value(metrics.registry, "affectd_stage_seconds_count", **count) == 4
 
 
-def test_the_frame_rate_is_that_of_pictures_that_come_in_pairs(
-    metrics: Metrics, board: Board
-) -> None:
+def test_the_frame_rate_is_that_of_pictures_that_come_in_pairs(metrics: Metrics, row: Row) -> None:
     """As motion JPEG over Wi-Fi does: two at once, 80 ms apart."""
     frames = [
         replace(f, pts_s=0.08 * (n // 2) + 0.001 * (n % 2)) for n, f in enumerate(talking(40))
     ]
-    walk(stepping(None, metrics, board), frames)
-    assert board.streams()[0].fps == pytest.approx(25.0, rel=0.1)
+    walk(stepping(None, metrics, row), frames)
+    assert row.status().fps == pytest.approx(25.0, rel=0.1)
 
 
-def test_the_frame_rate_is_back_a_second_after_an_outage(metrics: Metrics, board: Board) -> None:
+def test_the_frame_rate_is_back_a_second_after_an_outage(metrics: Metrics, row: Row) -> None:
     """Media time counts the ten minutes that the camera was away."""
     frames = talking(30)
     after = [replace(frame, pts_s=frame.pts_s + 600.0) for frame in frames[5:]]
-    walk(stepping(None, metrics, board), [*frames[:5], *after])
-    assert board.streams()[0].fps == pytest.approx(25.0, rel=0.2)
+    walk(stepping(None, metrics, row), [*frames[:5], *after])
+    assert row.status().fps == pytest.approx(25.0, rel=0.2)
 
 
-def test_another_size_in_mid_stream_keeps_the_track(metrics: Metrics, board: Board) -> None:
+def test_another_size_in_mid_stream_keeps_the_track(metrics: Metrics, row: Row) -> None:
     frames = talking(4)
     half = [replace(f, image=f.image.reformat(width=180, height=144)) for f in frames[2:]]
-    outputs = walk(stepping(None, metrics, board), [*frames[:2], *half])
+    outputs = walk(stepping(None, metrics, row), [*frames[:2], *half])
     assert [[face.track for face in output.faces] for output in outputs] == [[1]] * 4

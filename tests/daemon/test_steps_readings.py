@@ -16,11 +16,11 @@ from daemon.config.settings import TrackingSettings
 from daemon.frame import Frame, plane
 from daemon.ladder import Ladder, Rung
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.monitoring.status import Row
 from daemon.reading import UNKNOWN
 from daemon.track import Smoother, Tracker
 from detectors.base import Detection
-from tests.daemon.steps import lobby_board, only_stream, settings, stepping, walk
+from tests.daemon.steps import lobby_row, only_stream, settings, stepping, walk
 from tests.daemon.streams import (
     WAIT_S,
     batching,
@@ -37,8 +37,8 @@ pytestmark = needs_shared
 
 
 @pytest.fixture
-def board() -> Board:
-    return lobby_board()
+def row() -> Row:
+    return lobby_row()
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def board() -> Board:
     ids=str,
 )
 def test_what_cannot_be_seen_well_is_unknown(
-    metrics: Metrics, board: Board, limits: dict[str, object], why: str | None
+    metrics: Metrics, row: Row, limits: dict[str, object], why: str | None
 ) -> None:
     """The net is sure, 0.94, that the face is happy; how well it is seen decides."""
     says = UNKNOWN if why else "happy"
     with batching(free(), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, settings(expression=limits), keep_all=True)
+        steps = stepping(batcher, metrics, row, settings(expression=limits), keep_all=True)
         output = walk(steps, talking(1))[0]
     assert output.readings[0].label == output.faces[0].label == says
     assert output.readings[0].to_event().get("unknown") == why
@@ -69,13 +69,13 @@ def test_what_cannot_be_seen_well_is_unknown(
     assert output.readings[0].probabilities["happy"] == pytest.approx(0.94)
 
 
-def test_a_prior_weighs_what_is_read_and_is_told(metrics: Metrics, board: Board) -> None:
+def test_a_prior_weighs_what_is_read_and_is_told(metrics: Metrics, row: Row) -> None:
     """A doubtful face is neutral where most are; the average keeps what the net said."""
     doubtful = np.array([0.05, 0.05, 0.05, 0.05, 0.42, 0.05, 0.33], np.float32)
     told = settings(expression={"prior": {"neutral": 0.5}})
     seen = []
     with batching(free([doubtful]), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, keep_all=True)
+        steps = stepping(batcher, metrics, row, keep_all=True)
         for frame, chosen in zip(talking(3), (settings(), told, settings()), strict=True):
             steps.follow(chosen)
             (reading,) = walk(steps, [frame])[0].readings
@@ -114,14 +114,14 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(metrics: Metrics) ->
 
 
 def test_crops_of_a_batch_that_failed_are_counted_by_their_stream(
-    metrics: Metrics, board: Board
+    metrics: Metrics, row: Row
 ) -> None:
     """So nothing is counted of a stream that went away meanwhile, whose series are gone."""
     known = free()
     known.fails = RuntimeError("out of memory")
     labels = {"stream": "lobby", "stage": "classify", "reason": "error"}
     with batching(known, metrics) as batcher:
-        steps = stepping(batcher, metrics, board)
+        steps = stepping(batcher, metrics, row)
         steps.take(talking(1)[0])
         settle(batcher)
         assert value(metrics.registry, "affectd_frames_dropped_total", **labels) == 0
@@ -129,14 +129,14 @@ def test_crops_of_a_batch_that_failed_are_counted_by_their_stream(
     assert value(metrics.registry, "affectd_frames_dropped_total", **labels) == 1
 
 
-def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, board: Board) -> None:
+def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, row: Row) -> None:
     """A stream that begins anew counts from 1 again, which nobody may take for the same face. A
     command goes through a file once, and two runs of it agree."""
     seen = []
     with batching(free(), metrics) as batcher:
         for is_file in (False, True, False, True):
             began_s = time.time()
-            steps = stepping(batcher, metrics, board, keep_all=is_file)
+            steps = stepping(batcher, metrics, row, keep_all=is_file)
             made_s = time.time()
             readings = steps.take(talking(1)[0]).readings
             settle(batcher)
@@ -145,26 +145,26 @@ def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, boar
             assert reading.tracked_since_s is not None
             assert began_s <= reading.tracked_since_s <= made_s
             seen.append((reading.track, reading.tracked_since_s))
-        command = stepping(batcher, metrics, board, keep_all=True, offline=True)
+        command = stepping(batcher, metrics, row, keep_all=True, offline=True)
         assert walk(command, talking(1))[0].readings[0].tracked_since_s is None
     assert [track for track, _ in seen] == [1] * 4
     assert len(set(seen)) == 4
 
 
 def test_the_weights_say_what_is_too_little_where_the_settings_do_not(
-    metrics: Metrics, board: Board
+    metrics: Metrics, row: Row
 ) -> None:
     doubtful = free([sure_of("sad", 0.39)])
     with batching(doubtful, metrics) as batcher:
-        output = walk(stepping(batcher, metrics, board, keep_all=True), talking(1))[0]
+        output = walk(stepping(batcher, metrics, row, keep_all=True), talking(1))[0]
     assert output.readings[0].label == UNKNOWN
 
 
-def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board) -> None:
+def test_events_carry_the_smoothed_probabilities(metrics: Metrics, row: Row) -> None:
     frames = talking(3)
     looks = [sure_of("happy"), sure_of("sad"), sure_of("sad")]
     with batching(free(looks), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, keep_all=True)
+        steps = stepping(batcher, metrics, row, keep_all=True)
         readings = [output.readings[0] for output in walk(steps, frames)]
     smoother = Smoother()
     for frame, look, reading in zip(frames, looks, readings, strict=True):
@@ -174,10 +174,10 @@ def test_events_carry_the_smoothed_probabilities(metrics: Metrics, board: Board)
     assert [reading.label for reading in readings] == ["happy"] * 3
 
 
-def test_another_half_life_holds_for_faces_that_are_there(metrics: Metrics, board: Board) -> None:
+def test_another_half_life_holds_for_faces_that_are_there(metrics: Metrics, row: Row) -> None:
     first, second = talking(2)
     with batching(free([sure_of("happy"), sure_of("sad")]), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, keep_all=True)
+        steps = stepping(batcher, metrics, row, keep_all=True)
         walk(steps, [first])
         steps.follow(settings(tracking={"half_life_s": 0.0}))
         (reading,) = walk(steps, [second])[0].readings
@@ -185,13 +185,13 @@ def test_another_half_life_holds_for_faces_that_are_there(metrics: Metrics, boar
     assert list(reading.probabilities.values()) == pytest.approx(sure_of("sad").tolist())
 
 
-def test_a_look_too_poor_for_a_label_is_in_no_later_reading(metrics: Metrics, board: Board) -> None:
+def test_a_look_too_poor_for_a_label_is_in_no_later_reading(metrics: Metrics, row: Row) -> None:
     """The first and the third picture show the face well, the others do not."""
     well, badly = settings(), settings(expression={"max_yaw_deg": 0.0})
     looks = [sure_of("happy"), sure_of("sad"), sure_of("happy"), sure_of("sad")]
     kept, readings = Smoother(), []
     with batching(free(looks), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, keep_all=True)
+        steps = stepping(batcher, metrics, row, keep_all=True)
         for frame, look, limits in zip(talking(4), looks, (well, badly) * 2, strict=True):
             steps.follow(limits)
             (reading,) = walk(steps, [frame])[0].readings
@@ -202,13 +202,13 @@ def test_a_look_too_poor_for_a_label_is_in_no_later_reading(metrics: Metrics, bo
     assert readings[2].probabilities == pytest.approx(readings[0].probabilities)
 
 
-def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) -> None:
+def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, row: Row) -> None:
     """A face in 8 frames at 25 a second was seen for 7 steps; an outage shows nothing."""
     counted = {"stream": "lobby", "expression": "happy"}
     name = "affectd_expression_face_seconds_total"
     frames = talking(9)
     with batching(free(), metrics) as batcher:
-        steps = stepping(batcher, metrics, board, keep_all=True)
+        steps = stepping(batcher, metrics, row, keep_all=True)
         walk(steps, frames[:8])
         assert value(metrics.registry, name, **counted) == pytest.approx(7 / 25, abs=0.002)
         late = frames[8]
@@ -217,24 +217,24 @@ def test_seconds_of_a_shown_expression_add_up(metrics: Metrics, board: Board) ->
 
 
 @pytest.mark.parametrize("fps", [0.5, 1.0])
-def test_slow_cameras_count_seconds_too(metrics: Metrics, board: Board, fps: float) -> None:
+def test_slow_cameras_count_seconds_too(metrics: Metrics, row: Row, fps: float) -> None:
     slow = [Frame("lobby", f.seq, f.seq / fps, f.captured_s, f.image) for f in talking(4)]
     with batching(free(), metrics) as batcher:
-        walk(stepping(batcher, metrics, board, keep_all=True), slow)
+        walk(stepping(batcher, metrics, row, keep_all=True), slow)
     counted = {"stream": "lobby", "expression": "happy"}
     seen_s = value(metrics.registry, "affectd_expression_face_seconds_total", **counted)
     # That frames come every two seconds is known from the second on, whose face is a new one.
     assert seen_s == pytest.approx(3.0 if fps == 1.0 else 4.0)
 
 
-def test_a_face_that_nobody_reads_any_more_is_unknown(metrics: Metrics, board: Board) -> None:
+def test_a_face_that_nobody_reads_any_more_is_unknown(metrics: Metrics, row: Row) -> None:
     """1. A face in one frame a second is read once; then the classifier fails. 2. Its label counts
     in the frames that follow within 12 s, up to the next; later seconds are of no expression.
     A `max_age_ms` that waits for a restart changes nothing of that."""
     slow = [replace(frame, pts_s=float(frame.seq)) for frame in talking(17)]
     known, ladder = free(), Ladder([Rung("none", 1)], max_age_s=1.0)
     with batching(known, metrics, ladder) as batcher:
-        steps = stepping(batcher, metrics, board, keep_all=True)
+        steps = stepping(batcher, metrics, row, keep_all=True)
         walk(steps, slow[:1])
         steps.follow(settings(expression={"max_age_ms": 60_000.0}))
         known.fails = RuntimeError("the device went away")
@@ -248,9 +248,9 @@ def test_a_face_that_nobody_reads_any_more_is_unknown(metrics: Metrics, board: B
     assert seconds == pytest.approx([13.0, 3.0])
 
 
-def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: Board) -> None:
+def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, row: Row) -> None:
     with batching(free(), metrics) as batcher:
-        stepping(batcher, metrics, board)
+        stepping(batcher, metrics, row)
     for label in (*LABELS, UNKNOWN):
         for name in ("affectd_readings_total", "affectd_expression_face_seconds_total"):
             sample = metrics.registry.get_sample_value(
@@ -259,7 +259,7 @@ def test_series_stand_at_zero_before_the_first_reading(metrics: Metrics, board: 
             assert sample == 0.0
 
 
-def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, board: Board) -> None:
+def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, row: Row) -> None:
     """
     1. Faces are looked for on every frame, although every tenth would do, and covered.
     2. The detector misses the face: its place is covered all the same.
@@ -289,7 +289,7 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, boar
             real.close()
 
     real = yunet().make()
-    outputs = walk(stepping(None, metrics, board, chosen, detector=Forgetful()), frames)
+    outputs = walk(stepping(None, metrics, row, chosen, detector=Forgetful()), frames)
     assert looks == 30
     box_px = outputs[2].faces[0].box_px
     assert [len(output.faces) for output in outputs] == [1] * 3 + [0] * 27
@@ -297,9 +297,9 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(metrics: Metrics, boar
     assert [smeared(index) for index in range(30)] == [frame.pts_s <= gone_s for frame in frames]
 
 
-def test_readings_that_nobody_will_take_are_counted(metrics: Metrics, board: Board) -> None:
+def test_readings_that_nobody_will_take_are_counted(metrics: Metrics, row: Row) -> None:
     with batching(free(), metrics) as batcher:
-        steps = stepping(batcher, metrics, board)
+        steps = stepping(batcher, metrics, row)
         steps.take(talking(1)[0])
         settle(batcher)
         steps.stop()
@@ -308,9 +308,7 @@ def test_readings_that_nobody_will_take_are_counted(metrics: Metrics, board: Boa
     assert value(metrics.registry, "affectd_frames_dropped_total", **lost) == 1
 
 
-def test_a_busy_machine_looks_for_covered_faces_on_every_frame(
-    metrics: Metrics, board: Board
-) -> None:
+def test_a_busy_machine_looks_for_covered_faces_on_every_frame(metrics: Metrics, row: Row) -> None:
     """The ladder stands where faces are looked for on every third frame: covered ones are read so
     often, and looked for on all."""
     looks = 0
@@ -333,7 +331,7 @@ def test_a_busy_machine_looks_for_covered_faces_on_every_frame(
     frames = talking(9)
     with batching(known, metrics, low) as batcher:
         chosen = settings({"privacy": "blur"})
-        steps = stepping(batcher, metrics, board, chosen, detector=Counted())
+        steps = stepping(batcher, metrics, row, chosen, detector=Counted())
         for frame in frames:
             steps.take(frame)
             settle(batcher)
@@ -342,13 +340,13 @@ def test_a_busy_machine_looks_for_covered_faces_on_every_frame(
     assert len(known.view_indices) - 2 * 9 == 3  # Without those of `settle`.
 
 
-def test_a_stream_that_only_counts_hands_out_no_reading(metrics: Metrics, board: Board) -> None:
+def test_a_stream_that_only_counts_hands_out_no_reading(metrics: Metrics, row: Row) -> None:
     with batching(free(), metrics) as batcher:
         chosen = settings({"aggregate_only": True})
         frames, bare = talking(3), talking(3)
-        outputs = walk(stepping(batcher, metrics, board, chosen, keep_all=True), frames)
+        outputs = walk(stepping(batcher, metrics, row, chosen, keep_all=True), frames)
     assert [(*output.readings, *output.faces) for output in outputs] == [()] * 3
-    assert board.streams()[0].faces == ()
+    assert row.status().faces == ()
     counted = {"stream": "lobby", "expression": "happy"}
     assert value(metrics.registry, "affectd_readings_total", **counted) == 3
     assert value(metrics.registry, "affectd_expression_face_seconds_total", **counted) > 0

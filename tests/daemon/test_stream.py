@@ -12,12 +12,12 @@ from daemon.config.sink_settings import EventsSinkSettings
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.monitoring.status import Row
 from daemon.reading import Reading
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
 from tests.daemon.sinks.writers import Gated
-from tests.daemon.steps import lobby_board, made
+from tests.daemon.steps import lobby_row, made
 from tests.daemon.streams import (
     WAIT_S,
     Known,
@@ -33,12 +33,12 @@ pytestmark = needs_shared
 
 
 @pytest.fixture
-def board() -> Board:
-    return lobby_board()
+def row() -> Row:
+    return lobby_row()
 
 
 def test_a_reading_waits_for_no_other_frame(
-    metrics: Metrics, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    metrics: Metrics, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The camera falls silent while its last face is read: the reading goes out at once."""
     monkeypatch.setattr("daemon.stream.POLL_S", 10 * WAIT_S)
@@ -51,7 +51,7 @@ def test_a_reading_waits_for_no_other_frame(
         stream = made(
             batcher,
             metrics,
-            board,
+            row,
             mailbox=mailbox,
             stop=stop,
             writers=[writer],
@@ -75,14 +75,14 @@ def test_a_reading_waits_for_no_other_frame(
 
 
 def test_a_file_that_waits_for_the_classifier_does_not_pass_for_one_that_hangs(
-    metrics: Metrics, board: Board
+    metrics: Metrics, row: Row
 ) -> None:
     """The classifier is held, as one that has much else to do."""
     known, beats = Known(), threading.Semaphore(0)
     mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
     with batching(known, metrics) as batcher:
         stream = made(
-            batcher, metrics, board, keep_all=True, mailbox=mailbox, stop=stop, beat=beats.release
+            batcher, metrics, row, keep_all=True, mailbox=mailbox, stop=stop, beat=beats.release
         )
         stream.start()
         try:
@@ -99,18 +99,18 @@ def test_a_file_that_waits_for_the_classifier_does_not_pass_for_one_that_hangs(
             stream.join(WAIT_S)
 
 
-def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Board) -> None:
+def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, row: Row) -> None:
     """1. One face is seen. 2. The source goes down. 3. Metrics and the page count none."""
     mailbox, stop = Mailbox[Frame](keep_all=False, on_drop=lambda: None), threading.Event()
-    stream = made(None, metrics, board, mailbox=mailbox, stop=stop)
+    stream = made(None, metrics, row, mailbox=mailbox, stop=stop)
     stream.start()
     try:
         mailbox.put(talking(1)[0], stop)
         wait_until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 1)
-        wait_until(lambda: len(board.streams()[0].faces) == 1)
-        board.set_state("lobby", "down")
+        wait_until(lambda: len(row.status().faces) == 1)
+        row.set_state("down")
         wait_until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 0)
-        wait_until(lambda: board.streams()[0].faces == ())
+        wait_until(lambda: row.status().faces == ())
     finally:
         stop.set()
         mailbox.close()
@@ -119,11 +119,11 @@ def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, board: Bo
 
 
 def test_a_fault_while_it_waits_is_a_fault_like_any_other(
-    metrics: Metrics, board: Board, monkeypatch: pytest.MonkeyPatch
+    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. A fault. 2. Another one in the pause after it. 3. The stream ends in its own time."""
     ended: list[bool] = []
-    stream = made(None, metrics, board, ended=lambda: ended.append(True))
+    stream = made(None, metrics, row, ended=lambda: ended.append(True))
     faults = iter([RuntimeError("no detector"), MemoryError("no slate")])
 
     def fail() -> None:
@@ -139,24 +139,24 @@ def test_a_fault_while_it_waits_is_a_fault_like_any_other(
 
 
 def test_a_loop_that_dies_is_not_taken_for_one_that_is_over(
-    metrics: Metrics, board: Board, monkeypatch: pytest.MonkeyPatch
+    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its silence is what the watchdog goes by."""
     ended: list[bool] = []
-    stream = made(None, metrics, board, ended=lambda: ended.append(True))
+    stream = made(None, metrics, row, ended=lambda: ended.append(True))
     monkeypatch.setattr(stream, "_run", lambda: [].pop())
     with pytest.raises(IndexError):
         stream.run()
     assert not ended
 
 
-def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board: Board) -> None:
+def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, row: Row) -> None:
     known = free()
     known.fails = RuntimeError("out of memory")
     mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
     with batching(known, metrics) as batcher:
         stream = made(
-            batcher, metrics, board, keep_all=True, offline=True, mailbox=mailbox, stop=stop
+            batcher, metrics, row, keep_all=True, offline=True, mailbox=mailbox, stop=stop
         )
         mailbox.put(talking(1)[0], stop)
         stream.start()
@@ -166,7 +166,7 @@ def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, board
 
 
 def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(
-    metrics: Metrics, board: Board, monkeypatch: pytest.MonkeyPatch
+    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. The source is down from the start. 2. It gives one picture, of a face. 3. Nothing more
     comes, but that the face was read."""
@@ -177,9 +177,9 @@ def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(
     writers = [
         Writer(sink, "lobby", "gated", keep_all=False, metrics=metrics, stop=stop) for sink in sinks
     ]
-    board.set_state("lobby", "down")
+    row.set_state("down")
     with batching(known, metrics) as batcher:
-        stream = made(batcher, metrics, board, mailbox=mailbox, stop=stop, writers=writers)
+        stream = made(batcher, metrics, row, mailbox=mailbox, stop=stop, writers=writers)
         for sink, writer in zip(sinks, writers, strict=True):
             sink.gate.set()
             writer.start()
@@ -188,7 +188,7 @@ def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(
             wait_until(lambda: news.written)
             assert (news.written[0].slate, news.written[0].faces) == (True, ())
             assert readings.written == []
-            board.set_state("lobby", "live")
+            row.set_state("live")
             mailbox.put(talking(1)[0], stop)
             wait_until(lambda: readings.written)
             wait_until(lambda: not news.written[-1].slate)

@@ -39,25 +39,25 @@ def board(clock: Clock) -> Board:
 def test_a_live_stream_without_frames_shows_as_stalled_until_one_comes(
     board: Board, clock: Clock
 ) -> None:
-    board.add("lobby", ["mjpeg"], quiet_s=5.0)
-    board.set_state("lobby", "live")
-    board.saw("lobby", 25.0, [happy_face()])
+    lobby = board.add("lobby", ["mjpeg"], quiet_s=5.0)
+    lobby.set_state("live")
+    lobby.saw(25.0, [happy_face()])
     clock.passed_s = 4.0
-    board.frame_came("lobby")
+    lobby.frame_came()
     clock.passed_s = 9.0
-    assert board.is_delivering("lobby")
+    assert lobby.is_delivering()
     clock.passed_s = 9.5
     (status,) = board.streams()
     assert (status.state, status.reason, status.since_s) == ("stalled", Reason.STALLED, 1004.0)
     assert (status.faces, status.fps, status.frames) == ((), 0.0, 1)
-    assert not board.is_delivering("lobby")
+    assert not lobby.is_delivering()
     assert status.last_frame_s == 1004.0
     clock.passed_s = 14.0
-    board.set_state("lobby", "stalled", Reason.STALLED, "no picture for 10 s")
+    lobby.set_state("stalled", Reason.STALLED, "no picture for 10 s")
     assert board.streams()[0].since_s == 1004.0
-    board.set_state("lobby", "live")
-    board.saw("lobby", 25.0, [happy_face()])
-    board.frame_came("lobby")
+    lobby.set_state("live")
+    lobby.saw(25.0, [happy_face()])
+    lobby.frame_came()
     (status,) = board.streams()
     assert (status.state, status.reason, len(status.faces)) == ("live", None, 1)
 
@@ -67,33 +67,33 @@ def test_what_a_stream_saw_ages_and_is_gone_when_the_stream_hangs(
 ) -> None:
     """Its source delivers all the time. A face without a reading has none that could age."""
     unread = FaceView(2, BOX_PX, None, {}, 0.0)
-    board.add("lobby", [], quiet_s=5.0)
-    board.set_state("lobby", "live")
-    board.saw("lobby", 25.0, [happy_face(), unread])
+    lobby = board.add("lobby", [], quiet_s=5.0)
+    lobby.set_state("live")
+    lobby.saw(25.0, [happy_face(), unread])
     clock.passed_s = 4.0
-    board.frame_came("lobby")
+    lobby.frame_came()
     status = board.streams()[0]
     assert [face.age_s for face in status.faces] == pytest.approx([4.05, 0.0])
     assert status.fps == 25.0
     clock.passed_s = 5.5
     status = board.streams()[0]
     assert (status.state, status.faces, status.fps) == ("live", (), 0.0)
-    board.saw("lobby", 25.0, [happy_face()])
+    lobby.saw(25.0, [happy_face()])
     assert board.streams()[0].faces == (happy_face(),)
 
 
 def test_a_slow_camera_is_not_stalled_between_its_pictures(board: Board, clock: Clock) -> None:
     """One picture in 12 s, with a time-out of 15 s, by which it shows when none comes."""
-    board.add("nest", [], quiet_s=7.5)
-    board.set_state("nest", "live")
+    nest = board.add("nest", [], quiet_s=7.5)
+    nest.set_state("live")
     states = set()
     for passed_s in range(61):
         clock.passed_s = float(passed_s)
         if passed_s % 12 == 0:
-            board.frame_came("nest")
-            board.saw("nest", 1 / 12, [happy_face()])
+            nest.frame_came()
+            nest.saw(1 / 12, [happy_face()])
         states.add(board.streams()[0].state)
-        assert board.is_delivering("nest")
+        assert nest.is_delivering()
     assert states == {"live"}
     clock.passed_s = 60.0 + 15.1
     assert board.streams()[0].state == "stalled"
@@ -102,78 +102,84 @@ def test_a_slow_camera_is_not_stalled_between_its_pictures(board: Board, clock: 
 def test_the_summary_counts_states(board: Board, clock: Clock) -> None:
     assert board.summary() == "streams: none"
     for name in ("lobby", "door", "yard"):
-        board.add(name, [])
-        board.set_state(name, "live")
-    board.set_state("door", "down", Reason.TIMEOUT, "late")
+        row = board.add(name, [])
+        row.set_state("live")
+    row.set_state("down", Reason.TIMEOUT, "late")
     assert board.summary() == "streams: 2 live, 1 down"
 
 
 def test_a_file_is_never_stalled(board: Board, clock: Clock) -> None:
-    board.add("film", [])
-    board.set_state("film", "live")
+    film = board.add("film", [])
+    film.set_state("live")
     clock.passed_s = 1e6
     assert board.streams()[0].state == "live"
 
 
 def test_the_last_error_keeps_its_time_and_passes_the_redactor(board: Board, clock: Clock) -> None:
     """Retries that fail alike renew the error's time, not that of the state."""
-    board.add("lobby", [])
+    lobby = board.add("lobby", [])
     clock.passed_s = 1.0
-    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
+    lobby.set_state("down", Reason.TIMEOUT, "late")
     clock.passed_s = 3.0
-    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
+    lobby.set_state("down", Reason.TIMEOUT, "late")
     status = board.streams()[0]
     assert (status.since_s, status.last_error, status.last_error_s) == (1001.0, "<late>", 1003.0)
     clock.passed_s = 4.0
-    board.set_state("lobby", "live")
-    board.set_fault("lobby", "a fault")
+    lobby.set_state("live")
+    lobby.set_fault("a fault")
     status = board.streams()[0]
     assert (status.state, status.reason, status.last_error) == (
         "down",
         Reason.INTERNAL,
         "<a fault>",
     )
-    board.set_fault("lobby", None)
+    lobby.set_fault(None)
     status = board.streams()[0]
     assert (status.state, status.last_error_s) == ("live", 1004.0)
 
 
 def test_a_clock_that_is_set_moves_what_was_noted_before(board: Board, clock: Clock) -> None:
     """A machine without a clock of its own gets the time of day some while after its start."""
-    board.add("lobby", ["mjpeg"])
-    board.frame_came("lobby")
-    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
-    board.add("door", [])
-    board.set_state("door", "live")
-    board.set_fault("door", "a fault")
+    lobby = board.add("lobby", ["mjpeg"])
+    lobby.frame_came()
+    lobby.set_state("down", Reason.TIMEOUT, "late")
+    door = board.add("door", [])
+    door.set_state("live")
+    door.set_fault("a fault")
     clock.passed_s, clock.set_by_s = 3.0, 5000.0
-    board.set_sink("lobby", "mjpeg", True)
-    lobby, door = board.streams()
-    assert (lobby.since_s, lobby.last_error_s, lobby.last_frame_s) == (6000.0, 6000.0, 6000.0)
-    assert (lobby.sinks[0].since_s, door.since_s, door.last_error_s) == (6003.0, 6000.0, 6000.0)
+    lobby.set_sink("mjpeg", True)
+    one, two = board.streams()
+    assert (one.since_s, one.last_error_s, one.last_frame_s) == (6000.0, 6000.0, 6000.0)
+    assert (one.sinks[0].since_s, two.since_s, two.last_error_s) == (6003.0, 6000.0, 6000.0)
     clock.set_by_s += 0.4
-    assert board.streams() == [lobby, door]
+    assert board.streams() == [one, two]
 
 
 def test_what_is_said_of_a_stream_that_is_gone_is_ignored(board: Board) -> None:
-    board.add("lobby", [])
+    lobby = board.add("lobby", [])
     board.remove("lobby")
-    board.set_state("lobby", "down", Reason.TIMEOUT, "late")
-    board.saw("lobby", 1.0, ())
-    board.set_fault("lobby", "a fault")
-    board.frame_came("lobby")
+    lobby.set_state("down", Reason.TIMEOUT, "late")
+    lobby.saw(1.0, ())
+    lobby.set_fault("a fault")
+    lobby.frame_came()
     assert (board.streams(), board.stream("lobby")) == ([], None)
-    assert not board.is_delivering("lobby")
 
 
 def test_a_stream_that_begins_anew_has_forgotten_everything(board: Board) -> None:
-    board.add("lobby", ["mjpeg"])
-    board.set_state("lobby", "live")
-    board.set_fault("lobby", "a fault")
-    board.add("lobby", ["mp4"])
-    board.set_state("lobby", "live")
+    """Nor does it hear what is still said of the one before."""
+    before = board.add("lobby", ["mjpeg"])
+    before.set_state("live")
+    before.set_fault("a fault")
+    lobby = board.add("lobby", ["mp4"])
+    lobby.set_state("live")
+    before.set_fault("another fault")
     status = board.streams()[0]
     assert (status.state, status.last_error, status.sinks[0].state) == ("live", None, "waiting")
+    lobby.set_fault("its own fault")
+    before.set_fault(None)
+    before.saw(25.0, [happy_face()])
+    status = board.streams()[0]
+    assert (status.state, status.last_error, status.frames) == ("down", "<its own fault>", 0)
 
 
 def test_streams_stand_in_the_order_of_the_configuration(board: Board) -> None:
@@ -194,14 +200,14 @@ def test_metrics_say_what_the_board_says(board: Board, clock: Clock) -> None:
         ones = [one for one in STATES if value("affectd_stream_state", state=one) == 1.0]
         return ones == [state] and value("affectd_stream_up") == (state == "live")
 
-    board.add("lobby", [], quiet_s=5.0)
+    lobby = board.add("lobby", [], quiet_s=5.0)
     metrics.watch("lobby", board)
     assert is_in("connecting")
     for state in STATES:
-        board.set_state("lobby", state)
+        lobby.set_state(state)
         assert is_in(state)
     clock.passed_s = 7.0
-    board.set_state("lobby", "live")
+    lobby.set_state("live")
     assert value("affectd_stream_state_since_timestamp_seconds") == 1007.0
     clock.passed_s = 20.0
     assert is_in("stalled")
@@ -212,15 +218,13 @@ def test_metrics_say_what_the_board_says(board: Board, clock: Clock) -> None:
 
 def test_a_sink_is_waiting_then_up_then_down_with_its_reason(clock: Clock) -> None:
     board = Board(clock.unix_s, monotonic=clock.monotonic_s)
-    board.add("lobby", ["mp4", "hls"])
+    lobby = board.add("lobby", ["mp4", "hls"])
     clock.passed_s = 1.0
-    board.set_sink("lobby", "mp4", True)
+    lobby.set_sink("mp4", True)
     clock.passed_s = 2.0
-    board.set_sink("lobby", "hls", False, Reason.ENCODE_ERROR, "rtsp://a:secret@b/ is broken")
+    lobby.set_sink("hls", False, Reason.ENCODE_ERROR, "rtsp://a:secret@b/ is broken")
     clock.passed_s = 3.0
-    board.set_sink("lobby", "hls", False, Reason.ENCODE_ERROR)
-    board.set_sink("lobby", "gone", False)
-    board.set_sink("gone", "mp4", False)
+    lobby.set_sink("hls", False, Reason.ENCODE_ERROR)
     (status,) = board.streams()
     mp4, hls = status.sinks
     assert (mp4.name, mp4.state, mp4.since_s, mp4.reason) == ("mp4", "up", 1001.0, None)
@@ -228,7 +232,7 @@ def test_a_sink_is_waiting_then_up_then_down_with_its_reason(clock: Clock) -> No
     assert hls.reason is Reason.ENCODE_ERROR
     assert hls.last_error is not None
     assert "secret" not in hls.last_error
-    board.set_sink("lobby", "hls", True)
+    lobby.set_sink("hls", True)
     hls = board.streams()[0].sinks[1]
     assert (hls.state, hls.since_s, hls.reason) == ("up", 1003.0, None)
     assert "is broken" in str(hls.last_error)

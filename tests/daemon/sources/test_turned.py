@@ -21,7 +21,7 @@ from daemon.sources.open import open_source
 from daemon.sources.picture import Orientation, to_frame_image
 from detectors.haar import Haar
 from tests.daemon.sources.videos import frames_of, set_display_matrix
-from tests.daemon.steps import lobby_board, stepping, walk
+from tests.daemon.steps import lobby_row, stepping, walk
 from tests.daemon.streams import batching, free
 from tests.demo import expected
 from tests.media import ramp, write_clip
@@ -156,9 +156,7 @@ def test_readings_are_of_the_turned_picture(
     width, height = (270, 480) if rotate % 180 else (480, 270)
     clip = write_clip(tmp_path / "c.mp4", width=width, height=height, frames=1, paint=hanging)
     with batching(free(), metrics) as batcher:
-        steps = stepping(
-            batcher, metrics, lobby_board(), keep_all=True, detector=Haar(min_score=0.5)
-        )
+        steps = stepping(batcher, metrics, lobby_row(), keep_all=True, detector=Haar(min_score=0.5))
         (taken,) = walk(steps, opened(clip, rotate, mirror))
     (reading,) = taken.readings
     assert reading.frame_px == (480, 270)

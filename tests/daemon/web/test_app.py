@@ -35,9 +35,9 @@ def test_readyz_wants_models_and_a_live_stream(house: House) -> None:
     with house.client() as client:
         assert client.get("/readyz").json()["reason"] == "the models are not loaded yet"
         house.health.models_loaded = True
-        house.board.set_state("lobby", "down", Reason.AUTH_FAILED, "401")
+        house.rows["lobby"].set_state("down", Reason.AUTH_FAILED, "401")
         bad = client.get("/readyz")
-        house.board.set_state("door", "live")
+        house.rows["door"].set_state("live")
         good = client.get("/readyz")
     assert bad.status_code == 503
     assert "lobby is down (auth_failed), door is connecting" in bad.json()["reason"]
@@ -46,9 +46,9 @@ def test_readyz_wants_models_and_a_live_stream(house: House) -> None:
 
 def test_states_say_what_every_stream_does(house: House) -> None:
     house.metrics.build_info.info({"version": "1.2.3", "weights": "vgg10-abc", "device": "cpu"})
-    house.board.set_state("lobby", "live")
-    house.board.saw("lobby", 24.987, [happy_face(7)])
-    house.board.set_state("door", "down", Reason.STALLED, "no picture for 10 s")
+    house.rows["lobby"].set_state("live")
+    house.rows["lobby"].saw(24.987, [happy_face(7)])
+    house.rows["door"].set_state("down", Reason.STALLED, "no picture for 10 s")
     del house.feeds["door"]
     with house.client() as client:
         body = client.get("/api/streams").json()
@@ -81,8 +81,8 @@ def test_the_guide_s_example_has_the_fields_of_the_states(house: House) -> None:
     guide = GUIDE.read_text()
     example = json.loads(guide.partition("```json\n")[2].partition("```")[0])
     house.board.ladder = Ladder(rungs("flip", {"flip": 2, "none": 1}), max_age_s=1.0)
-    house.board.set_state("lobby", "live")
-    house.board.saw("lobby", 25.0, [happy_face()])
+    house.rows["lobby"].set_state("live")
+    house.rows["lobby"].saw(25.0, [happy_face()])
     with house.client() as client:
         body = client.get("/api/streams").json()
     assert list(example) == list(body)

@@ -46,7 +46,7 @@ def watched(settings: DaemonSettings | None = None, *, mjpeg: bool = True) -> It
     with serving("lobby", "door", settings=settings) as house:
         if not mjpeg:
             del house.feeds["lobby"]
-            house.board.add("lobby", ["hls", "events"])
+            house.rows["lobby"] = house.board.add("lobby", ["hls", "events"])
         playlist = house.playlists["lobby"] = Playlist()
         config = HlsSinkSettings(kind="hls")
         sink = Encoded(config, HlsSegments(config, playlist))
@@ -58,7 +58,7 @@ def watched(settings: DaemonSettings | None = None, *, mjpeg: bool = True) -> It
                 sink.write(output(seq, pts_s=time.monotonic() - began_s, image=image))
                 seq += 1
 
-        house.board.set_state("lobby", "live")
+        house.rows["lobby"].set_state("live")
         thread = threading.Thread(target=give, name="give")
         thread.start()
         try:
@@ -169,7 +169,7 @@ def test_a_stream_without_pictures_says_so_and_holds_up_nobody(
         answer = client.get(INDEX)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert "has no pictures to show yet" in answer.json()["error"]
-        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
+        house.rows["lobby"].set_state("down", Reason.NOT_FOUND)
         for wait in ({}, {"wait": "0"}):
             answer = client.get(INDEX, params=wait)
             assert answer.status_code == 503
@@ -234,7 +234,7 @@ def test_streams_without_any_picture_leave_the_page_its_connections(
         page.open(house.web.url)
         page.wait_for("document.querySelectorAll('.card').length === 8")
         wait_until(lambda: all(playlist.wanted for playlist in house.playlists.values()))
-        house.board.set_state(names[-1], "live")
+        house.rows[names[-1]].set_state("live")
         page.wait_for("document.getElementById('summary').innerText === '1 of 8 streams live'")
         assert page.errors == []
 
@@ -262,7 +262,7 @@ def test_the_page_plays_a_stream_that_has_no_mjpeg_sink(
             100.0,
         )
         assert "has no mjpeg" not in page.evaluate("document.body.innerText")
-        house.board.set_state("lobby", "down")
+        house.rows["lobby"].set_state("down")
         page.wait_for(f"{video}.hidden")
         page.open(f"{house.web.url}page/watch.html?stream=lobby")
         page.wait_for(f"{video}.currentTime > 3 && {video}.offsetWidth > 300", 100.0)
@@ -281,10 +281,10 @@ def test_the_video_alone_says_why_there_is_none(tmp_path_factory: pytest.TempPat
         page.open(f"{house.web.url}page/watch.html?stream=attic")
         page.wait_for(f"{veil}.innerText.includes(\"'attic' is not configured\")")
         filled, house.playlists["lobby"] = house.playlists["lobby"], Playlist()
-        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
+        house.rows["lobby"].set_state("down", Reason.NOT_FOUND)
         page.open(f"{house.web.url}page/watch.html?stream=lobby")
         page.wait_for(f"{veil}.innerText === \"stream 'lobby' is down: not_found\"")
-        house.board.set_state("lobby", "live")
+        house.rows["lobby"].set_state("live")
         page.wait_for(f"{veil}.innerText === 'Waiting for a picture'")
         house.playlists["lobby"] = filled
         page.wait_for(f"{veil}.hidden && document.querySelector('video').currentTime > 0.5")

@@ -145,7 +145,7 @@ def test_where_no_picture_comes_it_says_why_and_makes_room(
     not hold up the server's end."""
     path = "/streams/lobby/jpeg"
     with serving("lobby", max_readers=1) as house, house.client() as client:
-        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
+        house.rows["lobby"].set_state("down", Reason.NOT_FOUND)
         monkeypatch.setattr(live, "STILL_S", 0.2)
         answer = client.get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")

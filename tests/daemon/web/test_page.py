@@ -76,7 +76,7 @@ def test_a_stream_that_is_down_says_so_and_comes_back_by_itself(page: Page) -> N
         page.wait_for(shows_picture("lobby"))
 
         house.stop_publishing()
-        house.board.set_state("lobby", "down", Reason.STALLED, "rtsp://cam/: no picture for 10 s")
+        house.rows["lobby"].set_state("down", Reason.STALLED, "rtsp://cam/: no picture for 10 s")
         page.wait_for(f"{card('lobby')}.dataset.state === 'down'")
         assert page.evaluate(f"{card('lobby')}.querySelector('img.live').hidden")
         said = text(page, "lobby")
@@ -94,8 +94,8 @@ def test_a_stream_that_is_down_says_so_and_comes_back_by_itself(page: Page) -> N
 
 def test_a_sink_that_fails_says_why_until_it_works_again(page: Page) -> None:
     with serving("lobby") as house:
-        house.board.set_state("lobby", "live")
-        house.board.set_sink("lobby", "mjpeg", True)
+        house.rows["lobby"].set_state("live")
+        house.rows["lobby"].set_sink("mjpeg", True)
         page.open(house.web.url)
         page.wait_for("document.querySelectorAll('.sinks li').length === 2")
         assert page.evaluate("document.querySelector('.sinks').innerText").split() == [
@@ -103,12 +103,12 @@ def test_a_sink_that_fails_says_why_until_it_works_again(page: Page) -> None:
             "events",
         ]
         error = "events sink: /srv/x.jsonl: no room left (No space left on device)"
-        house.board.set_sink("lobby", "events", False, Reason.DISK_FULL, error)
+        house.rows["lobby"].set_sink("events", False, Reason.DISK_FULL, error)
         page.wait_for("!!document.querySelector('.sinks li[data-state=down]')")
         said = text(page, "lobby")
         for words in ["events fails: The disk is full, for ", error]:
             assert words in said, said
-        house.board.set_sink("lobby", "events", True)
+        house.rows["lobby"].set_sink("events", True)
         page.wait_for("document.querySelectorAll('.sinks li[data-state=up]').length === 2")
         assert "fails" not in text(page, "lobby")
     assert page.errors == []
@@ -189,7 +189,7 @@ def test_until_the_first_picture_the_page_says_that_it_waits(page: Page) -> None
     """From its first second on, at which the clock stands here."""
     page.call("Page.addScriptToEvaluateOnNewDocument", source="performance.now = () => 1000")
     with serving("lobby") as house:
-        house.board.set_state("lobby", "live")
+        house.rows["lobby"].set_state("live")
         page.open(house.web.url)
         page.wait_for(f"{card('lobby')}.dataset.state === 'live'")
         assert "Waiting for a picture" in text(page, "lobby")
@@ -199,7 +199,7 @@ def test_until_the_first_picture_the_page_says_that_it_waits(page: Page) -> None
 def test_text_is_never_markup(page: Page) -> None:
     with serving("lobby") as house:
         error = "<img src=x onerror=alert(1)> & <b>bold</b>"
-        house.board.set_state("lobby", "down", Reason.INTERNAL, error)
+        house.rows["lobby"].set_state("down", Reason.INTERNAL, error)
         page.open(house.web.url)
         page.wait_for("document.querySelector('.card .error')?.textContent")
         assert page.evaluate("document.querySelector('.error').textContent") == error
@@ -209,10 +209,10 @@ def test_text_is_never_markup(page: Page) -> None:
 
 def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
     with serving("lobby") as house:
-        house.board.set_state("lobby", "live")
+        house.rows["lobby"].set_state("live")
         unread = FaceView(2, BOX_PX, None, {}, 0.0)
         unknown = FaceView(3, BOX_PX, "unknown", HAPPY, 0.0)
-        house.board.saw("lobby", 25.0, [happy_face(1), unread, unknown])
+        house.rows["lobby"].saw(25.0, [happy_face(1), unread, unknown])
         page.open(house.web.url)
         page.wait_for("document.querySelectorAll('.face').length === 3")
         verdicts = page.evaluate("[...document.querySelectorAll('.verdict')].map(v => v.innerText)")
@@ -223,16 +223,16 @@ def test_faces_come_and_go_and_unknown_is_no_guess(page: Page) -> None:
         ]
         bars = page.evaluate("[...document.querySelectorAll('.face dl')].map(dl => !dl.hidden)")
         assert bars == [True, False, True]
-        house.board.saw("lobby", 25.0, [])
+        house.rows["lobby"].saw(25.0, [])
         page.wait_for("document.querySelectorAll('.face').length === 0")
         assert "No face in view" in text(page, "lobby")
-        house.board.add("lobby", [], only_counts=True)
-        house.board.set_state("lobby", "live")
+        house.rows["lobby"] = house.board.add("lobby", [], only_counts=True)
+        house.rows["lobby"].set_state("live")
         page.wait_for("document.querySelector('.nobody').textContent.startsWith('What faces show')")
-        house.board.add("lobby", [])
-        house.board.set_state("lobby", "live")
+        house.rows["lobby"] = house.board.add("lobby", [])
+        house.rows["lobby"].set_state("live")
         many = [happy_face(track) for track in range(10, 20)]
-        house.board.saw("lobby", 25.0, many)
+        house.rows["lobby"].saw(25.0, many)
         page.wait_for("document.querySelectorAll('.face').length === 6")
         assert "10 faces, 6 of them below" in text(page, "lobby")
     assert page.errors == []

@@ -35,7 +35,7 @@ def test_a_picture_alone_gives_way_to_what_is_wrong_and_comes_back(page: Page) -
         assert page.evaluate(f"{image}.offsetWidth === innerWidth")
         assert house.feeds["door"].subscribers == 0
         house.stop_publishing()
-        house.board.set_state("lobby", "down", Reason.NOT_FOUND)
+        house.rows["lobby"].set_state("down", Reason.NOT_FOUND)
         page.wait_for(f"{image}.hidden && {veil}.innerText === 'Down: The source is not there'")
         house.publish("lobby")
         page.wait_for(shown)

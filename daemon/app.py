@@ -18,6 +18,7 @@ from daemon.fleet import Fleet
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
+from daemon.pipeline import Shared
 from daemon.reading import Reading
 from daemon.redact import Redactor
 from daemon.service import logs, preflight, signals
@@ -25,9 +26,9 @@ from daemon.service.environment import faults
 from daemon.service.gc_thread import GcThread
 from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
 from daemon.service.reload import Changes, compare, in_effect
-from daemon.sinks.feed import Feed, JpegFeed
+from daemon.sinks.feed import Feed
 from daemon.sinks.make import sink_labels
-from daemon.sinks.playlist import Playlist
+from daemon.sinks.shown import Shown
 from daemon.version import affectd_version
 from daemon.web.app import make_app
 from daemon.web.server import WebServer
@@ -87,18 +88,17 @@ class _Daemon:
         self._health = Health(time.monotonic)
         self._metrics = Metrics(CollectorRegistry())
         self._readings: Feed[Reading] = Feed(READINGS_WAITING)
-        self._jpegs: dict[str, JpegFeed] = {}
-        self._playlists: dict[str, Playlist] = {}
+        self._shown = Shown()
         self._colours = dict(loaded.settings.overlay.colours)
         app = make_app(
             self._board,
             self._metrics,
             self._health,
-            self._jpegs,
+            self._shown.jpegs,
             self._readings,
             self._settings.daemon,
             affectd_version(),
-            playlists=self._playlists,
+            playlists=self._shown.playlists,
             colours=self._colours,
         )
         self._web = WebServer(app, self._settings.daemon.host, self._settings.daemon.port)
@@ -123,13 +123,14 @@ class _Daemon:
             self._health.models_loaded = True
             log.info("%s", ", ".join(f"{key} {value}" for key, value in loaded.description.items()))
             fleet = Fleet(
-                loaded,
-                metrics=self._metrics,
-                board=self._board,
-                health=self._health,
-                jpegs=self._jpegs,
-                playlists=self._playlists,
-                publish=self._readings.publish,
+                Shared(
+                    loaded,
+                    self._metrics,
+                    self._board,
+                    self._health,
+                    self._shown,
+                    self._readings.publish,
+                )
             )
             fleet.start(self._settings.stream, self._settings)
             self._notifier.ready()

@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import HlsSinkSettings, MjpegSinkSettings
-from daemon.models import Models
-from daemon.monitoring.health import Health
-from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
-from daemon.pipeline import Pipeline
-from daemon.reading import Reading
-from daemon.sinks.feed import JpegFeed
+from daemon.pipeline import Pipeline, Shared
 from daemon.sinks.make import sink_labels
-from daemon.sinks.playlist import Playlist
 
 TICK_S = 0.05
 
-Kept = TypeVar("Kept", JpegFeed, Playlist)
-
 
 class Fleet:
-    """The pipelines by the name of their stream. Belongs to the main thread.
+    """The pipelines by the name of their stream. Belongs to the main thread."""
 
-    `jpegs` holds a feed for each stream with an mjpeg sink, `playlists` a playlist for each with
-    an hls sink; the web server reads them as they are.
-    """
-
-    def __init__(
-        self,
-        models: Models,
-        *,
-        metrics: Metrics,
-        board: Board,
-        health: Health,
-        jpegs: dict[str, JpegFeed],
-        playlists: dict[str, Playlist],
-        publish: Callable[[Reading], None],
-    ) -> None:
-        self._models = models
-        self._metrics = metrics
-        self._board = board
-        self._health = health
-        self._jpegs = jpegs
-        self._playlists = playlists
-        self._publish = publish
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._lock = threading.Lock()  # Held while series come or go.
         self._wanted: dict[str, list[str]] = {}  # The streams that are to be, and their sinks.
         self._pipelines: dict[str, Pipeline] = {}
@@ -58,18 +27,7 @@ class Fleet:
         for stream in streams:
             with self._lock:
                 self._wanted[stream.name] = sink_labels(stream.sink)
-                pipeline = Pipeline(
-                    stream,
-                    settings,
-                    self._models,
-                    metrics=self._metrics,
-                    board=self._board,
-                    health=self._health,
-                    stop=threading.Event(),
-                    jpegs=_kept(self._jpegs, stream, MjpegSinkSettings, JpegFeed),
-                    playlist=_kept(self._playlists, stream, HlsSinkSettings, Playlist),
-                    publish=self._publish,
-                )
+                pipeline = Pipeline(stream, settings, self._shared, stop=threading.Event())
                 self._pipelines[stream.name] = pipeline
             pipeline.start()
 
@@ -110,11 +68,10 @@ class Fleet:
                 still.wait(TICK_S)
         for name, gone in leaving.items():
             if name not in self._wanted:
-                _drop(self._jpegs, name)
-                _drop(self._playlists, name)
-                self._board.remove(name)
+                self._shared.shown.drop(name)
+                self._shared.board.remove(name)
             self._sweep(gone)
-        self._board.arrange([stream.name for stream in settings.stream])
+        self._shared.board.arrange([stream.name for stream in settings.stream])
 
     def close(self) -> None:
         """End all streams at once, so that the slowest decides how long it takes, not their sum;
@@ -137,33 +94,10 @@ class Fleet:
         its threads has come back, which may have counted on."""
         with self._lock:
             if gone.name not in self._wanted:
-                self._metrics.remove_stream(gone.name)
+                self._shared.metrics.remove_stream(gone.name)
                 return
             for sink in set(gone.sinks).difference(self._wanted[gone.name]):
-                self._metrics.remove_sink(gone.name, sink)
-
-
-def _kept(table: dict[str, Kept], stream: StreamSettings, kind: type, make: type[Kept]) -> Kept:
-    """What the web server reads of the stream's sink of that `kind`, the same after a reload: its
-    readers stay, its numbers go on. Where there is no such sink nobody reads what is returned."""
-    if not any(isinstance(sink, kind) for sink in stream.sink):
-        _drop(table, stream.name)
-        return make()
-    kept = table.setdefault(stream.name, make())
-    if _shows_less(stream):
-        kept.clear()
-    return kept
-
-
-def _drop(table: dict[str, Kept], name: str) -> None:
-    gone = table.pop(name, None)
-    if isinstance(gone, JpegFeed):
-        gone.close()  # Who reads a playlist asks again, and hears that there is none.
-
-
-def _shows_less(stream: StreamSettings) -> bool:
-    """Whether pictures of before may show more than is to be seen from now on."""
-    return stream.privacy != "none" or stream.aggregate_only
+                self._shared.metrics.remove_sink(gone.name, sink)
 
 
 class _Leaving:

@@ -7,8 +7,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from prometheus_client import CollectorRegistry
 
 from daemon.capture import Capture, beat_limit_s, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
@@ -19,9 +22,8 @@ from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from daemon.sinks.base import Outlet
 from daemon.sinks.encode.shared import SharedEncoder
-from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import group_by_encoding, holds_s, hung_s, make_sink, sink_labels
-from daemon.sinks.playlist import Playlist
+from daemon.sinks.shown import Shown
 from daemon.sinks.writer import Writer
 from daemon.stream import Stream
 
@@ -32,6 +34,18 @@ STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
 CLOSE_S, LATE_S = 5.0, 0.5
 JOIN_S = 2.0  # of that, what each of source and stream may
 FINISH_S = 600.0  # what each may take at the end of a file, when nothing else is to stop
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all pipelines have in common. `publish` is called with each reading."""
+
+    models: Models
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
+    board: Board = field(default_factory=lambda: Board(time.time))
+    health: Health = field(default_factory=lambda: Health(time.monotonic))
+    shown: Shown = field(default_factory=Shown)
+    publish: Callable[[Reading], None] = lambda reading: None
 
 
 class Pipeline:
@@ -46,20 +60,15 @@ class Pipeline:
         self,
         stream: StreamSettings,
         settings: Settings,
-        models: Models,
+        shared: Shared,
         *,
-        metrics: Metrics,
-        board: Board,
-        health: Health,
         stop: threading.Event,
-        jpegs: JpegFeed,
-        playlist: Playlist,
-        publish: Callable[[Reading], None] = lambda reading: None,
         offline: bool = False,
         more_outlets: Sequence[Outlet] = (),
     ) -> None:
         live = stream.is_live
         labels = sink_labels(stream.sink)
+        metrics, board, health = shared.metrics, shared.board, shared.health
         # Half its time-out, so that a stall shows before it is acted upon.
         quiet_s = stream.stall_timeout_s / 2 if live else math.inf
         self._row = board.add(stream.name, labels, quiet_s, only_counts=stream.aggregate_only)
@@ -83,9 +92,10 @@ class Pipeline:
             beat=self._capture_loop,
             ended=self._capture_loop.end,
         )
+        shared.shown.begin(stream)
         self.writers: list[Writer[Any]] = [
             Writer(
-                make_sink(sink, stream.name, jpegs=jpegs, playlist=playlist),
+                make_sink(sink, stream.name, shared.shown),
                 stream.name,
                 label,
                 keep_all=not live,
@@ -115,8 +125,8 @@ class Pipeline:
             stream,
             settings,
             self.mailbox,
-            models.detector.make,
-            models.batcher,
+            shared.models.detector.make,
+            shared.models.batcher,
             [*self.encoders, *outlets, *more_outlets],
             offline=offline,
             metrics=metrics,
@@ -124,7 +134,7 @@ class Pipeline:
             stop=stop,
             beat=self._stream_loop,
             ended=self._at_end,
-            publish=publish,
+            publish=shared.publish,
         )
 
     def _on_encoder(self, labels: Sequence[str], encoder: str) -> None:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -18,19 +18,15 @@ from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.pipeline import Shared
 from daemon.service import logs
 
 
-@dataclass(frozen=True, slots=True)
-class Offline:
+@dataclass(frozen=True)
+class Offline(Shared):
     """What one stream needs around it when there is no daemon."""
 
-    settings: Settings
-    models: models.Models
-    metrics: Metrics
-    board: Board
-    health: Health
+    settings: Settings = field(kw_only=True)
 
     @property
     def damaged(self) -> int:
@@ -62,7 +58,7 @@ def offline(
     metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
     found = models.load(settings, metrics, health, console.print)
     try:
-        yield Offline(settings, found, metrics, Board(time.time), health)
+        yield Offline(found, metrics, health=health, settings=settings)
     finally:
         if found.batcher is not None:
             found.batcher.stop()

@@ -25,8 +25,6 @@ from daemon.pipeline import Pipeline
 from daemon.redact import display_url, redact_url
 from daemon.sinks.base import Outlet
 from daemon.sinks.disk import numbered
-from daemon.sinks.feed import JpegFeed
-from daemon.sinks.playlist import Playlist
 from daemon.sources.demo.source import parse
 from daemon.sources.open import is_pipe, open_source
 from daemon.url import local_path, scheme_of
@@ -80,13 +78,8 @@ def annotate_video(
         pipeline = Pipeline(
             stream,
             around.settings,
-            around.models,
-            metrics=around.metrics,
-            board=around.board,
-            health=around.health,
+            around,
             stop=stop,
-            jpegs=JpegFeed(),
-            playlist=Playlist(),
             offline=True,
             more_outlets=more,
         )

@@ -23,23 +23,22 @@ from daemon.sinks.mjpeg import MjpegPictures
 from daemon.sinks.mp4 import Mp4File
 from daemon.sinks.playlist import Playlist
 from daemon.sinks.push import Push
+from daemon.sinks.shown import Shown
 from daemon.sinks.writer import HUNG_S
 
 _GRACE_S = 5.0  # For the publication before, whose end may be waited for.
 
 
-def make_sink(
-    config: SinkSettings, stream: str, *, jpegs: JpegFeed, playlist: Playlist
-) -> Sink[Output] | Sink[Packet]:
-    """The sink of `stream` that `config` describes, not open yet. `jpegs` is what an mjpeg sink
-    publishes to, `playlist` what an hls sink adds to. Raises ExtraError."""
+def make_sink(config: SinkSettings, stream: str, shown: Shown) -> Sink[Output] | Sink[Packet]:
+    """The sink of `stream` that `config` describes, not open yet; what it publishes on the page
+    goes to `shown`. Raises ExtraError."""
     match config:
         case Mp4SinkSettings():
             return Mp4File(config)
         case MjpegSinkSettings():
-            return MjpegPictures(config, jpegs)
+            return MjpegPictures(config, shown.jpegs.setdefault(stream, JpegFeed()))
         case HlsSinkSettings():
-            return HlsSegments(config, playlist)
+            return HlsSegments(config, shown.playlists.setdefault(stream, Playlist()))
         case EventsSinkSettings():
             return EventsFile(config)
         case MqttSinkSettings():

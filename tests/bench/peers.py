@@ -41,11 +41,8 @@ from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
-from daemon.pipeline import Pipeline
+from daemon.pipeline import Pipeline, Shared
 from daemon.reading import Reading
-from daemon.sinks.feed import JpegFeed
-from daemon.sinks.playlist import Playlist
 from tests.bench.peer_seed import Loop
 from tests.fer import load_split
 
@@ -189,21 +186,16 @@ def annotate(
     stream = StreamSettings(name="video", url=SecretStr(str(clip)), policy="file", sink=(sink,))
     expression = ExpressionSettings(weights=weights, device="cpu", tta=tta, engine=engine)
     settings = Settings(stream=(stream,), expression=expression)
-    metrics, board, health = Metrics(CollectorRegistry()), Board(time.time), Health(time.monotonic)
+    metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
     loaded = models.load(settings, metrics, health, print)
     assert loaded.batcher is not None
     readings: list[Reading] = []
+    shared = Shared(loaded, metrics, health=health, publish=readings.append)
     pipeline = Pipeline(
         stream,
         settings,
-        loaded,
-        metrics=metrics,
-        board=board,
-        health=health,
+        shared,
         stop=threading.Event(),
-        jpegs=JpegFeed(),
-        playlist=Playlist(),
-        publish=readings.append,
         offline=True,
     )
     began_s = time.process_time()
@@ -216,7 +208,7 @@ def annotate(
     loaded.batcher.stop()
     if pipeline.error is not None:
         raise pipeline.error
-    return board.streams()[0].frames, len(readings), seconds
+    return shared.board.streams()[0].frames, len(readings), seconds
 
 
 def main() -> None:

@@ -17,18 +17,13 @@ import time
 from pathlib import Path
 
 import cv2
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.models import Models
-from daemon.monitoring.health import Health
-from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
-from daemon.pipeline import Pipeline
-from daemon.sinks.feed import JpegFeed
-from daemon.sinks.playlist import Playlist
+from daemon.pipeline import Pipeline, Shared
 from detectors.base import Detector
 from detectors.select import Choice
 from tests.bench.path import ThreeFaces, make_clip
@@ -54,13 +49,8 @@ def ms_a_frame(clip: Path, folder: Path, crfs: list[int]) -> float:
     pipeline = Pipeline(
         stream,
         Settings(stream=(stream,)),
-        Models(_Drawn("yunet", 0.5), None),
-        metrics=Metrics(CollectorRegistry()),
-        board=board,
-        health=Health(time.monotonic),
+        Shared(Models(_Drawn("yunet", 0.5), None), board=board),
         stop=threading.Event(),
-        jpegs=JpegFeed(),
-        playlist=Playlist(),
         offline=True,
     )
     began_s = time.process_time()

@@ -19,10 +19,8 @@ from daemon.models import Models
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, StreamStatus
-from daemon.pipeline import Pipeline
+from daemon.pipeline import Pipeline, Shared
 from daemon.reading import Reading
-from daemon.sinks.feed import JpegFeed
-from daemon.sinks.playlist import Playlist
 from detectors.base import Detection, Detector
 from detectors.select import Choice
 from tests.daemon.streams import WAIT_S, value, yunet
@@ -54,14 +52,14 @@ class Around:
         return Pipeline(
             stream,
             Settings(stream=(stream,)),
-            Models(detector or yunet(), batcher),
-            metrics=self.metrics,
-            board=self.board,
-            health=self.health,
+            Shared(
+                Models(detector or yunet(), batcher),
+                self.metrics,
+                self.board,
+                self.health,
+                publish=publish,
+            ),
             stop=self.stop,
-            jpegs=JpegFeed(),
-            playlist=Playlist(),
-            publish=publish,
             offline=offline,
         )
 

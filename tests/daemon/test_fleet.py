@@ -5,21 +5,17 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from daemon import fleet as fleet_module
 from daemon.config.settings import Settings, StreamSettings
 from daemon.fleet import Fleet
 from daemon.models import Models
-from daemon.monitoring.health import Health
-from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
+from daemon.pipeline import Shared
 from daemon.sinks.make import sink_labels
 from detectors.select import Choice
 from tests.waiting import wait_until
@@ -66,15 +62,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 
 
 def make_fleet() -> Fleet:
-    return Fleet(
-        Models(Choice("haar", 0.5), None),
-        metrics=Metrics(CollectorRegistry()),
-        board=Board(time.time),
-        health=Health(time.monotonic),
-        jpegs={},
-        playlists={},
-        publish=lambda reading: None,
-    )
+    return Fleet(Shared(Models(Choice("haar", 0.5), None)))
 
 
 def stream(name: str, url: str, *sinks: dict[str, object]) -> StreamSettings:

@@ -30,9 +30,10 @@ from daemon.models import Models
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, StreamStatus
+from daemon.pipeline import Shared
 from daemon.reading import Reading
-from daemon.sinks.feed import Feed, JpegFeed
-from daemon.sinks.playlist import Playlist
+from daemon.sinks.feed import Feed
+from daemon.sinks.shown import Shown
 from daemon.sources.video import VideoSource
 from daemon.web.app import make_app
 from daemon.web.server import WebServer
@@ -126,27 +127,22 @@ class Rig:
         self.metrics = Metrics(CollectorRegistry())
         health = Health(time.monotonic)
         readings: Feed[Reading] = Feed(16)
-        jpegs: dict[str, JpegFeed] = {}
-        playlists: dict[str, Playlist] = {}
+        shown = Shown()
         app = make_app(
             self.board,
             self.metrics,
             health,
-            jpegs,
+            shown.jpegs,
             readings,
             DaemonSettings(),
             "test",
-            playlists=playlists,
+            playlists=shown.playlists,
         )
         self._web = WebServer(app, "127.0.0.1", 0)
         self._fleet = Fleet(
-            Models(detector, None),
-            metrics=self.metrics,
-            board=self.board,
-            health=health,
-            jpegs=jpegs,
-            playlists=playlists,
-            publish=readings.publish,
+            Shared(
+                Models(detector, None), self.metrics, self.board, health, shown, readings.publish
+            )
         )
 
     def __enter__(self) -> Rig:

@@ -12,17 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 
 from daemon.config.settings import Settings, StreamSettings
 from daemon.models import Models
 from daemon.monitoring.health import Health
-from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Board
-from daemon.pipeline import STREAM_LIMIT_S, Pipeline
+from daemon.pipeline import STREAM_LIMIT_S, Pipeline, Shared
 from daemon.service.notify import Notifier, Watchdog
-from daemon.sinks.feed import JpegFeed
-from daemon.sinks.playlist import Playlist
 from detectors.base import Detection, Detector
 from tests.affectd import Daemon
 from tests.daemon.streams import WAIT_S
@@ -83,18 +78,13 @@ def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path)
     health = Health(lambda: time.monotonic() + skipped_s)
     detector, stop = Stuck(), threading.Event()
     stream = StreamSettings.model_validate({"name": "lobby", "url": DEMO}, strict=False)
-    metrics, board = Metrics(CollectorRegistry()), Board(time.time)
     address = str(tmp_path / "notify")
+    shared = Shared(Models(detector, None), health=health)  # type: ignore[arg-type]
     pipeline = Pipeline(
         stream,
         Settings(stream=(stream,)),
-        Models(detector, None),  # type: ignore[arg-type]
-        metrics=metrics,
-        board=board,
-        health=health,
+        shared,
         stop=stop,
-        jpegs=JpegFeed(),
-        playlist=Playlist(),
     )
     watchdog = Watchdog(Notifier(address), health, stop, interval_s=0.05)
     with Systemd(address) as systemd:
@@ -106,7 +96,7 @@ def test_a_hung_stream_starves_the_watchdog_until_it_turns_again(tmp_path: Path)
             skipped_s = STREAM_LIMIT_S + 1.0
             *_, last = systemd.hears_until("STATUS=hangs: ")
             assert re.search(r"stream lobby has not turned for \d\d\.", last)
-            frames = metrics.frames.labels("lobby")
+            frames = shared.metrics.frames.labels("lobby")
             seen = frames._value.get()
             wait_until(lambda: frames._value.get() > seen + 2)  # the camera goes on
             assert health.is_alive()[1].startswith("stream lobby has not turned")

@@ -16,9 +16,9 @@ from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.errors import Reason, SourceError
 from daemon.fleet import Fleet
-from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
+from daemon.pipeline import Shared
 from daemon.reading import Reading
 
 SINKS = ("mp4", "events")
@@ -48,15 +48,7 @@ class SimulatedCameras:
         self._folder = folder
         self._board = Board(time.time)
         self._readings: list[Reading] = []
-        self._fleet = Fleet(
-            loaded,
-            metrics=metrics,
-            board=self._board,
-            health=Health(time.monotonic),
-            jpegs={},
-            playlists={},
-            publish=self._readings.append,
-        )
+        self._fleet = Fleet(Shared(loaded, metrics, self._board, publish=self._readings.append))
         self._count = 0  # Names are not used twice, so that no series are.
         self._running: list[StreamSettings] = []
         self._meter = Meter()

@@ -19,13 +19,10 @@ from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
 from daemon.ladder import Ladder, Rung, rungs
 from daemon.models import Models
-from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
-from daemon.pipeline import Pipeline
+from daemon.pipeline import Pipeline, Shared
 from daemon.reading import Reading
-from daemon.sinks.feed import JpegFeed
-from daemon.sinks.playlist import Playlist
 from tests.daemon.streams import sure_of, value, yunet
 from tests.serving import serving
 from tests.shared import needs_shared
@@ -94,14 +91,8 @@ def test_views_then_detections_give_way_and_come_back(monkeypatch: pytest.Monkey
     pipeline = Pipeline(
         stream,
         Settings(stream=(stream,)),
-        Models(yunet(), batcher),
-        metrics=metrics,
-        board=board,
-        health=Health(time.monotonic),
+        Shared(Models(yunet(), batcher), metrics, board, publish=readings.append),
         stop=threading.Event(),
-        jpegs=JpegFeed(),
-        playlist=Playlist(),
-        publish=readings.append,
     )
 
     def sample(name: str, **labels: str) -> float:

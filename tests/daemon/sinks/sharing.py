@@ -16,9 +16,9 @@ from daemon.config.sink_settings import SinkSettings
 from daemon.monitoring.metrics import Metrics
 from daemon.sinks.base import Output, Packet, Sink
 from daemon.sinks.encode.shared import SharedEncoder
-from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import group_by_encoding, make_sink, sink_labels
 from daemon.sinks.playlist import Playlist
+from daemon.sinks.shown import Shown
 from daemon.sinks.writer import Writer
 from tests.daemon.streams import value
 
@@ -38,10 +38,11 @@ class Sharing:
     ) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.stop = threading.Event()
-        self.playlist = Playlist()
+        self.playlist, shown = Playlist(), Shown()
+        shown.playlists["lobby"] = self.playlist
         self.encoder_names: list[str] = []
         labels = sink_labels(configs)
-        sinks = [make_sink(c, "lobby", jpegs=JpegFeed(), playlist=self.playlist) for c in configs]
+        sinks = [make_sink(c, "lobby", shown) for c in configs]
         labels += ["gated" for _ in more]
         self.writers: list[Writer[Any]] = [
             Writer(

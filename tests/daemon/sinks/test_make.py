@@ -13,11 +13,10 @@ from daemon.config.sink_settings import (
     RtspSinkSettings,
 )
 from daemon.sinks.events import EventsFile
-from daemon.sinks.feed import JpegFeed
 from daemon.sinks.make import hung_s, make_sink, sink_labels
 from daemon.sinks.mjpeg import MjpegPictures
 from daemon.sinks.mp4 import Mp4File
-from daemon.sinks.playlist import Playlist
+from daemon.sinks.shown import Shown
 from daemon.sinks.writer import HUNG_S
 
 
@@ -41,6 +40,5 @@ def test_sinks_of_one_kind_are_numbered(tmp_path: Path) -> None:
         "mjpeg",
         "mp4-3",
     ]
-    feed, playlist = JpegFeed(), Playlist()
-    sinks = [make_sink(c, "lobby", jpegs=feed, playlist=playlist) for c in (mp4, events, mjpeg)]
+    sinks = [make_sink(c, "lobby", Shown()) for c in (mp4, events, mjpeg)]
     assert [type(sink) for sink in sinks] == [Mp4File, EventsFile, MjpegPictures]

@@ -114,7 +114,7 @@ class Capture(Worker):
             self._run()
         finally:
             self._mailbox.close()
-        self._ended()  # One that dies is found by its silence.
+        self._ended()  # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -30,10 +30,10 @@ from daemon.stream import Stream
 log = logging.getLogger("affectd.sink")
 
 STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
-# What the threads of a stream may take to end, together, and each sink that is still to come then.
-CLOSE_S, LATE_S = 5.0, 0.5
-JOIN_S = 2.0  # of that, what each of source and stream may
-FINISH_S = 600.0  # what each may take at the end of a file, when nothing else is to stop
+CLOSE_S = 5.0  # for all threads of a stream together to end
+LATE_S = 0.5  # what each sink still gets after that
+JOIN_S = 2.0  # the share of source and stream, each
+FINISH_S = 600.0  # what each sink may take at the end of a file, when nothing else is to stop
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from daemon.url import local_path, split_url
 MASK = "***"
 LEAST_PIECE = 4
 LONGEST_LINE = 8192
-# Only these are surely no `user:password`, where an `@` comes later.
+# What is surely a host even if an `@` follows later; all else may be user:password.
 _SURELY_HOST = re.compile(r"(\[[^]]*\]|\d+\.\d+\.\d+\.\d+|localhost)(:\d+)?|[^:@]*")
 _ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
 # A second URL in a line begins with a scheme that we know: a password may hold `x://` as well.

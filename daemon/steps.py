@@ -24,7 +24,9 @@ from daemon.turns import Turn, Turns
 from detectors.base import Detection, Detector
 
 LONGEST_GAP_S = 1.0  # what a gap counts for in the frame rate at most, or twice the usual one
-UNREAD_S = 10.0  # a label counts for so long, and as the settings let the next reading take
+# A label counts as shown for this long after its reading, plus what the settings let the next
+# reading take.
+UNREAD_S = 10.0
 _TURNS = Turns(2)  # among the short steps of live streams
 
 
@@ -199,7 +201,7 @@ class Steps:
             # Of the time since the frame before, and none for a face that is new.
             shown_s = max(0.0, min(track.gap_s, elapsed_s))
             if track.label is not None and shown_s > 0.0:
-                # At the frame before: no newer one of a slow camera can have been read.
+                # Its age at the previous frame: a slow camera can have no newer reading by then.
                 age_s = frame.pts_s - shown_s - track.read_s
                 label = track.label if age_s <= self._unread_s else UNKNOWN
                 self._metrics.face_seconds.labels(self.name, label).inc(shown_s)

@@ -85,7 +85,7 @@ class Stream(Worker):
             self._run()
         finally:
             self._mailbox.close()
-        self._ended()  # One that dies is found by its silence.
+        self._ended()  # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
 
     def _run(self) -> None:
         failed = False
@@ -166,7 +166,8 @@ class Stream(Worker):
         self._stand_in()
 
     def _tell(self, readings: Sequence[Reading]) -> None:
-        if not self._stop.is_set():  # Else another stream may stand in its place.
+        # Once stopped, a newer stream of the same name may already be there.
+        if not self._stop.is_set():
             for reading in readings:
                 self._publish(reading)
 

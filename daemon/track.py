@@ -13,11 +13,12 @@ from scipy.optimize import linear_sum_assignment
 from daemon.config.settings import TrackingSettings
 from detectors.base import Box, Detection
 
-LEAST_S = 0.01  # looks that lie closer together say the less of a speed
+LEAST_S = 0.01  # sightings closer in time than this weigh less in the speed
 REACH = 1.0  # face sizes that a face may move from where it was expected
 LEAST_P = 1e-6  # keeps one certain look from outweighing all others
 COAST_S = 0.3  # a missing face is expected to keep its speed for this long
-STRAY = 0.3  # beyond so many sizes a find may be of another face than that of its track
+# Face sizes: a match further away may be another person, so the old place stays covered too.
+STRAY = 0.3
 
 
 @dataclass(slots=True)

@@ -159,7 +159,7 @@ class FaceReader:
         info, limits, classifier = result.job.context, self.limits, self._batcher.classifier
         assert isinstance(info, _CropInfo)
         why = why_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
-        # Kept, it would be in the labels of the good looks that follow.
+        # A poor look is judged on a copy of the average, else it would colour later, good looks.
         smoother = replace(track.smoother) if why else track.smoother
         smooth = smoother.update(probabilities, info.pts_s, self._tracker.settings.half_life_s)
         smooth = with_prior(smooth, limits.prior)

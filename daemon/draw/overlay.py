@@ -248,7 +248,8 @@ class Overlay:
             rgb = self._rgb.get(label or UNKNOWN, self._rgb[UNKNOWN])
             if stale:
                 rgb = _faded(rgb, GREY, _FADE)
-            ink = DARK if _luminance(rgb) > 0.18 else LIGHT  # Equal contrast to both is there.
+            # At this luminance dark and light ink have equal contrast.
+            ink = DARK if _luminance(rgb) > 0.18 else LIGHT
             self._styles[key] = _Style(system.paint(rgb), system.paint(ink))
         return self._styles[key]
 

@@ -83,7 +83,7 @@ class _Run:
 
     def write(self, packet: Packet) -> None:
         keyframe = packet if packet.is_keyframe else self._keyframe
-        # If it is the last one: as long as the one before, which a pause may have made too long.
+        # The last picture's length is not known yet: that of the one before, within the limit.
         most = keyframe.pts + self._limit_ticks - 1 - packet.pts
         packet = replace(packet, duration=min(packet.duration, most))
         self._media += self._fragments.write(packet)

@@ -28,10 +28,10 @@ class Writer(Worker, Generic[Item]):
     The queue is bounded (backlog.py). When it is full, live mode gives up the oldest; with
     `keep_all`, `put` waits for room instead. Every loss is counted under the stage `sink_LABEL`.
 
-    A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s; it is reported once
-    until it has held, since it wrote again, for `GOOD_AFTER_S` and the `holds_s` that it may keep
-    items to itself. It shows as down until then (readings: until one is written). While it is down
-    the queue drops as above, in both modes.
+    A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s. It is reported once;
+    again only after it has written without a fault for `GOOD_AFTER_S` and the `holds_s` that it may
+    keep items to itself. It shows as down until then (readings: until one is written). While it is
+    down the queue drops as above, in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
     One that has not come back from a write for `hung_s` (a network disk that does not answer)
     counts as failed too, and works again when it comes back: no stream waits for it for ever.
@@ -117,7 +117,7 @@ class Writer(Worker, Generic[Item]):
             while self._must_wait():
                 self._changed.wait(_POLL_S)
                 self._look_for_hang()
-            # For good: what came after a gap would be of no use.
+            # Once refused, always refused: a file must not go on after a gap.
             self._refusing |= self._closing or (self._stop.is_set() and self._backlog.is_full)
             if self._refusing or self.error is not None:
                 self._count_drops("stopping", self._backlog.worth(item))

@@ -34,7 +34,7 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
 )
 # What libav says of an RTSP connection that ends in the middle of an answer, and of bad answers.
 _BROKEN_OFF = (av.error.InvalidDataError, av.error.PermissionError)
-# What libav says of CUDA and VAAPI that fail, and of much else, and what `open_fault` makes of it.
+# By errno, the reasons `open_fault` gives. A CUDA or VAAPI device that fails has these errnos too.
 _SAID_OF_A_CARD: Mapping[int | None, tuple[Reason, ...]] = {
     errno.EPERM: (Reason.AUTH_FAILED, Reason.END_OF_STREAM),
     errno.EIO: (Reason.CONNECT_REFUSED, Reason.TLS),

@@ -10,7 +10,7 @@ import av
 LATE_S = 2.0
 # One that takes longer was waited for: nothing older lies in a socket.
 READY_S = 0.01
-# With sound those of more than ten seconds, the longest usual distance of keyframes.
+# About ten seconds of packets with sound; keyframes are rarely further apart.
 MOST_LOOKED_AT = 1000
 
 
@@ -33,8 +33,8 @@ class Arrivals:
             asked_s = self._monotonic()
 
     def behind_s(self, delay_s: float) -> float:
-        """Of the `delay_s` by which a picture came later than at its promptest, what it can have
-        lain ready: nothing is older here than the last wait for a packet. The rest is that of a
+        """Of the `delay_s` by which a picture came later than at its promptest, how long it can have
+        lain ready: at most since the last packet that had to be waited for. The rest is that of a
         camera which sends in bursts, pauses, or has a slow clock."""
         return min(delay_s, self._monotonic() - self._waited_s)
 

@@ -99,10 +99,10 @@ class Pace:
     """When pictures that lie ready are due: as long after the first as their media time says.
 
     After a pause in media time that is longer than `longest_s`, and after a picture that came more
-    than `LATEST_S` too late, time counts from there. With `makes_up` that lateness is owed, and
-    made up for: by what is left out of media time, and `HASTE` of the rest. Who is late meanwhile
-    by hardly more than that has nothing ready (a slow clock, a server that stood still), and owes
-    nothing.
+    than `LATEST_S` too late, time counts from there. With `makes_up`, time lost by being late is
+    owed. It is paid back from gaps in media time, and at `HASTE` of the pace otherwise. Who is
+    still late by about as much has nothing ready (a slow clock, a server that stood still), and
+    owes nothing.
     """
 
     def __init__(self, longest_s: float, *, makes_up: bool = False) -> None:

@@ -151,29 +151,29 @@ def test_ctrl_c_waits_for_the_end_of_a_step(
 def test_a_run_that_was_killed_after_quick_epochs_goes_on_from_the_last_state(
     fer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. A run is stopped in its first epoch. 2. It goes on, and is killed in its third, before a
+    """1. A run is stopped in its second epoch. 2. It goes on, and is killed in its fourth, before a
     state was written again. 3. It goes on from the first state, and logs no epoch twice."""
-    plan = replace(PLAN, epochs=3)
+    plan = replace(PLAN, epochs=4)
     whole, part = tmp_path / "whole", tmp_path / "part"
     train(plan, fer, whole)
+    per_epoch = torch.load(whole / "last.pt", weights_only=True)["step"] // 4
     with monkeypatch.context() as patch:
-        press_ctrl_c(patch, step=7)
+        press_ctrl_c(patch, step=per_epoch + 7)
         with pytest.raises(Interrupted):
             train(plan, fer, part)
     state = (part / "last.pt").read_bytes()
-    per_epoch = torch.load(whole / "last.pt", weights_only=True)["step"] // 3
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, step=2 * per_epoch, times=2)
         with pytest.raises(KeyboardInterrupt):
             train(plan, fer, part, resume=True, clock=lambda: 0.0)
     assert (part / "last.pt").read_bytes() == state
-    assert (part / "log.csv").read_text().count("\n") == 3
+    assert (part / "log.csv").read_text().count("\n") == 4
 
     assert train(plan, fer, part, resume=True, max_minutes=0.0) is None
-    assert (part / "log.csv").read_text().count("\n") == 1
+    assert (part / "log.csv").read_text().count("\n") == 2
     assert train(plan, fer, part, resume=True) is not None
     same_state(whole, part)
-    assert (part / "log.csv").read_text().count("\n") == 4
+    assert (part / "log.csv").read_text().count("\n") == 5
 
 
 def test_a_state_is_stored_when_the_last_one_is_old(

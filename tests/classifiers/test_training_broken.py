@@ -54,7 +54,7 @@ def test_a_loss_that_is_not_a_number_is_not_stored(
         return loss(*given) * math.inf
 
     monkeypatch.setitem(LOSSES, "cross_entropy", infinite)
-    with pytest.raises(TrainingError, match=r"not a number by step 1: .* was kept"):
+    with pytest.raises(TrainingError, match=r"the loss is not a number by step 1: .* was kept"):
         train(plan, fer, tmp_path, resume=True)
     assert (tmp_path / "last.pt").read_bytes() == before
 

@@ -91,9 +91,9 @@ def train(
         def stop() -> bool:
             return bool(signalled()) or clock() >= end_s
 
+        stored_s = clock()  # before what a teacher reads, which the first epoch's end then keeps
         if run.teacher and not finished:
             run.teacher.read(stop, lambda share: on_share(share, "the teacher reads all faces"))
-        stored_s = clock()
         while not finished and not stop():
             done = _epoch(run, held, stop, report, clock)
             if done:

@@ -37,7 +37,7 @@ from daemon.options import (
 )
 from daemon.service import signals
 from daemon.subcommands import events_app, models_app
-from daemon.terminal import err, out, say, warn
+from daemon.terminal import err, out, say
 
 FAILED, USAGE = 1, 2
 
@@ -105,35 +105,9 @@ def check(
     """Validate a configuration and the environment; start nothing.
 
     Example: affectd check config/affectd.toml --connect"""
-    from daemon.commands.bench import machine, record
-    from daemon.config.file import load
-    from daemon.service import logs, preflight
-    from daemon.service.environment import faults
+    from daemon.commands.check import check_config
 
-    service = preflight.main_environ(os.environ)
-    loaded = load(config, os.environ if service is None else service)
-    settings = loaded.settings
-    preflight.check(config, settings)
-    preflight.foresee_covers(settings, service)
-    if found := faults():
-        say("\n".join(found))
-        raise typer.Exit(FAILED)
-    streams = ", ".join(stream.name for stream in settings.stream)
-    out.print(f"{config}: valid; streams: {streams}")
-    for line in preflight.in_vain(config, settings):
-        warn(line)
-    seen = {}
-    if connect:
-        from daemon.commands.connect import connect as open_all
-
-        redactor = logs.set_up("warning", loaded.secrets)
-        seen = open_all(settings.stream, redactor.redact, out)
-    if measured := record.load(record.kept_path()):
-        from daemon.commands.bench.capacity import warning  # torch takes its time
-
-        if text := warning(settings, measured, machine.cores(), seen):
-            warn(f"{config}: {text}")
-    if connect and len(seen) < len(settings.stream):
+    if not check_config(config, connect):
         raise typer.Exit(FAILED)
 
 

@@ -30,7 +30,7 @@ from daemon.sinks.feed import Feed
 from daemon.sinks.make import sink_labels
 from daemon.sinks.shown import Shown
 from daemon.version import affectd_version
-from daemon.web.app import make_app
+from daemon.web.app import make_site
 from daemon.web.server import WebServer
 from detectors.errors import DetectorError
 from detectors.select import Choice
@@ -90,7 +90,7 @@ class _Daemon:
         self._readings: Feed[Reading] = Feed(READINGS_WAITING)
         self._shown = Shown()
         self._colours = dict(loaded.settings.overlay.colours)
-        app = make_app(
+        site = make_site(
             self._board,
             self._metrics,
             self._health,
@@ -101,7 +101,7 @@ class _Daemon:
             playlists=self._shown.playlists,
             colours=self._colours,
         )
-        self._web = WebServer(app, self._settings.daemon.host, self._settings.daemon.port)
+        self._web = WebServer(site, self._settings.daemon.host, self._settings.daemon.port)
 
     def run(self) -> signal.Signals:
         """Start, wait for signals, and end what was started; returns the signal to end."""

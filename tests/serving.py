@@ -20,7 +20,7 @@ from daemon.monitoring.status import Board, Row
 from daemon.reading import FaceView, Quality, Reading
 from daemon.sinks.feed import Feed, JpegFeed
 from daemon.sinks.playlist import Playlist
-from daemon.web.app import MAX_READERS, make_app
+from daemon.web.app import MAX_READERS, make_site
 from daemon.web.server import READER_TIMEOUT_S, WebServer
 
 LABELS = [label for label in COLOURS if label != "unknown"]
@@ -85,7 +85,7 @@ class House:
             self.feeds[name] = JpegFeed()
             self.rows[name] = self.board.add(name, ["mjpeg", "events"])
             self.metrics.add_stream(name, ["mjpeg", "events"])
-        self.app = make_app(
+        self.site = make_site(
             self.board,
             self.metrics,
             self.health,
@@ -96,7 +96,7 @@ class House:
             playlists=self.playlists,
             max_readers=max_readers,
         )
-        self.web = WebServer(self.app, settings.host, port, reader_timeout_s)
+        self.web = WebServer(self.site, settings.host, port, reader_timeout_s)
         self.published_bytes = 0
         self._stopping = threading.Event()
         self._publishers: list[threading.Thread] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,19 @@ _PAGE_TYPES = {
 }
 
 
-def make_app(
+@dataclass(frozen=True)
+class Site:
+    """The application, and what `WebServer` needs of it: who may come, those who read now, and what
+    ends their reading."""
+
+    app: Starlette
+    health: Health
+    guard: Guard
+    clients: Sequence[ClientLimit]
+    closing: asyncio.Event
+
+
+def make_site(
     board: Board,
     metrics: Metrics,
     health: Health,
@@ -65,8 +77,8 @@ def make_app(
     playlists: Mapping[str, Playlist],
     colours: Mapping[str, str] = COLOURS,
     max_readers: int = MAX_READERS,
-) -> Starlette:
-    """The application that `WebServer` serves.
+) -> Site:
+    """What `WebServer` serves.
 
     `jpeg_feeds` holds the streams that have an mjpeg sink, `playlists` those with an hls sink; they
     are read at every request, so a reload may change them. At most `max_readers` read pictures at
@@ -91,11 +103,7 @@ def make_app(
         middleware=[Middleware(Origins, guard=guard), Middleware(Access, guard=guard)],
         exception_handlers={HTTPException: _error},
     )
-    app.state.closing = closing
-    app.state.guard = guard
-    app.state.clients = (web.picture_clients, web.event_clients)
-    app.state.health = health
-    return app
+    return Site(app, health, guard, (web.picture_clients, web.event_clients), closing)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import sys
 import threading
 
 import uvicorn
-from starlette.applications import Starlette
 
 from daemon.config.settings import DaemonSettings
 from daemon.errors import AffectdError
 from daemon.monitoring.health import Loop
+from daemon.web.app import Site
 from daemon.web.connection import Connection
 
 log = logging.getLogger("affectd.web")
@@ -29,7 +29,7 @@ _NOT_OURS = "no interface of this machine has this address"
 
 
 class WebServer:
-    """Serves `app` (from `make_app`) at `host` and `port`; port 0 takes any free one.
+    """Serves `site` (from `make_site`) at `host` and `port`; port 0 takes any free one.
 
     A reader whose machine takes no byte for `reader_timeout_s` is given up (by the kernel, where
     it can: Linux).
@@ -37,14 +37,14 @@ class WebServer:
 
     def __init__(
         self,
-        app: Starlette,
+        site: Site,
         host: str,
         port: int,
         reader_timeout_s: float = READER_TIMEOUT_S,
         connection: type[Connection] = Connection,
     ) -> None:
         self._connection = connection
-        self._app = app
+        self._site = site
         self._host = host
         self._port = port
         self._reader_timeout_s = reader_timeout_s
@@ -71,7 +71,7 @@ class WebServer:
         listener = _listen(self._host, self._port, self._reader_timeout_s)
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
-            self._app,
+            self._site.app,
             lifespan="off",
             log_config=None,
             # Below that, whoever sends nonsense could fill the log.
@@ -82,8 +82,8 @@ class WebServer:
             server_header=False,
             proxy_headers=False,
         )
-        health_loop = self._app.state.health.loop("web", _LOOP_LIMIT_S)
-        self._server = _Server(config, self._app.state.closing, health_loop)
+        health_loop = self._site.health.loop("web", _LOOP_LIMIT_S)
+        self._server = _Server(config, self._site.closing, health_loop)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener],), name="web", daemon=True
         )
@@ -96,8 +96,8 @@ class WebServer:
         """Go by another token and other names, and let those who read now show theirs."""
         if self._server is None:
             return
-        self._app.state.guard.follow(settings)
-        for clients in self._app.state.clients:
+        self._site.guard.follow(settings)
+        for clients in self._site.clients:
             self._server.loop.call_soon_threadsafe(clients.send_away)
 
     def stop(self, timeout_s: float) -> bool:

@@ -35,7 +35,7 @@ from daemon.reading import Reading
 from daemon.sinks.feed import Feed
 from daemon.sinks.shown import Shown
 from daemon.sources.video import VideoSource
-from daemon.web.app import make_app
+from daemon.web.app import make_site
 from daemon.web.server import WebServer
 from detectors.base import Detection, Detector
 from detectors.select import Choice
@@ -128,7 +128,7 @@ class Rig:
         health = Health(time.monotonic)
         readings: Feed[Reading] = Feed(16)
         shown = Shown()
-        app = make_app(
+        site = make_site(
             self.board,
             self.metrics,
             health,
@@ -138,7 +138,7 @@ class Rig:
             "test",
             playlists=shown.playlists,
         )
-        self._web = WebServer(app, "127.0.0.1", 0)
+        self._web = WebServer(site, "127.0.0.1", 0)
         self._fleet = Fleet(
             Shared(
                 Models(detector, None), self.metrics, self.board, health, shown, readings.publish

@@ -100,7 +100,7 @@ def test_the_guide_s_example_has_the_fields_of_the_states(house: House) -> None:
 def test_the_guide_lists_every_address(house: House) -> None:
     served = {
         re.sub(r"^/page/.+", "/page/FILE", re.sub(r"{(\w+)}", lambda m: m[1].upper(), route.path))
-        for route in house.app.routes
+        for route in house.site.app.routes
         if isinstance(route, Route)
     }
     rows = re.findall(r"^\| (`/[^|]*) \|", GUIDE.read_text(), re.MULTILINE)

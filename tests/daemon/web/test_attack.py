@@ -40,7 +40,7 @@ class Crowded(Impatient):
 @contextmanager
 def small_house(connection: type[Connection]) -> Iterator[House]:
     house = House(["lobby"], max_readers=4)
-    house.web = WebServer(house.app, "127.0.0.1", 0, connection=connection)
+    house.web = WebServer(house.site, "127.0.0.1", 0, connection=connection)
     house.web.start()
     try:
         yield house
@@ -177,7 +177,7 @@ def test_when_all_are_being_answered_one_more_is_refused() -> None:
         max_connections = 2
 
     house = House(["lobby"])
-    house.web = WebServer(house.app, "127.0.0.1", 0, connection=Full)
+    house.web = WebServer(house.site, "127.0.0.1", 0, connection=Full)
     house.web.start()
     try:
         house.publish("lobby")

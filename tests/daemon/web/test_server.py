@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:
     before = set(threading.enumerate())
-    taken = WebServer(House(["lobby"]).app, "127.0.0.1", house.web.port)
+    taken = WebServer(House(["lobby"]).site, "127.0.0.1", house.web.port)
     with pytest.raises(AffectdError) as error:
         taken.start()
     assert f"127.0.0.1:{house.web.port}" in str(error.value)
@@ -32,7 +32,7 @@ def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:
 
 
 def test_a_name_that_is_not_known_is_named() -> None:
-    web = WebServer(House(["lobby"]).app, "no-such-host.invalid", 0)
+    web = WebServer(House(["lobby"]).site, "no-such-host.invalid", 0)
     with pytest.raises(AffectdError, match="is not known"):
         web.start()
 
@@ -52,7 +52,7 @@ def test_localhost_is_127_0_0_1_where_it_is_both(monkeypatch: pytest.MonkeyPatch
 def test_an_address_that_is_not_ours_yet_is_named_and_listened_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    web = WebServer(House(["lobby"]).app, "192.0.2.1", 0)
+    web = WebServer(House(["lobby"]).site, "192.0.2.1", 0)
     web.start()
     assert web.stop(60)
     assert web.port > 0
@@ -118,7 +118,7 @@ def test_a_port_can_be_served_again_at_once(house: House) -> None:
     with house.client() as client:
         client.get("/livez")
         assert house.web.stop(60)
-    web = WebServer(House(["lobby"]).app, "127.0.0.1", house.web.port)
+    web = WebServer(House(["lobby"]).site, "127.0.0.1", house.web.port)
     web.start()
     assert httpx.get(f"{web.url}livez", timeout=60, trust_env=False).status_code == 200
     assert web.stop(60)

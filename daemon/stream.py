@@ -88,13 +88,11 @@ class Stream(Worker):
         self._ended()  # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
 
     def _run(self) -> None:
-        failed = False
+        delay_s = 0.0
         while not self._stop.is_set():
-            began_s = time.monotonic()
+            began_s = time.monotonic() + delay_s
             try:
-                if failed:
-                    self._pause()
-                    began_s = time.monotonic()
+                self._pause(delay_s)
                 if not self._stop.is_set():
                     self.run_once()
                 return
@@ -104,7 +102,7 @@ class Stream(Worker):
                     return
                 if time.monotonic() - began_s >= GOOD_AFTER_S:
                     self._backoff.reset()
-                failed = True
+                delay_s = self._backoff.take_s()
                 self._failed(error)
 
     def run_once(self) -> None:
@@ -192,15 +190,15 @@ class Stream(Worker):
         self._row.set_fault(text)
         self._metrics.reconnects.labels(self.name, Reason.INTERNAL).inc()
 
-    def _pause(self) -> None:
-        """Wait before the next try."""
+    def _pause(self, delay_s: float) -> None:
+        """Wait before a try."""
 
         def beat() -> None:
             self._beat()
             self._stand_in()
 
         pause(
-            self._backoff.take_s(),
+            delay_s,
             wait=self._stop.wait,
             beat=beat,
             is_over=lambda: self._stop.is_set() or self._mailbox.ended,

@@ -126,7 +126,7 @@ def test_a_fault_while_it_waits_is_a_fault_like_any_other(
     stream = made(None, metrics, row, ended=lambda: ended.append(True))
     faults = iter([RuntimeError("no detector"), MemoryError("no slate")])
 
-    def fail() -> None:
+    def fail(*_: float) -> None:
         if (fault := next(faults, None)) is not None:
             raise fault
 

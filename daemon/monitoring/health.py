@@ -18,17 +18,19 @@ class Loop:
     that dies without it is found by its silence.
     """
 
-    def __init__(self, health: Health, name: str, limit_s: float) -> None:
-        self._health = health
+    def __init__(self, name: str, limit_s: float, clock: Callable[[], float]) -> None:
         self.name = name
         self.limit_s = limit_s
+        self._clock = clock
+        self.beaten_s = clock()
+        self.is_over = False
 
     def __call__(self) -> None:
-        self._health._beat(self)
+        self.beaten_s = self._clock()
 
     def end(self) -> None:
         """Stop being watched; safe to call twice."""
-        self._health._end(self)
+        self.is_over = True
 
 
 class Health:
@@ -40,30 +42,28 @@ class Health:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._beaten_s: dict[Loop, float] = {}
+        self._loops: list[Loop] = []
         self.models_loaded = False
 
     def loop(self, name: str, limit_s: float) -> Loop:
         """Watch a new loop, from now on. `name` is for people, such as "capture lobby"."""
-        loop = Loop(self, name, limit_s)
+        loop = Loop(name, limit_s, self._clock)
         with self._lock:
-            self._beaten_s[loop] = self._clock()
+            self._loops = [*self._watched(), loop]
         return loop
 
     def is_alive(self) -> tuple[bool, str]:
         """Whether every loop turned within its limit, and if not, which did not."""
-        with self._lock:
-            now_s = self._clock()
-            silent = [
-                f"{loop.name} has not turned for {now_s - beaten_s:.1f} s "
-                f"(limit {loop.limit_s:g} s)"
-                for loop, beaten_s in self._beaten_s.items()
-                if now_s - beaten_s > loop.limit_s
-            ]
-            count = len(self._beaten_s)
+        now_s, loops = self._clock(), self._watched()
+        silent = [
+            f"{loop.name} has not turned for {now_s - loop.beaten_s:.1f} s "
+            f"(limit {loop.limit_s:g} s)"
+            for loop in loops
+            if now_s - loop.beaten_s > loop.limit_s
+        ]
         if silent:
             return False, "; ".join(silent)
-        return True, f"loops that turn: {count}"
+        return True, f"loops that turn: {len(loops)}"
 
     def is_ready(self, streams: Sequence[StreamStatus]) -> tuple[bool, str]:
         """Whether the models are loaded and at least one of `streams` delivers, and if not, why."""
@@ -75,11 +75,5 @@ class Health:
         states = ", ".join(f"{stream.name} is {stream.words}" for stream in streams)
         return False, f"no stream delivers: {states or 'none is configured'}"
 
-    def _beat(self, loop: Loop) -> None:
-        with self._lock:
-            if loop in self._beaten_s:
-                self._beaten_s[loop] = self._clock()
-
-    def _end(self, loop: Loop) -> None:
-        with self._lock:
-            self._beaten_s.pop(loop, None)
+    def _watched(self) -> list[Loop]:
+        return [loop for loop in self._loops if not loop.is_over]

@@ -31,10 +31,10 @@ class HlsSegments:
 
     @property
     def wanted(self) -> bool:
-        return self._playlist.wanted
+        return self._playlist.keep_if_wanted()
 
     def write(self, packet: Packet) -> bool:
-        if not self._playlist.wanted:
+        if not self._playlist.keep_if_wanted():
             self.close()
             return False
         run = self._run

@@ -56,8 +56,7 @@ class Playlist:
         self._added_s = -math.inf
         self._asked_s = -math.inf
 
-    @property
-    def wanted(self) -> bool:
+    def keep_if_wanted(self) -> bool:
         """Whether somebody asked for the playlist lately; if not, nothing need be encoded, and
         nothing is kept."""
         with self._lock:

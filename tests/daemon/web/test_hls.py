@@ -178,7 +178,7 @@ def test_a_stream_without_pictures_says_so_and_holds_up_nobody(
         playlist = house.playlists["lobby"] = Playlist()
         waiting = threading.Thread(target=client.get, args=(INDEX,), name="waiting")
         waiting.start()
-        wait_until(lambda: playlist.wanted)
+        wait_until(playlist.keep_if_wanted)
         house.web.stop(50)
         waiting.join(60)
         assert not waiting.is_alive()
@@ -190,10 +190,10 @@ def test_only_so_many_wait_for_the_first_segments_and_who_will_not_is_answered_a
         house.playlists |= {"lobby": lobby, "door": door}
         answer = client.get(INDEX, params={"wait": "0"})
         assert (answer.status_code, answer.content) == (204, b"")
-        assert lobby.wanted
+        assert lobby.keep_if_wanted()
         waiting = threading.Thread(target=client.get, args=("/streams/door/hls/index.m3u8",))
         waiting.start()
-        wait_until(lambda: door.wanted)
+        wait_until(door.keep_if_wanted)
         refused = client.get(INDEX)
         assert refused.status_code == 503
         assert refused.json()["error"] == "1 readers are connected, which is the limit"
@@ -233,7 +233,7 @@ def test_streams_without_any_picture_leave_the_page_its_connections(
         house.playlists |= {name: Playlist() for name in names}
         page.open(house.web.url)
         page.wait_for("document.querySelectorAll('.card').length === 8")
-        wait_until(lambda: all(playlist.wanted for playlist in house.playlists.values()))
+        wait_until(lambda: all(playlist.keep_if_wanted() for playlist in house.playlists.values()))
         house.rows[names[-1]].set_state("live")
         page.wait_for("document.getElementById('summary').innerText === '1 of 8 streams live'")
         assert page.errors == []

@@ -59,10 +59,12 @@ class Slate:
             # A pause that a slate filled is no measure of the frame rate.
             gap_s = min(now_s - self._last_s, 2 * max(self._usual_s, QUIET_S))
             self._usual_s += 0.1 * (gap_s - self._usual_s)
-        if self._last is None or _frame_format(self._last.image) != _frame_format(frame.image):
-            self._blank = _like(frame.image)
         # Not the image itself: the decoder wants its memory back.
-        self._last, self._last_s = replace(frame, image=self._blank), now_s
+        if self._last is not None and _frame_format(self._last.image) == _frame_format(frame.image):
+            blank = self._last.image
+        else:
+            blank = _like(frame.image)
+        self._last, self._last_s = replace(frame, image=blank), now_s
 
     def output(self, status: StreamStatus) -> Output | None:
         """The slate, if one is due for a stream of that status."""

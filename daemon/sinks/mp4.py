@@ -76,6 +76,7 @@ class _Recording:
         self, config: Mp4SinkSettings, path: Path, first: Packet, monotonic: Callable[[], float]
     ) -> None:
         self._first = first
+        self._last_pts = first.pts
         self._monotonic = monotonic
         self._began_s = monotonic()
         self._most_step_s = STEP_S if config.segmented else math.inf

@@ -90,7 +90,8 @@ class VideoSource(Source):
         seq = 0
         while not self._ending():
             before = seq
-            for image in self._images():
+            arrivals = Arrivals(self._packets(), self._monotonic)
+            for image in self._images(arrivals):
                 if seq == 0:
                     self.first_picture_s = self._time(image)
                 pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
@@ -99,7 +100,7 @@ class VideoSource(Source):
                     self._stop.wait(pace.wait_s(pts_s, self._monotonic()))
                     self._callbacks.on_behind(pace.owed_s)
                 elif by_arrival:
-                    self._behind_s = self._arrivals.behind_s(timeline.delay_s())
+                    self._behind_s = arrivals.behind_s(timeline.delay_s())
                     self._callbacks.on_behind(self._behind_s)
                 if self._ending():
                     return
@@ -127,15 +128,14 @@ class VideoSource(Source):
     def _time(self, image: av.VideoFrame) -> float | None:
         return self._monotonic() if self._opened.is_untimed else image.time
 
-    def _images(self) -> Iterator[av.VideoFrame]:
+    def _images(self, arrivals: Arrivals) -> Iterator[av.VideoFrame]:
         """Decode once from here to the end. Yields pictures as a Frame wants them."""
         in_a_row = 0
         end_s = 0.0
         last_s = self._monotonic()
         video_index = self._opened.video.index
-        self._arrivals = Arrivals(self._packets(), self._monotonic)
         for packet in newest(
-            self._arrivals,
+            arrivals,
             video_index,
             behind_s=lambda: self._behind_s,
             leave_out=self._leave_out,

@@ -22,7 +22,7 @@ from daemon.pipeline import Shared
 from daemon.reading import Reading
 from daemon.redact import Redactor
 from daemon.service import logs, preflight, signals
-from daemon.service.environment import faults
+from daemon.service.clashes import clashes
 from daemon.service.gc_thread import GcThread
 from daemon.service.notify import Notifier, Watchdog, watchdog_interval_s
 from daemon.service.reload import Changes, compare, in_effect
@@ -54,7 +54,7 @@ def run_daemon(loaded: Loaded, config: Path) -> int:
     it cannot start.
     """
     redactor = logs.set_up(loaded.settings.daemon.log_level, loaded.secrets)
-    found = faults()
+    found = clashes()
     if found:
         raise EnvironmentClashError("\n".join(found))
     preflight.check(config, loaded.settings)

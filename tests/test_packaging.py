@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.service.environment import faults
+from daemon.service.clashes import clashes
 from tests.affectd import ROOT
 
 
@@ -26,7 +26,7 @@ def distribution(site: Path, name: str, files: list[str], top_level: str | None 
 
 
 def test_this_environment_has_no_fault() -> None:
-    assert faults() == []
+    assert clashes() == []
 
 
 def test_a_stranger_that_owns_our_name_is_named(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_stranger_that_owns_our_name_is_named(tmp_path: Path) -> None:
     distribution(tmp_path, "Old_Detectors", [], top_level="detectors\n")
     distribution(tmp_path, "one-file", ["classifiers.py", "__pycache__/classifiers.pyc"])
     distribution(tmp_path, "harmless", ["daemonic/x.py", "my/daemon/x.py", "detectors_x.py"])
-    lines = faults([str(tmp_path)])
+    lines = clashes([str(tmp_path)])
     assert [line.split(" also ")[0] for line in lines] == [
         "the distribution python-daemon",
         "the distribution old-detectors",
@@ -48,14 +48,14 @@ def test_a_stranger_that_owns_our_name_is_named(tmp_path: Path) -> None:
 def test_what_is_left_of_a_removed_distribution_does_no_harm(tmp_path: Path) -> None:
     distribution(tmp_path, "opencv-python", ["cv2/__init__.py"])
     (tmp_path / "opencv_python-1.0.dist-info" / "METADATA").unlink()
-    assert faults([str(tmp_path)]) == []
+    assert clashes([str(tmp_path)]) == []
 
 
 def test_two_owners_of_cv2_are_named(tmp_path: Path) -> None:
     distribution(tmp_path, "opencv-contrib-python", ["cv2/__init__.py"])
-    assert faults([str(tmp_path)]) == []
+    assert clashes([str(tmp_path)]) == []
     distribution(tmp_path, "opencv-python", ["cv2/__init__.py", "cv2/cv2.abi3.so"])
-    (line,) = faults([str(tmp_path)])
+    (line,) = clashes([str(tmp_path)])
     assert "opencv-contrib-python, opencv-python" in line
     assert "pip uninstall opencv-python," in line
 

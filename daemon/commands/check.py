@@ -8,7 +8,7 @@ from pathlib import Path
 from daemon.commands.bench import machine, record
 from daemon.config.file import load
 from daemon.service import logs, preflight
-from daemon.service.environment import faults
+from daemon.service.clashes import clashes
 from daemon.terminal import out, say, warn
 
 
@@ -20,7 +20,7 @@ def check_config(config: Path, connect: bool) -> bool:
     settings = loaded.settings
     preflight.check(config, settings)
     preflight.foresee_covers(settings, service)
-    if found := faults():
+    if found := clashes():
         say("\n".join(found))
         return False
     streams = ", ".join(stream.name for stream in settings.stream)

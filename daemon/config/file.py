@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from daemon.config.explain import Key, at, dotted, explain, is_secret
-from daemon.config.regular import read_regular
+from daemon.config.regular_file import read_regular
 from daemon.config.secret_refs import Expanded, FileRefError, RefError, expand
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError, UnusableError

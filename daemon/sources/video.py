@@ -15,10 +15,10 @@ from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
 from daemon.redact import display_url
 from daemon.sources.base import DAMAGED_IN_A_ROW, NO_CALLBACKS, Source, SourceCallbacks
+from daemon.sources.catch_up import Arrivals, newest
 from daemon.sources.container import Opened, open_container
 from daemon.sources.decoder import tell_of_fallback
 from daemon.sources.faults import is_timed_out, read_fault, silence
-from daemon.sources.late import Arrivals, newest
 from daemon.sources.network import BY_TCP, Network
 from daemon.sources.picture import AS_IT_IS, Orientation, check_size, is_size, to_frame_image
 from daemon.sources.tiff import holds_jpeg

@@ -11,7 +11,7 @@ import av
 import pytest
 
 from daemon.sources.base import SourceCallbacks
-from daemon.sources.late import LATE_S, MOST_LOOKED_AT, READY_S, Arrivals, newest
+from daemon.sources.catch_up import LATE_S, MOST_LOOKED_AT, READY_S, Arrivals, newest
 from tests.clock import Clock
 from tests.daemon.sources.videos import WAIT_S, open_video
 from tests.media import write_clip

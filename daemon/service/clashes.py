@@ -16,7 +16,7 @@ _CV2_OWNER = "opencv-contrib-python"
 _OWNED = re.compile(rf"^({'|'.join((*OURS, 'cv2'))})(?:/|\.py,)", re.MULTILINE)
 
 
-def faults(path: Sequence[str] | None = None) -> list[str]:
+def clashes(path: Sequence[str] | None = None) -> list[str]:
     """One line for each clash among the distributions on `path` (default: sys.path), or none."""
     owners: defaultdict[str, set[str]] = defaultdict(set)
     for distribution in distributions() if path is None else distributions(path=list(path)):

@@ -27,8 +27,8 @@ _BLANK = np.zeros((FACE_PX, FACE_PX), np.uint8)
 
 
 @dataclass(slots=True)
-class _Kept:
-    """Crops of one submission to keep, and their results so far."""
+class _FileCrops:
+    """Crops of a file that were asked for together, and their results so far."""
 
     jobs: list[Job]
     results: list[Result] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Batcher(Worker):
     none is classified whose picture is older than the `ladder` allows. It also says how many views
     each gets, which `use` tells the classifier before a batch, on the batcher's thread.
 
-    Kept crops (files) are never dropped and always get all their views: `classify` holds its
+    A file's crops are never dropped and always get all their views: `classify` holds its
     caller until they are done, and they share no batch with others, so that their results do not
     depend on who else is there. Where both wait they take turns.
 
@@ -80,11 +80,11 @@ class Batcher(Worker):
         self._clock = clock
         self._beat = beat
         self._live = CropQueue(queue_crops, self._give_up, max_age_s=ladder.max_age_s)
-        self._kept: list[_Kept] = []  # at most one a file stream: its thread waits
+        self._files: list[_FileCrops] = []  # at most one a file stream: its thread waits
         self._changed = threading.Condition()
         self._wait = wait or self._changed.wait
         self._stopping = False
-        self._kept_had_turn = False
+        self._files_had_turn = False
         self._failing = False  # the model, when it was asked last
         self._traces = Traces(clock)
         model = classifier.name
@@ -118,15 +118,15 @@ class Batcher(Worker):
     ) -> list[Result]:
         """Classify these crops before returning, in their order; for files. `beat` is called while
         they wait: whether the model hangs is for the batcher's own beat to say."""
-        kept = _Kept(list(jobs))
+        file = _FileCrops(list(jobs))
         with self._changed:
             if self._stopping or not jobs:
                 return [Result(job, None) for job in jobs]
-            self._kept.append(kept)
+            self._files.append(file)
             self._changed.notify_all()
-        while not kept.done.wait(IDLE_S):
+        while not file.done.wait(IDLE_S):
             beat()
-        return kept.results
+        return file.results
 
     def forget(self, stream: str) -> None:
         """Drop what waits of a stream that went away."""
@@ -136,13 +136,13 @@ class Batcher(Worker):
     def run_once(self) -> bool:
         """Classify the next batch, or find that none comes for a while. False at the end."""
         with self._changed:
-            if not (self._kept or self._live or self._stopping):
+            if not (self._files or self._live or self._stopping):
                 self._wait(IDLE_S)
             if self._stopping:
                 return False
-            kept, live = self._next_batch()
-        if kept is not None:
-            self._classify_kept(kept)
+            file, live = self._next_batch()
+        if file is not None:
+            self._classify_file(file)
         elif live:
             self._classify_live(live)
         elif self._failing:
@@ -159,14 +159,14 @@ class Batcher(Worker):
         finally:
             self._abandon()
 
-    def _next_batch(self) -> tuple[_Kept | None, list[Queued]]:
+    def _next_batch(self) -> tuple[_FileCrops | None, list[Queued]]:
         """Whose crops come next: a file's, or these; neither where none wait, or at the end."""
         while not self._stopping:
             left_s = self._live_due_in_s()
-            if self._kept and not (self._kept_had_turn and left_s <= 0.0):
-                self._kept_had_turn = True
-                return self._kept[0], []
-            self._kept_had_turn = False
+            if self._files and not (self._files_had_turn and left_s <= 0.0):
+                self._files_had_turn = True
+                return self._files[0], []
+            self._files_had_turn = False
             if not self._live:
                 break
             if left_s <= 0.0:
@@ -180,17 +180,17 @@ class Batcher(Worker):
             return 0.0
         return self._live.first_s() + self._max_wait_s - self._clock()
 
-    def _classify_kept(self, kept: _Kept) -> None:
+    def _classify_file(self, file: _FileCrops) -> None:
         """Classify the next of a file's crops, and wake their owner after the last."""
-        jobs, kept.jobs = kept.jobs[: self._max_batch], kept.jobs[self._max_batch :]
+        jobs, file.jobs = file.jobs[: self._max_batch], file.jobs[self._max_batch :]
         self._use(self.ladder.top)
         rows = self._read(jobs)
         views = self.classifier.view_count
-        kept.results += [Result(job, row, views) for job, row in zip(jobs, rows, strict=True)]
-        if not kept.jobs:
+        file.results += [Result(job, row, views) for job, row in zip(jobs, rows, strict=True)]
+        if not file.jobs:
             with self._changed:
-                self._kept.remove(kept)
-            kept.done.set()
+                self._files.remove(file)
+            file.done.set()
 
     def _classify_live(self, live: list[Queued]) -> None:
         self._use(self.ladder.rung)
@@ -240,8 +240,8 @@ class Batcher(Worker):
     def _abandon(self) -> None:
         with self._changed:
             self._stopping = True
-            for kept in self._kept:
-                kept.results += [Result(job, None) for job in kept.jobs]
-                kept.done.set()
-            self._kept.clear()
+            for file in self._files:
+                file.results += [Result(job, None) for job in file.jobs]
+                file.done.set()
+            self._files.clear()
             self._live.clear("stopping")

@@ -146,7 +146,7 @@ def test_a_full_queue_turns_away_who_has_waited_least_and_counts_it(
     assert dropped(metrics, "queue_full") == 2
 
 
-def test_kept_crops_are_all_classified_in_batches_of_their_own(
+def test_crops_of_a_file_are_all_classified_in_batches_of_their_own(
     batcher: Batcher, echo: Echo, metrics: Metrics
 ) -> None:
     """Though live crops wait beside them, with which they take turns, and though they are more
@@ -160,7 +160,7 @@ def test_kept_crops_are_all_classified_in_batches_of_their_own(
         target=lambda: kept.extend(batcher.classify([job(t, t, "film") for t in range(9)]))
     )
     caller.start()
-    wait_until(lambda: batcher._kept)
+    wait_until(lambda: batcher._files)
     time.sleep(0.05)  # The live crop is due, too.
     echo.go.set()
     caller.join(WAIT_S)

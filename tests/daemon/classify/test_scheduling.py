@@ -142,7 +142,7 @@ def test_the_ladder_goes_down_under_load_and_comes_back() -> None:
 
 
 def test_files_always_get_all_their_views() -> None:
-    """While the ladder is down, a kept crop is read in the configured mode all the same."""
+    """While the ladder is down, a file's crop is read in the configured mode all the same."""
     house = House([Camera("crowd", 200)], view_s=0.01)
     house.run(10.0)
     assert house.ladder.rung.view_count == 1

@@ -46,8 +46,8 @@ WEB_STOP_S = 2.5
 JOIN_S = 1.0
 
 
-def run_daemon(loaded: Loaded, config: Path) -> int:
-    """Run until SIGTERM, SIGINT or the end of its terminal, then end cleanly; SIGHUP reads `config`
+def run_daemon(loaded: Loaded, path: Path) -> int:
+    """Run until SIGTERM, SIGINT or the end of its terminal, then end cleanly; SIGHUP reads `path`
     again. Returns the exit code.
 
     `signals.hold` was called before. Raises AffectdError, DetectorError or ClassifierError when
@@ -57,24 +57,24 @@ def run_daemon(loaded: Loaded, config: Path) -> int:
     found = clashes()
     if found:
         raise EnvironmentClashError("\n".join(found))
-    preflight.check(config, loaded.settings)
-    log.info("affectd %s, configured by %s", affectd_version(), config)
-    _warn(config, loaded)
-    number = _Daemon(loaded, config, redactor).run()
+    preflight.check(path, loaded.settings)
+    log.info("affectd %s, configured by %s", affectd_version(), path)
+    _warn(path, loaded)
+    number = _Daemon(loaded, path, redactor).run()
     log.info("ended cleanly")
     return signals.exit_code(number)
 
 
-def _warn(config: Path, loaded: Loaded) -> None:
-    for line in preflight.in_vain(config, loaded.settings):
+def _warn(path: Path, loaded: Loaded) -> None:
+    for line in preflight.in_vain(path, loaded.settings):
         log.warning("%s", line)
 
 
 class _Daemon:
     """What all streams share, and the main thread's work with it."""
 
-    def __init__(self, loaded: Loaded, config: Path, redactor: Redactor) -> None:
-        self._config = config
+    def __init__(self, loaded: Loaded, path: Path, redactor: Redactor) -> None:
+        self._path = path
         self._redactor = redactor
         self._started = self._settings = loaded.settings
         self._stop = threading.Event()
@@ -160,10 +160,10 @@ class _Daemon:
         """Read the configuration again and do what it changes; one that does not validate
         changes nothing."""
         self._notifier.reloading()
-        log.info("SIGHUP: reading %s again", self._config)
+        log.info("SIGHUP: reading %s again", self._path)
         try:
-            loaded = load(self._config, os.environ)
-            preflight.check(self._config, loaded.settings)
+            loaded = load(self._path, os.environ)
+            preflight.check(self._path, loaded.settings)
             preflight.check_reads(loaded.settings, self._started.expression.enabled)
             preflight.check_covers(
                 in_effect(self._started, self._settings, loaded.settings), detector
@@ -175,7 +175,7 @@ class _Daemon:
             self._note_reload(False)
         else:
             self._redactor.register(*loaded.secrets)
-            _warn(self._config, loaded)
+            _warn(self._path, loaded)
             changes = compare(self._started, self._settings, loaded.settings)
             for line in changes.lines():
                 log.info("%s", line)

@@ -114,7 +114,8 @@ class Capture(Worker):
             self._run()
         finally:
             self._mailbox.close()
-        self._ended()  # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
+        # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
+        self._ended()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -85,7 +85,8 @@ class Stream(Worker):
             self._run()
         finally:
             self._mailbox.close()
-        self._ended()  # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
+        # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
+        self._ended()
 
     def _run(self) -> None:
         delay_s = 0.0

@@ -33,9 +33,9 @@ class Arrivals:
             asked_s = self._monotonic()
 
     def behind_s(self, delay_s: float) -> float:
-        """Of the `delay_s` by which a picture came later than at its promptest, how long it can have
-        lain ready: at most since the last packet that had to be waited for. The rest is that of a
-        camera which sends in bursts, pauses, or has a slow clock."""
+        """Of the `delay_s` by which a picture came later than at its promptest, how long it can
+        have lain ready: at most since the last packet that had to be waited for. The rest is that
+        of a camera which sends in bursts, pauses, or has a slow clock."""
         return min(delay_s, self._monotonic() - self._waited_s)
 
 

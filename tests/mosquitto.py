@@ -8,16 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.waiting import wait_until
+from tests.waiting import wait_for_server, wait_until
 
 # Unpacked by `make test`, or installed.
 _BIN = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep) if folder]
@@ -72,15 +70,7 @@ class Mosquitto:
             self._process = subprocess.Popen(
                 [MOSQUITTO, "-c", self._config, "-v"], env=_environment(), stdout=log, stderr=log
             )
-        end_s = time.monotonic() + 60.0
-        while True:
-            try:
-                socket.create_connection((self._host, self.port), 20.0).close()
-                return
-            except OSError:
-                assert time.monotonic() < end_s, f"it did not start: {self._log.read_text()}"
-                assert self._process.poll() is None, f"it ended: {self._log.read_text()}"
-                time.sleep(0.05)  # a process of its own gives no event to wait on
+        wait_for_server(self._process, self._host, self.port, self._log)
 
     def stop(self) -> None:
         """Kill it: connections break, and all that it kept is gone."""
@@ -102,12 +92,7 @@ class Mosquitto:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
@@ -149,12 +134,7 @@ class Listener:
         wait_until(lambda: self._subscribed)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
         self._client.on_message = self._client.on_subscribe = None

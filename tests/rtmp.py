@@ -6,13 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 
 from tests.affectd import ROOT
+from tests.waiting import wait_for_server
 
 _MODULE = "ngx_rtmp_module.so"
 # Unpacked by `make test`, or installed.
@@ -63,15 +62,7 @@ class RtmpServer:
         config.write_text(_CONFIG.format(module=MODULE, folder=self._folder, port=self.port))
         assert NGINX is not None
         self._process = subprocess.Popen([NGINX, "-p", self._folder, "-c", config, "-e", log])
-        end_s = time.monotonic() + 60.0
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 20.0).close()
-                return
-            except OSError:
-                assert time.monotonic() < end_s, f"nginx did not start: {log.read_text()}"
-                assert self._process.poll() is None, f"nginx ended: {log.read_text()}"
-                time.sleep(0.05)  # a process of its own gives no event to wait on
+        wait_for_server(self._process, "127.0.0.1", self.port, log)
 
     def stop(self) -> None:
         """Kill it: connections break."""
@@ -87,10 +78,5 @@ class RtmpServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import av
 import httpx
@@ -150,12 +149,7 @@ class Rig:
         self._fleet.start(self._settings.stream, self._settings)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._fleet.close()
         assert self._web.stop(WEB_STOP_S)
 

@@ -94,11 +94,10 @@ class _Daemon:
             self._board,
             self._metrics,
             self._health,
-            self._shown.jpegs,
+            self._shown,
             self._readings,
             self._settings.daemon,
             affectd_version(),
-            playlists=self._shown.playlists,
             colours=self._colours,
         )
         self._web = WebServer(site, self._settings.daemon.host, self._settings.daemon.port)

@@ -19,7 +19,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, Row
 from daemon.reading import FaceView, Quality, Reading
 from daemon.sinks.feed import Feed, JpegFeed
-from daemon.sinks.playlist import Playlist
+from daemon.sinks.shown import Shown
 from daemon.web.app import MAX_READERS, make_site
 from daemon.web.server import READER_TIMEOUT_S, WebServer
 
@@ -78,8 +78,8 @@ class House:
         self.health = Health(time.monotonic)
         self.metrics = Metrics(CollectorRegistry())
         self.readings: Feed[Reading] = Feed(256)
-        self.feeds: dict[str, JpegFeed] = {}
-        self.playlists: dict[str, Playlist] = {}
+        self.shown = Shown()
+        self.feeds, self.playlists = self.shown.jpegs, self.shown.playlists
         self.rows: dict[str, Row] = {}
         for name in streams:
             self.feeds[name] = JpegFeed()
@@ -89,11 +89,10 @@ class House:
             self.board,
             self.metrics,
             self.health,
-            self.feeds,
+            self.shown,
             self.readings,
             settings,
             "1.2.3",
-            playlists=self.playlists,
             max_readers=max_readers,
         )
         self.web = WebServer(self.site, settings.host, port, reader_timeout_s)

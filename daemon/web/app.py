@@ -24,7 +24,7 @@ from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, SinkStatus, StreamStatus
 from daemon.reading import FaceView, Reading, utc
 from daemon.sinks.feed import Feed, JpegFeed
-from daemon.sinks.playlist import Playlist
+from daemon.sinks.shown import Shown
 from daemon.web.access import Access, Guard, Origins
 from daemon.web.hls import Hls
 from daemon.web.live import (
@@ -69,20 +69,18 @@ def make_site(
     board: Board,
     metrics: Metrics,
     health: Health,
-    jpeg_feeds: Mapping[str, JpegFeed],
+    shown: Shown,
     readings: Feed[Reading],
     settings: DaemonSettings,
     version: str,
     *,
-    playlists: Mapping[str, Playlist],
     colours: Mapping[str, str] = COLOURS,
     max_readers: int = MAX_READERS,
 ) -> Site:
     """What `WebServer` serves.
 
-    `jpeg_feeds` holds the streams that have an mjpeg sink, `playlists` those with an hls sink; they
-    are read at every request, so a reload may change them. At most `max_readers` read pictures at
-    once, as many events, and as many wait for the first segments of a playlist.
+    `shown` is read at every request, so a reload may change it. At most `max_readers` read
+    pictures at once, as many events, and as many wait for the first segments of a playlist.
     """
     closing = asyncio.Event()
     guard = Guard(settings)
@@ -90,8 +88,8 @@ def make_site(
         board=board,
         metrics=metrics,
         health=health,
-        jpeg_feeds=jpeg_feeds,
-        hls=Hls(playlists, board, ClientLimit(max_readers, closing)),
+        jpeg_feeds=shown.jpegs,
+        hls=Hls(shown.playlists, board, ClientLimit(max_readers, closing)),
         readings=readings,
         version=version,
         colours=colours,

@@ -131,11 +131,10 @@ class Rig:
             self.board,
             self.metrics,
             health,
-            shown.jpegs,
+            shown,
             readings,
             DaemonSettings(),
             "test",
-            playlists=shown.playlists,
         )
         self._web = WebServer(site, "127.0.0.1", 0)
         self._fleet = Fleet(

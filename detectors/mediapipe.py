@@ -6,6 +6,7 @@ https://ai.google.dev/edge/mediapipe/solutions/vision/face_detector
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,21 @@ from detectors.errors import BackendError, ModelMismatchError
 from detectors.quiet import quiet
 
 # MediaPipe tells Google of its use, at the latest when it is closed, through this proxy: nothing is
-# there. libav goes by other variables, Python by `os.environ`, which stays as it is.
+# there. Python goes by `os.environ`, which stays as it is.
+TOLD = "play.googleapis.com"
 NOWHERE = "http://127.0.0.1:9"
-os.putenv("https_proxy", NOWHERE)
+
+
+def _tell_nobody() -> None:
+    os.putenv("https_proxy", NOWHERE)
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = re.split("[ ,]+", os.environ.get(name, ""))
+        os.putenv(name, ",".join(h for h in hosts if not TOLD.endswith(h.lstrip("*."))))
+        if "*" in hosts:
+            os.unsetenv("http_proxy")  # which libav would go by now
+
+
+_tell_nobody()
 
 # Keypoints in the model's order; "right" is the person's.
 RIGHT_EYE, LEFT_EYE, NOSE = 0, 1, 2

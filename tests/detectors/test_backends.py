@@ -147,8 +147,9 @@ LOOK_AND_CLOSE = f"""
 import os, time, urllib.request
 import numpy as np
 from pathlib import Path
-if os.environ["LET_IT"]:
-    os.putenv = lambda *_: None
+put = os.putenv
+nowhere = os.environ["NOWHERE"]
+os.putenv = lambda name, value: put(name, nowhere if value == "http://127.0.0.1:9" else value)
 from detectors.mediapipe import MediaPipe
 model = Path({str(MODELS)!r}, "face_detection_short_range.tflite")
 detector = MediaPipe(model.read_bytes(), range="short")
@@ -159,18 +160,21 @@ print(urllib.request.getproxies()["https"])
 """
 
 
-@pytest.mark.parametrize("let_it", ["", "yes"])
-def test_mediapipe_tells_nobody_of_its_use(let_it: str) -> None:
-    """1. By itself it asks the user's proxy for its makers' server. 2. Through affectd it does
-    not. 3. The user's proxy stays the one that models are fetched through."""
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        proxy.settimeout(0.0)
-        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-        env = os.environ | {"https_proxy": address, "no_proxy": "", "LET_IT": let_it}
+@pytest.mark.parametrize("no_proxy", ["", "*", "10.0.0.1, .googleapis.com"])
+def test_mediapipe_tells_nobody_of_its_use(no_proxy: str) -> None:
+    """1. What it would tell its makers goes where, but for this test, nothing is. 2. It does not
+    go to the user's proxy, which stays the one that models are fetched through."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_server(("", 0)) as nowhere:
+        address, dead = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (proxy, nowhere))
+        env = os.environ | {"https_proxy": address, "no_proxy": no_proxy, "NOWHERE": dead}
         command = [sys.executable, "-c", LOOK_AND_CLOSE]
         run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-        asked = ""
-        with suppress(BlockingIOError), proxy.accept()[0] as connection:
-            asked = connection.recv(1000).decode().partition(":")[0]
-    assert asked == ("CONNECT play.googleapis.com" if let_it else "")
+        assert [asked_of(one) for one in (proxy, nowhere)] == ["", "CONNECT play.googleapis.com"]
     assert run.stdout == f"{address}\n"
+
+
+def asked_of(server: socket.socket) -> str:
+    server.settimeout(0.0)
+    with suppress(BlockingIOError), server.accept()[0] as connection:
+        return connection.recv(1000).decode().partition(":")[0]
+    return ""

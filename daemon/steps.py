@@ -90,6 +90,7 @@ class Steps:
         self._interval_s = 0.0
         self._size_px: tuple[int, int] | None = None
         self._last_pts_s: float | None = None
+        self._in_view: tuple[list[Track], float] = [], 0.0  # by the last frame, at its time
         self.follow(settings)
 
     def follow(self, settings: Settings) -> None:
@@ -129,11 +130,17 @@ class Steps:
             else:
                 tracks, read = self._track_and_read(found, frame, due)
                 readings += read
-            faces = [] if self._only_counts else [_view(track, frame.pts_s) for track in tracks]
+            self._in_view = tracks, frame.pts_s
+            faces = self.faces()
             self._count(frame, tracks, faces)
             if self._is_shown:
                 self._draw(frame, faces)
         return Output(frame, readings, faces=faces, looked=found is not None)
+
+    def faces(self) -> list[FaceView]:
+        """Those in view by the last frame, with what is known of them by now."""
+        tracks, pts_s = self._in_view
+        return [] if self._only_counts else [_view(track, pts_s) for track in tracks]
 
     def _fit(self, frame: Frame) -> None:
         """Let the tracks follow a change of the picture's size."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from daemon.backoff import GOOD_AFTER_S, Backoff, pause
 from daemon.classify.batcher import Batcher
 from daemon.config.settings import Settings, StreamSettings
-from daemon.draw.slate import Slate
+from daemon.draw.slate import Slate, no_picture
 from daemon.errors import Reason
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
@@ -94,7 +94,7 @@ class Stream(Worker):
             began_s = time.monotonic() + delay_s
             try:
                 self._pause(delay_s)
-                if not self._stop.is_set():
+                if not (self._stop.is_set() or self._mailbox.ended):
                     self.run_once()
                 return
             except Exception as error:  # noqa: BLE001 - one stream stops no other
@@ -154,12 +154,14 @@ class Stream(Worker):
     def _idle(self, steps: Steps) -> None:
         """No frame came: readings do not wait for one, and of a source that is down no face is in
         view."""
-        if not self._row.is_delivering():
+        is_there = self._row.is_delivering()
+        if not is_there:
             steps.clear_faces()
-        if self._slate is not None and (readings := steps.arrived()):
-            output = self._slate.without_picture(readings)
+        if self._slate is not None and not self._slate.is_blank:
+            readings = steps.arrived()
+            output = self._slate.without_picture(readings, steps.faces() if is_there else None)
             for writer in self._writers:
-                if writer.takes in ("readings", "news"):
+                if writer.takes == "news" or (readings and writer.takes == "readings"):
                     writer.put(output)
             self._tell(readings)
         self._stand_in()
@@ -171,17 +173,16 @@ class Stream(Worker):
                 self._publish(reading)
 
     def _stand_in(self) -> None:
-        """Give the sinks a slate where one is due, that their readers stay."""
-        if self._slate is None:
-            return
+        """Give the sinks a slate where one is due, that their readers stay; and word that the
+        source is away to those who pass it on, also of a file, which has no slate."""
         status = self._row.status()
-        if (output := self._slate.output(status)) is not None:
+        if self._slate is not None and (output := self._slate.output(status)) is not None:
             for writer in self._writers:
                 writer.put(output)
-        elif (output := self._slate.before_any(status)) is not None:
+        elif status.state in ("down", "stalled") and (self._slate is None or self._slate.is_blank):
             for writer in self._writers:
                 if writer.takes == "news":
-                    writer.put(output)
+                    writer.put(no_picture(self.name))
 
     def _failed(self, error: Exception) -> None:
         """Say and count that the stream starts anew."""

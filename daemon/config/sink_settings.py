@@ -125,7 +125,8 @@ class MqttSinkSettings(Table):
                 "accepted is a path without + # ? and $, such as mqtt://HOST/affectd"
             )
         try:
-            decoded(f"{url.user}{url.password}").encode()
+            for part in (url.user, url.password):
+                decoded(part or "").encode()
         except UnicodeEncodeError:
             raise ValueError("user and password are accepted in UTF-8") from None
         return value

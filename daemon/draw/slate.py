@@ -14,7 +14,7 @@ from daemon.draw.paint import Canvas, ColourSystem, Rgb
 from daemon.errors import Reason
 from daemon.frame import Frame, tag_alike
 from daemon.monitoring.status import StreamStatus
-from daemon.reading import Reading
+from daemon.reading import FaceView, Reading
 from daemon.sinks.base import Output
 
 AWAY_S = 1.0  # a source that is known to be away is given this long
@@ -27,6 +27,12 @@ QUIET_TEXT: Rgb = (159, 173, 186)
 _MARGIN = 0.05
 _SMALLEST_PX = 8
 _NARROW = 0.25  # of an em, which letters are wider than: what is larger cannot fit
+
+
+def no_picture(stream: str) -> Output:
+    """Word that the source of `stream` is away, for sinks that look at no picture."""
+    frame = Frame(stream, 0, 0.0, time.time(), av.VideoFrame(2, 2, "yuv420p"))
+    return Output(frame, (), slate=True)
 
 
 class Slate:
@@ -78,20 +84,20 @@ class Slate:
         self._due_s = now_s + EVERY_S
         image = self._draw(last, status.reason)
         frame = replace(last, pts_s=last.pts_s + quiet_s, captured_s=self._clock(), image=image)
-        return Output(frame, (), slate=True, faces=())
+        return Output(frame, (), slate=True)
 
-    def without_picture(self, readings: Sequence[Reading]) -> Output:
-        """Readings of frames that were handed out already, for sinks that look at nothing else."""
+    @property
+    def is_blank(self) -> bool:
+        """Whether there was no picture yet."""
+        return self._last is None
+
+    def without_picture(
+        self, readings: Sequence[Reading], faces: Sequence[FaceView] | None
+    ) -> Output:
+        """Readings of frames that were handed out already, and what is known of the faces in view
+        by now, for sinks that look at nothing else."""
         assert self._last is not None
-        return Output(self._last, readings, slate=True)
-
-    def before_any(self, status: StreamStatus) -> Output | None:
-        """What stands in for the slate where there was no picture yet, for sinks that do not look
-        at it: once the source is known to be down."""
-        if self._last is not None or status.state != "down":
-            return None
-        frame = Frame(self._name, 0, 0.0, self._clock(), av.VideoFrame(2, 2, "yuv420p"))
-        return Output(frame, (), slate=True, faces=())
+        return Output(self._last, readings, slate=True, faces=faces)
 
     def _patience_s(self, status: StreamStatus) -> float:
         if status.state in ("down", "stalled"):

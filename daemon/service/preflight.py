@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
+from classifiers.errors import ExtraError
 from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import (
     EncodedSinkSettings,
@@ -198,8 +198,11 @@ def _sink_faults(sink: SinkSettings) -> Iterator[str]:
     # From the working directory of a service another may be there.
     if path.is_absolute() and _is_folder(path):
         yield "path: is a folder; accepted is the path of a file"
-    if isinstance(sink, MqttSinkSettings) and find_spec("paho") is None:
-        yield "kind: found mqtt, which needs paho-mqtt: pip install 'affectd[mqtt]'"
+    if isinstance(sink, MqttSinkSettings):
+        try:
+            import daemon.sinks.broker  # noqa: F401 - whether it can be
+        except (ExtraError, ImportError):
+            yield "kind: found mqtt, which needs paho-mqtt 2: pip install 'affectd[mqtt]'"
     if isinstance(sink, SrtSinkSettings):
         from daemon.sinks.push import has_srt
 

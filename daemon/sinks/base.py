@@ -25,9 +25,9 @@ class Output:
     The picture's own pts and time base mean nothing here: sinks go by `frame.pts_s`, and take
     a reference of their own (encode/reference.py) before they set anything on it.
 
-    `slate`: the source is away, and the picture says so, that readers may stay. `faces` are those
-    in view by now; None where nothing new is known of them. `looked`: they were looked for in this
-    very frame, else they are carried along."""
+    `slate`: there is no new picture; one that is drawn says that the source is away, that readers
+    may stay. `faces` are those in view by now; None while the source is away. `looked`: they were
+    looked for in this very frame, else they are carried along."""
 
     frame: Frame
     readings: Sequence[Reading]

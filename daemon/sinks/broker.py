@@ -142,7 +142,7 @@ class Broker:
         with self._changed:
             if flags.is_disconnect_packet_from_server:
                 self._note(code, "it ended the connection")
-            elif self._fault is None and self._accepted:
+            if self._fault is None and self._accepted:
                 self._fault = Reason.END_OF_STREAM, "the connection was lost"
             elif self._fault is None:
                 self._fault = Reason.CONNECT_REFUSED, "it hung up; does it speak MQTT 5?"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -15,8 +16,12 @@ NOBODY = "none"  # what the expression is while no face is in view
 
 
 def device_id(topics: str) -> str:
-    """The name of the stream whose topics begin with `topics`, of letters that may stand there."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", topics)
+    """The name of the stream whose topics begin with `topics`, of letters that may stand there;
+    no other's has the same."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", topics)
+    if re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9_-]+", topics):  # where the first _ was the /
+        return name
+    return f"{name}_{hashlib.sha256(topics.encode()).hexdigest()[:8]}"
 
 
 def discovery(topics: str, stream: str) -> str:

@@ -57,8 +57,7 @@ class MqttTopics:
         self._told_s = -math.inf
 
     def write(self, output: Output) -> bool:
-        if output.faces is not None:
-            self._see(output, output.faces)
+        self._see(output)
         try:
             is_new = self._broker is None
             broker = self._broker or self._sign_in()
@@ -82,16 +81,17 @@ class MqttTopics:
         finally:
             self._drop()
 
-    def _see(self, output: Output, faces: Sequence[FaceView]) -> None:
+    def _see(self, output: Output) -> None:
         now_s = output.frame.pts_s
-        before = {} if output.slate else self._faces
-        seen = before | {face.track: (now_s, face) for face in faces}
+        before = {} if output.faces is None else self._faces
+        seen = before | {face.track: (now_s, face) for face in output.faces or ()}
         self._faces = {
             track: (seen_s, face)
             for track, (seen_s, face) in seen.items()
             if 0.0 <= now_s - seen_s < LINGER_S
         }
-        self._state = state(not output.slate, [face for _, face in self._faces.values()])
+        is_live = output.faces is not None
+        self._state = state(is_live, [face for _, face in self._faces.values()])
 
     def _sign_in(self) -> Broker:
         # The name is the same after a crash, so that the broker drops what is left of before.
@@ -119,6 +119,7 @@ class MqttTopics:
 
     def _drop(self) -> None:
         broker, self._broker = self._broker, None
+        self._faces = {}  # what was a while ago is none of the next connection's
         if broker is not None:
             broker.drop()
 

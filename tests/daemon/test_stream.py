@@ -12,7 +12,7 @@ from daemon.config.sink_settings import EventsSinkSettings
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
-from daemon.monitoring.status import Row
+from daemon.monitoring.status import Row, State
 from daemon.reading import Reading
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
@@ -138,6 +138,47 @@ def test_a_fault_while_it_waits_is_a_fault_like_any_other(
     assert ended == [True]
 
 
+def test_of_a_source_that_has_ended_no_detector_is_made(
+    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last frame failed, and then the device that detectors run on goes away."""
+    stream = made(None, metrics, row)
+    tries = []
+
+    def fail() -> None:
+        tries.append(1)
+        stream._mailbox.close()
+        raise RuntimeError("no device")
+
+    monkeypatch.setattr(stream, "run_once", fail)
+    stream.run()
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("state", ["down", "stalled"])
+def test_word_that_a_file_is_away_gets_out(
+    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    """It has no slate: who reads it waits for the next picture."""
+    monkeypatch.setattr("daemon.stream.POLL_S", 0.05)
+    mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
+    news = Gated("news")
+    writer = Writer(news, "lobby", "gated", keep_all=True, metrics=metrics, stop=stop)
+    row.set_state(state)
+    stream = made(None, metrics, row, keep_all=True, mailbox=mailbox, stop=stop, writers=[writer])
+    news.gate.set()
+    writer.start()
+    stream.start()
+    try:
+        wait_until(lambda: news.written)
+        assert news.written[0].faces is None
+    finally:
+        stop.set()
+        mailbox.close()
+        stream.join(WAIT_S)
+        writer.close(WAIT_S)
+
+
 def test_a_loop_that_dies_is_not_taken_for_one_that_is_over(
     metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +210,7 @@ def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(
     metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. The source is down from the start. 2. It gives one picture, of a face. 3. Nothing more
-    comes, but that the face was read."""
+    comes, but that the face was read. 4. The source is gone."""
     monkeypatch.setattr("daemon.stream.POLL_S", 0.05)
     known, stop = Known(), threading.Event()
     mailbox = Mailbox[Frame](keep_all=False, on_drop=lambda: None)
@@ -186,7 +227,7 @@ def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(
         stream.start()
         try:
             wait_until(lambda: news.written)
-            assert (news.written[0].slate, news.written[0].faces) == (True, ())
+            assert (news.written[0].slate, news.written[0].faces) == (True, None)
             assert readings.written == []
             row.set_state("live")
             mailbox.put(talking(1)[0], stop)
@@ -195,8 +236,12 @@ def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(
             (face,) = news.written[-1].faces
             assert face.label is None
             known.go.set()
-            wait_until(lambda: news.written[-1].readings)
-            assert news.written[-1].faces is None  # as before, for all that is known
+            wait_until(lambda: news.written[-1].faces[0].label is not None)
+            (told,) = [output.faces for output in news.written if output.readings]
+            assert told is not None
+            assert told[0].label is not None  # at once, and not with the next picture
+            row.set_state("stalled")
+            wait_until(lambda: news.written[-1].faces is None)
         finally:
             stop.set()
             mailbox.close()

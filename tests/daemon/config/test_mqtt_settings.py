@@ -109,21 +109,31 @@ def test_it_is_for_readings(tmp_path: Path) -> None:
         assert load(path, {}).settings.stream[0].only_events is only
 
 
+@pytest.mark.parametrize("missing", ["paho", "paho.mqtt.enums"], ids=["none", "an old one"])
 def test_without_the_library_it_says_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: str,
 ) -> None:
     path = tmp_path / "affectd.toml"
     path.write_text(HEAD + sink("mqtt://x"))
     preflight.check(path, load(path, {}).settings)
-    monkeypatch.setitem(sys.modules, "paho", None)
+    monkeypatch.delitem(sys.modules, "daemon.sinks.broker")
+    monkeypatch.setitem(sys.modules, missing, None)
     done = inside(capsys, "check", path)
     assert (done.code, done.err) == (
         2,
         [
-            f"affectd: {path}: stream[0].sink[0].kind: found mqtt, which needs paho-mqtt: "
+            f"affectd: {path}: stream[0].sink[0].kind: found mqtt, which needs paho-mqtt 2: "
             "pip install 'affectd[mqtt]'"
         ],
     )
+
+
+def test_users_and_passwords_that_are_no_text_are_refused_each_by_itself(tmp_path: Path) -> None:
+    for url in ("mqtt://50%:p%ffx@h/x", "mqtt://a%C3:%A9@h/x"):
+        assert "accepted in UTF-8" in refused(tmp_path, sink(url))
 
 
 def test_streams_that_share_a_broker_need_not_wait_for_each_other(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def test_it_is_of_the_form_that_home_assistant_accepts(told: dict[str, Any]) -> 
 
 def test_a_name_fits_a_topic_of_discovery() -> None:
     assert device_id("affectd/lobby") == "affectd_lobby"
+    alike = ["кухня/cam", "спаль/cam", "a/b/c", "a_b/c", "a/b_c", "a b/c"]
+    assert len({device_id(topics) for topics in alike}) == len(alike)
     assert re.fullmatch(r"[a-zA-Z0-9_-]+", device_id("home/my affectd/ü/front-door_2"))
 
 

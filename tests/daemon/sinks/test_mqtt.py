@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from daemon.config.sink_settings import MqttSinkSettings
 from daemon.errors import Reason, SinkError
+from daemon.sinks.broker import Broker
 from daemon.sinks.mqtt import MqttTopics, state
 from tests.daemon.outputs import face, output, reading
 from tests.daemon.sinks.test_push_refusals import serving
@@ -124,19 +125,23 @@ def test_the_state_is_told_when_it_is_another_and_not_too_often(broker: Mosquitt
 
 def test_a_face_that_is_missed_for_a_moment_switches_nothing_off(broker: Mosquitto) -> None:
     """1. Two faces. 2. One is missed. 3. It is gone for longer. 4. The source is away. 5. What
-    comes late of before says nothing new. 6. It is back."""
+    comes late of before says nothing new. 6. It is back. 7. A reading, between two pictures, says
+    what it shows by now."""
     both = [face("happy", track=1), face("sad", track=2, side_px=90)]
     seconds = count().__next__
     with sink(broker.url(), monotonic=seconds) as made, Listener(broker) as listener:
         assert made.write(output(0, pts_s=5.0, faces=both))
         assert not made.write(output(1, pts_s=5.5, faces=both[:1]))
         assert made.write(output(2, pts_s=6.1, faces=both[:1]))
-        assert made.write(output(3, pts_s=6.2, faces=(), slate=True))
+        assert made.write(output(3, pts_s=6.2, slate=True))
         assert made.write(output(4, pts_s=6.2, readings=[reading(4)], slate=True))
         assert made.write(output(5, pts_s=6.3, faces=both[1:]))
-        wait_until(lambda: len(listener.states()) == 4)
+        fear = [face("fear", track=2)]
+        assert made.write(output(5, pts_s=6.3, faces=fear, readings=[reading(5)], slate=True))
+        wait_until(lambda: len(listener.states()) == 5)
     found = [(said["live"], said["faces"], said["expression"]) for said in listener.states()]
-    assert found == [(True, 2, "sad"), (True, 1, "happy"), (False, 0, None), (True, 1, "sad")]
+    assert found[:2] == [(True, 2, "sad"), (True, 1, "happy")]
+    assert found[2:] == [(False, 0, None), (True, 1, "sad"), (True, 1, "fear")]
 
 
 def test_the_state_counts_labels() -> None:
@@ -247,6 +252,25 @@ def test_one_that_hangs_up() -> None:
         stranger = fault(f"mqtt://127.0.0.1:{port}")
     assert stranger.reason is Reason.CONNECT_REFUSED
     assert str(stranger).endswith(": it hung up; does it speak MQTT 5?")
+
+
+def test_one_that_takes_leave_without_a_fault() -> None:
+    """As one that is shut down in order."""
+
+    def leave(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(bytes.fromhex("20 03 00 00 00"))  # welcome
+        connection.recv(4096)
+        connection.sendall(bytes.fromhex("e0 00"))
+
+    with serving(leave) as port:
+        broker = Broker(settings(f"mqtt://127.0.0.1:{port}"), "affectd", "will")
+        broker.open()
+        broker.send("topic", "payload")
+        wait_until(lambda: broker._fault)
+        with pytest.raises(SinkError, match="the connection was lost"):
+            broker.flush()
+        broker.drop()
 
 
 def test_hosts(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ import torch
 from classifiers.expression.data import Faces
 from classifiers.expression.evaluation.measure import probabilities
 from classifiers.expression.training import run as run_module
-from classifiers.expression.training.recipe import read_net
+from classifiers.expression.training.recipe import Recipe, Stage, read_net
 from classifiers.expression.training.run import Run
 
 TRAINING, HOLDOUT = 26_000, 1_415  # about as many faces as there are without copies
@@ -101,6 +101,11 @@ def measure(run: Run, seconds: float) -> dict[str, float]:
     return {name: statistics.median(times_s) for name, times_s in found.items()}
 
 
+def first_epoch(recipe: Recipe, stage: Stage) -> int | None:
+    """From which epoch on faces are drawn by `stage`; None where the next takes its place."""
+    return next((e for e in range(recipe.epochs) if recipe.stage(e) is stage), None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--recipe", type=Path, default=Path("config/train/vgg10-half.toml"))
@@ -114,8 +119,12 @@ def main() -> None:
     print(f"{'from':>5} {'px':>4} {'ms a step':>10}", *(f"{part:>18}" for part in PARTS), end="")
     print(f" {'images/s':>9} {'s/epoch':>8}")
     for stage in recipe.stages:
+        epoch = first_epoch(recipe, stage)
+        if epoch is None:
+            print(f"{stage.start:5.0%} {stage.out_px:4} no epoch begins in it")
+            continue
         run.net.train()
-        run.step = max(1, round(stage.start * recipe.epochs) * run.per_epoch)
+        run.step = max(1, epoch * run.per_epoch)
         spent_s = measure(run, options.seconds)
         step_s = spent_s["step"]
         print(f"{stage.start:5.0%} {stage.out_px:4} {1000 * step_s:10.1f}", end=" ")

@@ -16,6 +16,7 @@ from classifiers.expression.training.recipe import (
     read,
     read_net,
 )
+from tests.bench.train_step import first_epoch
 
 
 @pytest.mark.parametrize(
@@ -137,3 +138,10 @@ def test_every_recipe_in_the_tree_is_valid() -> None:
     assert recipes
     for path in recipes:
         read(path)
+
+
+def test_a_stage_is_measured_in_an_epoch_of_its_own() -> None:
+    """One begins between two epochs, one where the next takes its place at once."""
+    stages = tuple(Stage(start, 44) for start in (0.0, 0.25, 0.6, 0.62, 0.7))
+    recipe = Recipe("vgg10", 9, stages=stages)
+    assert [first_epoch(recipe, stage) for stage in stages] == [0, 3, None, 6, 7]

@@ -92,7 +92,7 @@ class VideoSource(Source):
             before = seq
             arrivals = Arrivals(self._packets(), self._monotonic)
             for image in self._images(arrivals):
-                if seq == 0:
+                if seq == 0 and not self._opened.is_untimed:
                     self.first_picture_s = self._time(image)
                 pts_s = timeline.place(self._time(image), self._monotonic() if by_arrival else None)
                 self._check_time(timeline)

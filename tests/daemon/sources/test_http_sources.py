@@ -89,6 +89,14 @@ def remuxed(clip: Path, target: Path) -> None:
                 out.mux(packet)
 
 
+def test_a_file_of_motion_jpeg_says_no_time_nor_rate(tmp_path: Path) -> None:
+    saved = tmp_path / "saved.mjpg"
+    saved.write_bytes(b"".join(map(part, range(3))))
+    source = open_video(saved)
+    assert len(list(source.frames())) == 3
+    assert (source.container, source.fps, source.first_picture_s) == ("mpjpeg", None, None)
+
+
 def test_motion_jpeg_in_its_own_time_and_a_stall_of_it(tmp_path: Path) -> None:
     with WebCamera(tmp_path) as camera:
         made = open_video(camera.url("/video"), live=True, stall_timeout_s=WAIT_S)

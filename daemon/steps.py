@@ -40,8 +40,8 @@ class Steps:
 
     With `privacy = "blur"` faces are covered before anything is drawn; they are looked for on every
     frame, however busy the machine is, and read on every n-th as ever. With `aggregate_only` no
-    reading comes out of here and no face is drawn. Where readings are all that is written nothing
-    is covered nor drawn.
+    reading comes out of here and no face is drawn. Where no picture leaves nothing is covered nor
+    drawn; `shown` says whether one does, and the stream's sinks where it is None.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Steps:
         batcher: Batcher | None,
         *,
         offline: bool = False,
+        shown: bool | None = None,
         metrics: Metrics,
         row: Row,
         stop: threading.Event,
@@ -59,7 +60,7 @@ class Steps:
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = stream.name
-        self._is_shown = not stream.only_events
+        self._is_shown = stream.has_pictures if shown is None else shown
         self._covers = stream.privacy == "blur"
         self._only_counts = stream.aggregate_only
         self._detector = detector

@@ -86,6 +86,7 @@ def annotate_images(
                         detector,
                         around.models.batcher,
                         offline=True,
+                        shown=folder is not None,
                         metrics=around.metrics,
                         row=row,
                         stop=threading.Event(),

@@ -225,9 +225,9 @@ class StreamSettings(Table):
         return next((sink.kind for sink in self.sink if sink.kind in READINGS), "")
 
     @property
-    def only_events(self) -> bool:
-        """Whether readings are all that its sinks write, so that no picture leaves."""
-        return bool(self.sink) and all(sink.kind in READINGS for sink in self.sink)
+    def has_pictures(self) -> bool:
+        """Whether any of its sinks takes pictures: without one none leaves."""
+        return any(sink.kind not in READINGS for sink in self.sink)
 
     @property
     def scheme(self) -> str:

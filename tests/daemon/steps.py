@@ -23,7 +23,8 @@ from tests.daemon.streams import TALKING, yunet
 
 
 def settings(stream: dict[str, object] | None = None, **tables: dict[str, object]) -> Settings:
-    stream = {"name": "lobby", "url": str(TALKING), **(stream or {})}
+    sinks = ({"kind": "mjpeg"},)
+    stream = {"name": "lobby", "url": str(TALKING), "sink": sinks, **(stream or {})}
     return Settings.model_validate({**tables, "stream": (stream,)})
 
 

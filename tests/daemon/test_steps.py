@@ -156,8 +156,8 @@ def test_a_result_for_a_face_that_left_is_dropped_and_counted(metrics: Metrics, 
 @pytest.mark.parametrize(
     ("enabled", "sinks", "drawn"),
     [
-        (False, (), False),
-        (True, (), True),
+        (False, ("mjpeg",), False),
+        (True, (), False),
         (True, ("events",), False),
         (True, ("events", "mjpeg"), True),
     ],

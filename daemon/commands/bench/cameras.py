@@ -13,7 +13,12 @@ from daemon import models
 from daemon.commands.bench.power import Meter
 from daemon.commands.bench.record import Load
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
+from daemon.config.sink_settings import (
+    EventsSinkSettings,
+    MjpegSinkSettings,
+    Mp4SinkSettings,
+    SinkSettings,
+)
 from daemon.errors import Reason, SourceError
 from daemon.fleet import Fleet
 from daemon.monitoring.metrics import Metrics
@@ -106,6 +111,8 @@ class SimulatedCameras:
         sinks: list[SinkSettings] = []
         if "mp4" in self._sinks:
             sinks.append(Mp4SinkSettings(kind="mp4", path=self._folder / f"{name}.mp4"))
+        else:  # Nobody watches it, and pictures are drawn for it.
+            sinks.append(MjpegSinkSettings(kind="mjpeg"))
         if "events" in self._sinks:
             sinks.append(EventsSinkSettings(kind="events", path=self._folder / f"{name}.jsonl"))
         url = SecretStr(str(clip))

@@ -19,8 +19,10 @@ from rich.console import Console
 
 from classifiers.expression import LABELS
 from daemon.commands.image import annotate_images
+from daemon.draw.overlay import Overlay
 from tests.inside import inside, logging_as_before, write_light
 from tests.media import write_clip
+from tests.nets import save_tiny
 from tests.shared import MODELS, VIDEO, needs_shared
 
 Capsys = pytest.CaptureFixture[str]
@@ -377,3 +379,19 @@ def test_what_is_hidden_in_a_folder_is_not_read(
     (photos / "._a.png").write_bytes(b"what a Mac knows of a.png")
     done = inside(capsys, "image", photos, "--out", tmp_path / "out", "--config", light)
     assert done == (0, [f"{photos}/a.png → {tmp_path}/out/a.png.jpg"], [])
+
+
+def test_nothing_is_drawn_where_no_picture_is_written(
+    tmp_path: Path, capsys: Capsys, light: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[object] = []
+    monkeypatch.setattr(Overlay, "draw", lambda self, image, *rest: drawn.append(image))
+    net = save_tiny(tmp_path / "net.safetensors")
+    on = f'weights = "{net}"\nengine = "torch"'
+    light.write_text(light.read_text().replace("enabled = false", on))
+    image = black(tmp_path / "a.png")
+    assert inside(capsys, "image", image, "--json", "--config", light).code == 0
+    assert not drawn
+    what = ("--json", "--out", tmp_path / "out", "--config", light)
+    assert inside(capsys, "image", image, *what).code == 0
+    assert len(drawn) == 1

@@ -104,9 +104,9 @@ def test_it_is_for_readings(tmp_path: Path) -> None:
     assert "and the sink of kind mqtt of stream 'lobby'" in line
     mjpeg = "[[stream.sink]]\nkind = 'mjpeg'\n"
     path = tmp_path / "affectd.toml"
-    for more, only in ((url, True), (url + mjpeg, False)):
+    for more, has in (("", False), (url, False), (url + mjpeg, True)):
         path.write_text(HEAD + more)
-        assert load(path, {}).settings.stream[0].only_events is only
+        assert load(path, {}).settings.stream[0].has_pictures is has
 
 
 @pytest.mark.parametrize("missing", ["paho", "paho.mqtt.enums"], ids=["none", "an old one"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import pytest
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from daemon.commands.bench import run
@@ -16,7 +17,11 @@ from daemon.commands.bench.bar import Bar
 from daemon.commands.bench.cameras import MOST, SimulatedCameras, carries, most
 from daemon.commands.bench.clip import make_clip
 from daemon.commands.bench.record import Load
+from daemon.config.settings import Settings
 from daemon.errors import Reason, SinkError
+from daemon.models import Models
+from daemon.monitoring.metrics import Metrics
+from detectors.select import Choice
 from tests.daemon.commands.bench.records import MAX_AGE_MS, a_load, a_record
 from tests.daemon.sources.videos import frames_of
 
@@ -99,3 +104,11 @@ def test_the_smallest_size_is_measured_though_no_time_is_left(tmp_path: Path) ->
     bar = Bar(0.0, Console(file=io.StringIO()))
     (found,) = run.sizes(Busy(), asked, tmp_path, bar)
     assert (found.height_px, found.most, found.failed) == (480, 1, None)
+
+
+@pytest.mark.parametrize("sinks", [(), ("events",), ("mp4",)])
+def test_pictures_are_drawn_whatever_is_written(tmp_path: Path, sinks: tuple[str, ...]) -> None:
+    loaded, metrics = Models(Choice("haar", 0.5), None), Metrics(CollectorRegistry())
+    settings = Settings.model_validate({"stream": ({"name": "unused", "url": "demo://unused"},)})
+    with SimulatedCameras(settings, loaded, metrics, 25, 1, sinks, tmp_path) as cameras:
+        assert cameras._camera(tmp_path / "clip.mp4").has_pictures

@@ -41,9 +41,11 @@ class FrameCount:
         self.size_px: tuple[int, int] | None = None
         self._last_s = self._step_s = 0.0
 
-    @property
-    def duration_s(self) -> float:
-        """Media time to the end of the last picture, which is taken to last as the one before."""
+    def duration_s(self, fps: float | None) -> float | None:
+        """Media time to the end of the last picture, which is taken to last as the one before. A
+        single one lasts as long as `fps` says, None where it is not known."""
+        if self.frames == 1:
+            return 1.0 / fps if fps else None
         return self._last_s + self._step_s
 
     def put(self, output: Output) -> None:
@@ -106,7 +108,7 @@ def recorded(
                 "looked": count.looked,
                 "with_faces": count.with_faces,
                 "damaged": around.damaged,
-                "duration_s": _rounded(count.duration_s),
+                "duration_s": _rounded(count.duration_s(source["fps"])),
             },
             "settings": _resolved(around.settings, around.models),
         }

@@ -50,7 +50,7 @@ def annotate_video(
     pass, after the files were finished.
     """
     _check_source(source)
-    files = files.make_way(source, force)
+    files = files.make_way(source, config, force)
     stream = _stream(source, files, privacy)
     # Before models are loaded and before anything is replaced.
     open_source(stream, stop=threading.Event()).close()
@@ -66,7 +66,7 @@ def annotate_video(
     more: list[Outlet] = []
     with (
         offline(config, stream, console, readings=asked) as around,
-        old_files_aside(files.all) as settle,
+        old_files_aside(files) as settle,
         ExitStack() as ending,
     ):
         if files.record is not None:

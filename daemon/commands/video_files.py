@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class VideoFiles:
         paths = (self.out, self.events, self.frames, self.record)
         return [path for path in paths if path is not None]
 
-    def make_way(self, source: str, force: bool) -> VideoFiles:
+    def make_way(self, source: str, config: Path | None, force: bool) -> VideoFiles:
         """The same with what links lead to, which stay links.
 
         Raises ConfigError where nothing is to be written, and for a file that would be lost or
@@ -56,8 +56,13 @@ class VideoFiles:
                 raise ConfigError(
                     f"{path}: is {before} already; accepted for {name} is another file"
                 )
+        local = local_path(source)
+        read = {
+            "IN itself": None if local is None else Path(local),
+            "that of --config": config,
+        }
         for path in self.all:
-            _need_room(path, source, force)
+            _need_room(path, read, force)
         if self.out is not None and _behind(self.out).suffix.lower() not in MP4_ENDINGS:
             raise ConfigError(
                 f"{_behind(self.out)}: is written as MP4; "
@@ -66,15 +71,15 @@ class VideoFiles:
         return VideoFiles(*(path and _behind(path) for path in named.values()))
 
 
-def _need_room(path: Path, source: str, force: bool) -> None:
-    """Raise ConfigError for a file that would be lost."""
+def _need_room(path: Path, read: Mapping[str, Path | None], force: bool) -> None:
+    """Raise ConfigError for a file that would be lost. read: what is read, by what it is."""
     if not (is_there(path) or os.path.lexists(_behind(path))):
         return
     if not path.is_file():
         raise ConfigError(f"{path}: exists and is no file; accepted is a new file")
-    read = local_path(source)
-    if read is not None and is_there(Path(read)) and path.samefile(read):
-        raise ConfigError(f"{path}: is IN itself; accepted is another file")
+    for what, other in read.items():
+        if other is not None and is_there(other) and path.samefile(other):
+            raise ConfigError(f"{path}: is {what}; accepted is another file")
     if not force:
         raise ConfigError(f"{path}: exists; accepted is a new file, or --force to replace it")
 
@@ -88,9 +93,11 @@ def _behind(path: Path) -> Path:
 
 
 @contextmanager
-def old_files_aside(paths: Sequence[Path]) -> Iterator[Callable[[], None]]:
-    """Put aside the files that were there, and give them back if the first does not come about.
-    What this yields removes them once it is begun: the disk may have no room for both."""
+def old_files_aside(files: VideoFiles) -> Iterator[Callable[[], None]]:
+    """Put aside the files that were there, and give them back if the first does not come about:
+    but a record of nothing else that was there stays that of this run. What this yields removes
+    them once the first is begun: the disk may have no room for both."""
+    paths = files.all
     aside: dict[Path, Path] = {}
 
     def settle() -> None:
@@ -107,7 +114,10 @@ def old_files_aside(paths: Sequence[Path]) -> Iterator[Callable[[], None]]:
         settle()
         for path, old in aside.items():
             with suppress(OSError):
-                old.replace(path)
+                if path == files.record and is_there(path) and paths[0] not in aside:
+                    old.unlink()
+                else:
+                    old.replace(path)
 
 
 def _put_aside(path: Path) -> Path:

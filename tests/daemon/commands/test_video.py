@@ -54,6 +54,11 @@ def test_video_replaces_nothing_unasked(tmp_path: Path, capsys: Capsys, reading:
     assert inside(capsys, "video", f"file://{tmp_path}/i%6E.mp4", source, "--force") == done
     done = inside(capsys, "video", source, target, "--events", target, "--force")
     assert done.err == [f"affectd: {target}: is OUT already; accepted for --events is another file"]
+    configured = reading.read_text()
+    done = inside(capsys, "video", source, "--frames", reading, "--config", reading, "--force")
+    said = f"{reading}: is that of --config; accepted is another file"
+    assert done == (2, [], [f"affectd: {said}"])
+    assert reading.read_text() == configured
     done = inside(capsys, "video", source, tmp_path, "--config", reading, "--force")
     assert done.err == [f"affectd: {tmp_path}: exists and is no file; accepted is a new file"]
     done = inside(capsys, "video", source, tmp_path / "out.MKV", "--config", reading)

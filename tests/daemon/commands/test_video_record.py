@@ -13,6 +13,7 @@ from daemon.sources.video import VideoSource
 from daemon.version import versions
 from detectors import store
 from tests.daemon.commands.interrupted import interrupt, started
+from tests.daemon.sources.test_http_sources import part
 from tests.inside import inside, write_config, write_light
 from tests.media import write_clip
 from tests.nets import save_tiny
@@ -100,17 +101,42 @@ def test_a_run_that_did_not_end_well_says_so(tmp_path: Path, capsys: Capsys, lig
 def test_where_nothing_came_about_yesterday_s_record_stays_with_its_readings(
     tmp_path: Path, capsys: Capsys, light: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there was none, it says what failed."""
+    """Without them it is replaced, where another can be written. Nothing else is left."""
     clip, frames, record = write_clip(tmp_path / "in.mp4"), tmp_path / "f.csv", tmp_path / "r.json"
     for path in (frames, record):
         path.write_text("yesterday's")
     monkeypatch.setattr(VideoSource, "_decode", lambda self, packet: None)
     what: list[str | Path] = ["video", clip, "--frames", frames, "--record", record]
-    assert inside(capsys, *what, "--config", light, "--force").code == 1
-    assert frames.read_text() == record.read_text() == "yesterday's"
-    record.unlink()
+    there = sorted(tmp_path.iterdir())
     done = inside(capsys, *what, "--config", light, "--force")
-    assert f"affectd: {written(record)['why_not']}" == done.err[-1]
+    assert done.code == 1
+    assert (frames.read_text(), record.read_text()) == ("yesterday's", "yesterday's")
+    assert sorted(tmp_path.iterdir()) == there
+    frames.unlink()
+    there.remove(frames)
+    done = inside(capsys, *what, "--config", light, "--force")
+    found = written(record)
+    assert (found["complete"], found["frames"]["read"]) == (False, 0)
+    assert f"affectd: {found['why_not']}" == done.err[-1]
+    assert sorted(tmp_path.iterdir()) == there
+    record.write_text("yesterday's")
+    (tmp_path / ".r.json.part").mkdir()
+    assert inside(capsys, *what, "--config", light, "--force").code == 2
+    assert record.read_text() == "yesterday's"
+
+
+def test_a_single_picture_lasts_as_the_rate_says(
+    tmp_path: Path, capsys: Capsys, light: Path
+) -> None:
+    clip, record = write_clip(tmp_path / "in.mp4", frames=1), tmp_path / "r.json"
+    what: list[str | Path] = ["--frames", tmp_path / "f.csv", "--record", record]
+    assert inside(capsys, "video", clip, *what, "--config", light).code == 0
+    assert written(record)["frames"]["duration_s"] == 0.04
+    clip = tmp_path / "in.mjpg"  # which says none
+    clip.write_bytes(part(0))
+    assert inside(capsys, "video", clip, *what, "--config", light, "--force").code == 0
+    assert written(record)["frames"]["read"] == 1
+    assert written(record)["frames"]["duration_s"] is None
 
 
 def test_a_record_alone_is_not_enough_and_has_to_find_room(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import cache
 from typing import Any
 
 import cv2
@@ -30,6 +31,12 @@ Size = tuple[int, int]  # height, width
 ANY_SIZE: Size = (-1, -1)
 
 
+@cache
+def core() -> openvino.Core:
+    """One that stays: with the last one goes the stack that it gave to this thread's signals."""
+    return openvino.Core()
+
+
 class Nets:
     """The net of `model`, the content of its .onnx file, compiled for each picture size.
 
@@ -38,7 +45,6 @@ class Nets:
     """
 
     def __init__(self, model: bytes) -> None:
-        self._core = openvino.Core()
         self._model = model
         self._compiled: dict[Size, Any] = {}
         self._lock = threading.Lock()
@@ -54,7 +60,7 @@ class Nets:
             return self._compiled[size].create_infer_request()
 
     def _compile(self, size: Size) -> Any:
-        net = self._core.read_model(self._model, b"")
+        net = core().read_model(self._model, b"")
         net.reshape([1, 3, *size])
         steps = PrePostProcessor(net)
         picture = steps.input().tensor()
@@ -64,7 +70,7 @@ class Nets:
         to_net.convert_color(ColorFormat.BGR)
         steps.input().model().set_layout(openvino.Layout("NCHW"))
         at_once = cv2.getNumberOfCPUs()
-        return self._core.compile_model(
+        return core().compile_model(
             steps.build(),
             "CPU",
             {

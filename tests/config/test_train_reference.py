@@ -43,7 +43,12 @@ def written() -> Iterator[tuple[str, Field[Any], Any]]:
     assert not content
 
 
-@pytest.mark.parametrize(("key", "one", "value"), list(written()), ids=str)
+each = pytest.mark.parametrize(
+    ("key", "one", "value"), [pytest.param(*each, id=each[0]) for each in written()]
+)
+
+
+@each
 def test_every_key_stands_there_with_its_default(key: str, one: Field[Any], value: Any) -> None:
     line = re.search(rf"^(#?){one.name} = ", TEXT, re.MULTILINE)
     assert line
@@ -57,7 +62,7 @@ def test_every_key_stands_there_with_its_default(key: str, one: Field[Any], valu
         assert line[1] == "#"
 
 
-@pytest.mark.parametrize(("key", "one", "value"), list(written()), ids=str)
+@each
 def test_every_number_says_what_is_accepted(key: str, one: Field[Any], value: Any) -> None:
     if type(value) not in (int, float):
         return

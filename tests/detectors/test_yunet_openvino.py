@@ -115,15 +115,32 @@ def test_without_the_extra_opencv_computes(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_where_it_fails_opencv_computes_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import openvino
-
     def broken(*_: object) -> None:
         raise RuntimeError("no plugin CPU\nat core.cpp:85")
 
-    monkeypatch.setattr(openvino, "Core", broken)
+    monkeypatch.setattr(yunet_openvino, "core", broken)
     said: list[str] = []
     assert take(said).description == "yunet"
     assert said == ["WARNING: openvino fails here, so faces are found by OpenCV: no plugin CPU"]
+
+
+def test_signals_are_taken_after_the_last_net_is_gone() -> None:
+    """Of two that were there together, as after a reload."""
+    code = f"""
+import gc, signal
+from pathlib import Path
+from detectors.yunet_openvino import Nets
+model = Path({str(MODELS)!r}, "face_detection_yunet_2026may.onnx").read_bytes()
+one, other = Nets(model), Nets(model)
+del one
+gc.collect()
+del other
+gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("taken"))
+signal.raise_signal(signal.SIGINT)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "taken\n")
 
 
 def test_its_makers_are_not_told() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,13 @@ with extra("cpu"):
 WEIGHT_STEPS = 63
 
 
+@cache
+def core() -> openvino.Core:
+    """One that stays. It gives the thread that compiles first a stack for its signals, and the last
+    one to go takes that away again: the next Ctrl-C would be a segmentation fault."""
+    return openvino.Core()
+
+
 def compile_net(
     net: nn.Module, ranges: Ranges, shape: tuple[int, int, int], threads: int
 ) -> Logits:
@@ -43,7 +51,7 @@ def compile_net(
     """
     inputs = ops.parameter([-1, *shape], np.float32, "inputs")
     model = openvino.Model([_Graph(net, ranges).run(inputs)], [inputs], "expression")
-    compiled = openvino.Core().compile_model(
+    compiled = core().compile_model(
         model,
         "CPU",
         {

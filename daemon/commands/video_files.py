@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from daemon.commands.offline import is_there
@@ -25,10 +25,16 @@ class VideoFiles:
     record: Path | None = None
 
     @property
+    def named(self) -> dict[str, Path]:
+        """Those that are meant, by what asks for them, one that is there from the first frame on
+        before the record."""
+        asked = zip(("OUT", "--events", "--frames", "--record"), astuple(self), strict=True)
+        return {name: path for name, path in asked if path is not None}
+
+    @property
     def all(self) -> list[Path]:
-        """Those that are meant, one that is there from the first frame on before the record."""
-        paths = (self.out, self.events, self.frames, self.record)
-        return [path for path in paths if path is not None]
+        """The same without what asks for them."""
+        return list(self.named.values())
 
     def make_way(self, source: str, config: Path | None, force: bool) -> VideoFiles:
         """The same with what links lead to, which stay links.
@@ -41,16 +47,8 @@ class VideoFiles:
                 "OUT: is missing; accepted is the name of an MP4, or --events FILE for readings "
                 "alone, or --frames FILE"
             )
-        named = {
-            "OUT": self.out,
-            "--events": self.events,
-            "--frames": self.frames,
-            "--record": self.record,
-        }
         taken: dict[str, str] = {}
-        for name, path in named.items():
-            if path is None:
-                continue
+        for name, path in self.named.items():
             before = taken.setdefault(os.path.realpath(path), name)
             if before != name:
                 raise ConfigError(
@@ -68,7 +66,7 @@ class VideoFiles:
                 f"{_behind(self.out)}: is written as MP4; "
                 f"accepted is a name in {', '.join(MP4_ENDINGS)}"
             )
-        return VideoFiles(*(path and _behind(path) for path in named.values()))
+        return VideoFiles(*(path and _behind(path) for path in astuple(self)))
 
 
 def _need_room(path: Path, read: Mapping[str, Path | None], force: bool) -> None:

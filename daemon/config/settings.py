@@ -203,7 +203,7 @@ class StreamSettings(Table):
 
     @model_validator(mode="after")
     def _no_readings(self) -> StreamSettings:
-        if self.aggregate_only and (kind := self.has_events):
+        if self.aggregate_only and (kind := self.kind_for_readings):
             raise ValueError(
                 f"aggregate_only = true writes no reading, and a sink of kind {kind} is for them; "
                 "accepted is one of the two"
@@ -220,7 +220,7 @@ class StreamSettings(Table):
         return value
 
     @property
-    def has_events(self) -> str:
+    def kind_for_readings(self) -> str:
         """The kind of the first sink that is there for readings; empty where none is."""
         return next((sink.kind for sink in self.sink if sink.kind in READINGS), "")
 
@@ -280,7 +280,7 @@ class Settings(Table):
     @model_validator(mode="after")
     def _faces_are_read(self) -> Settings:
         for stream in self.stream:
-            if not self.expression.enabled and (kind := stream.has_events):
+            if not self.expression.enabled and (kind := stream.kind_for_readings):
                 raise ValueError(
                     f"expression.enabled = false reads no face, and the sink of kind {kind} of "
                     f"stream {stream.name!r} is for readings; accepted is one of the two"

@@ -77,7 +77,7 @@ def check_reads(settings: Settings, reads: bool) -> None:
     """Raise UnusableError where a sink is there for readings and the daemon, which was started
     with expression.enabled = false, `reads` no face before a restart."""
     for stream in settings.stream:
-        if not reads and (kind := stream.has_events):
+        if not reads and (kind := stream.kind_for_readings):
             raise UnusableError(
                 f"stream {stream.name}: its sink of kind {kind} wants faces to be read, and "
                 "affectd was started with expression.enabled = false; accepted from a restart on"

@@ -47,7 +47,7 @@ def train(
     strict: bool = False,
     commit: str = "",
     log: Callable[[str], None] = lambda line: None,
-    report: Callable[[Step], None] = lambda progress: None,
+    report: Callable[[Step], None] = lambda step: None,
     on_share: Callable[[float, str], None] = lambda share, text: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path | None:

@@ -22,9 +22,7 @@ class Meter:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # A package's own zone holds its cores' and its memory's: intel-rapl:0, not intel-rapl:0:1.
-        zones = folder.glob("*-rapl:[0-9]*")
-        self._zones = [zone for zone in sorted(zones) if zone.name.count(":") == 1]
+        self._zones = [zone for zone in sorted(folder.glob("*-rapl:[0-9]*")) if _is_package(zone)]
         self._smi = None if smi is None else shutil.which(smi)
         self._clock = clock
         self.begin()
@@ -57,6 +55,15 @@ class Meter:
             return sum(map(float, said.stdout.split()))
         except (OSError, subprocess.SubprocessError, ValueError):
             return None
+
+
+def _is_package(zone: Path) -> bool:
+    """Not a part of one (intel-rapl:0:1), nor `psys`, the platform that holds all packages."""
+    try:
+        name = (zone / "name").read_text()
+    except OSError:
+        name = "package"
+    return zone.name.count(":") == 1 and name.startswith("package")
 
 
 def _number(path: Path) -> int | None:

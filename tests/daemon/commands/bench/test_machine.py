@@ -58,6 +58,20 @@ def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:
     assert meter.watts() == pytest.approx(1e-6 * (500_000 + 500_000) / 0.5)
 
 
+def test_power_of_the_whole_platform_is_not_added_to_its_packages(tmp_path: Path) -> None:
+    """Laptops have such a zone. One without a name is a package."""
+    zones = {"intel-rapl:0": "package-0\n", "intel-rapl:1": "psys\n", "intel-rapl:2": None}
+    for zone, name in zones.items():
+        (tmp_path / zone).mkdir()
+        (tmp_path / zone / "energy_uj").write_text("0\n")
+        if name is not None:
+            (tmp_path / zone / "name").write_text(name)
+    meter = Meter(tmp_path, smi=None, clock=iter((0.0, 1.0)).__next__)
+    for zone, energy_uj in zip(zones, (3_000_000, 50_000_000, 4_000_000), strict=True):
+        (tmp_path / zone / "energy_uj").write_text(f"{energy_uj}\n")
+    assert meter.watts() == pytest.approx(7.0)
+
+
 def test_a_machine_that_tells_no_power(tmp_path: Path) -> None:
     assert Meter(tmp_path, smi=None).watts() is None
 

@@ -36,11 +36,6 @@ _tell_nobody()
 RIGHT_EYE, LEFT_EYE, NOSE = 0, 1, 2
 
 
-def described(range: Range) -> str:
-    """What readings call the detector of a range."""
-    return f"mediapipe {range}"
-
-
 class MediaPipe:
     """The MediaPipe FaceDetector in image mode: no state between frames.
 
@@ -52,7 +47,7 @@ class MediaPipe:
     name = "mediapipe"
 
     def __init__(self, model: bytes, *, range: Range = "full", min_score: float = 0.5) -> None:
-        self.description = described(range)
+        self.description = f"mediapipe {range}"
         # Imported here: it takes more than a second, and other backends do without it.
         try:
             import mediapipe

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,8 @@ from detectors.origins import Origin
 if TYPE_CHECKING:
     from detectors.yunet_openvino import Nets
 
-Backend = Literal["auto", "mediapipe", "yunet", "haar"]
+Backend = Literal["mediapipe", "yunet", "haar"]
+BackendSetting = Literal["auto", Backend]
 Log = Callable[[str], None]
 
 # Best first, as measured: docs/detectors.md.
@@ -27,62 +28,23 @@ AUTO_ORDER: tuple[Backend, ...] = ("yunet", "mediapipe")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A backend that works here, with its model. `make` gives each thread its own detector.
-
-    `range` is that of `_model` with mediapipe. `_nets` is YuNet's model for OpenVINO, where that
-    computes.
-    """
+    """A backend that works here. `make` gives each thread its own detector, or raises
+    DetectorError. `description` is that of those detectors, `sha256` that of their model, None for
+    Haar, whose file OpenCV brings."""
 
     backend: Backend
-    min_score: float
-    range: Range = "full"
-    _model: bytes = field(repr=False, default=b"")
-    _nets: Nets | None = field(repr=False, compare=False, default=None)
-
-    @property
-    def description(self) -> str:
-        """That of the detectors which it makes."""
-        if self.backend == "mediapipe":
-            from detectors.mediapipe import described
-
-            return described(self.range)
-        if self._nets is None:
-            return self.backend
-        from detectors.yunet_openvino import YuNetOpenVINO
-
-        return YuNetOpenVINO.description
-
-    @property
-    def sha256(self) -> str | None:
-        """That of its model; None for Haar, whose file OpenCV brings."""
-        return hashlib.sha256(self._model).hexdigest() if self._model else None
-
-    def make(self) -> Detector:
-        """Build a detector. Raises DetectorError."""
-        if self.backend == "mediapipe":
-            from detectors.mediapipe import MediaPipe
-
-            return MediaPipe(self._model, range=self.range, min_score=self.min_score)
-        if self._nets is not None:
-            from detectors.yunet_openvino import YuNetOpenVINO
-
-            return YuNetOpenVINO(self._nets, min_score=self.min_score)
-        if self.backend == "yunet":
-            from detectors.yunet import YuNet
-
-            return YuNet(self._model, min_score=self.min_score)
-        from detectors.haar import Haar
-
-        return Haar(min_score=self.min_score)
+    description: str
+    sha256: str | None
+    make: Callable[[], Detector] = field(repr=False)  # It holds the model.
 
 
-def model_of(backend: Backend, range: Range) -> str | None:
-    """The name of the model that a backend loads; None for Haar, whose file OpenCV brings."""
+def model_of(backend: BackendSetting, range: Range) -> str | None:
+    """The name of the model that a backend loads; None for Haar and for "auto"."""
     return {"mediapipe": f"blazeface-{range}", "yunet": "yunet"}.get(backend)
 
 
 def resolve(
-    backend: Backend,
+    backend: BackendSetting,
     *,
     range: Range,
     min_score: float,
@@ -138,10 +100,28 @@ class _Resolver:
         """A choice that was seen to work: its detector could be built. Raises DetectorError."""
         name = model_of(backend, self.range)
         model = store.load(name, self.models) if name else b""
-        nets = _openvino(model, self.log) if backend == "yunet" else None
-        choice = Choice(backend, self.min_score, self.range, model, nets)
-        choice.make().close()
-        return choice
+        make = self._maker(backend, model)
+        detector = make()
+        detector.close()
+        sha256 = store.MODELS[name].sha256 if name else None
+        return Choice(backend, detector.description, sha256, make)
+
+    def _maker(self, backend: Backend, model: bytes) -> Callable[[], Detector]:
+        if backend == "mediapipe":
+            from detectors.mediapipe import MediaPipe
+
+            return partial(MediaPipe, model, range=self.range, min_score=self.min_score)
+        if backend == "haar":
+            from detectors.haar import Haar
+
+            return partial(Haar, min_score=self.min_score)
+        if nets := _openvino(model, self.log):
+            from detectors.yunet_openvino import YuNetOpenVINO
+
+            return partial(YuNetOpenVINO, nets, min_score=self.min_score)
+        from detectors.yunet import YuNet
+
+        return partial(YuNet, model, min_score=self.min_score)
 
     def pull(self, backend: Backend) -> None:
         """Bring the backend's model. Raises PullError."""

@@ -17,6 +17,7 @@ from daemon.fleet import Fleet
 from daemon.models import Models
 from daemon.pipeline import Shared
 from daemon.sinks.make import sink_labels
+from detectors.haar import Haar
 from detectors.select import Choice
 from tests.waiting import wait_until
 
@@ -62,7 +63,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 
 
 def make_fleet() -> Fleet:
-    return Fleet(Shared(Models(Choice("haar", 0.5), None)))
+    return Fleet(Shared(Models(Choice("haar", "haar", None, Haar), None)))
 
 
 def stream(name: str, url: str, *sinks: dict[str, object]) -> StreamSettings:

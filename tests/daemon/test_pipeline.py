@@ -15,7 +15,6 @@ from daemon import pipeline as pipeline_module
 from daemon.errors import Reason
 from daemon.reading import Reading
 from detectors.base import Detection
-from detectors.select import Choice
 from tests.daemon.pipelines import Around, Faulty, events, running
 from tests.daemon.sinks.writers import Gated
 from tests.daemon.streams import WAIT_S, batching, free
@@ -61,9 +60,8 @@ def test_a_fault_restarts_its_stream_and_no_other(caplog: pytest.LogCaptureFixtu
     with batching(free(), around.metrics) as batcher:
         detector = Faulty(range(4, 6))
         detector.may_go_on.clear()
-        faulty: Choice = detector  # type: ignore[assignment]
         bad = around.pipeline(
-            batcher, "bad", DEMO.format(name="b"), detector=faulty, publish=read.append
+            batcher, "bad", DEMO.format(name="b"), detector=detector.choice, publish=read.append
         )
         good = around.pipeline(batcher, "good", DEMO.format(name="c"), publish=other.append)
         with running(around, bad, good):
@@ -115,11 +113,11 @@ def test_a_stream_that_comes_back_too_late_says_nothing_of_its_successor() -> No
     before = Around()
     after = Around(before.metrics, before.board, before.health)
     hanging, failing = Hanging(), Faulty(range(1, 1000))
-    first = before.pipeline(None, "lobby", DEMO.format(name="a"), detector=hanging)  # type: ignore[arg-type]
+    first = before.pipeline(None, "lobby", DEMO.format(name="a"), detector=hanging.choice)
     with running(before, first):
         assert hanging.hangs.wait(WAIT_S)
         before.stop.set()
-        second = after.pipeline(None, "lobby", DEMO.format(name="b"), detector=failing)  # type: ignore[arg-type]
+        second = after.pipeline(None, "lobby", DEMO.format(name="b"), detector=failing.choice)
         with running(after, second):
             wait_until(lambda: after.state("lobby").reason is Reason.INTERNAL)
             hanging.let_go.set()

@@ -14,7 +14,6 @@ from prometheus_client.samples import Sample
 
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.errors import SinkError
-from detectors.select import Choice
 from tests.daemon.pipelines import Around, Faulty, events, mp4, running
 from tests.daemon.streams import TALKING, WAIT_S, Known, batching, free
 from tests.media import frames_in, write_clip
@@ -123,7 +122,7 @@ def test_offline_it_ends_with_the_first_fault_of_a_sink(tmp_path: Path) -> None:
 
 def test_offline_it_ends_with_the_first_fault_of_a_detector() -> None:
     around = Around()
-    faulty: Choice = Faulty(range(3, 4))  # type: ignore[assignment]
+    faulty = Faulty(range(3, 4)).choice
     pipeline = around.pipeline(None, "film", str(TALKING), detector=faulty, offline=True)
     with running(around, pipeline):
         wait_until(lambda: not pipeline.running)
@@ -134,7 +133,7 @@ def test_a_file_of_a_daemon_goes_on_after_a_fault(tmp_path: Path) -> None:
     """The frame at hand is lost and counted, all others are there."""
     around = Around()
     film = tmp_path / "film.mp4"
-    faulty: Choice = Faulty(range(10, 11))  # type: ignore[assignment]
+    faulty = Faulty(range(10, 11)).choice
     pipeline = around.pipeline(None, "film", str(TALKING), mp4(film), detector=faulty)
     with running(around, pipeline):
         wait_until(lambda: not pipeline.running, 60.0)

@@ -11,7 +11,7 @@ from detectors import store
 from detectors.base import Range
 from detectors.errors import DetectorError, ModelMismatchError, ModelMissingError, PullError
 from detectors.origins import Address
-from detectors.select import Backend, Choice, resolve
+from detectors.select import BackendSetting, Choice, resolve
 from tests.shared import MODELS, needs_shared
 
 pytestmark = needs_shared
@@ -30,7 +30,7 @@ def said() -> Said:
     return Said()
 
 
-def take(backend: Backend, models: Path, said: Said, pull: bool = False) -> Choice:
+def take(backend: BackendSetting, models: Path, said: Said, pull: bool = False) -> Choice:
     return resolve(
         backend,
         range="full",

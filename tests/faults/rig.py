@@ -37,6 +37,7 @@ from daemon.sources.video import VideoSource
 from daemon.web.app import make_site
 from daemon.web.server import WebServer
 from detectors.base import Detection, Detector
+from detectors.haar import Haar
 from detectors.select import Choice
 from tests.daemon.streams import value
 
@@ -86,17 +87,16 @@ class _Failing:
         self._real.close()
 
 
-@dataclass(frozen=True)
-class _Breakable(Choice):
+def _breakable(broken: threading.Event) -> Choice:
     """Makes detectors of which that of the stream "cam" can be broken: a fake in so far as no real
     one fails and works again when it is told to."""
 
-    broken: threading.Event = field(default_factory=threading.Event)
-
-    def make(self) -> Detector:
-        real = super().make()
+    def make() -> Detector:
+        real = Haar()
         is_cam = threading.current_thread().name == "stream cam"
-        return _Failing(real, self.broken) if is_cam else real
+        return _Failing(real, broken) if is_cam else real
+
+    return Choice("haar", "haar", None, make)
 
 
 class Rig:
@@ -105,8 +105,8 @@ class Rig:
 
     def __init__(self, folder: Path, *, steady: str, cam: str, stall_s: float) -> None:
         self.folder = folder
-        detector = _Breakable("haar", 0.5)
-        self.broken = detector.broken
+        self.broken = threading.Event()
+        detector = _breakable(self.broken)
         streams = tuple(
             StreamSettings(
                 name=name,

@@ -21,6 +21,7 @@ from daemon.config.settings import Settings
 from daemon.errors import Reason, SinkError
 from daemon.models import Models
 from daemon.monitoring.metrics import Metrics
+from detectors.haar import Haar
 from detectors.select import Choice
 from tests.daemon.commands.bench.records import MAX_AGE_MS, a_load, a_record
 from tests.daemon.sources.videos import frames_of
@@ -108,7 +109,7 @@ def test_the_smallest_size_is_measured_though_no_time_is_left(tmp_path: Path) ->
 
 @pytest.mark.parametrize("sinks", [(), ("events",), ("mp4",)])
 def test_pictures_are_drawn_whatever_is_written(tmp_path: Path, sinks: tuple[str, ...]) -> None:
-    loaded, metrics = Models(Choice("haar", 0.5), None), Metrics(CollectorRegistry())
+    loaded, metrics = Models(Choice("haar", "haar", None, Haar), None), Metrics(CollectorRegistry())
     settings = Settings.model_validate({"stream": ({"name": "unused", "url": "demo://unused"},)})
     with SimulatedCameras(settings, loaded, metrics, 25, 1, sinks, tmp_path) as cameras:
         assert cameras._camera(tmp_path / "clip.mp4").has_pictures

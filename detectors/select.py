@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from detectors import store
 from detectors.base import Detector, Range
 from detectors.errors import BackendError, DetectorError, ModelMissingError
-from detectors.origins import Origin
 
 if TYPE_CHECKING:
     from detectors.yunet_openvino import Nets
@@ -51,7 +50,6 @@ def resolve(
     models: Path,
     pull: bool,
     log: Log,
-    origins: Mapping[str, Sequence[Origin]] | None = None,
 ) -> Choice:
     """Decide on a backend, pulling its model into `models` where that is allowed and needed.
 
@@ -59,7 +57,7 @@ def resolve(
     does besides the first is told to `log`. A named backend is that or a DetectorError. Network
     and disk are asked here only, so that no stream repeats a pull that failed.
     """
-    resolver = _Resolver(range, min_score, models, log, origins or {})
+    resolver = _Resolver(range, min_score, models, log)
     if backend == "haar":
         return resolver.trial("haar")
     if backend != "auto":
@@ -94,7 +92,6 @@ class _Resolver:
     min_score: float
     models: Path
     log: Log
-    origins: Mapping[str, Sequence[Origin]]
 
     def trial(self, backend: Backend) -> Choice:
         """A choice that was seen to work: its detector could be built. Raises DetectorError."""
@@ -127,7 +124,7 @@ class _Resolver:
         """Bring the backend's model. Raises PullError."""
         if name := model_of(backend, self.range):
             self.log(f"detector {backend}: pulling its model {name} into {self.models}")
-            store.pull(name, self.models, origins=self.origins.get(name))
+            store.pull(name, self.models)
 
 
 def _named(resolver: _Resolver, backend: Backend, pull: bool) -> Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,18 @@ from tests.shared import MODELS, needs_shared
 pytestmark = needs_shared
 
 NOBODY = Address("http://127.0.0.1:9/x")
-NOWHERE = {name: [NOBODY] for name in store.MODELS}
 
 
 class Said(list[str]):
     def all(self) -> str:
         return "\n".join(self)
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model can be pulled."""
+    models = {name: replace(model, origins=(NOBODY,)) for name, model in store.MODELS.items()}
+    monkeypatch.setattr(store, "MODELS", models)
 
 
 @pytest.fixture
@@ -31,15 +38,7 @@ def said() -> Said:
 
 
 def take(backend: BackendSetting, models: Path, said: Said, pull: bool = False) -> Choice:
-    return resolve(
-        backend,
-        range="full",
-        min_score=0.5,
-        models=models,
-        pull=pull,
-        log=said.append,
-        origins=NOWHERE,
-    )
+    return resolve(backend, range="full", min_score=0.5, models=models, pull=pull, log=said.append)
 
 
 def put(name: str, folder: Path) -> None:

@@ -132,8 +132,8 @@ def video(
     """Annotate a video file, every frame with its own readings.
 
     Example: affectd video party.mp4 read.mp4 --events readings.jsonl"""
-    from daemon.commands.video import annotate_video
-    from daemon.commands.video_files import VideoFiles
+    from daemon.commands.video.files import VideoFiles
+    from daemon.commands.video.run import annotate_video
 
     annotate_video(
         source,

@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 
 from classifiers.expression import LABELS
-from daemon.commands.video import annotate_video
-from daemon.commands.video_files import VideoFiles
+from daemon.commands.video.files import VideoFiles
+from daemon.commands.video.run import annotate_video
 from daemon.reading import UNKNOWN
 from tests.shared import VIDEO
 

@@ -1,4 +1,4 @@
-"""`affectd video`: a file annotated to its end, every frame with its own readings."""
+"""The order of a run, its progress bar, and what is said of how it ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from daemon.commands.frame_list import FrameList
 from daemon.commands.offline import Offline, is_there, offline
 from daemon.commands.progress import progress_bar
-from daemon.commands.record import FrameCount, describe_source, recorded
-from daemon.commands.video_files import VideoFiles, old_files_aside
+from daemon.commands.video.files import VideoFiles, old_files_aside
+from daemon.commands.video.frames import FrameList
+from daemon.commands.video.record import FrameCount, describe_source, recorded
 from daemon.config.settings import Privacy, StreamSettings
 from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings, SinkSettings
 from daemon.errors import ConfigError, Reason, SourceError

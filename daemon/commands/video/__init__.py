@@ -1,0 +1,1 @@
+"""`affectd video`: a file annotated to its end, every frame with its own readings."""

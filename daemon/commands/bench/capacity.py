@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from classifiers.errors import CheckpointError
+from daemon.commands.bench.flops import face_mflop
 from daemon.commands.bench.record import BenchRecord
-from daemon.commands.bench.work import face_mflop
 from daemon.commands.connect import Seen
 from daemon.config.settings import Settings, StreamSettings
 from daemon.config.sink_settings import EncodedSinkSettings

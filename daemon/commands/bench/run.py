@@ -19,8 +19,8 @@ from daemon.commands.bench import machine, nets, record, table
 from daemon.commands.bench.bar import Bar
 from daemon.commands.bench.cameras import SETTLE_S, SINKS, WATCH_S, SimulatedCameras, most
 from daemon.commands.bench.clip import make_clip
+from daemon.commands.bench.flops import face_mflop
 from daemon.commands.bench.record import SIZES, BenchRecord, BenchSetup, Cameras, FaceRate, Load
-from daemon.commands.bench.work import face_mflop
 from daemon.config.file import load_around
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError, Reason, SinkError

@@ -112,6 +112,23 @@ need() {
 }
 endef
 
+# Shell: fetch $1 for the tests, the Debian packages $2 and on. They are unpacked and not installed,
+# since they would start a server at boot.
+define unpack
+unpack() {
+  local deb
+  command -v apt-get >/dev/null || return 0
+  $(say) "fetching $$1 for the tests"
+  mkdir -p .setup/deb
+  rm -f .setup/deb/*.deb
+  if (cd .setup/deb && apt-get download -qq "$${@:2}" 2>/dev/null); then
+    for deb in .setup/deb/*.deb; do dpkg -x "$$deb" .setup/deb; done
+  else
+    $(say) "there is none; the tests that need it are skipped" >&2
+  fi
+}
+endef
+
 # Shell: a virtual environment with pip in folder $1, unless there is one. What lies in it for the
 # Python of before an upgrade of the system takes gigabytes and is of no use.
 define make_venv
@@ -249,49 +266,28 @@ lost:
 	pip $(PY) -e '.[dev]'
 	touch $@
 
-# These are unpacked and not installed, since Debian's packages would start a server at boot.
 .PHONY: test-packages
 test-packages:
 	[ ! .setup/test-packages -nt Makefile ] || exit 0
 	$(need)
+	$(unpack)
 	if need $(TEST_PACKAGES); then
 	  mkdir -p .setup
 	  touch .setup/test-packages
 	else
 	  $(say) "the tests that need one of these are skipped" >&2
 	fi
-	if ! command -v prometheus promtool >/dev/null && command -v apt-get >/dev/null; then
-	  $(say) "fetching Prometheus for the tests"
-	  mkdir -p .setup/deb
-	  cd .setup/deb
-	  apt-get download -qq prometheus 2>/dev/null && dpkg -x prometheus_*.deb . ||
-	    $(say) "there is none; the tests that need it are skipped" >&2
-	fi
-	cd $(CURDIR)
-	if [ ! -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] && command -v apt-get >/dev/null; then
-	  $(say) "fetching an RTMP server for the tests"
-	  mkdir -p .setup/deb
-	  cd .setup/deb
-	  apt-get download -qq nginx libnginx-mod-rtmp 2>/dev/null &&
-	    dpkg -x nginx_*.deb . && dpkg -x libnginx-mod-rtmp_*.deb . ||
-	    $(say) "there is none; the tests that need it are skipped" >&2
-	fi
-	cd $(CURDIR)
-	if [ ! -e /usr/sbin/mosquitto ] && command -v apt-get >/dev/null; then
-	  $(say) "fetching an MQTT broker for the tests"
-	  mkdir -p .setup/deb
-	  cd .setup/deb
+	command -v prometheus promtool >/dev/null || unpack Prometheus prometheus
+	[ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] ||
+	  unpack "an RTMP server" nginx libnginx-mod-rtmp
+	if [ ! -e /usr/sbin/mosquitto ]; then
 	  # With the libraries that are not installed; of two that will do, the first.
 	  packages=(mosquitto)
 	  for package in $$(apt-cache depends mosquitto 2>/dev/null |
 	    awk '/Depends: lib/ && !other {print $$2} {other = /\|Depends:/}'); do
 	    dpkg-query -W "$$package" >/dev/null 2>&1 || packages+=("$$package")
 	  done
-	  if apt-get download -qq "$${packages[@]}" 2>/dev/null; then
-	    for package in "$${packages[@]}"; do dpkg -x "$$package"_*.deb .; done
-	  else
-	    $(say) "there is none; the tests that need it are skipped" >&2
-	  fi
+	  unpack "an MQTT broker" "$${packages[@]}"
 	fi
 
 # --- installing as a service ---

@@ -90,7 +90,7 @@ def run(config: ConfigFile) -> None:
     try:
         code = run_daemon(load(config, os.environ), config)
     except (UnusableError, ClassifierError) as error:
-        raise AffectdError(str(error)) from error  # What is not there may come.
+        raise AffectdError(str(error)) from error  # FAILED: systemd tries again.
     # Everything of ours is closed; torch alone would take seconds to tear itself down.
     os._exit(code)
 

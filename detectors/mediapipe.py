@@ -15,8 +15,8 @@ from detectors.base import Box, Detection, Range, ordered
 from detectors.errors import BackendError, ModelMismatchError
 from detectors.quiet import quiet
 
-# MediaPipe tells Google of its use, at the latest when it is closed, through this proxy: nothing is
-# there. Python goes by `os.environ`, which stays as it is.
+# MediaPipe tells Google of its use, at the latest when it is closed. It is given a proxy where
+# nothing listens: `putenv` changes it for C libraries only; Python reads `os.environ`.
 TOLD = "play.googleapis.com"
 NOWHERE = "http://127.0.0.1:9"
 
@@ -27,7 +27,7 @@ def _tell_nobody() -> None:
         hosts = re.split("[ ,]+", os.environ.get(name, ""))
         os.putenv(name, ",".join(h for h in hosts if not TOLD.endswith(h.lstrip("*."))))
         if "*" in hosts:
-            os.unsetenv("http_proxy")  # which libav would go by now
+            os.unsetenv("http_proxy")  # Without the `*` libav would use it.
 
 
 _tell_nobody()

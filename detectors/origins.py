@@ -58,7 +58,7 @@ class Address:
             with _answer(request, timeout_s) as answer:
                 announced = answer.headers.get("Content-Length", "")
                 done_bytes = 0
-                while chunk := answer.read1(CHUNK_BYTES):  # what is there
+                while chunk := answer.read1(CHUNK_BYTES):  # as much as came
                     done_bytes += len(chunk)
                     yield chunk
                     if time.monotonic() > deadline_s:
@@ -76,8 +76,9 @@ class Address:
 
 
 def _answer(request: Request, timeout_s: float) -> HTTPResponse:
-    """What `urlopen` gives, or TimeoutError. By itself it waits so long for each address of a host
-    in turn, of which large ones have a dozen, and without an end for the name."""
+    """What `urlopen` gives, or TimeoutError after `timeout_s` in all. By itself it waits as long
+    for each address of a host in turn, of which large ones have a dozen, and for the name without
+    a limit."""
     answer: Future[HTTPResponse] = Future()
     threading.Thread(
         target=_ask, args=(request, timeout_s, answer), name="pull", daemon=True
@@ -85,7 +86,7 @@ def _answer(request: Request, timeout_s: float) -> HTTPResponse:
     try:
         return answer.result(timeout_s)
     finally:
-        del answer  # An error that it holds refers to this frame, and would stay.
+        del answer  # The error in it refers to this frame: neither would be freed.
 
 
 def _ask(request: Request, timeout_s: float, answer: Future[HTTPResponse]) -> None:

@@ -45,7 +45,7 @@ def quiet() -> Iterator[None]:
 
 
 def _in_memory() -> IO[bytes]:
-    """A file that needs no folder, but where Python was built for an old glibc."""
+    """A file in memory; in a folder where Python was built for an old glibc."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("stderr"), "w+b")
     return tempfile.TemporaryFile()

@@ -141,7 +141,8 @@ def _named(resolver: _Resolver, backend: Backend, pull: bool) -> Choice:
 
 
 def pull_command(models: Path) -> str:
-    """What a user types, who may be another than ours and so have another folder of models."""
+    """The command that brings models into this folder: who types it may be another user, whose own
+    folder is another."""
     return f"AFFECTD_MODELS={shlex.quote(str(models))} affectd models pull"
 
 

@@ -1,6 +1,6 @@
 """YuNet, run by OpenVINO: the same faces as by OpenCV's FaceDetectorYN, in about half of the time.
 
-What surrounds the net follows OpenCV 4.14, modules/objdetect/src/face_detect.cpp.
+What comes before and after the net follows OpenCV 4.14, modules/objdetect/src/face_detect.cpp.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
-# Of the three grids of candidates. The net takes pictures whose sides are multiples of the last.
+# Cells of the three grids of candidates; sides of the net's pictures are multiples of the last.
 STRIDES_PX = (8, 16, 32)
 MOST_SIZES = 8  # that have a net of their own, which takes 14 MB; the rest share a slower one
 
@@ -33,7 +33,8 @@ ANY_SIZE: Size = (-1, -1)
 
 @cache
 def core() -> openvino.Core:
-    """One that stays: with the last one goes the stack that it gave to this thread's signals."""
+    """One for good: OpenVINO gives this thread a stack for its signals, and takes it away with the
+    last core."""
     return openvino.Core()
 
 

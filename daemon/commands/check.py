@@ -1,4 +1,4 @@
-"""`affectd check`: what is wrong with a configuration and its environment, and what is in vain."""
+"""`affectd check`: what is wrong with a configuration and its environment, or does nothing."""
 
 from __future__ import annotations
 

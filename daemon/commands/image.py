@@ -196,7 +196,8 @@ def _read_image(path: Path) -> Frame:
 
 
 def _is_jpeg(path: Path) -> bool:
-    """Behind the picture that it shows, one of a phone may hold others (MPO, a gain map)."""
+    """Whether it is a JPEG: behind the picture that it shows, one of a phone may hold others (MPO,
+    a gain map)."""
     with path.open("rb") as file:
         return file.read(2) == b"\xff\xd8"
 
@@ -209,4 +210,4 @@ def _write_image(frame: Frame, target: Path) -> None:
         make_folder(target.parent)
         if target.is_symlink():
             target.unlink()  # What it leads to may be somebody's picture.
-        write_atomic(target, encoded)  # So may what a hard link shares.
+        write_atomic(target, encoded)  # Anew, not over: a hard link may share it.

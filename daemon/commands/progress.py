@@ -32,7 +32,7 @@ def progress_bar(console: Console, *columns: ProgressColumn, auto_refresh: bool 
 def share_bar(console: Console) -> Iterator[Callable[..., None]]:
     """A bar for work that says which share of it is done, 0..1, and if it likes with what text.
 
-    A lesser share than before is that of other work, which has a time of its own.
+    A share below the last one begins other work, whose time is counted anew.
     """
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),

@@ -41,8 +41,8 @@ class SimulatedCameras:
     """So many cameras that all show one clip, read as `affectd run` reads them: decoded, detected,
     tracked, classified together, drawn, encoded and counted. Leave its `with` block to end them.
 
-    `clip` is a video file, `fps` its pictures a second; `sinks` are kinds out of `SINKS`, whose
-    files go to `folder`. Everything else is as `settings` say.
+    `fps` are the pictures a second of every clip, `faces` those in it; `sinks` are kinds out of
+    `SINKS`, whose files go to `folder`. Everything else is as `settings` say.
     """
 
     def __init__(self, settings: Settings, loaded: models.Models, metrics: Metrics, fps: int,

@@ -41,10 +41,10 @@ def warning(
 
     Only live streams count: files wait. Where N cameras of a size were carried and one more was
     not, each takes 1/(N+1) of the machine, and in proportion at another frame rate; between two
-    sizes the shares are interpolated. Of a size of which no number was too many a camera takes as
-    much at most. A record without any such number, of a machine with other `cores`, or of one that
-    was busy with other programs, says nothing. Where a stream costs more than those that were
-    measured, by a larger net or more crops, say, that is told as well.
+    sizes the shares are interpolated. Where no number of a size was too many, 1/(N+1) is the most
+    that its share can be. A record without any such number, of a machine with other `cores`, or of
+    one that was busy with other programs, says nothing. Where a stream costs more than those that
+    were measured, by a larger net or more crops, say, that is told as well.
     """
     live = [stream for stream in settings.stream if stream.is_live]
     if record.cores != cores or record.was_busy or not live:
@@ -129,7 +129,7 @@ def _share(px: int, record: BenchRecord) -> float:
 
 
 def _found(record: BenchRecord) -> str:
-    """What was carried, when, and as what."""
+    """What was carried, when, and with which settings."""
     asked = record.asked
     cameras = ", ".join(
         f"{size.most}{'' if size.failed else ' or more'} of {size.height_px}p"

@@ -26,14 +26,14 @@ class VideoFiles:
 
     @property
     def named(self) -> dict[str, Path]:
-        """Those that are meant, by what asks for them, one that is there from the first frame on
-        before the record."""
+        """The paths asked for, by option. The record comes last: `old_files_aside` watches the
+        first, which must appear with the first frame."""
         asked = zip(("OUT", "--events", "--frames", "--record"), astuple(self), strict=True)
         return {name: path for name, path in asked if path is not None}
 
     @property
     def all(self) -> list[Path]:
-        """The same without what asks for them."""
+        """The same without their options."""
         return list(self.named.values())
 
     def make_way(self, source: str, config: Path | None, force: bool) -> VideoFiles:
@@ -70,7 +70,8 @@ class VideoFiles:
 
 
 def _need_room(path: Path, read: Mapping[str, Path | None], force: bool) -> None:
-    """Raise ConfigError for a file that would be lost. read: what is read, by what it is."""
+    """Raise ConfigError for a file that would be lost. `read` are the files that are read, by what
+    they are."""
     if not (is_there(path) or os.path.lexists(_behind(path))):
         return
     if not path.is_file():
@@ -92,9 +93,9 @@ def _behind(path: Path) -> Path:
 
 @contextmanager
 def old_files_aside(files: VideoFiles) -> Iterator[Callable[[], None]]:
-    """Put aside the files that were there, and give them back if the first does not come about:
-    but a record of nothing else that was there stays that of this run. What this yields removes
-    them once the first is begun: the disk may have no room for both."""
+    """Put aside the files that were there, and give them back if the first does not come about.
+    Exception: where there was no first before, the failed run's record takes the old one's place.
+    What this yields removes them once the first is begun: the disk may have no room for both."""
     paths = files.all
     aside: dict[Path, Path] = {}
 

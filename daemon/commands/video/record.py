@@ -25,7 +25,7 @@ from daemon.url import local_path
 from daemon.version import versions
 
 SCHEMA = 1
-# They say when a crop is classified, which no reading of a file depends on.
+# These only change timing; readings of a file do not depend on them.
 _NO_MATTER = {"max_batch", "max_wait_ms", "queue_crops", "max_age_ms"}
 
 Object = dict[str, Any]
@@ -60,7 +60,7 @@ class FrameCount:
 
 def describe_source(source: Source, url: str) -> Object:
     """What is known of a source that nobody has read yet; reads its first picture and closes it."""
-    with suppress(SourceError):  # Whoever reads it says so.
+    with suppress(SourceError):  # The run will meet it too, and tell.
         next(source.frames(), None)
     source.close()
     path = local_path(url)
@@ -81,7 +81,8 @@ def recorded(
 ) -> Iterator[None]:
     """Write the record of what is run within to `path`, at its end, whatever ends it.
 
-    source: as `describe_source` has it. Raises SinkError, before anything is run too.
+    source: as `describe_source` has it. Raises SinkError, before anything is run where that is
+    known by then.
     """
     with sink_errors(path):
         make_folder(path.parent)
@@ -146,7 +147,7 @@ def _sha256(path: Path) -> str | None:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return None  # Whoever reads it says so.
+        return None  # The run will meet it too, and tell.
 
 
 def _rounded(seconds: float | None) -> float | None:

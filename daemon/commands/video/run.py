@@ -121,7 +121,7 @@ def _stream(source: str, files: VideoFiles, privacy: Privacy) -> StreamSettings:
 def _tell(source: str, files: VideoFiles, parts: str, around: Offline, console: Console) -> None:
     """Say what was made, and what was lost. Raises SourceError where nothing came about."""
     (stream,) = around.board.streams()
-    if not stream.frames or not parts:  # With --force what stood there before is there again.
+    if not parts:
         raise SourceError(
             Reason.END_OF_STREAM, f"{display_url(source)}: ended before its first picture"
         )

@@ -9,17 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from classifiers.errors import RecipeError
 from classifiers.expression import Device, DeviceSetting
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
+from classifiers.expression.training import joining
 from classifiers.expression.training.compiling import compile_fault
 from classifiers.expression.training.interrupt import Interrupted
 from classifiers.expression.training.journal import Step
 from classifiers.expression.training.recipe import JointRecipe, read
 from classifiers.expression.training.train import train
 from daemon.commands.progress import share_bar
-from daemon.commands.train_joint import train_joint
 from daemon.sinks.disk import make_folder, sink_errors
 
 
@@ -62,15 +63,7 @@ def train_expression(
         make_folder(out)
     console.print(f"Reading {source} …")
     if isinstance(plan, JointRecipe):
-        train_joint(
-            plan,
-            source,
-            out,
-            device=used,
-            strict=strict,
-            commit=_commit(),
-            console=console,
-        )
+        _train_joint(plan, source, out, used, strict, console)
         return
     again = "--resume --compile" if compiled else "--resume"
     stopped = f"Stopped early; go on with {again} --out {out}"
@@ -111,6 +104,37 @@ def _on_step(
             console.print(f"{text}  holdout {step.holdout:.1%}")
 
     return report
+
+
+def _train_joint(
+    plan: JointRecipe, source: Path, out: Path, device: Device, strict: bool, console: Console
+) -> None:
+    """Make a joint with a progress bar, and print what each net had alone."""
+    said = ""
+    with share_bar(console) as on_share:
+
+        def report(share: float, text: str) -> None:
+            nonlocal said
+            on_share(share, text)
+            if text != said and not console.is_terminal:
+                console.print(f"{share:4.0%}  {text}")
+            said = text
+
+        tried = joining.make(
+            plan,
+            source,
+            out,
+            device=device,
+            strict=strict,
+            commit=_commit(),
+            log=console.print,
+            report=report,
+        )
+    table = Table("net", "weight", "NLL, holdout", "correct, public", box=None, pad_edge=False)
+    for one in tried:
+        table.add_row(one.name, f"{one.weight:g}", f"{one.nll:.4f}", f"{one.accuracy:.2%}")
+    console.print(table)
+    console.print(f"Weights: {out / joining.FILE}")
 
 
 def _commit() -> str:

@@ -172,10 +172,10 @@ def test_where_bfloat16_fails_a_card_reads_in_float32(
 ) -> None:
     """Once it is made, or when it is, as on a card without room for a second net."""
 
-    def fail(x: object) -> torch.Tensor:
+    def fail(*_: object) -> Any:
         raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED\nand more")
 
-    monkeypatch.setattr(engines, "_bfloat16", (lambda layers: fail) if made else fail)
+    monkeypatch.setattr(engines, "_bfloat16", (lambda layers, shape: fail) if made else fail)
     said: list[str] = []
     running = engines.start(tiny().eval(), {}, 44, wanted="auto", device="cuda", log=said.append)
     assert running.precision == "float32"

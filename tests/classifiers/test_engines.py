@@ -178,7 +178,7 @@ def test_a_layer_that_is_not_known_is_named() -> None:
     running, said = start(net, {}, "auto")
     assert running.engine == "torch"
     assert said == [
-        "WARNING: openvino fails here, so expressions are read by torch: "
+        "WARNING: openvino float32 fails here, so expressions are read by torch float32: "
         "1 is Tanh(), which this engine does not know"
     ]
     with pytest.raises(EngineError, match=r"expression\.engine is openvino, .*Tanh"):

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -23,6 +23,10 @@ from classifiers.expression.tta import standardise
 Logits = Callable[[torch.Tensor], torch.Tensor]
 """Standardised views, float32 [B, 1, c, c] on the device, to logits [B, 7]; any B, one thread."""
 
+Compile = Callable[[nn.Module, tuple[int, int, int]], Logits]
+"""Makes layers of a net, under their names in it, ready for inputs of [channels, height, width];
+raises EngineError, ExtraError, ImportError or RuntimeError where the engine cannot."""
+
 Ranges = Mapping[str, tuple[float, float]]
 """Least and largest input of a net's layers, by the layer's name."""
 
@@ -34,26 +38,26 @@ DRAWN_FACES = 16
 
 @dataclass(frozen=True)
 class Running:
-    """A net as an engine runs it: `logits` are the engine's. `part` does the same with some of its
-    layers, under their own names, and inputs of [channels, height, width].
-    """
+    """A net as an engine runs it: whole, or for `four_crop` in two parts. Each is made when first
+    asked for, and raises what `compile` does."""
 
     engine: Engine
     precision: Literal["float32", "bfloat16", "int8"]
     net: nn.Module
     crop_px: int
-    logits: Logits
-    part: Callable[[nn.Module, tuple[int, int, int]], Logits]
+    compile: Compile
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
 
     def for_mode(self, tta: TTA) -> Logits:
-        """What reads the views that `tta` shows; that of `four_crop` is made when first asked for.
-
-        Raises RuntimeError where the engine cannot make it.
-        """
+        """What reads the views that `tta` shows, or for `four_crop` whole faces."""
         return self._four_crop if tta == "four_crop" else self.logits
+
+    @cached_property
+    def logits(self) -> Logits:
+        """What reads views."""
+        return self.compile(self.net, (1, self.crop_px, self.crop_px))
 
     @cached_property
     @torch.inference_mode()
@@ -64,8 +68,8 @@ class Running:
         device = next(self.net.parameters()).device
         _, channels, _, side = four.early(torch.zeros(1, *face, device=device)).shape
         side = side * self.crop_px // FACE_PX
-        four.early = _Part(self.part(four.early, face))
-        four.late = _Part(self.part(four.late, (channels, side, side)))
+        four.early = _Part(self.compile(four.early, face))
+        four.late = _Part(self.compile(four.late, (channels, side, side)))
         return four
 
 
@@ -105,7 +109,7 @@ def start(
     `torch.set_num_threads` or OMP_NUM_THREADS sets both. Raises EngineError, or ExtraError where
     OpenVINO is wanted and not installed, and RuntimeError where `device` itself fails.
     """
-    plain = Running("torch", "float32", net, crop_px, net, lambda part, shape: part)
+    plain = Running("torch", "float32", net, crop_px, lambda layers, shape: layers)
     asked = wanted == "openvino"
     if asked and device != "cpu":
         raise EngineError(
@@ -118,24 +122,39 @@ def start(
     views = _drawn_views(net, crop_px)
     with torch.inference_mode():
         expected = net(views)  # What fails here is the device, and no engine.
-    found = None
+    found = plain
     if wanted == "auto" and device == "cuda":
-        found = _on_a_card(net, crop_px, log)
+        if has_bfloat16():
+            found = Running("torch", "bfloat16", net, crop_px, _bfloat16)
     elif asked or (wanted == "auto" and _is_x86()):
-        found = _openvino(net, ranges, crop_px, asked, log)
+        found = Running(
+            "openvino", "int8" if ranges else "float32", net, crop_px, partial(_openvino, ranges)
+        )
     elif wanted == "auto" and "openvino" in installed():
         log("expressions are read by torch; on this processor openvino has to be named to be used")
-    if found is None:
+    if found is plain:
         return plain
     try:
         found.for_mode(tta)
         with torch.inference_mode():
             answered = found.logits(views)
-    except RuntimeError as error:
+    except ExtraError as error:
         if asked:
-            raise _asked_fails(error) from error
-        log(_fails(found, error))
+            raise ExtraError(f"expression.engine is openvino: {error}") from error
+        log(f"expressions are read by torch; openvino is two to eight times as fast, and {error}")
         return plain
+    except (ImportError, RuntimeError, EngineError) as error:
+        if asked:
+            raise EngineError(
+                f"expression.engine is openvino, which fails here: {first_line(error)}"
+            ) from error
+        log(f"WARNING: {found} fails here, so expressions are read by {plain}: {first_line(error)}")
+        return plain
+    if found.engine == "openvino" and not ranges:
+        log(
+            "openvino computes in float32, since the weights' record lists no activations; "
+            "`affectd calibrate` finds them, and int8 is two to eight times as fast"
+        )
     apart = float((expected.softmax(-1) - answered.softmax(-1)).abs().mean())
     if apart <= MOST_DIFFERENCE:
         return found
@@ -158,7 +177,7 @@ def _drawn_views(net: nn.Module, crop_px: int) -> torch.Tensor:
     return x.to(next(net.parameters()).device)
 
 
-def _bfloat16(layers: nn.Module) -> Logits:
+def _bfloat16(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
     """The same layers in bfloat16; in and out is float32."""
     low = deepcopy(layers).to(torch.bfloat16)
 
@@ -168,58 +187,11 @@ def _bfloat16(layers: nn.Module) -> Logits:
     return logits
 
 
-def _on_a_card(net: nn.Module, crop_px: int, log: Callable[[str], None]) -> Running | None:
-    """The net in bfloat16; None where the card lacks it, or room for it, which `log` is told."""
-    if not has_bfloat16():
-        return None
-    try:
-        logits = _bfloat16(net)
-    except RuntimeError as error:
-        log(_fails("torch bfloat16", error))
-        return None
-    return Running("torch", "bfloat16", net, crop_px, logits, lambda part, shape: _bfloat16(part))
-
-
-def _fails(what: object, error: Exception) -> str:
-    return (
-        f"WARNING: {what} fails here, so expressions are read by torch float32: {first_line(error)}"
-    )
-
-
-def _asked_fails(error: Exception) -> EngineError:
-    return EngineError(f"expression.engine is openvino, which fails here: {first_line(error)}")
-
-
 def _is_x86() -> bool:
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
-def _openvino(
-    net: nn.Module, ranges: Ranges, crop_px: int, asked: bool, log: Callable[[str], None]
-) -> Running | None:
-    """The net by OpenVINO. Where that fails here, raises if it was asked for, else tells `log`."""
+def _openvino(ranges: Ranges, layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
+    from classifiers.expression.engines.openvino import compile_net
 
-    def part(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
-        return compile_net(layers, ranges, shape, torch.get_num_threads())
-
-    try:
-        from classifiers.expression.engines.openvino import compile_net
-
-        logits = part(net, (1, crop_px, crop_px))
-    except ExtraError as error:
-        if asked:
-            raise ExtraError(f"expression.engine is openvino: {error}") from error
-        log(f"expressions are read by torch; openvino is two to eight times as fast, and {error}")
-        return None
-    except (ImportError, RuntimeError, EngineError) as error:
-        if asked:
-            raise _asked_fails(error) from error
-        why = first_line(error)
-        log(f"WARNING: openvino fails here, so expressions are read by torch: {why}")
-        return None
-    if not ranges:
-        log(
-            "openvino computes in float32, since the weights' record lists no activations; "
-            "`affectd calibrate` finds them, and int8 is two to eight times as fast"
-        )
-    return Running("openvino", "int8" if ranges else "float32", net, crop_px, logits, part)
+    return compile_net(layers, ranges, shape, torch.get_num_threads())

@@ -148,14 +148,11 @@ class ExpressionClassifier:
         tta, indices = self.tta, None
         if tta == "temporal" and view_indices is not None:
             indices = torch.from_numpy(view_indices).to(self.device, non_blocking=True)
-        parts = []
-        for net, run in zip(self.nets, self._running, strict=True):
-            logits, own = run.for_mode(tta), temperature_of(net.temperatures, tta)
-            parts.append(
-                net.weight * mean_probabilities(logits, faces, net.crop_px, tta, own, indices)
-            )
-        common = temperature_of(self.temperatures, tta)
-        return with_temperature(torch.stack(parts).sum(0), common).cpu().numpy()
+        means = [
+            mean_probabilities(run.for_mode(tta), faces, net.crop_px, tta, indices)
+            for net, run in zip(self.nets, self._running, strict=True)
+        ]
+        return self.joined(means, tta).cpu().numpy()
 
     @torch.no_grad()
     def predict_standardised(self, x: torch.Tensor) -> torch.Tensor:
@@ -163,12 +160,16 @@ class ExpressionClassifier:
 
         No views are cut: this is what a net that learns from this one is shown itself.
         """
-        parts = []
-        for net in self.nets:
-            own = temperature_of(net.temperatures, "none")
-            parts.append(net.weight * with_temperature(net.module(x).float().softmax(-1), own))
-        common = temperature_of(self.temperatures, "none")
-        return with_temperature(torch.stack(parts).sum(0), common)
+        return self.joined([net.module(x).float().softmax(-1) for net in self.nets], "none")
+
+    def joined(self, means: Sequence[torch.Tensor], tta: TTA) -> torch.Tensor:
+        """What the nets say together, [N, 7]: of each its mean over the views of `tta`, [N, 7], is
+        calibrated and weighed, and the sum is calibrated once more."""
+        parts = [
+            net.weight * with_temperature(mean, temperature_of(net.temperatures, tta))
+            for net, mean in zip(self.nets, means, strict=True)
+        ]
+        return with_temperature(torch.stack(parts).sum(0), temperature_of(self.temperatures, tta))
 
 
 def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:

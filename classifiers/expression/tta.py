@@ -87,10 +87,9 @@ def mean_probabilities(
     faces: torch.Tensor,
     crop_px: int,
     tta: TTA,
-    temperature: float = 1.0,
     view_indices: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean class probabilities over the views, then calibrated by `temperature`.
+    """Mean class probabilities over the views, not calibrated.
 
     net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `tta_module` gives it: for
     `four_crop` from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's
@@ -105,9 +104,7 @@ def mean_probabilities(
     elif tta != "four_crop":
         x = views(x, crop_px, tta).flatten(0, 1)  # [T N, 1, c, c]
     logits = net(x.contiguous(memory_format=torch.channels_last)).float()
-    return with_temperature(
-        logits.view(VIEW_COUNT[tta], len(faces), -1).softmax(-1).mean(0), temperature
-    )
+    return logits.view(VIEW_COUNT[tta], len(faces), -1).softmax(-1).mean(0)
 
 
 def with_temperature(mean: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -56,7 +56,7 @@ def name_of(net: Net, layers: int) -> str:
 
 @torch.inference_mode()
 def read(net: Net, faces: NDArray[np.uint8]) -> Read:
-    """Calibrated probabilities [N, 7] of every way."""
+    """Probabilities [N, 7] of every way, not calibrated."""
     found: dict[str, list[torch.Tensor]] = {}
     fours = {n: FourCrop(net.module, net.crop_px, n) for n in SHARED[type(net.module).__name__]}
     for start in track(range(0, len(faces), BATCH), "faces", transient=True):
@@ -68,9 +68,7 @@ def read(net: Net, faces: NDArray[np.uint8]) -> Read:
         for layers, four in fours.items():
             p = four(x).view(4, len(x), -1).softmax(-1).mean(0)
             found.setdefault(name_of(net, layers), []).append(p)
-    # Of ten crops, whatever the number: what is compared is the views.
-    temperature = temperature_of(net.temperatures, "ten_crop")
-    return {way: with_temperature(torch.cat(parts), temperature) for way, parts in found.items()}
+    return {way: torch.cat(parts) for way, parts in found.items()}
 
 
 @torch.inference_mode()
@@ -142,24 +140,18 @@ def main() -> None:
     members = [m.net for m in record.members if m.weight] if isinstance(record, Joint) else []
     for name, net in zip(members or [classifier.name], classifier.nets, strict=True):
         each.append(read(net, faces.images))
-        table(name, each[-1], faces.labels, costs(net, options.rounds))
+        # Of ten crops, whatever the number: what is compared is the views.
+        own = temperature_of(net.temperatures, "ten_crop")
+        alone = {way: with_temperature(p, own) for way, p in each[-1].items()}
+        table(name, alone, faces.labels, costs(net, options.rounds))
     if members:
         # What a net shares differs from net to net: here each does as it does in the daemon.
-        own = [
+        shared = [
             {**found, "four_crop": found[name_of(net, cast(int, net.module.shared))]}
             for net, found in zip(classifier.nets, each, strict=True)
         ]
         mixed = {
-            way: with_temperature(
-                sum(
-                    (
-                        net.weight * found[way]
-                        for net, found in zip(classifier.nets, own, strict=True)
-                    ),
-                    torch.zeros(()),
-                ),
-                temperature_of(classifier.temperatures, "ten_crop"),
-            )
+            way: classifier.joined([found[way] for found in shared], "ten_crop")
             for way in (*CUT, "four_crop")
         }
         table(classifier.name, mixed, faces.labels, {})

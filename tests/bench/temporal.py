@@ -89,18 +89,10 @@ def read(
     reads = [ten(net, faces, classifier.device) for net in nets]
     for way in WAYS:
         views = seen(way, number)
-        each = [
-            with_temperature(of_net[views].mean(0), temperature_of(net.temperatures, way))
-            for net, of_net in zip(nets, reads, strict=True)
-        ]
-        for name, alone in zip(members, each, strict=False):
-            yield name, way, alone.numpy()
-        mixed = torch.stack([net.weight * p for net, p in zip(nets, each, strict=True)]).sum(0)
-        yield (
-            classifier.name,
-            way,
-            with_temperature(mixed, temperature_of(classifier.temperatures, way)).numpy(),
-        )
+        means = [of_net[views].mean(0) for of_net in reads]
+        for name, net, mean in zip(members, nets, means, strict=False):
+            yield name, way, with_temperature(mean, temperature_of(net.temperatures, way)).numpy()
+        yield classifier.name, way, classifier.joined(means, way).numpy()
 
 
 def films(

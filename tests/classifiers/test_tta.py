@@ -15,6 +15,7 @@ from classifiers.expression.tta import (
     standardise,
     temporal_view,
     views,
+    with_temperature,
 )
 
 
@@ -51,7 +52,7 @@ def test_mean_of_crops_is_that_of_single_passes(faces: torch.Tensor) -> None:
     torch.manual_seed(0)
     net = VGG10(widths=(4, 4, 8, 8), hidden=8).eval()
     with torch.inference_mode():
-        got = mean_probabilities(net, faces, 44, "ten_crop", temperature=1.0)
+        got = mean_probabilities(net, faces, 44, "ten_crop")
         each = [net(crop).softmax(1) for crop in ten_crop(standardise(faces), [44, 44])]
     assert torch.allclose(got, torch.stack(each).mean(0), atol=1e-5)
     assert torch.allclose(got.sum(1), torch.ones(3))
@@ -61,8 +62,8 @@ def test_temperature_softens_without_changing_the_answer(faces: torch.Tensor) ->
     torch.manual_seed(0)
     net = VGG10(widths=(4, 4, 8, 8), hidden=8).eval()
     with torch.inference_mode():
-        sharp = mean_probabilities(net, faces, 44, "flip", temperature=0.1)
-        soft = mean_probabilities(net, faces, 44, "flip", temperature=2.0)
+        mean = mean_probabilities(net, faces, 44, "flip")
+    sharp, soft = with_temperature(mean, 0.1), with_temperature(mean, 2.0)
     assert torch.equal(sharp.argmax(1), soft.argmax(1))
     assert (sharp.max(1).values > soft.max(1).values).all()
 

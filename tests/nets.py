@@ -10,7 +10,7 @@ import torch
 from classifiers import checkpoint
 from classifiers.checkpoint import ALL, Record
 from classifiers.expression import LABELS, joint
-from classifiers.expression.architectures import build
+from classifiers.expression.architectures import FaceNet, build
 from classifiers.expression.joint import Joint, Member
 
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
@@ -50,7 +50,7 @@ def record(**changes: Any) -> Record:
     return Record(**{**plain, **changes})
 
 
-def tiny(seed: int = 3, options: dict[str, Any] = OPTIONS) -> torch.nn.Module:
+def tiny(seed: int = 3, options: dict[str, Any] = OPTIONS) -> FaceNet:
     """The net itself, the same for one seed."""
     torch.manual_seed(seed)
     return build("vgg10", options)

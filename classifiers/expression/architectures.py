@@ -1,9 +1,4 @@
-"""Networks that read one grey face: float32 [N, 1, S, S], S in 32..47, to logits [N, 7].
-
-Each is its `features`, a sequence of layers, and then its `head`. `shared` is how many of the first
-layers the views of `four_crop` share. The more, the cheaper, and the further from views that were
-cut from the picture; docs/performance.md has the figures.
-"""
+"""Networks that read one grey face: float32 [N, 1, S, S], S in 32..47, to logits [N, 7]."""
 
 from __future__ import annotations
 
@@ -46,7 +41,25 @@ def _head(width: int, dropout: float) -> nn.Sequential:
     )
 
 
-class VGG10(nn.Module):
+class FaceNet(nn.Module):
+    """Its `features`, a sequence of layers, and then its `head`.
+
+    `shared` is how many of the first layers the views of `four_crop` share. The more, the cheaper,
+    and the further from views that were cut from the picture; docs/performance.md has the figures.
+    """
+
+    def __init__(self, features: Sequence[nn.Module], head: nn.Sequential, shared: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*features)
+        self.head = head
+        self.shared = shared
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.features(x)  # [N, C, s, s]
+        return self.head(x)  # type: ignore[no-any-return]  # [N, 7]
+
+
+class VGG10(FaceNet):
     """Four blocks of two 3x3 conv-BN-ReLU and a max-pool, then two linear layers.
 
     After Simonyan & Zisserman 2015 (arXiv:1409.1556), with batch normalisation. `widths` are
@@ -56,15 +69,12 @@ class VGG10(nn.Module):
     def __init__(
         self, widths: Sequence[int] = (64, 128, 256, 512), hidden: int = 512, dropout: float = 0.3
     ) -> None:
-        super().__init__()
         layers: list[nn.Module] = []
         previous = 1
         for width in widths:
             layers += [*_conv(3, previous, width), *_conv(3, width, width), nn.MaxPool2d(2)]
             previous = width
-        self.features = nn.Sequential(*layers)
-        self.shared = 20  # three blocks, but for the last pooling
-        self.head = nn.Sequential(
+        head = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
             nn.Linear(previous * 4, hidden),
@@ -72,10 +82,8 @@ class VGG10(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, len(LABELS)),
         )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.features(x)  # [N, widths[-1], 2, 2]
-        return self.head(x)  # type: ignore[no-any-return]  # [N, 7]
+        shared = 20  # three blocks, but for the last pooling
+        super().__init__(layers, head, shared)
 
 
 class DarknetBlock(nn.Module):
@@ -92,7 +100,7 @@ class DarknetBlock(nn.Module):
         return x + self.body(x)  # type: ignore[no-any-return]
 
 
-class DarknetResNet(nn.Module):
+class DarknetResNet(FaceNet):
     """A stem and five stages, each a 3x3 convolution of stride 2 and then residual blocks.
 
     After Redmon & Farhadi 2018 (arXiv:1804.02767). Convolutions and the linear layer counted,
@@ -106,19 +114,13 @@ class DarknetResNet(nn.Module):
         blocks: Sequence[int] = (1, 1, 1, 1, 1),
         dropout: float = 0.3,
     ) -> None:
-        super().__init__()
         stem, *stages = widths
         layers = _conv(3, 1, stem, activation=_leaky)
         for before, width, number in zip(widths, stages, blocks, strict=False):
             layers += _conv(3, before, width, stride=2, activation=_leaky)
             layers += [DarknetBlock(width) for _ in range(number)]
-        self.features = nn.Sequential(*layers)
-        self.shared = 9 + sum(blocks[:2])  # stem and two stages, of three and their blocks
-        self.head = _head(widths[-1], dropout)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.features(x)  # [N, widths[-1], 2, 2]
-        return self.head(x)  # type: ignore[no-any-return]  # [N, 7]
+        shared = 9 + sum(blocks[:2])  # stem and two stages, of three and their blocks
+        super().__init__(layers, _head(widths[-1], dropout), shared)
 
 
 class BasicBlock(nn.Module):
@@ -137,26 +139,20 @@ class BasicBlock(nn.Module):
         return torch.relu(self.shortcut(x) + self.body(x))
 
 
-class ResNet18(nn.Module):
+class ResNet18(FaceNet):
     """Four stages of two basic blocks behind a 3x3 stem of stride 1, as used on CIFAR."""
 
     def __init__(self, widths: Sequence[int] = (64, 128, 256, 512), dropout: float = 0.3) -> None:
-        super().__init__()
         layers = _conv(3, 1, widths[0])
         before = widths[0]
         for stage, width in enumerate(widths):
             layers += [BasicBlock(before, width, 2 if stage else 1), BasicBlock(width, width, 1)]
             before = width
-        self.features = nn.Sequential(*layers)
-        self.shared = 7  # stem of three and two stages of two
-        self.head = _head(before, dropout)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.features(x)  # [N, widths[-1], 6, 6] for faces of 44 px
-        return self.head(x)  # type: ignore[no-any-return]  # [N, 7]
+        shared = 7  # stem of three and two stages of two
+        super().__init__(layers, _head(before, dropout), shared)
 
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+ARCHITECTURES: dict[str, Callable[..., FaceNet]] = {
     "vgg10": VGG10,
     "resnet17": partial(DarknetResNet, blocks=(1, 1, 1, 1, 1)),
     "resnet25": partial(DarknetResNet, blocks=(1, 2, 2, 2, 2)),
@@ -164,6 +160,6 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(architecture: str, options: dict[str, Any]) -> nn.Module:
+def build(architecture: str, options: dict[str, Any]) -> FaceNet:
     """Return a fresh, untrained net. Raises KeyError for a name that is not in ARCHITECTURES."""
     return ARCHITECTURES[architecture](**options)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from classifiers.base import Reads
 from classifiers.checkpoint import Record
 from classifiers.errors import CheckpointError, EngineError
 from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting, engines, joint
-from classifiers.expression.architectures import ARCHITECTURES, build
+from classifiers.expression.architectures import ARCHITECTURES, FaceNet, build
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault, failure
 from classifiers.expression.joint import Joint
 from classifiers.expression.oom import is_oom
@@ -32,6 +33,8 @@ from classifiers.expression.tta import (
 )
 from classifiers.expression.weight_files import locate, locate_member, record_of
 
+Layers = TypeVar("Layers", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class Net:
@@ -40,7 +43,7 @@ class Net:
     temperatures: of each of the modes `STATIC_TTA`, by which its mean over the views is calibrated.
     """
 
-    module: nn.Module
+    module: FaceNet
     crop_px: int
     temperatures: Mapping[str, float]
     weight: float = 1.0
@@ -221,7 +224,7 @@ def _member(path: Path, member: joint.Member) -> Net:
     return net
 
 
-def fuse(net: nn.Module) -> nn.Module:
+def fuse(net: Layers) -> Layers:
     """Fold every batch normalisation that follows a convolution into it; needs eval mode."""
     for child in net.children():
         fuse(child)

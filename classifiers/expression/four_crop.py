@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import nn
+
+from classifiers.expression.architectures import FaceNet
 
 
 class FourCrop(nn.Module):
@@ -22,18 +22,14 @@ class FourCrop(nn.Module):
     early: nn.Module
     late: nn.Module
 
-    def __init__(self, net: nn.Module, crop_px: int, shared: int | None = None) -> None:
+    def __init__(self, net: FaceNet, crop_px: int, shared: int | None = None) -> None:
         """shared: layers to share; None: as many as `net` says."""
         super().__init__()
-        layers = cast(nn.Sequential, net.features)
-        shared = cast(int, net.shared) if shared is None else shared
-        first, rest = nn.Sequential(), nn.Sequential()
-        for number, layer in enumerate(layers):
-            (first if number < shared else rest).add_module(str(number), layer)
+        shared = net.shared if shared is None else shared
         self.early, self.late = nn.Sequential(), nn.Sequential()
-        self.early.add_module("features", first)
-        self.late.add_module("features", rest)
-        self.late.add_module("head", cast(nn.Module, net.head))
+        self.early.add_module("features", net.features[:shared])
+        self.late.add_module("features", net.features[shared:])
+        self.late.add_module("head", net.head)
         self.crop_px = crop_px
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

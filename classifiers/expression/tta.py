@@ -13,6 +13,7 @@ from torch import nn
 from classifiers.checkpoint import ALL
 from classifiers.errors import CheckpointError
 from classifiers.expression import TTA, StaticTTA
+from classifiers.expression.architectures import FaceNet
 from classifiers.expression.four_crop import FourCrop
 
 STATIC_TTA: tuple[StaticTTA, ...] = get_args(StaticTTA)
@@ -77,7 +78,7 @@ def _temporal_order(device: torch.device) -> torch.Tensor:
     return torch.tensor(TEMPORAL_ORDER, device=device)
 
 
-def tta_module(net: nn.Module, crop_px: int, tta: TTA) -> nn.Module:
+def tta_module(net: FaceNet, crop_px: int, tta: TTA) -> nn.Module:
     """What `mean_probabilities` needs of a net: the net itself, or its four views."""
     return FourCrop(net, crop_px) if tta == "four_crop" else net
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -147,7 +147,7 @@ def main() -> None:
     if members:
         # What a net shares differs from net to net: here each does as it does in the daemon.
         shared = [
-            {**found, "four_crop": found[name_of(net, cast(int, net.module.shared))]}
+            {**found, "four_crop": found[name_of(net, net.module.shared)]}
             for net, found in zip(classifier.nets, each, strict=True)
         ]
         mixed = {

@@ -18,7 +18,7 @@ from torch import nn
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, EngineError, ExtraError
 from classifiers.expression import EngineSetting, data, engines, joint
-from classifiers.expression.architectures import build
+from classifiers.expression.architectures import FaceNet, build
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.activations import find_ranges
 from classifiers.expression.evaluation.calibrate import calibrate
@@ -45,7 +45,7 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "classifiers.expression.engines.openvino", raising=False)
 
 
-def start(net: nn.Module, ranges: engines.Ranges, wanted: EngineSetting) -> Any:
+def start(net: FaceNet, ranges: engines.Ranges, wanted: EngineSetting) -> Any:
     """What runs the net, and what was said."""
     said: list[str] = []
     return engines.start(net, ranges, 44, wanted=wanted, device="cpu", log=said.append), said
@@ -174,12 +174,12 @@ def test_answers_too_far_from_torchs_are_not_taken_unasked() -> None:
 
 @needs_openvino
 def test_a_layer_that_is_not_known_is_named() -> None:
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten()).eval()
+    net = FaceNet([nn.Conv2d(1, 2, 3), nn.Tanh()], nn.Sequential(nn.Flatten()), 1).eval()
     running, said = start(net, {}, "auto")
     assert running.engine == "torch"
     assert said == [
         "WARNING: openvino float32 fails here, so expressions are read by torch float32: "
-        "1 is Tanh(), which this engine does not know"
+        "features.1 is Tanh(), which this engine does not know"
     ]
     with pytest.raises(EngineError, match=r"expression\.engine is openvino, .*Tanh"):
         start(net, {}, "openvino")

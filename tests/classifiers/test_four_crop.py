@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from classifiers.expression.architectures import build
+from classifiers.expression.architectures import FaceNet, build
 from classifiers.expression.classifier import fuse
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import mean_probabilities, standardise, tta_module, views
@@ -21,7 +21,7 @@ def faces() -> torch.Tensor:
     return torch.randint(0, 256, (3, 48, 48), generator=generator, dtype=torch.uint8)
 
 
-def net(architecture: str) -> nn.Module:
+def net(architecture: str) -> FaceNet:
     """A net with norms that do something, as after training."""
     torch.manual_seed(1)
     made = build(architecture, SMALL[architecture])

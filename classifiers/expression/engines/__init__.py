@@ -15,6 +15,7 @@ from torch import nn
 
 from classifiers.errors import EngineError, ExtraError, first_line
 from classifiers.expression import TTA, Engine, EngineSetting
+from classifiers.expression.architectures import FaceNet
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.four_crop import FourCrop
@@ -43,7 +44,7 @@ class Running:
 
     engine: Engine
     precision: Literal["float32", "bfloat16", "int8"]
-    net: nn.Module
+    net: FaceNet
     crop_px: int
     compile: Compile
 
@@ -90,7 +91,7 @@ def installed() -> tuple[Engine, ...]:
 
 
 def start(
-    net: nn.Module,
+    net: FaceNet,
     ranges: Ranges,
     crop_px: int,
     *,

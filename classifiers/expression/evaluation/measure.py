@@ -15,6 +15,7 @@ from torch import nn
 
 from classifiers.base import Classifier
 from classifiers.expression import TTA, StaticTTA
+from classifiers.expression.architectures import FaceNet
 from classifiers.expression.data import Faces
 from classifiers.expression.tta import STATIC_TTA, mean_probabilities, tta_module, with_temperature
 from classifiers.extras import extra
@@ -33,7 +34,7 @@ def batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 @torch.inference_mode()
 def probabilities(
-    net: nn.Module,
+    net: FaceNet,
     faces: Faces,
     crop_px: int,
     tta: TTA,

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import CheckpointError, DataError, TrainingError
-from classifiers.expression.architectures import build
+from classifiers.expression.architectures import FaceNet, build
 from classifiers.expression.data import Faces
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
 from classifiers.expression.oom import is_oom
@@ -167,7 +167,7 @@ class Run:
         """Raise TrainingError where the loss of a step of this epoch was not a number."""
         self._need_finite("the loss is not a number", [self.sums])
 
-    def half(self) -> nn.Module:
+    def half(self) -> FaceNet:
         """The averaged net as it is stored, in float16, and read, in float32.
 
         Raises TrainingError where float16 does not hold it.

@@ -28,7 +28,7 @@ TEXT: Kind = (str, "a text")
 OBJECT: Kind = (dict, "an object")
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(TEXTS, TEXT),
-    **dict.fromkeys(("options", "recipe", "scores", "learnt_from"), OBJECT),
+    **dict.fromkeys(("options", "temperature", "recipe", "scores", "learnt_from"), OBJECT),
     **dict.fromkeys(("crop_px", "seed"), (int, "a whole number")),
     "labels": (list, "a list of texts"),
 }
@@ -36,7 +36,6 @@ FIXED = {"input_px": 48, "normalisation": "per_crop"}
 RANGES = {"crop_px": (32, 47), "unknown_below": (0.0, 1.0)}
 """What the keys of a record may hold."""
 TEMPERATURES = (0.01, 100.0)
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,13 @@ class Record:
     """Everything that is needed to use weights rightly, and to make them again.
 
     `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
-    `temperature` is that of each mode of `tta`; a file may hold one number for `all` of them.
+    `temperature` is that of each mode of `tta`.
     `data_sha256` is the fingerprint of the data set, behind those of others that the net has learnt
     from by what it began with or was taught by, joined by `+`. `scores` maps a split and a mode
     to a figure between 0 and 1. `activations` are the least and largest input of layers, by
     name, on Training faces: what computing in int8 needs. `computed` says on which device and in
     which numbers the net was trained. `learnt_from` holds the SHA-256 of the weights that it began
-    with or was taught by (of a joint, its `sha256`), under what the recipe calls them. A record may
-    lack these three.
+    with or was taught by (of a joint, its `sha256`), under what the recipe calls them.
     """
 
     name: str
@@ -124,11 +122,9 @@ def read_record(weights: Path) -> Record:
         ) from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: not a record of weights, but {type(found).__name__}")
-    found = {"activations": {}, "computed": "", "learnt_from": {}, **found}
     if wrong := sorted({f.name for f in fields(Record)} ^ {*found}):
         raise CheckpointError(f"{path}: not a record of weights; missing or unknown: {wrong}")
     _check(path, found)
-    found["temperature"] = temperatures(path, found["temperature"])
     return Record(**{**found, "activations": _ranges(path, found["activations"])})
 
 
@@ -155,6 +151,7 @@ def _check(path: Path, found: dict[str, Any]) -> None:
     for key, value in found["options"].items():
         if isinstance(value, float) and not math.isfinite(value):
             raise CheckpointError(f"{path}: options.{key} is {value}; accepted is a finite number")
+    need_temperatures(path, found["temperature"])
     need_scores(path, found["scores"])
     need_kinds(
         path, found["learnt_from"], dict.fromkeys(found["learnt_from"], TEXT), "learnt_from."
@@ -170,6 +167,12 @@ def need_kinds(
             raise CheckpointError(f"{path}: {where}{key} is {found[key]!r}; accepted is {accepted}")
 
 
+def need_temperatures(path: Path, temperatures: dict[str, Any]) -> None:
+    """Raise CheckpointError, naming file and key, for a temperature that is impossible."""
+    for mode, value in temperatures.items():
+        need_number(path, f"temperature.{mode}", value, *TEMPERATURES)
+
+
 def need_scores(path: Path, scores: dict[str, Any]) -> None:
     """Raise CheckpointError, naming file and key, for a score that is no share."""
     for mode, share in scores.items():
@@ -180,19 +183,6 @@ def need_number(path: Path, key: str, value: Any, least: float, most: float) -> 
     """Raise CheckpointError, naming file and key, for all but a number from least to most."""
     if type(value) not in (int, float) or not least <= value <= most:
         raise CheckpointError(f"{path}: {key} is {value!r}; accepted: {least:g} to {most:g}")
-
-
-def temperatures(path: Path, found: Any) -> dict[str, float]:
-    """The temperature of each mode of `tta`, as a record or a joint holds it, or one for `all`.
-
-    Raises CheckpointError, naming file and key, for what is neither.
-    """
-    if not isinstance(found, dict):
-        need_number(path, "temperature", found, *TEMPERATURES)
-        return {ALL: float(found)}
-    for mode, value in found.items():
-        need_number(path, f"temperature.{mode}", value, *TEMPERATURES)
-    return found
 
 
 def _ranges(path: Path, found: Any) -> dict[str, tuple[float, float]]:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from classifiers import checkpoint
-from classifiers.checkpoint import ALL, Record
+from classifiers.checkpoint import Record
 from classifiers.expression import LABELS, joint
 from classifiers.expression.architectures import FaceNet, build
 from classifiers.expression.joint import Joint, Member
+from classifiers.expression.tta import STATIC_TTA
 
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
@@ -25,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def alike(temperature: float) -> dict[str, float]:
     """The same temperature for all modes."""
-    return {ALL: temperature}
+    return dict.fromkeys(STATIC_TTA, temperature)
 
 
 def record(**changes: Any) -> Record:

@@ -14,15 +14,14 @@ from typing import Any
 
 from classifiers.atomic import write_errors_as, write_json
 from classifiers.checkpoint import (
-    ALL,
     OBJECT,
     TEXT,
     Kind,
     need_kinds,
     need_number,
     need_scores,
+    need_temperatures,
     read_json,
-    temperatures,
 )
 from classifiers.errors import CheckpointError
 from classifiers.expression.tta import STATIC_TTA, need_modes
@@ -30,7 +29,7 @@ from classifiers.expression.tta import STATIC_TTA, need_modes
 SUM_TOLERANCE = 1e-4  # weights stand with six digits
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("name", "split", "data_set", "data_sha256", "commit"), TEXT),
-    **dict.fromkeys(("recipe", "scores"), OBJECT),
+    **dict.fromkeys(("temperature", "recipe", "scores"), OBJECT),
 }
 MEMBER_KINDS: dict[str, Kind] = dict.fromkeys(("net", "sha256"), TEXT)
 
@@ -70,7 +69,7 @@ class Joint:
         What a member's record says, its own temperatures and crop among it, is not in it.
         """
         parts = [
-            self.temperature.get(ALL) or [*map(self.temperature.get, STATIC_TTA)],
+            [*map(self.temperature.get, STATIC_TTA)],
             *((m.sha256, m.weight) for m in self.members),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -106,7 +105,7 @@ def read(path: Path) -> Joint:
         raise CheckpointError(f"{path}: the members' weights sum to {total:.6g}; accepted is 1")
     need_number(path, "unknown_below", found["unknown_below"], 0.0, 1.0)
     need_scores(path, found["scores"])
-    found["temperature"] = temperatures(path, found["temperature"])
+    need_temperatures(path, found["temperature"])
     need_modes(path, found["temperature"])
     return Joint(**{**found, "members": tuple(Member(**member) for member in members)})
 

@@ -10,7 +10,6 @@ from typing import get_args
 import torch
 from torch import nn
 
-from classifiers.checkpoint import ALL
 from classifiers.errors import CheckpointError
 from classifiers.expression import TTA, StaticTTA
 from classifiers.expression.architectures import FaceNet
@@ -118,7 +117,7 @@ def with_temperature(mean: torch.Tensor, temperature: float) -> torch.Tensor:
     return (mean.clamp_min(1e-12).log() / temperature).softmax(-1)
 
 
-UNCHANGED: Mapping[str, float] = {ALL: 1.0}
+UNCHANGED: Mapping[str, float] = dict.fromkeys(STATIC_TTA, 1.0)
 """The temperatures of what is not calibrated."""
 
 
@@ -127,11 +126,10 @@ def temperature_of(temperatures: Mapping[str, float], tta: TTA) -> float:
 
     The mean of fewer views is surer than that of more, and no more often right.
     """
-    still = "none" if tta == "temporal" else tta
-    return temperatures[still if still in temperatures else ALL]
+    return temperatures["none" if tta == "temporal" else tta]
 
 
 def need_modes(path: Path, temperatures: Mapping[str, float]) -> None:
-    """Raise CheckpointError for temperatures that are neither for `all` nor of every mode."""
-    if {*temperatures} != {ALL} and (wrong := sorted({*STATIC_TTA} ^ {*temperatures})):
+    """Raise CheckpointError for temperatures that are not those of all STATIC_TTA."""
+    if wrong := sorted({*STATIC_TTA} ^ {*temperatures}):
         raise CheckpointError(f"{path}: temperature; missing or unknown: {wrong}")

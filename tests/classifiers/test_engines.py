@@ -291,14 +291,6 @@ def test_a_record_with_impossible_activations_is_named(
     assert str(path.name) in str(error.value)
 
 
-def test_a_record_may_lack_activations(tmp_path: Path) -> None:
-    weights = save_tiny(tmp_path / "tiny.safetensors")
-    path = checkpoint.record_path(weights)
-    kept = {key: v for key, v in json.loads(path.read_text()).items() if key != "activations"}
-    path.write_text(json.dumps(kept))
-    assert checkpoint.read_record(weights) == replace(record(), sha256=kept["sha256"])
-
-
 @needs_openvino
 def test_calibrate_writes_what_evaluate_then_finds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

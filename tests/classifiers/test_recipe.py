@@ -123,8 +123,6 @@ def test_what_a_stored_recipe_says_otherwise() -> None:
     assert differences(stored, taught).startswith("distillation was None, is Distillation(")
     other = replace(plan, distillation=Distillation("joint", share=0.5))
     assert differences(asdict(taught), other) == "distillation.share was 0.7, is 0.5"
-    assert differences(repr(plan), plan) == ""
-    assert differences(repr(plan), now) == "some key is another"
 
 
 def test_a_recipe_may_have_a_byte_order_mark(tmp_path: Path) -> None:

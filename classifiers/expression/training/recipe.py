@@ -115,14 +115,12 @@ class JointRecipe:
     tta: StaticTTA = "ten_crop"
 
 
-def differences(stored: dict[str, Any] | str, now: Recipe) -> str:
+def differences(stored: dict[str, Any], now: Recipe) -> str:
     """What a state's recipe says otherwise: "batch was 96, is 128"; empty if they are the same.
 
-    stored: `asdict` of a recipe, in which keys that came later may be missing; or, of an older
-    affectd, its `repr`. Raises TypeError, ValueError or LookupError for what is neither.
+    stored: `asdict` of a recipe, in which keys that came later may be missing. Raises TypeError,
+    ValueError or LookupError for what is none.
     """
-    if isinstance(stored, str):
-        return "" if stored == repr(now) else "some key is another"
     taught = stored["distillation"]
     was = Recipe(
         **{

@@ -82,8 +82,7 @@ def train(
     log(f"Computes on {run.computes}")
     if resume:
         before = run.restore(out / STATE)
-        older = run.computes.partition(", threads")[0]  # as a state says that tells no threads
-        if before not in (run.computes, older):
+        if before != run.computes:
             log(f"WARNING: the run was computed on {before} before; its weights will not repeat")
     finished = run.step >= run.steps
     with between_steps() as signalled, Journal(out, run.step // run.per_epoch) as journal:

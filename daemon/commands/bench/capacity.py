@@ -81,7 +81,7 @@ def _dearer(
     if expression.enabled:
         with suppress(CheckpointError):  # a path that only the service's folder leads to
             mflop = face_mflop(expression.weights, expression.tta)
-            if asked.face_mflop is not None and mflop > 1.05 * asked.face_mflop:
+            if mflop > 1.05 * asked.face_mflop:
                 yield (
                     f"{mflop:,.0f} MFLOP a face ({expression.weights}, {expression.tta}) "
                     f"where {asked.face_mflop:,.0f} were measured"

@@ -19,7 +19,7 @@ SIZES = ((854, 480), (1280, 720), (1920, 1080))
 @dataclass(frozen=True, slots=True)
 class BenchSetup:
     """What every camera of the measurement was asked for. `face_mflop` are millions of operations
-    of the net for a face, 0.0 without expressions, None where an older affectd did not say."""
+    of the net for a face, 0.0 without expressions."""
 
     fps: int
     faces: int
@@ -30,7 +30,7 @@ class BenchSetup:
     tta: str
     engine: str
     max_age_ms: float
-    face_mflop: float | None = None
+    face_mflop: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,6 @@ def test_what_costs_more_than_was_measured(tmp_path: Path, table: str, said: str
 
 
 def test_expressions_and_pictures_that_were_not_measured(tmp_path: Path) -> None:
-    """By a record of an affectd that did not say what a face costs, nothing is said of that."""
     measured = a_record(3, 2, 1)
     asked = replace(measured.asked, weights="none", sinks=("events",), face_mflop=0.0)
     more = '[[stream.sink]]\nkind = "mp4"\npath = "a.mp4"\n[expression]\ntta = "none"'
@@ -133,8 +132,6 @@ def test_expressions_and_pictures_that_were_not_measured(tmp_path: Path) -> None
     assert said is not None
     assert "448 MFLOP a face (default, none) where 0 were measured" in said
     assert "pictures to be encoded where none were measured" in said
-    older = replace(measured, asked=replace(asked, sinks=("mp4",), face_mflop=None))
-    assert warning(settings, older, 4) is None
 
 
 def test_the_processor_where_a_card_was_measured(tmp_path: Path) -> None:

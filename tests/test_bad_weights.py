@@ -109,8 +109,8 @@ def test_a_card_that_is_not_there_is_the_configuration_s_fault(
     text = f'[detector]\nbackend = "haar"\n[expression]\ndevice = "cuda"\n{STREAM}'
     source, target = "demo://x?seconds=1", tmp_path / "out.mp4"
     done = inside(capsys, "video", source, target, "--config", write_config(tmp_path, text))
-    said = "affectd: expression.device is cuda, but torch finds no CUDA device here"
-    assert done == (2, [], [said])
+    said = "expression.device is cuda, but torch finds no CUDA device here; accepted: auto, cpu"
+    assert done == (2, [], [f"affectd: {said}"])
 
 
 def test_a_full_card_is_told_in_a_line(

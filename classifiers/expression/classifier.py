@@ -17,10 +17,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from classifiers import checkpoint
 from classifiers.base import Reads
 from classifiers.checkpoint import Record
-from classifiers.errors import CheckpointError, EngineError
+from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS, TTA, DeviceSetting, EngineSetting, engines, joint
 from classifiers.expression.architectures import ARCHITECTURES, FaceNet, build
-from classifiers.expression.engines.cuda import NO_CARD, cuda_fault, failure
+from classifiers.expression.engines.cuda import device_for, failure
 from classifiers.expression.joint import Joint
 from classifiers.expression.oom import is_oom
 from classifiers.expression.tta import (
@@ -117,19 +117,15 @@ class ExpressionClassifier:
         if device == "auto" and engine == "openvino":
             device = "cpu"
         made = partial(cls, nets, record, tta=tta, engine=engine, log=log)
-        if device == "cpu":
-            return made(device=device)
-        fault = cuda_fault()
-        if fault and device == "cuda":
-            raise EngineError(f"expression.device is cuda, but {fault}")
-        if not fault:
+        found, fault = device_for(device)
+        if found == "cuda":
             try:
-                return made(device="cuda")
+                return made(device=found)
             except RuntimeError as error:
                 if device == "cuda" or not is_oom(error):
                     raise
                 fault = failure(error)
-        if fault != NO_CARD:
+        if fault:
             log(f"WARNING: {fault}; expressions are read on the processor")
         return made(device="cpu")
 

@@ -21,7 +21,7 @@ from classifiers.errors import EngineError
 from classifiers.expression import DeviceSetting, EngineSetting, Split, StaticTTA, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data.kaggle import CSV
-from classifiers.expression.engines.cuda import cuda_fault
+from classifiers.expression.engines.cuda import device_for
 from classifiers.expression.evaluation import corruptions, predictions, scores
 from classifiers.expression.evaluation.measure import classify
 from classifiers.expression.evaluation.report import (
@@ -82,8 +82,7 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     ):
         if value and not task.against:
             raise ConfigError(f"{option} is of the net that --against names; accepted: with it")
-    if task.device == "cuda" and (fault := cuda_fault()):
-        raise ConfigError(f"--device is cuda, but {fault}; accepted: auto, cpu")
+    device_for(task.device, "--device")  # `load` would name a key of the configuration
     _check_targets(task)
     load = partial(ExpressionClassifier.load, device=task.device, log=err.print)
     classifier = load(task.weights, engine=task.engine, tta=task.tta)

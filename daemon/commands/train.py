@@ -11,9 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from classifiers.errors import RecipeError
 from classifiers.expression import Device, DeviceSetting
-from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
+from classifiers.expression.engines.cuda import device_for
 from classifiers.expression.training import joining
 from classifiers.expression.training.compiling import compile_fault
 from classifiers.expression.training.interrupt import Interrupted
@@ -21,6 +20,7 @@ from classifiers.expression.training.journal import Step
 from classifiers.expression.training.recipe import JointRecipe, read
 from classifiers.expression.training.train import train
 from daemon.commands.progress import share_bar
+from daemon.errors import ConfigError
 from daemon.sinks.disk import make_folder, sink_errors
 
 
@@ -39,25 +39,22 @@ def train_expression(
     """Train with a progress bar, to the end of the run or to that of `max_minutes`. `device` "auto"
     is a graphics card where one works.
 
-    Raises RecipeError for arguments that cannot be used, SinkError for a folder that cannot be
-    written, and what `train` raises.
+    Raises ConfigError for options that cannot be used, EngineError for a card that does not work,
+    SinkError for a folder that cannot be written, and what `read` and `train` raise.
     """
     if max_minutes is not None and not 0.0 <= max_minutes < math.inf:
-        raise RecipeError(
+        raise ConfigError(
             f"--max-minutes is {max_minutes:g}; accepted: a finite number, at least 0"
         )
-    fault = "" if device == "cpu" else cuda_fault()
-    if device == "cuda" and fault:
-        raise RecipeError(f"--device is cuda, but {fault}; accepted: auto, cpu")
-    used: Device = "cpu" if device == "cpu" or fault else "cuda"
+    used, fault = device_for(device, "--device")
     plan = read(recipe)
     if isinstance(plan, JointRecipe) and (resume or compiled or max_minutes is not None):
-        raise RecipeError(
+        raise ConfigError(
             f"{recipe}: a joint is made in one go, without --resume, --compile, --max-minutes"
         )
     if compiled and (lacks := compile_fault(used)):
-        raise RecipeError(f"--compile cannot be had: {lacks}; accepted: without it")
-    if fault not in ("", NO_CARD):
+        raise ConfigError(f"--compile cannot be had: {lacks}; accepted: without it")
+    if fault:
         console.print(f"WARNING: {fault}; the processor trains")
     with sink_errors(out):
         make_folder(out)

@@ -1,11 +1,12 @@
-"""Whether nets run on the graphics card here, and how precisely."""
+"""Whether nets run on the graphics card here, or on the processor, and how precisely."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import conv2d
 
-from classifiers.errors import first_line
+from classifiers.errors import EngineError, first_line
+from classifiers.expression import Device, DeviceSetting
 
 NO_CARD = "torch finds no CUDA device here"
 
@@ -24,6 +25,19 @@ def cuda_fault() -> str:
     except RuntimeError as error:
         return failure(error)
     return ""
+
+
+def device_for(wanted: DeviceSetting, key: str = "expression.device") -> tuple[Device, str]:
+    """The device that is meant here, and what is wrong with a card that `auto` passes over.
+
+    Raises EngineError, naming `key`, for `cuda` where it does not work.
+    """
+    if wanted == "cpu":
+        return "cpu", ""
+    fault = cuda_fault()
+    if fault and wanted == "cuda":
+        raise EngineError(f"{key} is cuda, but {fault}; accepted: auto, cpu")
+    return "cpu" if fault else "cuda", "" if fault == NO_CARD else fault
 
 
 def failure(error: Exception) -> str:

@@ -152,8 +152,8 @@ def test_a_full_device_ends_in_a_line_that_says_what_to_do(
 def test_a_device_is_taken_as_it_is_named(
     bars: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    for module in ("daemon.commands.evaluate", "classifiers.expression.classifier"):
-        monkeypatch.setattr(f"{module}.cuda_fault", lambda: fault)  # wherever this runs
+    # Wherever this runs.
+    monkeypatch.setattr("classifiers.expression.engines.cuda.cuda_fault", lambda: fault)
     weights = save_tiny(tmp_path / "a.safetensors")
     what = ("evaluate", "expression", "--data", bars, "--weights", weights, "--tta", "none")
     done = inside(capsys, *what, "--device", "cpu")

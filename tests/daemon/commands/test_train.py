@@ -64,7 +64,9 @@ def test_training_by_a_wrong_recipe(
 def test_training_on_a_card_that_fails(
     tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.commands.train.cuda_fault", lambda: "its memory is full")
+    monkeypatch.setattr(
+        "classifiers.expression.engines.cuda.cuda_fault", lambda: "its memory is full"
+    )
     where: list[str | Path] = ["--recipe", "recipe.toml", "--data", "faces", "--out", tmp_path]
     done = inside(capsys, "train", "expression", *where, "--device", "cuda")
     assert done == (
@@ -86,7 +88,7 @@ def test_training_where_there_is_no_card_or_it_fails(
     fault: str,
     warned: list[str],
 ) -> None:
-    monkeypatch.setattr("daemon.commands.train.cuda_fault", lambda: fault)
+    monkeypatch.setattr("classifiers.expression.engines.cuda.cuda_fault", lambda: fault)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
     where: list[str | Path] = ["--recipe", recipe, "--data", faces, "--out", tmp_path / "out"]
@@ -101,7 +103,7 @@ def test_training_takes_the_card_that_works(
 ) -> None:
     """There is none here: what would train on it notes that it was asked to."""
     asked: list[str] = []
-    monkeypatch.setattr("daemon.commands.train.cuda_fault", lambda: "")
+    monkeypatch.setattr("classifiers.expression.engines.cuda.cuda_fault", str)
     monkeypatch.setattr(train, "train", lambda *given, device, **more: asked.append(device))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)

@@ -19,7 +19,7 @@ def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There it is bfloat16, by `auto`, beside float32."""
-    monkeypatch.setattr(nets, "cuda_fault", lambda: "")
+    monkeypatch.setattr("classifiers.expression.engines.cuda.cuda_fault", str)
     found = nets.variants(ExpressionSettings())
     assert {(v.device, v.engine) for v in found} == {("cuda", "auto"), ("cuda", "torch")}
     for settings in (ExpressionSettings(device="cpu"), ExpressionSettings(engine="openvino")):

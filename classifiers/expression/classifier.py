@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -38,24 +38,25 @@ Layers = TypeVar("Layers", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Net:
-    """A net with its trained parameters, how its views are cut and how much its word counts.
+    """A net with its trained parameters, how its views are cut, and its weight in a joint.
 
-    temperatures: of each of the modes `STATIC_TTA`, by which its mean over the views is calibrated.
+    temperatures: of each of STATIC_TTA, by which a joint calibrates its mean over the views.
     """
 
     module: FaceNet
     crop_px: int
-    temperatures: Mapping[str, float]
-    weight: float = 1.0
     ranges: engines.Ranges = field(default_factory=dict)
+    temperatures: Mapping[str, float] = field(default_factory=lambda: UNCHANGED)
+    weight: float = 1.0
 
 
 class ExpressionClassifier:
     """Trained expression nets behind `classifiers.base.Classifier`: one, or several as a joint.
 
     Reads uint8 grey faces [N, 48, 48] of the crop contract. `tta` may be changed between two
-    calls of `predict` and holds for all nets. `engine` says what computes them, and how
-    precisely. One instance belongs to one thread.
+    calls of `predict` and holds for all nets; so may `temperatures`, the record's, by which what
+    they say together is calibrated. `engine` says what computes them, and how precisely. One
+    instance belongs to one thread.
     """
 
     reads: Reads = "face"
@@ -76,9 +77,7 @@ class ExpressionClassifier:
         self.unknown_below = record.unknown_below
         self.tta = tta
         self.record = record
-        self.temperatures = UNCHANGED  # A net has its own.
-        if isinstance(record, Joint):
-            self.temperatures = record.temperature
+        self.temperatures: Mapping[str, float] = record.temperature
         self.nets = tuple(nets)
         for net in self.nets:
             fuse(net.module.eval()).to(device).to(memory_format=torch.channels_last)
@@ -171,7 +170,7 @@ class ExpressionClassifier:
         return with_temperature(torch.stack(parts).sum(0), temperature_of(self.temperatures, tta))
 
 
-def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:
+def load_net(path: Path, record: Record) -> Net:
     """Build the net that a record describes and load it from `path`.
 
     Raises CheckpointError for a record of something else, and as `checkpoint.load_into`.
@@ -201,7 +200,7 @@ def load_net(path: Path, record: Record, weight: float = 1.0) -> Net:
             f"activations.{strange[0]} is no layer of {record.architecture}"
         )
     need_modes(checkpoint.record_path(path), record.temperature)
-    return Net(module, record.crop_px, record.temperature, weight, record.activations)
+    return Net(module, record.crop_px, record.activations)
 
 
 def _member(path: Path, member: joint.Member) -> Net:
@@ -209,7 +208,7 @@ def _member(path: Path, member: joint.Member) -> Net:
     weights = locate_member(member.net, path.parent, f"{path}: ")
     try:
         record = checkpoint.read_record(weights)
-        net = load_net(weights, record, member.weight)
+        net = load_net(weights, record)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if record.sha256 != member.sha256:
@@ -217,7 +216,7 @@ def _member(path: Path, member: joint.Member) -> Net:
             f"{path} and its member {weights} do not fit: the joint was found with a net whose "
             f"SHA-256 begins with {member.sha256[:7]}, this one's begins with {record.sha256[:7]}"
         )
-    return net
+    return replace(net, temperatures=record.temperature, weight=member.weight)
 
 
 def fuse(net: Layers) -> Layers:

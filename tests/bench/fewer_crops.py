@@ -141,7 +141,7 @@ def main() -> None:
     for name, net in zip(members or [classifier.name], classifier.nets, strict=True):
         each.append(read(net, faces.images))
         # Of ten crops, whatever the number: what is compared is the views.
-        own = temperature_of(net.temperatures, "ten_crop")
+        own = temperature_of((net if members else classifier).temperatures, "ten_crop")
         alone = {way: with_temperature(p, own) for way, p in each[-1].items()}
         table(name, alone, faces.labels, costs(net, options.rounds))
     if members:

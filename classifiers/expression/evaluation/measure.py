@@ -5,7 +5,7 @@ Training uses this too, so scikit-learn is imported only where it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,15 @@ from torch import nn
 from classifiers.base import Classifier
 from classifiers.expression import TTA, StaticTTA
 from classifiers.expression.architectures import FaceNet
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.data import Faces
-from classifiers.expression.tta import STATIC_TTA, mean_probabilities, tta_module, with_temperature
+from classifiers.expression.tta import (
+    STATIC_TTA,
+    VIEW_COUNT,
+    mean_probabilities,
+    tta_module,
+    with_temperature,
+)
 from classifiers.extras import extra
 
 BATCH = 64  # faces
@@ -68,6 +75,35 @@ def classify(
         guessed.append(classifier.predict(part))
         done(len(part))
     return np.concatenate(guessed)
+
+
+def read_splits(
+    nets: Sequence[ExpressionClassifier],
+    splits: Mapping[str, Faces],
+    report: Callable[[float, str], None],
+) -> dict[tuple[str, StaticTTA], NDArray[np.float32]]:
+    """What M nets make of every split in every mode, float32 [M, N, 7]; changes their `tta`.
+
+    `report` gets the share that is done, 0..1, and what is being done.
+    """
+    read = 0
+    faces = sum(len(split.files) for split in splits.values())
+    views = len(nets) * faces * sum(VIEW_COUNT[tta] for tta in STATIC_TTA)
+
+    def guess(net: ExpressionClassifier, split: str, tta: StaticTTA) -> NDArray[np.float32]:
+        def done(number: int) -> None:
+            nonlocal read
+            read += VIEW_COUNT[tta] * number
+            report(read / views, f"{net.name} reads {split}, {tta}, by {net.engine}")
+
+        net.tta = tta
+        return classify(net, splits[split], done)
+
+    return {
+        (split, tta): np.stack([guess(net, split, tta) for net in nets])
+        for split in splits
+        for tta in STATIC_TTA
+    }
 
 
 def accuracy(guessed: NDArray[np.float32], faces: Faces) -> float:
@@ -134,8 +170,15 @@ def figures(
     return {
         "temperature": temperature,
         "unknown_below": unknown_threshold(sure, held.labels),
-        "scores": {
-            f"{split}_{mode}": round(accuracy(guessed, splits[split]), 5)
-            for (split, mode), guessed in plain.items()
-        },
+        "scores": accuracies(plain, splits),
+    }
+
+
+def accuracies(
+    guessed: Mapping[tuple[str, StaticTTA], NDArray[np.float32]], splits: Mapping[str, Faces]
+) -> dict[str, float]:
+    """The accuracy of each split and mode, as a record's `scores` call and round it."""
+    return {
+        f"{split}_{mode}": round(accuracy(p, splits[split]), 5)
+        for (split, mode), p in guessed.items()
     }

@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 from classifiers import checkpoint
 from classifiers.atomic import write_atomic, write_errors_as
 from classifiers.errors import CheckpointError, TrainingError
-from classifiers.expression import Device, StaticTTA, data, provenance
+from classifiers.expression import Device, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation.measure import (
     LEAST,
     accuracy,
-    classify,
     figures,
     losses,
     need_extra,
+    read_splits,
 )
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.oom import explain_oom
 from classifiers.expression.training.recipe import JointRecipe
-from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, with_temperature
+from classifiers.expression.tta import with_temperature
 from classifiers.expression.weight_files import locate_member, shipped
 
 FILE = "joint.json"
@@ -88,7 +88,7 @@ def make(
     log(held.summary("Holdout"))
     log(public.summary("PublicTest"))
     splits = {"holdout": held, "public": public}
-    guessed = _guess(nets, splits, report)
+    guessed = read_splits(nets, splits, report)
     alone = guessed["holdout", recipe.tta]
     weights = find_weights(alone, held.labels, recipe.step)
     plain = {key: _mix(parts, weights) for key, parts in guessed.items()}
@@ -150,33 +150,6 @@ def _simplex(parts: int, steps: int) -> NDArray[np.float64]:
 def _mix(guessed: NDArray[np.float32], weights: tuple[float, ...]) -> NDArray[np.float32]:
     mixed: NDArray[np.float32] = np.tensordot(np.array(weights, np.float32), guessed, 1)
     return mixed
-
-
-def _guess(
-    nets: list[ExpressionClassifier],
-    splits: dict[str, data.Faces],
-    report: Callable[[float, str], None],
-) -> dict[tuple[str, StaticTTA], NDArray[np.float32]]:
-    """What all nets make of every split with every number of views, [M, N, 7] each."""
-    read = 0
-    views = sum(VIEW_COUNT[tta] for tta in STATIC_TTA)
-    total = len(nets) * views * sum(len(faces.files) for faces in splits.values())
-    guessed = {}
-    for split, faces in splits.items():
-        for tta in STATIC_TTA:
-            parts = []
-            for net in nets:
-                net.tta = tta
-                text = f"{net.name} reads {split}, {tta}"
-
-                def done(number: int, view_count: int = VIEW_COUNT[tta], text: str = text) -> None:
-                    nonlocal read
-                    read += view_count * number
-                    report(read / total, text)
-
-                parts.append(classify(net, faces, done=done))
-            guessed[split, tta] = np.stack(parts)
-    return guessed
 
 
 def _copy(name: str, file: Path, net: ExpressionClassifier, weight: float, out: Path) -> Member:

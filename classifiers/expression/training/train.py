@@ -108,7 +108,7 @@ def train(
         if not finished:
             return None
     try:
-        return _finish(run, fer, {"holdout": held, "public": public}, out, commit, on_share)
+        return _finish(run, {"holdout": held, "public": public}, out, commit, on_share)
     except KeyboardInterrupt:
         raise Interrupted(signal.SIGINT) from None
 
@@ -169,7 +169,6 @@ def _epoch(
 
 def _finish(
     run: Run,
-    fer: data.FER2013,
     splits: dict[str, data.Faces],
     out: Path,
     commit: str,
@@ -178,6 +177,7 @@ def _finish(
     """Calibrate on the holdout, score, and write weights with their record."""
     net = run.half()
     recipe = run.recipe
+    images = run.images.cpu().numpy()
     plain = {}
     views = {
         (name, tta): len(splits[name].files) * VIEW_COUNT[tta]
@@ -206,7 +206,7 @@ def _finish(
         commit=commit,
         computed=run.computes,
         learnt_from=run.learnt_from,
-        activations=find_ranges(net, fer.split("train").images, recipe.field_px, run.device),
+        activations=find_ranges(net, images, recipe.field_px, run.device),
         **figures(plain, splits, "ten_crop"),
     )
     checkpoint.save(weights, net, record, dtype=torch.float16)

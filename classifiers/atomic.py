@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written whole or not at all; and what to say where it cannot be."""
+"""Atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from classifiers.errors import ClassifierError
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace a file in one go, by the rules of `atomic_path`.
 
-    As any new file it may be read by whom the umask lets. Raises OSError.
+    Its permissions are those that the umask gives to a new file. Raises OSError.
     """
     with atomic_path(path) as part:
         part.write_bytes(content)
@@ -40,9 +40,9 @@ def write_errors_as(path: Path, kind: type[ClassifierError]) -> Iterator[None]:
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its place if all goes well, and is removed if not: what
-    stood there stays until all of it is written. A link stays one.
+    stood there stays until all of it is written. Of a link the target is replaced.
 
-    Raises OSError, also where `path` is there and is no file: a device would become one.
+    Raises OSError, also where `path` is no file but a device, say, which would be lost.
     """
     real, part = _places(path)
     try:
@@ -54,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise the OSError that writing `path` whole would, as far as that is known before."""
+    """Raise the OSError that `write_atomic` would, as far as that can be found out before."""
     _, part = _places(path)
     part.touch()
     part.unlink()

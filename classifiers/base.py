@@ -36,6 +36,6 @@ class Classifier(Protocol):
     ) -> NDArray[np.float32]:
         """Return calibrated probabilities, [N, len(labels)] float32, each row summing to 1.
 
-        view_indices: [N], how many readings are in the average of each one's track; None: zeros.
+        view_indices: [N], how many readings of each one's track are averaged already; None: zeros.
         """
         ...

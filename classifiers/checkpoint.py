@@ -44,12 +44,12 @@ class Record:
 
     `normalisation` is `per_crop`: every face is standardised by its own mean and deviation.
     `temperature` is that of each mode of `tta`.
-    `data_sha256` is the fingerprint of the data set, behind those of others that the net has learnt
-    from by what it began with or was taught by, joined by `+`. `scores` maps a split and a mode
-    to a figure between 0 and 1. `activations` are the least and largest input of layers, by
+    `data_sha256` are fingerprints joined by `+`: the last is the data set's, those before it are
+    of other data, on which the nets that it learnt from were trained. `scores` maps a split and a
+    mode to a figure between 0 and 1. `activations` are the least and largest input of layers, by
     name, on Training faces: what computing in int8 needs. `computed` says on which device and in
-    which numbers the net was trained. `learnt_from` holds the SHA-256 of the weights that it began
-    with or was taught by (of a joint, its `sha256`), under what the recipe calls them.
+    which number format the net was trained. `learnt_from` holds the SHA-256 of the weights that it
+    began with or was taught by (of a joint, its `sha256`), under what the recipe calls them.
     """
 
     name: str
@@ -202,7 +202,7 @@ def load_into(weights: Path, net: nn.Module, record: Record) -> None:
     """Load a weights file into `net` as float32, after checking it against its record.
 
     Raises CheckpointError naming the file when it is missing, cut, or holds what torch cannot
-    read, and both when it was changed or belongs to another architecture.
+    read, and file and record when it was changed or belongs to another architecture.
     """
     both = f"{weights} and its record {record_path(weights).name}"
     try:

@@ -3,7 +3,7 @@
 ClassifierError
 ├── CheckpointError   weights or their record are missing, cut, or do not fit each other
 ├── DataError         a data set is missing, incomplete or unreadable
-├── EngineError       an engine cannot run a net on this machine
+├── EngineError       an engine or a device cannot run a net on this machine
 ├── ExtraError        a library of an optional extra is not installed
 ├── RecipeError       a training recipe has an unknown key or an impossible value
 └── TrainingError     training cannot go on (loss is not a number)
@@ -25,7 +25,7 @@ class DataError(ClassifierError):
 
 
 class EngineError(ClassifierError):
-    """What is asked to run a net cannot do so on this machine."""
+    """An engine, or the device it computes on, cannot run a net on this machine."""
 
 
 class ExtraError(ClassifierError):

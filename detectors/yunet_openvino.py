@@ -33,8 +33,8 @@ ANY_SIZE: Size = (-1, -1)
 
 @cache
 def core() -> openvino.Core:
-    """One for good: OpenVINO gives this thread a stack for its signals, and takes it away with the
-    last core."""
+    """Kept for ever: destroying the last Core frees the signal stack it installed, and the next
+    Ctrl-C would crash."""
     return openvino.Core()
 
 

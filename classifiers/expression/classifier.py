@@ -101,11 +101,11 @@ class ExpressionClassifier:
     ) -> ExpressionClassifier:
         """Load shipped weights by name, or by path a net's .safetensors or a joint's .json.
 
-        A device `auto` takes CUDA where that works, the nets find room and the engine can;
-        `engines.start` says what `engine` and `log` are. Raises CheckpointError when a file or its
-        record is missing, cut, or does not fit; EngineError when CUDA is asked for and does not
-        work, and it or ExtraError for an engine that cannot run here; and torch's RuntimeError
-        where a device fails under the nets (`explain_oom`).
+        A device `auto` is the graphics card where it works and has room for the nets, but never
+        for OpenVINO; `engines.start` says what `engine` and `log` are. Raises CheckpointError when
+        a file or its record is missing, cut, or does not fit; EngineError when CUDA is asked for
+        and does not work, and it or ExtraError for an engine that cannot run here; and torch's
+        RuntimeError where a device fails under the nets (`explain_oom`).
         """
         path = locate(weights)
         record = record_of(path)
@@ -139,7 +139,7 @@ class ExpressionClassifier:
     ) -> NDArray[np.float32]:
         """Probabilities float32 [N, 7], in the order of LABELS, of uint8 faces [N, 48, 48].
 
-        view_indices: int64 [N], how many readings are in the average of each one's track;
+        view_indices: int64 [N], how many readings of each one's track are averaged already;
         `temporal` goes by it, and None is zeros.
         """
         faces = torch.from_numpy(batch).to(self.device, non_blocking=True)
@@ -154,9 +154,9 @@ class ExpressionClassifier:
 
     @torch.no_grad()
     def predict_standardised(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities [N, 7] of standardised faces [N, 1, S, S] on the device, as they are.
+        """Probabilities [N, 7] of standardised faces [N, 1, S, S] on the device, each in one view.
 
-        No views are cut: this is what a net that learns from this one is shown itself.
+        For training: of the very pictures that a net which learns from this one is shown.
         """
         return self.joined([net.module(x).float().softmax(-1) for net in self.nets], "none")
 

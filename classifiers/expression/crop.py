@@ -18,7 +18,7 @@ LARGE_PX = 4 * FACE_PX  # an upright window so large may be rounded to whole pix
 HUGE_PX = 6 * FACE_PX  # one so large is averaged two by two first, which is three times as fast
 MOST_SAMPLES = 8  # per axis and output pixel: covers every pixel of a face up to 768 px
 
-# FER2013's faces tilt as much, and eye points are no surer: only what exceeds it is turned back.
+# FER2013's faces tilt by so much, and eye points err by as much: only a tilt beyond is corrected.
 SLACK_RAD = math.radians(10.0)
 
 Point = tuple[float, float]

@@ -11,10 +11,10 @@ from classifiers.expression.architectures import FaceNet
 class FourCrop(nn.Module):
     """Reads the top left and the bottom right of each face and of its mirror image.
 
-    So every corner is seen once, and of left and right, top and bottom, plain and mirrored each
-    half of the views shows one. The net's first `net.shared` layers see the whole face; their
-    maps are cut instead of the picture, which costs about a third of `ten_crop`. A view so knows
-    what lies around it, where one cut from the picture has zeros, and its logits differ a little.
+    So every corner of the face is seen once, two of them mirrored. The net's first `net.shared`
+    layers see the whole face; their maps are cut instead of the picture, which costs about a third
+    of `ten_crop`. At its edges such a view knows what lies beyond, where one cut from the picture
+    is padded with zeros; so its logits differ a little.
 
     `early` and `late` are the two parts of `net`, with its parameters and its layers' names.
     """

@@ -1,4 +1,4 @@
-"""A joint on disk: one JSON file that names its nets and how much each one's word counts.
+"""A joint on disk: one JSON file that names its nets and each net's weight.
 
 The nets keep their own files and records. Each gives its mean over the views, calibrated by its
 own temperature for that many; the weighted sum of these is calibrated once more by the joint's.

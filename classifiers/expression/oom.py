@@ -18,7 +18,7 @@ def is_oom(error: Exception) -> bool:
 
 @contextmanager
 def explain_oom(kind: type[ClassifierError], otherwise: str) -> Iterator[None]:
-    """Raise a `kind` where a device's memory is full; `otherwise` is what else can be done."""
+    """Turn the error of a full device into a `kind`; `otherwise` says what else the user can do."""
     try:
         yield
     except RuntimeError as error:

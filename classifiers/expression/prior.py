@@ -1,4 +1,4 @@
-"""Probabilities for faces among which expressions are as frequent as is said, not as in training.
+"""Probabilities where expressions are as frequent as the user says, and not as in training.
 
 A net's probabilities hold where classes are as frequent as in its training data. Elsewhere each is
 weighed by how much more frequent its class is there, as Bayes' rule has it where only the
@@ -21,7 +21,7 @@ TRAINED = np.array([0.1395, 0.0138, 0.1421, 0.2577, 0.1724, 0.0966, 0.1780])
 def with_prior(
     probabilities: NDArray[np.float64], prior: Mapping[str, float]
 ) -> NDArray[np.float64]:
-    """Probabilities [..., 7], each row summing to 1, of faces whose expressions have such shares.
+    """The probabilities [..., 7], each row summing to 1, where expressions have other shares.
 
     prior: shares of some of LABELS, which sum to less than 1, or of all of them; the others have
     what is left, in proportion to their shares in training. Empty: the very same probabilities.

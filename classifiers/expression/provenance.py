@@ -1,7 +1,8 @@
 """Whether a net was trained on the very data at hand.
 
-The holdout goes by the pixels' hash. Of the same pictures in other pixels, as Kaggle's CSV and a
-folder of JPEGs are, it is another part: nearly all of it is what the net learnt from.
+The hash of an image's pixels decides whether it is of the holdout. Of the same pictures in other
+pixels, as in Kaggle's CSV and a folder of JPEGs, others are, and a net that was trained on the one
+has learnt nearly all the holdout of the other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from classifiers.expression.weight_files import locate, nets_of, record_of
 
 
 def warning(weights: str | Path, data_sha256: str) -> str:
-    """What to say of weights, or of a net of a joint, that come from other data; empty if none do.
+    """A warning of weights, or of a net of a joint, that were trained on other data; else empty.
 
     weights: what `expression.weights` accepts. Raises CheckpointError for weights without a record.
     """
@@ -29,7 +30,7 @@ def warning(weights: str | Path, data_sha256: str) -> str:
 
 
 def joined(learnt_from: Iterable[str | Path], data_sha256: str) -> str:
-    """What a record says of a net that is trained on this data and learns from these weights.
+    """The `data_sha256` of the record of a net that is trained on this data, by these weights too.
 
     Raises CheckpointError for weights without a record.
     """
@@ -38,11 +39,11 @@ def joined(learnt_from: Iterable[str | Path], data_sha256: str) -> str:
 
 
 def own(data_sha256: str) -> str:
-    """Of what a record says, the data that its figures are of."""
+    """Of a record's `data_sha256`, the fingerprint of the data that its figures are of."""
     return data_sha256.rpartition("+")[2]
 
 
 def _named(weights: str | Path) -> Iterator[tuple[Path, str]]:
-    """Of each net that these weights are, the data that its record names."""
+    """Each net behind these weights, with each fingerprint that its record names."""
     for file in nets_of(locate(weights)):
         yield from ((file, one) for one in record_of(file).data_sha256.split("+") if one)

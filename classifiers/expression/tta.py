@@ -48,7 +48,7 @@ def standardise(faces: torch.Tensor) -> torch.Tensor:
 def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
     """Cut the views of `tta` out of [N, C, S, S]; returns [T, N, C, crop_px, crop_px].
 
-    `temporal` is a first look, the centre. The cuts are slices; only the final stack copies.
+    For `temporal` it is the centre, its first look. Cuts are slices; only the final stack copies.
     """
     last = x.shape[-1] - crop_px
     middle = round(last / 2)
@@ -78,7 +78,7 @@ def _temporal_order(device: torch.device) -> torch.Tensor:
 
 
 def tta_module(net: FaceNet, crop_px: int, tta: TTA) -> nn.Module:
-    """What `mean_probabilities` needs of a net: the net itself, or its four views."""
+    """What `mean_probabilities` is to call: the net itself, or for `four_crop` its `FourCrop`."""
     return FourCrop(net, crop_px) if tta == "four_crop" else net
 
 
@@ -94,7 +94,7 @@ def mean_probabilities(
     net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `tta_module` gives it: for
     `four_crop` from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's
     device.
-    view_indices: int64 [N] there, how many readings are in the average of each one's track;
+    view_indices: int64 [N] there, how many readings of each one's track are averaged already;
     `temporal` goes by them, and None is zeros.
     Returns float32 [N, 7], rows summing to 1.
     """
@@ -108,7 +108,7 @@ def mean_probabilities(
 
 
 def with_temperature(mean: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Probabilities [N, 7], less sure by `temperature`: above 1 flatter, at 1 the very same.
+    """Calibrate probabilities [N, 7]: flatter by a temperature above 1, unchanged by 1.
 
     Temperature scaling as in Guo et al. 2017 (arXiv:1706.04599), on the log of a mean.
     """
@@ -122,9 +122,9 @@ UNCHANGED: Mapping[str, float] = dict.fromkeys(STATIC_TTA, 1.0)
 
 
 def temperature_of(temperatures: Mapping[str, float], tta: TTA) -> float:
-    """That of a mode, of those that a record holds; `temporal` shows one view, as `none` does.
+    """The temperature of a mode; `temporal` has that of `none`, which shows one view too.
 
-    The mean of fewer views is surer than that of more, and no more often right.
+    Each has its own: the mean of fewer views is surer than that of more, and no more often right.
     """
     return temperatures["none" if tta == "temporal" else tta]
 

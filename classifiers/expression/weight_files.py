@@ -50,7 +50,7 @@ def record_of(file: Path) -> Record | Joint:
 
 
 def nets_of(file: Path) -> list[Path]:
-    """The nets that weights stand for: the file itself, or a joint's members that count.
+    """The nets that weights stand for: the file itself, or a joint's members of weight above 0.
 
     Raises CheckpointError for a joint that cannot be read.
     """

@@ -186,12 +186,14 @@ def _unseen(task: Task, fer: data.FER2013, err: Console) -> NDArray[np.bool_] | 
 
 
 def _warnings(task: Task, fer: data.FER2013, err: Console) -> dict[str, str]:
-    """What to say of the net or its rival, by name, if it learnt from other images than these."""
+    """A warning of the net or its rival, by name, if it was trained on other data than this."""
     fingerprint = fer.fingerprint()
     found = {}
     for weights in dict.fromkeys(filter(None, (task.weights, task.against))):
         if other := provenance.warning(weights, fingerprint):
-            found[weights] = f"{other}; what is called not in training it may have learnt too"
+            found[weights] = (
+                f"{other}; it may have learnt images that the column 'not in training' counts"
+            )
             err.print(found[weights])
     return found
 

@@ -61,7 +61,7 @@ class FER2013:
             )
         return replace(
             kept,
-            # A file without pixels has no hash that would place it: told once, with `train`.
+            # Skipped files belong to neither part; they are reported with `train` only.
             skipped=faces.skipped if split == "train" else (),
             copies=int((mine & ~blank & again).sum()),
             blank=int((mine & blank).sum()),

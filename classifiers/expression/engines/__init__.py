@@ -105,8 +105,8 @@ def start(
 
     OpenVINO computes in int8 the layers whose inputs `ranges` knows. `auto` takes it on an x86
     processor, where it was measured to be the fastest, if it is installed; on a graphics card torch
-    in bfloat16, if the card has that; and torch in float32 elsewhere, and wherever those do not
-    answer as it does. What is not as wished is told to `log`. Threads are as many as torch has:
+    in bfloat16, if the card has that; and torch in float32 elsewhere, and wherever those fail or
+    answer otherwise. What is not as wished is told to `log`. Threads are as many as torch has:
     `torch.set_num_threads` or OMP_NUM_THREADS sets both. Raises EngineError, or ExtraError where
     OpenVINO is wanted and not installed, and RuntimeError where `device` itself fails.
     """
@@ -119,7 +119,7 @@ def start(
         )
     whole_float32(device)
     if wanted == "torch" and device == "cpu":
-        return plain  # there is nothing to prove
+        return plain  # which needs no comparison with itself
     views = _drawn_views(net, crop_px)
     with torch.inference_mode():
         expected = net(views)  # What fails here is the device, and no engine.

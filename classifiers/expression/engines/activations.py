@@ -24,8 +24,8 @@ def find_ranges(
 
     images: uint8 faces [N, 48, 48], of which FACES are drawn by chance. The first layer is left
     out: a face standardised by its own deviation has no bound, a few white pixels on black are
-    40 of them, and with one channel that layer costs nothing in float32. So is one that is always
-    fed the same. `net` is on `device`; it is left in eval mode.
+    40 of them, and with one channel that layer costs nothing in float32. So is a layer whose
+    input never varies. `net` is on `device`; it is left in eval mode.
     """
     chosen = np.random.default_rng(0).permutation(len(images))[:FACES]
     faces = torch.from_numpy(images[np.sort(chosen)]).to(device)

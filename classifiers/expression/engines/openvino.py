@@ -27,14 +27,14 @@ with extra("cpu"):
     import openvino
     from openvino import opset13 as ops
 
-# A processor without VNNI adds two products of 8 bits in 16, and they fit if one factor has 7.
+# Without VNNI a processor sums two products of 8 bits in 16, which fit if the weights have but 7.
 WEIGHT_STEPS = 63
 
 
 @cache
 def core() -> openvino.Core:
-    """One that stays. It gives the thread that compiles first a stack for its signals, and the last
-    one to go takes that away again: the next Ctrl-C would be a segmentation fault."""
+    """Kept for ever: destroying the last Core frees the signal stack it installed, and the next
+    Ctrl-C would crash."""
     return openvino.Core()
 
 
@@ -127,7 +127,7 @@ class _Graph(fx.Interpreter):
         x = ops.fake_quantize(x, *(_constant(np.array(v)) for v in (low, high) * 2), 256)
         most = np.abs(values).reshape(len(values), -1).max(1)
         most = np.maximum(most, 1e-8).reshape(-1, *[1] * (values.ndim - 1))
-        # In steps of most / 63, yet told as a range of 255 levels, which is what int8 kernels take.
+        # Steps of most / 63, but declared as 255 levels of a wider range, as int8 kernels want it.
         bound = most * 127 / WEIGHT_STEPS
         limits = [_constant(v) for v in (-bound, bound) * 2]
         return x, ops.fake_quantize(_constant(values), *limits, 255)

@@ -33,9 +33,7 @@ UNKNOWN_PERCENT = range(30, 61)  # the thresholds that `unknown_threshold` choos
 
 
 def batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Images [N, 48, 48] in parts of BATCH or more, but of less than twice as many; fewer than
-    BATCH in one part.
-    """
+    """Images [N, 48, 48] in parts of BATCH to 2 BATCH - 1; fewer than BATCH in one part."""
     return np.array_split(images, _number(images))
 
 
@@ -54,7 +52,7 @@ def probabilities(
         mean_probabilities(read, part, crop_px, tta)
         for part in images.tensor_split(_number(faces.images))
     ]
-    return torch.cat(parts).cpu().numpy().astype(np.float32)  # the one wait for a card
+    return torch.cat(parts).cpu().numpy().astype(np.float32)  # only here a card is waited for
 
 
 def _number(images: NDArray[np.uint8]) -> int:

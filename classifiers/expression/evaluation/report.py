@@ -37,8 +37,8 @@ class Subject:
     split_sha256: over labels and pixels of the images. seed: of the bootstrap, the jitter and the
     ECE by chance. versions: of affectd and of what it stands on, by name. in_training: images
     whose pixels Training holds, less its holdout where that is the split; None where the data
-    holds no Training. warning: why what is called not in training may have been learnt all the
-    same; empty where that is not so.
+    holds no Training. warning: why the net may have learnt images that the column "not in training"
+    counts; empty where that is not so.
     """
 
     weights: str

@@ -95,8 +95,8 @@ class Quarter:
 class Comparison:
     """McNemar's exact test: `p` is how often equally good nets would differ so much or more.
 
-    accuracy, nll: of the second net. ahead: what the first's are more, the mean over the images;
-    error: the `standard_error` of that.
+    accuracy, nll: of the second net. *_ahead: how much greater the first net's is, the mean over
+    the images; *_error: the `standard_error` of that.
     """
 
     other: str
@@ -202,8 +202,7 @@ def ece(bins: Sequence[Bin]) -> float:
 def ece_by_chance(guessed: Guessed, seed: int) -> tuple[float, float]:
     """What `ece` is where these probabilities [N, 7] are just right: mean, and 97.5 % bound.
 
-    N labels drawn from the probabilities hit a bin's mean top probability only about, so that it
-    is above zero.
+    Even a perfect net's sampled labels miss a bin's mean by chance, so this is above zero.
     """
     top = _top(guessed)
     right = np.random.default_rng(seed).random((DRAWS, len(top))) < top

@@ -32,7 +32,7 @@ class Augmentation:
 def augment(faces: torch.Tensor, field_px: int, out_px: int, how: Augmentation) -> torch.Tensor:
     """Change uint8 faces [N, S, S]; returns standardised float32 [N, 1, out_px, out_px].
 
-    About field_px of the face's S pixels are seen, drawn with out_px: fewer are cheaper.
+    A window of about field_px of the face's S pixels is drawn with out_px; fewer are cheaper.
     Light first, then the standardisation that the daemon applies too, then geometry in one
     resampling. Draws from torch's global generator.
     """

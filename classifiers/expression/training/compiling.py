@@ -11,12 +11,12 @@ from classifiers.errors import first_line
 
 
 def compiled(net: nn.Module, device: str = "cpu") -> Callable[[torch.Tensor], torch.Tensor]:
-    """`net` with its own parameters, compiled at its first call and at that with another size.
+    """`net` with its own parameters, compiled at the first call with each size of picture.
 
-    On a card it is replayed as a CUDA graph: what a call and the way back from it give, logits and
-    gradients, is overwritten by the next call.
+    On a card it is replayed as a CUDA graph: the logits of a call, and the gradients of its
+    backward pass, are overwritten by the next call.
 
-    A call, and the way back from it, raise RuntimeErrors that `is_compile_error` knows.
+    A call and its backward pass raise RuntimeErrors that `is_compile_error` knows.
     """
     program: Callable[[torch.Tensor], torch.Tensor] = torch.compile(
         net, dynamic=False, mode="reduce-overhead" if device == "cuda" else None

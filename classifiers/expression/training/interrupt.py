@@ -21,8 +21,8 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def between_steps() -> Iterator[Callable[[], int]]:
-    """Give a function that says which signal of STOP has come, 0 for none; a second one, of either,
-    is handled at once, as before.
+    """Hold back the first signal of STOP: the function that is given tells its number, 0 for none.
+    A second one, of either, is handled at once, as outside.
 
     Python delivers signals to the main thread alone: in another one none ever comes. One that is
     ignored, as SIGINT is behind `nohup` in some shells, or that Python does not handle, stays so.

@@ -1,8 +1,8 @@
-"""Make a joint: how much each net's word counts, found on the holdout alone.
+"""Make a joint: find each net's weight, on the holdout alone.
 
 Of all mixtures on a grid, the one with the least mean negative log-likelihood is taken. Not the
 most accurate one: among some 1,400 faces a handful decides which mixture that is, by luck, while
-the likelihood hears every face, has one minimum, and is what the daemon's probabilities are for.
+the likelihood depends on every face, has one minimum, and judges the probabilities themselves.
 """
 
 from __future__ import annotations

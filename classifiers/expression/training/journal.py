@@ -37,8 +37,8 @@ class Step:
 
 
 class Journal:
-    """The log of a run in `out`. A resumed run goes on behind the lines of its first `epochs`; what
-    stands behind these is of epochs that were done after the last state, and goes.
+    """The log of a run in `out`. A resumed run keeps the lines of its first `epochs`; later ones
+    are of epochs after its last state, which are trained again, and are dropped.
 
     Raises TrainingError where it cannot be written.
     """

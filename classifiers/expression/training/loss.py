@@ -22,7 +22,7 @@ ALPHA = {
 """Weight of each class in the adaptive loss: rare and often confused ones count more."""
 
 GAMMA = 2.0
-"""How strongly the adaptive loss turns from faces that are easy (as in arXiv:1708.02002)."""
+"""How strongly the adaptive loss plays down easy faces (as the focal loss, arXiv:1708.02002)."""
 
 
 def one_hot(labels: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Gradients of kernels as matrix products, where that is the faster way on a processor.
 
-Of maps of a few points oneDNN makes the gradient of a 3x3 kernel in bfloat16 at a seventh of the
-rate of its own matrix product.
+For small maps oneDNN computes the gradient of a 3x3 kernel in bfloat16 at a seventh of the speed of
+its own matrix product.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-_FEW_POINTS = 32  # in a map, height by width; of more, cutting out the patches takes longer
+_FEW_POINTS = 32  # height times width of a map; in larger ones cutting out patches takes longer
 
 
 def use_matmul_gradients(net: nn.Module) -> None:
-    """Let `net`'s 3x3 convolutions of stride 1 make their kernels' gradients so in bfloat16."""
+    """Let `net`'s 3x3 convolutions of stride 1 do this where they compute in bfloat16."""
     for layer in net.modules():
         if type(layer) is nn.Conv2d and (
             (layer.kernel_size, layer.stride, layer.padding, layer.groups, layer.bias)
@@ -43,7 +43,7 @@ class MatmulConv(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradients of maps and kernels, of that of what was made, [N, K, H, W]."""
+        """Gradients of the input maps and of the kernels, from that of the output, [N, K, H, W]."""
         (slope,), (x, kernels) = slopes, ctx.saved_tensors
         one = [1, 1]
         of_maps = torch.ops.aten.convolution_backward(

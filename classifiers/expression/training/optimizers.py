@@ -12,11 +12,11 @@ from classifiers.expression.training.recipe import Recipe
 
 _QUINTIC = 3.4445, -4.7750, 2.0315  # of x, x^3 and x^5 for each singular value x
 _ROUNDS = 5
-_LEAST = 1e-12  # of a gradient's length; a kernel without one takes no step
+_LEAST = 1e-12  # keeps a zero gradient from dividing by zero
 
 
 def make(net: nn.Module, recipe: Recipe, device: str = "cpu") -> list[Optimizer]:
-    """The optimizers of all parameters of `net` on `device`, each of which has one of them."""
+    """The optimizers of `net` on `device`; each parameter belongs to one of them."""
     by_dimensions: dict[int, list[nn.Parameter]] = {}
     for parameter in net.parameters():
         by_dimensions.setdefault(parameter.ndim, []).append(parameter)

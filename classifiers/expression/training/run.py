@@ -55,7 +55,7 @@ class Run:
     `fingerprint` is that of the data set; `data_sha256` and `learnt_from` are what the net's record
     will say. With `resume` the recipe's `start` is not read, since `restore` is to follow. `sums`
     are the loss and the right guesses of this epoch's steps until now, float32 [2] on the device.
-    `computes` says on what, in what, and whether by a compiled net: where that differs, so do the
+    `computes` names device, number format and compiler; runs that differ in it end with other
     weights. `log` is told what is not as wished of the teacher.
     """
 
@@ -70,7 +70,7 @@ class Run:
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         torch.manual_seed(recipe.seed)
-        whole_float32(device)  # what is scored is the net as it is
+        whole_float32(device)  # the holdout is read as precisely as on a processor
         if device == "cuda":
             torch.backends.cudnn.benchmark = True  # a run has few shapes, and thousands of steps
         self.recipe = recipe
@@ -138,7 +138,7 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate()
-        self.net.zero_grad(set_to_none=True)  # a compiled net writes over what lies in its memory
+        self.net.zero_grad(set_to_none=True)  # a compiled net may overwrite gradients that stay
         with torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             if self.teacher:
                 targets = self.teacher.of_views(targets, x)
@@ -148,7 +148,7 @@ class Run:
         for optimizer in self.optimizers:
             optimizer.step()
         with torch.no_grad():
-            if self.step == 0:  # What it began with says nothing.
+            if self.step == 0:  # The weights that a run begins with are not averaged.
                 for mean, now in zip(*self._averaged, strict=True):
                     mean.copy_(now)
             else:
@@ -211,7 +211,7 @@ class Run:
             write_atomic(path, content.getvalue())
 
     def restore(self, path: Path) -> str:
-        """Go on from a stored state, and return what it was computed on and in.
+        """Go on from a stored state, and return its `computes`.
 
         Raises CheckpointError for none, or one of another recipe, data set or teacher.
         """

@@ -17,8 +17,8 @@ class Teacher:
     """Softens targets by what trained weights, one net or a joint, make of the same faces.
 
     images: uint8 [N, 48, 48], the faces to train on. With `views = "ten_crop"` all of them are
-    read once, by `read`, and `said`, [M, 7], is what was made of the first M until now, to be kept
-    for a run that goes on; with `same`, each augmented batch is read as it comes. `log` is that
+    read once, by `read`, and `said`, [M, 7], are the probabilities of the first M until now, which
+    the run's state keeps; with `same`, each augmented batch is read as it comes. `log` is that
     of `engines.start`.
     """
 
@@ -54,7 +54,7 @@ class Teacher:
         """Read the faces that are to be read and are not yet, until `stop` says so.
 
         `report` gets the share that is read, 0..1. A reading that was stopped goes on in the same
-        batches: how an engine rounds may go by what else is in one.
+        batches, since an engine's rounding may depend on what else is in one.
         """
         if self._plan.views != "ten_crop":
             return

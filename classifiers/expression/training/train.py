@@ -90,7 +90,7 @@ def train(
         def stop() -> bool:
             return bool(signalled()) or clock() >= end_s
 
-        stored_s = clock()  # before what a teacher reads, which the first epoch's end then keeps
+        stored_s = clock()  # before the teacher reads: the first epoch's end stores that too
         if run.teacher and not finished:
             run.teacher.read(stop, lambda share: on_share(share, "the teacher reads all faces"))
         while not finished and not stop():

@@ -44,12 +44,12 @@ def begin_with(net: nn.Module, weights: Path, architecture: str, options: dict[s
 def widened(narrow: nn.Module, wide: nn.Module) -> dict[str, torch.Tensor]:
     """The state of `narrow` in the shapes of `wide`: both chains of the same layers.
 
-    The net computes the same: channels are doubled, and what a layer takes from one of them is
-    dealt out among its doubles. At random, from -0.5 to 1.5 of it for each weight: doubles that
-    were alike in all would stay alike in training.
+    The net computes the same: some channels are repeated, and a repeated channel's outgoing weights
+    are split at random between its copies, so that they sum to the old one. At random, since copies
+    that are equal in everything would stay equal in training.
     """
     state = {name: value.clone() for name, value in wide.state_dict().items()}
-    came_from = torch.zeros(1, dtype=torch.int64)  # of each channel of the last layer, its channel
+    came_from = torch.zeros(1, dtype=torch.int64)  # the old channel of each of the last layer
     layers = zip(_layers(narrow), _layers(wide), strict=True)
     for (name, old), (_, new) in layers:
         if isinstance(old, nn.BatchNorm2d):
@@ -57,7 +57,7 @@ def widened(narrow: nn.Module, wide: nn.Module) -> dict[str, torch.Tensor]:
                 state[f"{name}.{key}"] = value[came_from] if value.ndim else value
             continue
         weight = old.weight.detach()
-        points = weight.shape[1] // (int(came_from.max()) + 1)  # of a channel, after flattening
+        points = weight.shape[1] // (int(came_from.max()) + 1)  # inputs of one channel, flattened
         taken = (came_from[:, None] * points + torch.arange(points)).flatten()
         came_from = _doubled(len(weight), len(new.weight))
         dealt = _dealt(taken, len(came_from))
@@ -81,7 +81,7 @@ def _doubled(before: int, after: int) -> torch.Tensor:
 
 
 def _dealt(taken: torch.Tensor, rows: int) -> torch.Tensor:
-    """Shares [rows, len(taken)]: in each row those of inputs with the same origin add up to 1."""
+    """Random shares [rows, len(taken)]: in a row those of inputs with the same origin sum to 1."""
     shares = torch.rand(rows, len(taken)) * 2.0 - 0.5
     origins = int(taken.max()) + 1
     sums = torch.zeros(rows, origins).index_add_(1, taken, shares)

@@ -172,7 +172,7 @@ def test_weights_of_other_data_are_told(bars: Path, tmp_path: Path, capsys: Caps
     assert done.code == 0, done.err
     (warning,) = [line for line in done.err if line.startswith("WARNING")]
     assert warning.startswith(f"WARNING: {other} was trained on data")
-    assert warning.endswith("; what is called not in training it may have learnt too")
+    assert warning.endswith("; it may have learnt images that the column 'not in training' counts")
     report = json.loads((tmp_path / "both" / "report.json").read_text())
     assert (report["subject"]["warning"], report["against_warning"]) == ("", warning)
     of_the_net, _, of_the_rival = (tmp_path / "both" / "report.md").read_text().partition("Against")

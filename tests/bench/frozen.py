@@ -1,6 +1,6 @@
 """How long a still scene looks the same, by the noise of the sensor and by what counts as the same.
 
-python -m tests.bench.frozen
+    python -m tests.bench.frozen
 
 A scene that does not move is encoded for twelve seconds with one keyframe, as a thrifty camera
 does, and decoded again. Printed is the longest run of pictures of which none differs from the first
@@ -10,6 +10,7 @@ those of the others short. daemon/sources/frozen.py takes two levels, and half a
 
 from __future__ import annotations
 
+import argparse
 from fractions import Fraction
 from threading import Event
 
@@ -33,6 +34,7 @@ ENCODERS = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "").parse_args()
     source = DemoSource("x", "demo://x?faces=2&size=320x180&fps=1&seed=3", stop=Event(), live=False)
     scene = next(iter(source.frames())).image.to_ndarray()
     print(

@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from classifiers import checkpoint
+from classifiers.errors import CheckpointError
 from classifiers.expression import TTA, EngineSetting
-from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities
-from classifiers.expression.weight_files import locate
+from tests.bench.peer_seed import as_trained
 
 BATCH = 16
 Faces = NDArray[np.uint8]
@@ -34,16 +33,13 @@ Way = Callable[[Faces, TTA], None]
 
 def plain_way(weights: str) -> Way:
     """One face at a time. Views that share layers have none of their own: it cuts all ten."""
-    record = checkpoint.read_record(locate(weights))
-    net = build(record.architecture, record.options)
-    checkpoint.load_into(locate(weights), net, record)
-    net.eval()
+    net = as_trained(weights)
 
     @torch.inference_mode()
     def read(faces: Faces, tta: TTA) -> None:
         views: TTA = tta if tta in ("none", "flip") else "ten_crop"
         for face in faces:
-            mean_probabilities(net, torch.from_numpy(face[None]), record.crop_px, views)
+            mean_probabilities(net.module, torch.from_numpy(face[None]), net.crop_px, views)
 
     return read
 
@@ -58,7 +54,10 @@ def batches(classifier: ExpressionClassifier) -> Way:
 
 
 def ways(weights: str) -> dict[str, Way]:
-    """What is compared, by name; the first is what the others are compared with."""
+    """What is compared, by name; the first is what the others are compared with.
+
+    Raises CheckpointError as `as_trained`.
+    """
 
     def load(engine: EngineSetting) -> ExpressionClassifier:
         return ExpressionClassifier.load(weights, device="cpu", engine=engine)
@@ -81,7 +80,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.threads == 1 else time.perf_counter
-    compared = ways(options.weights)
+    try:
+        compared = ways(options.weights)
+    except CheckpointError as error:
+        parser.error(f"--weights: {error}")
     faces = np.random.default_rng(0).integers(0, 256, (options.faces, 48, 48), dtype=np.uint8)
     print(
         f"{options.weights}, {options.threads} thread(s), by {clock.__name__}: "

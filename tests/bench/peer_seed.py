@@ -10,27 +10,39 @@ import torch
 from cv2.data import haarcascades
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 from torchvision.transforms import TenCrop
 from torchvision.transforms.functional import pil_to_tensor
 
-from classifiers import checkpoint
+from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS
-from classifiers.expression.architectures import build
-from classifiers.expression.weight_files import locate
+from classifiers.expression.classifier import Net, load_net
+from classifiers.expression.joint import Joint
+from classifiers.expression.weight_files import locate, record_of
 
 Faces = NDArray[np.uint8]
 
 
+def as_trained(weights: str) -> Net:
+    """A single net, its norms not folded in. Raises CheckpointError, for a joint too."""
+    path = locate(weights)
+    record = record_of(path)
+    if isinstance(record, Joint):
+        raise CheckpointError(f"{weights} is a joint; accepted here is a single net")
+    net = load_net(path, record)
+    net.module.eval()
+    return net
+
+
 class Loop:
-    """One frame after the other, one face after the other, ten crops each, as PIL cuts them."""
+    """One frame after the other, one face after the other, ten crops each, as PIL cuts them.
+
+    Raises CheckpointError as `as_trained`.
+    """
 
     def __init__(self, weights: str) -> None:
-        record = checkpoint.read_record(locate(weights))
-        net: nn.Module = build(record.architecture, record.options)
-        checkpoint.load_into(locate(weights), net, record)
-        self._net = net.eval()
-        self._crops = TenCrop(record.crop_px)
+        net = as_trained(weights)
+        self._net = net.module
+        self._crops = TenCrop(net.crop_px)
         self._haar = cv2.CascadeClassifier(
             str(Path(haarcascades) / "haarcascade_frontalface_default.xml")
         )

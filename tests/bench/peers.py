@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS, TTA, Engine
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
@@ -142,9 +143,7 @@ def spent_s(work: Callable[[], object]) -> float:
     return time.process_time() - began_s
 
 
-def seed_peer(faces: Faces, clip: Path, folder: Path, weights: str) -> Peer:
-    loop = Loop(weights)
-
+def seed_peer(faces: Faces, clip: Path, folder: Path, loop: Loop) -> Peer:
     def annotate() -> tuple[int, int, float]:
         began_s = time.process_time()
         frames, found = loop.annotate(clip, folder / "seed.mp4")
@@ -225,6 +224,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    try:
+        loop = Loop(options.weights)
+    except CheckpointError as error:
+        parser.error(f"--weights: {error}")
     public = load_split(options.data, "public")
     chosen = np.random.default_rng(0).permutation(len(public.labels))
     chosen = chosen[: options.images or len(chosen)]
@@ -240,7 +243,7 @@ def main() -> None:
             for engine in options.engines
             for tta in options.modes
         ]
-        peers.append(seed_peer(faces, options.clip, folder, options.weights))
+        peers.append(seed_peer(faces, options.clip, folder, loop))
         rates: list[list[float]] = [[] for _ in peers]
         for turn in range(options.rounds + 1):
             start = turn * options.faces % max(1, len(faces) - options.faces)

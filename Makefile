@@ -197,8 +197,8 @@ check: test
 bench: .venv/set-up/dev
 	for bench in tests/bench/[a-z]*.py; do
 	  bench="$$(basename "$$bench" .py)"
-	  # No benchmark itself, or one that has to be told on what.
-	  case "$$bench" in sites | peer_* | ablation* | fewer_crops | peers | temporal) continue ;; esac
+	  # These have to be told on what.
+	  case "$$bench" in ablation | fewer_crops | peers | prior | temporal) continue ;; esac
 	  # Clips and faces that are not part of the project.
 	  case "$$bench" in carried | clips | copies | detectors | fit_crop)
 	    [ -d "$${AFFECTD_SHARED:-../shared}" ] || continue ;; esac

@@ -18,8 +18,8 @@ from daemon.monitoring.metrics import Metrics
 from daemon.reading import FaceView
 from daemon.track import Tracker
 from detectors.base import Detection
+from tests.bench.parts.sites import Knowing, pictures, site
 from tests.bench.scale import resident_mb
-from tests.bench.sites import Knowing, pictures, site
 from tests.waiting import wait_until
 
 STREAMS = 12

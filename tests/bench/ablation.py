@@ -40,7 +40,7 @@ from classifiers.expression.training.recipe import JointRecipe, Recipe, read_net
 from classifiers.expression.training.train import STATE, WEIGHTS, train
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
 from daemon.commands.bench.flops import flops
-from tests.bench.ablation_page import Name, Row, Setting, page
+from tests.bench.parts.ablation_page import Name, Row, Setting, page
 
 PLAIN = "cross entropy"
 JOINED = PLAIN, "all"  # loss and augmentation of the nets that are joined

@@ -24,7 +24,7 @@ from classifiers.expression import TTA, EngineSetting
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities
-from tests.bench.peer_seed import as_trained
+from tests.bench.parts.usual_loop import as_trained
 
 BATCH = 16
 Faces = NDArray[np.uint8]

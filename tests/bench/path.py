@@ -41,7 +41,7 @@ from daemon.sources.demo.source import DemoSource
 from daemon.sources.video import VideoSource
 from daemon.stream import Stream
 from detectors.base import Box, Detection
-from tests.bench.sites import Instant
+from tests.bench.parts.sites import Instant
 from tests.daemon.streams import batcher_for
 
 STREAM = "bench"

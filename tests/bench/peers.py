@@ -44,7 +44,7 @@ from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.pipeline import Pipeline, Shared
 from daemon.reading import Reading
-from tests.bench.peer_seed import Loop
+from tests.bench.parts.usual_loop import Loop
 from tests.fer import load_split
 
 FER = "fer==25.10.3"
@@ -96,7 +96,7 @@ def fer_python(folder: Path) -> Path | None:
 def fer_peer(python: Path, faces: Faces, clip: Path, folder: Path) -> Iterator[Peer]:
     """The other environment's process, until the block is left."""
     np.save(folder / "faces.npy", faces)
-    script = Path(__file__).with_name("peer_fer.py")
+    script = Path(__file__).with_name("parts") / "peer_fer.py"
     arguments = [folder / "faces.npy", clip, folder / "fer.mp4"]
     process = subprocess.Popen(
         [str(python), str(script), *map(str, arguments)],
@@ -143,10 +143,10 @@ def spent_s(work: Callable[[], object]) -> float:
     return time.process_time() - began_s
 
 
-def seed_peer(faces: Faces, clip: Path, folder: Path, loop: Loop) -> Peer:
+def usual_peer(faces: Faces, clip: Path, folder: Path, loop: Loop) -> Peer:
     def annotate() -> tuple[int, int, float]:
         began_s = time.process_time()
-        frames, found = loop.annotate(clip, folder / "seed.mp4")
+        frames, found = loop.annotate(clip, folder / "usual.mp4")
         return frames, found, time.process_time() - began_s
 
     return Peer(
@@ -243,7 +243,7 @@ def main() -> None:
             for engine in options.engines
             for tta in options.modes
         ]
-        peers.append(seed_peer(faces, options.clip, folder, loop))
+        peers.append(usual_peer(faces, options.clip, folder, loop))
         rates: list[list[float]] = [[] for _ in peers]
         for turn in range(options.rounds + 1):
             start = turn * options.faces % max(1, len(faces) - options.faces)

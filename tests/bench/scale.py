@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.bench.sites import site
+from tests.bench.parts.sites import site
 
 STREAMS = (1, 2, 4, 8, 16, 32, 64)
 FACES = (1, 2, 5, 10, 20, 50, 100, 200)

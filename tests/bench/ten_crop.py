@@ -20,7 +20,7 @@ from classifiers import checkpoint
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.tta import temperature_of, with_temperature
 from classifiers.expression.weight_files import locate
-from tests.bench.peer_seed import Faces, Loop
+from tests.bench.parts.usual_loop import Faces, Loop
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pytest
 from classifiers.expression import LABELS
 from classifiers.expression.architectures import build
 from tests.bench import ablation
-from tests.bench.ablation_page import Name, Row, Setting, page
+from tests.bench.parts.ablation_page import Name, Row, Setting, page
 from tests.classifiers.bars import write_bars
 
 RECIPE = """

@@ -12,51 +12,32 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import cv2
-from pydantic import SecretStr
 
-from daemon.config.settings import Settings, StreamSettings
+from daemon.commands.bench.clip import make_clip
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.models import Models
-from daemon.monitoring.status import Board
-from daemon.pipeline import Pipeline, Shared
-from detectors.select import Choice
-from tests.bench.path import ThreeFaces, make_clip
+from daemon.pipeline import Shared
+from tests.bench.parts.sites import THREE_FACES, take_through
 
 CRF = {"one": [23], "three that agree": [23, 23, 23], "three that differ": [22, 23, 24]}
-# A fake, whose faces cost nothing, since detection is not what is measured.
-DRAWN = Choice("yunet", "yunet", None, ThreeFaces)
 
 
 def ms_a_frame(clip: Path, folder: Path, crfs: list[int]) -> float:
     """Processor time a frame, in milliseconds."""
-    sinks = tuple(
+    sinks = [
         Mp4SinkSettings(kind="mp4", path=folder / f"{number}.mp4", crf=crf)
         for number, crf in enumerate(crfs)
-    )
-    stream = StreamSettings(name="bench", url=SecretStr(str(clip)), policy="file", sink=sinks)
-    board = Board(time.time)
-    pipeline = Pipeline(
-        stream,
-        Settings(stream=(stream,)),
-        Shared(Models(DRAWN, None), board=board),
-        stop=threading.Event(),
-        offline=True,
-    )
+    ]
     began_s = time.process_time()
-    pipeline.start()
-    pipeline.stream.join()
-    pipeline.close()
+    frames = take_through(clip, sinks, Shared(Models(THREE_FACES, None)))
     spent_s = time.process_time() - began_s
-    if pipeline.error is not None:
-        raise pipeline.error
     for sink in sinks:
         sink.path.unlink()
-    return 1000.0 * spent_s / board.streams()[0].frames
+    return 1000.0 * spent_s / frames
 
 
 def main() -> None:
@@ -70,7 +51,7 @@ def main() -> None:
         folder = Path(name)
         clip = options.clip or folder / "clip.mp4"
         if options.clip is None:
-            make_clip(clip, options.frames)
+            make_clip(clip, 1920, 1080, fps=25, faces=3, frames=options.frames)
         ms_a_frame(clip, folder, CRF["one"])  # warms codecs and caches
         rounds = [
             {case: ms_a_frame(clip, folder, crfs) for case, crfs in CRF.items()}

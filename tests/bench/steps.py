@@ -23,6 +23,7 @@ import cv2
 from classifiers.expression import LABELS
 from classifiers.expression.crop import FRAMINGS, crop
 from daemon.classify.quality import assess
+from daemon.commands.bench.clip import make_clip
 from daemon.config.settings import OverlaySettings, TrackingSettings
 from daemon.config.sink_settings import EncodedSinkSettings
 from daemon.draw.overlay import Overlay
@@ -33,7 +34,7 @@ from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sources.picture import SQUARE, Orientation, to_frame_image
 from daemon.sources.video import VideoSource
 from daemon.track import Track, Tracker
-from tests.bench.path import ThreeFaces, make_clip
+from tests.bench.parts.sites import THREE_FACES
 
 Step = Callable[[Frame], object]
 SHARES = dict(zip(LABELS, (0.02, 0.01, 0.02, 0.8, 0.03, 0.04, 0.08), strict=True))
@@ -110,9 +111,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clip = options.clip or Path(folder) / "clip.mp4"
         if options.clip is None:
-            make_clip(clip, options.frames)
+            make_clip(clip, 1920, 1080, fps=25, faces=3, frames=options.frames)
         frames: list[Frame] = []
-        found = ThreeFaces()
+        found = THREE_FACES.make()
         tracks: list[list[Track]] = []
 
         def decode_anew() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -26,10 +27,11 @@ from classifiers.base import Reads
 from classifiers.expression import LABELS
 from daemon.capture import Capture, mailbox_for
 from daemon.config.settings import Settings, StreamSettings
-from daemon.config.sink_settings import EventsSinkSettings
+from daemon.config.sink_settings import EventsSinkSettings, SinkSettings
 from daemon.frame import Frame
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board
+from daemon.pipeline import Pipeline, Shared
 from daemon.reading import Reading
 from daemon.sinks.base import Output
 from daemon.sinks.encode.reference import Referencer
@@ -38,18 +40,20 @@ from daemon.sinks.writer import Writer
 from daemon.sources.base import Source, SourceCallbacks
 from daemon.stream import Stream
 from detectors.base import Box, Detection
+from detectors.select import Choice
 from tests.daemon.streams import batcher_for
 
 PICTURES = 3  # that a source shows in turn, so that they do not count as frozen
 
 
 class Knowing:
-    """Finds `faces` faces in rows, which drift, whatever it is shown."""
+    """Finds `faces` faces in rows, which drift, whatever it is shown. Each has a square cell of the
+    picture, of which it takes `share` of the width. The rows begin at `top` of the height."""
 
     name = description = "yunet"
 
-    def __init__(self, faces: int) -> None:
-        self._faces = faces
+    def __init__(self, faces: int, share: float = 0.6, top: float = 0.0) -> None:
+        self._faces, self._share, self._top = faces, share, top
         self._frame = 0
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
@@ -57,12 +61,12 @@ class Knowing:
         height, width = image.shape[:2]
         columns = math.ceil(math.sqrt(self._faces * width / height))
         cell = width / columns
-        size = 0.6 * cell
+        size = self._share * cell
         drift = 0.1 * cell * math.sin(self._frame / 20)
         found = []
         for face in range(self._faces):
             left = (face % columns + 0.2) * cell + drift
-            top = face // columns * cell
+            top = self._top * height + face // columns * cell
             eyes = (left + 0.3 * size, top + 0.4 * size), (left + 0.7 * size, top + 0.4 * size)
             nose = left + 0.5 * size, top + 0.6 * size
             found.append(Detection(Box(left, top, size, size), 0.9, eyes, nose))
@@ -70,6 +74,10 @@ class Knowing:
 
     def close(self) -> None:
         pass
+
+
+THREE_FACES = Choice("yunet", "yunet", None, partial(Knowing, 3, share=324 / 640, top=0.3))
+"""Finds three, of 324 px each in 1080p, with room for labels and bars around them."""
 
 
 class Instant:
@@ -138,6 +146,24 @@ def pictures(width_px: int, height_px: int) -> list[av.VideoFrame]:
         image.pts, image.time_base = index, Fraction(1, 25)
         made.append(image)
     return made
+
+
+def take_through(clip: Path, sinks: Sequence[SinkSettings], shared: Shared) -> int:
+    """Take a clip from its file to `sinks`, as `affectd video` does; returns its frames.
+
+    Raises the first fault of a part.
+    """
+    url = SecretStr(str(clip))
+    stream = StreamSettings(name="video", url=url, policy="file", sink=tuple(sinks))
+    settings, stop = Settings(stream=(stream,)), threading.Event()
+    pipeline = Pipeline(stream, settings, shared, stop=stop, offline=True)
+    pipeline.start()
+    pipeline.stream.join()
+    pipeline.finish()
+    pipeline.close()
+    if pipeline.error is not None:
+        raise pipeline.error
+    return shared.board.streams()[0].frames
 
 
 @contextmanager

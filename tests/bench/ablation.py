@@ -13,7 +13,6 @@ one table by another.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import shlex
 import shutil
@@ -41,6 +40,7 @@ from classifiers.expression.training.train import STATE, WEIGHTS, train
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT
 from daemon.commands.bench.flops import flops
 from tests.bench.parts.ablation_page import Name, Row, Setting, page
+from tests.bench.parts.arguments import parser_of
 
 PLAIN = "cross entropy"
 JOINED = PLAIN, "all"  # loss and augmentation of the nets that are joined
@@ -203,7 +203,7 @@ def _parameters(record: Record) -> int:
 
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Write the page and print it; returns what its first table is made of."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.md")
     parser.add_argument("--recipe", type=Path, nargs="+", default=RECIPES, help="first: ablated")

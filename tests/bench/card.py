@@ -9,7 +9,6 @@ same shapes that lie on the card. `--device cpu` tries the script.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
@@ -23,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from classifiers.expression import StaticTTA
 from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.tta import STATIC_TTA, mean_probabilities, tta_module
+from tests.bench.parts.arguments import parser_of
 
 Work = Callable[[], object]
 
@@ -53,7 +53,7 @@ def layers(net: Net, faces: torch.Tensor, tta: StaticTTA, dtype: torch.dtype) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--faces", type=int, nargs="+", default=[16, 64, 256])

@@ -11,7 +11,6 @@ carried ones too (`carried`).
 
 from __future__ import annotations
 
-import argparse
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from daemon.track import Track, Tracker
 from detectors import select
 from detectors.base import Box, Detection, Detector
 from tests.bench.clips import clips_in
+from tests.bench.parts.arguments import parser_of
 from tests.shared import MODELS, VIDEO
 
 EVERY = (2, 3, 5, 10)
@@ -147,7 +147,7 @@ def agree(shown: Shown, measure: Shown) -> list[bool]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--clips", type=Path, default=VIDEO, help="a folder of clips")
     parser.add_argument("--backend", default="auto", help="of the detector")
     parser.add_argument("--tta", default="flip", choices=STATIC_TTA)

@@ -10,7 +10,6 @@ the mean probability of both. Resting and talking faces ought to be mostly neutr
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -23,6 +22,7 @@ from classifiers.expression import LABELS
 from daemon.commands.video.files import VideoFiles
 from daemon.commands.video.run import annotate_video
 from daemon.reading import UNKNOWN
+from tests.bench.parts.arguments import parser_of
 from tests.shared import VIDEO
 
 CLIPS = (".mp4", ".mpg", ".mkv", ".avi", ".mov", ".webm")
@@ -72,7 +72,7 @@ def _share(labels: list[str], label: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--weights", default="default", help="shipped weights, or a file")
     parser.add_argument("--clips", type=Path, default=VIDEO, help="a folder of clips")
     parser.add_argument("--backend", default="auto", help="of the detector")

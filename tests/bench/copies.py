@@ -7,7 +7,6 @@ Counts what stands in each part and what `affectd train` makes of it; trains not
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -15,11 +14,12 @@ import numpy as np
 
 from classifiers.expression import data
 from classifiers.expression.data.faces import Faces
+from tests.bench.parts.arguments import parser_of
 from tests.shared import SHARED
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, default=SHARED / "data/fer2013/fer2013.tar.xz")
     source = parser.parse_args().data
     fer = data.read(source)

@@ -8,10 +8,9 @@ are the daemon's, the net takes as long as is said, and the clock is simulated: 
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 
+from tests.bench.parts.arguments import parser_of
 from tests.daemon.classify.simulated import Camera, House
 
 CROWDS = (1, 20, 60, 200)
@@ -50,7 +49,7 @@ def line(crowd: int, view_s: float, max_age_s: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--view-ms", type=float, default=2.5, help="the net's time for one view")
     parser.add_argument("--max-age", type=float, default=1.0, metavar="SECONDS")
     options = parser.parse_args()

@@ -9,7 +9,6 @@ each person the frames in which both eyes can be seen, and the way of the face's
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ import numpy as np
 
 from daemon.frame import DetectorScaler
 from detectors.base import Detection, Detector
+from tests.bench.parts.arguments import parser_of
 from tests.detectors.kinds import KINDS, build
 from tests.shared import SHARED, VIDEO
 
@@ -161,7 +161,7 @@ def draw(detector: Detector, clip: Path, long_side_px: int, kind: str, folder: P
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--sides", nargs="+", type=int, default=[320, 480, 640])
     parser.add_argument("--min-score", type=float, default=0.5)

@@ -9,7 +9,6 @@ With one thread the clock is processor time, so that other work on the machine d
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from classifiers.expression import TTA, EngineSetting
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
 from classifiers.expression.tta import STATIC_TTA, VIEW_COUNT, mean_probabilities
+from tests.bench.parts.arguments import parser_of
 from tests.bench.parts.usual_loop import as_trained
 
 BATCH = 16
@@ -72,7 +72,7 @@ def ways(weights: str) -> dict[str, Way]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--faces", type=int, default=32)

@@ -11,7 +11,6 @@ of this thread for 16 faces in torch, both in % of ten crops'.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import get_args
@@ -28,6 +27,7 @@ from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.joint import Joint
 from classifiers.expression.tta import VIEWS, standardise, temperature_of, views, with_temperature
+from tests.bench.parts.arguments import parser_of
 from tests.fer import load_split
 
 BATCH, TIMED = 32, 16
@@ -122,7 +122,7 @@ def table(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", default="joint")
     parser.add_argument("--split", choices=get_args(Split), default="public")

@@ -8,7 +8,6 @@ the median place of FER2013's window seen from the box: the numbers of FRAMINGS.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from classifiers.expression.crop import FRAMINGS
 from detectors.select import Backend
+from tests.bench.parts.arguments import parser_of
 from tests.classifiers.pasted import find, scenes
 from tests.detectors.kinds import make
 from tests.fer import load_split
@@ -26,7 +26,7 @@ BACKENDS: tuple[Backend, ...] = ("mediapipe", "yunet", "haar")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, default=SHARED / "data/fer2013/fer2013.tar.xz")
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--faces", type=int, default=200)

@@ -10,7 +10,6 @@ those of the others short. daemon/sources/frozen.py takes two levels, and half a
 
 from __future__ import annotations
 
-import argparse
 from fractions import Fraction
 from threading import Event
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from daemon.frame import plane
 from daemon.sources.demo.source import DemoSource
+from tests.bench.parts.arguments import parser_of
 
 FPS = 10
 SECONDS = 12
@@ -34,7 +34,7 @@ ENCODERS = {
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "").parse_args()
+    parser_of(__doc__).parse_args()
     source = DemoSource("x", "demo://x?faces=2&size=320x180&fps=1&seed=3", stop=Event(), live=False)
     scene = next(iter(source.frames())).image.to_ndarray()
     print(

@@ -8,7 +8,6 @@ machine. Printed is the age of what the page shows, from the moment a picture re
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from daemon.frame import Frame, plane
 from daemon.sinks.base import Output
 from daemon.sinks.hls import HlsSegments
 from daemon.sinks.playlist import Playlist
+from tests.bench.parts.arguments import parser_of
 from tests.browser import open_browser
 from tests.daemon.outputs import Encoded
 from tests.serving import serving
@@ -70,7 +70,7 @@ def feed(sink: Encoded, width: int, height: int, stop: threading.Event) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--screenshot", type=Path)

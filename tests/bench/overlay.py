@@ -9,7 +9,6 @@ All figures are processor time, so that other work on the machine does not colou
 
 from __future__ import annotations
 
-import argparse
 import io
 import time
 from fractions import Fraction
@@ -20,6 +19,7 @@ import numpy as np
 from daemon.config.settings import OverlaySettings
 from daemon.draw.overlay import Overlay
 from daemon.reading import FaceView
+from tests.bench.parts.arguments import parser_of
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -99,7 +99,7 @@ def _h264(container: av.container.OutputContainer, width: int, height: int) -> a
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     for name, default in (("width", 1920), ("height", 1080), ("frames", 120), ("faces", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()

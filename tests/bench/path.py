@@ -10,7 +10,6 @@ whole process, and the ratio is taken round by round, so that a busy machine doe
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from daemon.sinks.base import Output
 from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
 from daemon.sources.video import VideoSource
+from tests.bench.parts.arguments import parser_of
 from tests.bench.parts.sites import THREE_FACES, Instant, take_through
 from tests.daemon.streams import batcher_for
 
@@ -73,7 +73,7 @@ def ms_a_frame(way: Callable[[Path, Path], int], clip: Path, target: Path) -> fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clip", type=Path, help="a file of your own instead of a drawn one")

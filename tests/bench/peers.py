@@ -10,7 +10,6 @@ its turn; accuracy is that on PublicTest, of `--images` of it, the same for all.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -44,6 +43,7 @@ from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from daemon.pipeline import Pipeline, Shared
 from daemon.reading import Reading
+from tests.bench.parts.arguments import parser_of
 from tests.bench.parts.usual_loop import Loop
 from tests.fer import load_split
 
@@ -211,7 +211,7 @@ def annotate(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="FER2013: folder, tar or CSV")
     parser.add_argument("--clip", type=Path, required=True, help="a video with faces")
     parser.add_argument("--folder", type=Path, help="where fer's environment is, or will be")

@@ -9,7 +9,6 @@ neutral really has, for which faces count more or less; accuracy and mean negati
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from classifiers.expression import LABELS
 from classifiers.expression.prior import with_prior
+from tests.bench.parts.arguments import parser_of
 
 NEUTRAL = LABELS.index("neutral")
 TOLD = (None, 0.3, 0.4, 0.5, 0.6)
@@ -51,7 +51,7 @@ def figures(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("predictions", type=Path, help="of `affectd evaluate`")
     probabilities, labels = read(parser.parse_args().predictions)
     as_it_is = (labels == NEUTRAL).mean()

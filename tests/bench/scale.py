@@ -10,7 +10,6 @@ number has its turn; ages are those of readings, from capture. Memory is what th
 
 from __future__ import annotations
 
-import argparse
 import gc
 import resource
 import statistics
@@ -24,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tests.bench.parts.arguments import parser_of
 from tests.bench.parts.sites import site
 
 STREAMS = (1, 2, 4, 8, 16, 32, 64)
@@ -83,7 +83,7 @@ def line(rounds: Sequence[Measured]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most", type=int, default=64, help="streams")

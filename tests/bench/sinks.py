@@ -9,7 +9,6 @@ process, decoding included; the ratios are taken round by round.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from daemon.commands.bench.clip import make_clip
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.models import Models
 from daemon.pipeline import Shared
+from tests.bench.parts.arguments import parser_of
 from tests.bench.parts.sites import THREE_FACES, take_through
 
 CRF = {"one": [23], "three that agree": [23, 23, 23], "three that differ": [22, 23, 24]}
@@ -41,7 +41,7 @@ def ms_a_frame(clip: Path, folder: Path, crfs: list[int]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clip", type=Path, help="a file of your own instead of a drawn one")

@@ -10,7 +10,6 @@ else runs. Prints a table, the dearest first.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import threading
 import time
@@ -34,6 +33,7 @@ from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sources.picture import SQUARE, Orientation, to_frame_image
 from daemon.sources.video import VideoSource
 from daemon.track import Track, Tracker
+from tests.bench.parts.arguments import parser_of
 from tests.bench.parts.sites import THREE_FACES
 
 Step = Callable[[Frame], object]
@@ -102,7 +102,7 @@ def least_ms(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clip", type=Path, help="a file of your own instead of a drawn one")

@@ -35,6 +35,7 @@ from classifiers.expression.tta import (
     with_temperature,
 )
 from daemon.track import Smoother
+from tests.bench.parts.arguments import parser_of
 from tests.fer import load_split
 
 SHIFT, SCALE = 0.03, 0.03  # of the face's side, each drawn within ± this
@@ -138,7 +139,7 @@ def table(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", default="joint")
     parser.add_argument("--split", choices=get_args(Split), default="public")

@@ -12,7 +12,6 @@ one of as many faces as FER2013 gives.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -32,6 +31,7 @@ from classifiers.expression.evaluation.measure import probabilities
 from classifiers.expression.training import run as run_module
 from classifiers.expression.training.recipe import Recipe, Stage, read_net
 from classifiers.expression.training.run import Run
+from tests.bench.parts.arguments import parser_of
 
 TRAINING, HOLDOUT = 26_000, 1_415  # about as many faces as there are without copies
 UNCOUNTED, BLOCK = 3, 5  # steps
@@ -107,7 +107,7 @@ def first_epoch(recipe: Recipe, stage: Stage) -> int | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--recipe", type=Path, default=Path("config/train/vgg10-half.toml"))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true")

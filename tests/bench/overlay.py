@@ -16,12 +16,11 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from classifiers.expression import LABELS
 from daemon.config.settings import OverlaySettings
 from daemon.draw.overlay import Overlay
 from daemon.reading import FaceView
 from tests.bench.parts.arguments import parser_of
-
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
 def clip(width: int, height: int, frames: int) -> bytes:

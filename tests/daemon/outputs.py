@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 
+from classifiers.expression import LABELS
 from daemon.config.sink_settings import EncodedSinkSettings, HlsSinkSettings, Mp4SinkSettings
 from daemon.errors import SinkError
 from daemon.frame import Frame, plane
@@ -19,7 +20,6 @@ from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
 from tests.affectd import ROOT
 
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 BT709, BT601, UNSPECIFIED = 1, 6, 2
 LIMITED, FULL = 1, 2
 

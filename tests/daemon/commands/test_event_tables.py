@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from classifiers.errors import ExtraError
+from classifiers.expression import LABELS
 from daemon.commands import event_tables
 from daemon.commands.event_tables import COLUMNS, Count, to_csv, to_parquet
 from daemon.errors import ConfigError, EventsError, Reason, SinkError
 from daemon.reading import Reading
-from tests.daemon.outputs import LABELS, reading
+from tests.daemon.outputs import reading
 from tests.inside import inside
 
 Capsys = pytest.CaptureFixture[str]

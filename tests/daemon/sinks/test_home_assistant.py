@@ -9,9 +9,10 @@ from typing import Any
 import jinja2
 import pytest
 
+from classifiers.expression import LABELS
 from daemon.sinks.home_assistant import device_id, discovery
 from daemon.sinks.mqtt import state
-from tests.daemon.outputs import LABELS, face
+from tests.daemon.outputs import face
 
 # What its documentation accepts, of MQTT discovery and of the two kinds of entities.
 DEVICE = {"identifiers", "name", "manufacturer", "model", "sw_version", "configuration_url"}

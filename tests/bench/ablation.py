@@ -44,7 +44,7 @@ from tests.bench.parts.arguments import parser_of
 
 PLAIN = "cross entropy"
 JOINED = PLAIN, "all"  # loss and augmentation of the nets that are joined
-RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/resnet17-half.toml")]
+RECIPES = [Path("config/train/vgg10-half.toml"), Path("config/train/shipped/resnet17-half.toml")]
 NO_AUGMENTATION = Augmentation(*[0.0] * len(fields(Augmentation)))
 BATCH = 64
 MINUTES = "minutes.txt"

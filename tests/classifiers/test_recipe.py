@@ -132,7 +132,7 @@ def test_a_recipe_may_have_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_every_recipe_in_the_tree_is_valid() -> None:
-    recipes = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.toml"))
+    recipes = sorted((Path(__file__).parents[2] / "config" / "train").rglob("*.toml"))
     assert recipes
     for path in recipes:
         read(path)

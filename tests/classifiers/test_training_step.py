@@ -1,8 +1,9 @@
-"""That a step does all of what its recipe says: nothing of it can be lost unseen."""
+"""That a step does all of what its recipe says, however it is computed."""
 
 from __future__ import annotations
 
 from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.training import run as run_module
 from classifiers.expression.training.augment import Augmentation, augment
+from classifiers.expression.training.compiling import compile_fault
 from classifiers.expression.training.loss import one_hot
 from classifiers.expression.training.recipe import Distillation, Stage
 from classifiers.expression.training.run import Run
@@ -221,3 +223,59 @@ def test_targets_are_blended_of_labels_and_what_the_teacher_says(tmp_path: Path)
     expected = 0.3 * labels + 0.7 * softened
     assert torch.allclose(run.teacher.of_faces(labels, chosen), expected, atol=1e-2)
     assert not torch.allclose(0.3 * labels + 0.7 * softened**2, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("abilities", "low"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": False, "avx512_vnni": True}, False),
+        ({}, False),
+    ],
+)
+def test_a_processor_that_has_bfloat16_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, abilities: dict[str, bool], low: bool
+) -> None:
+    """Near float32 and not the same; without it the same as where torch does not tell."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    got = loss_of_three_steps()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    plain = loss_of_three_steps()
+    assert (got != plain) is low
+    assert got == pytest.approx(plain, rel=0.02)
+
+
+def test_a_net_that_was_traced_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To float32's rounding, and by one program; the slow test below lets torch compile it too."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    need_one_program_for_the_same_steps()
+
+
+@pytest.mark.slow
+def test_a_compiled_net_takes_the_same_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    if fault := compile_fault("cpu"):
+        pytest.skip(fault)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    need_one_program_for_the_same_steps()
+
+
+def need_one_program_for_the_same_steps() -> None:
+    torch.compiler.reset()
+    counters = torch._dynamo.utils.counters["stats"]
+    counters.clear()
+    got = loss_of_three_steps(compiled=True)
+    assert counters["unique_graphs"] == 1
+    assert got == pytest.approx(loss_of_three_steps(), rel=1e-4)
+
+
+def test_faces_are_changed_less_in_a_stage_of_less_strength() -> None:
+    """At half strength as by half of every change, and so at none."""
+    halved = Augmentation(*(value / 2 for value in astuple(Augmentation())))
+    weaker = (Stage(0.0, 44, strength=0.5),)
+    assert loss_of_three_steps(stages=weaker) == loss_of_three_steps(augmentation=halved)
+    assert loss_of_three_steps(stages=weaker) != loss_of_three_steps()

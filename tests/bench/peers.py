@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import venv
 from collections.abc import Callable, Iterator
@@ -41,9 +40,10 @@ from daemon.config.settings import ExpressionSettings, Settings, StreamSettings
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
-from daemon.pipeline import Pipeline, Shared
+from daemon.pipeline import Shared
 from daemon.reading import Reading
 from tests.bench.parts.arguments import parser_of
+from tests.bench.parts.sites import take_through
 from tests.bench.parts.usual_loop import Loop
 from tests.fer import load_split
 
@@ -181,8 +181,7 @@ def annotate(
     """`affectd video` from its first frame to its last, with the models loaded before."""
     target = folder / "affectd.mp4"
     target.unlink(missing_ok=True)
-    sink = Mp4SinkSettings(kind="mp4", path=target)
-    stream = StreamSettings(name="video", url=SecretStr(str(clip)), policy="file", sink=(sink,))
+    stream = StreamSettings(name="video", url=SecretStr(str(clip)))
     expression = ExpressionSettings(weights=weights, device="cpu", tta=tta, engine=engine)
     settings = Settings(stream=(stream,), expression=expression)
     metrics, health = Metrics(CollectorRegistry()), Health(time.monotonic)
@@ -190,24 +189,11 @@ def annotate(
     assert loaded.batcher is not None
     readings: list[Reading] = []
     shared = Shared(loaded, metrics, health=health, publish=readings.append)
-    pipeline = Pipeline(
-        stream,
-        settings,
-        shared,
-        stop=threading.Event(),
-        offline=True,
-    )
     began_s = time.process_time()
-    pipeline.start()
-    pipeline.stream.join()
-    for part in pipeline.sink_threads:
-        part.close(60.0)
+    frames = take_through(clip, [Mp4SinkSettings(kind="mp4", path=target)], shared)
     seconds = time.process_time() - began_s
-    pipeline.close()
     loaded.batcher.stop()
-    if pipeline.error is not None:
-        raise pipeline.error
-    return shared.board.streams()[0].frames, len(readings), seconds
+    return frames, len(readings), seconds
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from daemon.capture import Capture, OpenSource, mailbox_for
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
-from daemon.frame import Frame
+from daemon.frame import Frame, plane
 from daemon.mailbox import Mailbox
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Board, StreamStatus
@@ -35,6 +35,7 @@ class Rig:
         policy: str = "auto",
         offline: bool = False,
         loop: bool = False,
+        frozen_timeout_s: float = 30.0,
         opener: OpenSource = open_source,
         clock: Clock | None = None,
         wait: Callable[[float], bool] | None = None,
@@ -46,6 +47,7 @@ class Rig:
                 "policy": policy,
                 "loop": loop,
                 "stall_timeout_s": 2.0,
+                "frozen_timeout_s": frozen_timeout_s,
             }
         )
         self.metrics = Metrics(CollectorRegistry())
@@ -56,7 +58,7 @@ class Rig:
         self.stop = threading.Event()
         self.mailbox: Mailbox[Frame] = mailbox_for(self.stream, self.metrics)
         self.clock = clock or Clock()
-        self.beats = 0
+        self.beats = self.ends = 0
         self.capture = Capture(
             self.stream,
             self.mailbox,
@@ -69,10 +71,14 @@ class Rig:
             wait=wait or self.clock.wait,
             rng=random.Random(1),
             beat=self._beat,
+            ended=self._end,
         )
 
     def _beat(self) -> None:
         self.beats += 1
+
+    def _end(self) -> None:
+        self.ends += 1
 
     def read(self) -> list[Frame]:
         frames = []
@@ -91,17 +97,19 @@ class Rig:
 
 
 class Scripted(Source):
-    """Gives frames at 25 per second of the rig's clock, then ends or raises `error`."""
+    """Gives the same picture at 25 per second of the rig's clock, then ends or raises `error`."""
 
     def __init__(self, clock: Clock, frames: int, error: Exception | None) -> None:
         super().__init__(threading.Event())
         self._clock, self._count, self._error = clock, frames, error
+        self._image = av.VideoFrame(16, 16, "yuv420p")
+        plane(self._image, 0)[:] = 120
         self.closed = 0
 
     def _frames(self) -> Iterator[Frame]:
         for seq in range(self._count):
             self._clock.now_s += 0.04
-            yield Frame("s", seq, seq / 25, self._clock.now_s, av.VideoFrame(16, 16, "yuv420p"))
+            yield Frame("s", seq, seq / 25, self._clock.now_s, self._image)
         if self._error is not None:
             raise self._error
 
@@ -138,11 +146,16 @@ def script(
     return opener, opened
 
 
-def run_script(runs: list[tuple[int, Exception | None]], *, url: str = "rtsp://cam/x") -> Rig:
+def run_script(
+    runs: list[tuple[int, Exception | None]],
+    *,
+    url: str = "rtsp://cam/x",
+    frozen_timeout_s: float = 30.0,
+) -> Rig:
     clock = Clock()
     rig: Rig
     opener, opened = script(clock, runs, lambda: rig.stop.set())
-    rig = Rig(url, opener=opener, clock=clock)
+    rig = Rig(url, frozen_timeout_s=frozen_timeout_s, opener=opener, clock=clock)
     rig.capture.run()
     assert all(source.closed for source in opened)
     return rig

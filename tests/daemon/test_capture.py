@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 from pydantic import SecretStr
 
 from daemon.backoff import Backoff
@@ -19,11 +20,13 @@ from daemon.capture import Capture
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import Frame
+from daemon.mailbox import FILE_FRAMES
 from daemon.sources.base import Source, SourceCallbacks
 from daemon.sources.open import open_source
 from tests.clock import Clock
 from tests.daemon.captures import Rig, refused, run_script, script
 from tests.media import write_clip
+from tests.waiting import wait_until
 
 
 def test_a_file_comes_whole_and_ends(tmp_path: Path) -> None:
@@ -35,12 +38,38 @@ def test_a_file_comes_whole_and_ends(tmp_path: Path) -> None:
     assert [frame.seq for frame in frames] == list(range(40))
     assert rig.status.state == "ended"
     assert rig.status.reason is None
+    assert rig.status.last_frame_s is not None
     assert rig.capture.error is None
     assert rig.value("affectd_frames_total") == 40
     assert rig.value("affectd_stream_up") == 0
     assert rig.value("affectd_stage_seconds_count", stage="decode") == 40
     assert rig.value("affectd_stream_last_frame_timestamp_seconds") == frames[-1].captured_s
     assert rig.beats >= 40
+    assert rig.ends == 1
+
+
+def test_a_capture_that_dies_lets_its_reader_go_and_is_not_taken_for_one_that_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its silence is what the watchdog goes by."""
+    rig = Rig("rtsp://cam/x")
+    monkeypatch.setattr(rig.capture, "_run", lambda: [].pop())
+    with pytest.raises(IndexError):
+        rig.capture.run()
+    assert rig.mailbox.ended
+    assert rig.ends == 0
+
+
+def test_a_capture_whose_reader_is_slow_is_seen_to_turn(tmp_path: Path) -> None:
+    """Nobody reads the file's pictures, and the box is full."""
+    rig = Rig(str(write_clip(tmp_path / "clip.mp4", frames=2 * FILE_FRAMES)))
+    rig.capture.start()
+    wait_until(lambda: rig.value("affectd_frames_total") == FILE_FRAMES + 1)
+    beats = rig.beats
+    wait_until(lambda: rig.beats > beats + 1)
+    rig.mailbox.close()
+    rig.capture.join(60.0)
+    assert not rig.capture.running
 
 
 def test_before_the_first_frame_there_is_no_time_of_the_last() -> None:
@@ -178,10 +207,78 @@ def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(
     assert rig.status.last_error == "ZeroDivisionError: at rtsp://u:***@cam/x"
 
 
-def test_the_same_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_refusal_is_said_once_for_each_outage(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     run_script([(-1, refused())] * 5)
     assert caplog.text.count("the connection was refused") == 1
+    caplog.clear()
+    run_script([(-1, refused()), (3, refused()), (-1, refused())])
+    assert caplog.text.count("the connection was refused") == 2
+
+
+def test_a_source_that_stays_away_is_down_also_while_it_is_tried_again() -> None:
+    """Else the time since when it is down would begin anew with each try."""
+    states: list[str] = []
+    rig: Rig
+
+    def opener(
+        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+    ) -> Source:
+        states.append(rig.status.state)
+        if len(states) == 3:
+            rig.stop.set()
+        raise refused()
+
+    rig = Rig("rtsp://cam/x", opener=opener)
+    rig.capture.run()
+    assert states == ["connecting", "down", "down"]
+
+
+@pytest.mark.parametrize("pausing", [False, True])
+def test_of_a_stream_that_was_stopped_nothing_is_counted_any_more(pausing: bool) -> None:
+    """Its series are gone, or those of another one of its name."""
+    rig: Rig
+
+    def leave() -> None:
+        rig.stop.set()
+        rig.metrics.remove_stream("s")
+
+    def opener(
+        stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
+    ) -> Source:
+        if not pausing:
+            leave()
+        raise refused()
+
+    def wait(seconds: float) -> bool:
+        leave()
+        return True
+
+    rig = Rig("rtsp://cam/x", opener=opener, wait=wait)
+    rig.capture.run()
+    assert "stream=" not in generate_latest(rig.metrics.registry).decode()
+
+
+def test_a_camera_whose_picture_stands_still_is_opened_anew() -> None:
+    """1. The same picture for 5 s, of which it is given 4: frozen. 2. Twice as long the next time,
+    counted from when it was opened."""
+    lost = SourceError(Reason.END_OF_STREAM, "gone")
+    rig = run_script([(125, None), (125, lost), (125, lost)], frozen_timeout_s=4.0)
+    frozen = rig.value("affectd_stream_reconnects_total", reason="frozen")
+    assert (frozen, rig.status.state) == (1, "down")
+    rig = run_script([(125, None)], frozen_timeout_s=4.0)
+    assert (rig.status.state, rig.status.reason) == ("stalled", Reason.FROZEN)
+    assert rig.status.last_error == "the same picture for 4 s"
+
+
+def test_a_file_may_show_one_picture_for_as_long_as_it_likes() -> None:
+    clock = Clock()
+    opener, _ = script(clock, [(250, None)], lambda: pytest.fail("opened again"))
+    rig = Rig("slides.mp4", frozen_timeout_s=4.0, opener=opener, clock=clock)
+    rig.capture.start()
+    assert len(rig.read()) == 250
+    rig.capture.join(60.0)
+    assert rig.status.state == "ended"
 
 
 def test_stop_ends_a_capture_that_waits_to_try_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import av
+import pytest
 
 from daemon.frame import Frame
 from daemon.mailbox import FILE_FRAMES, Mailbox
@@ -14,20 +15,25 @@ def _frame(seq: int) -> Frame:
     return Frame("s", seq, seq / 25, 0.0, av.VideoFrame(16, 16, "yuv420p"))
 
 
-def test_live_the_newest_frame_replaces_the_unread_one_and_is_counted() -> None:
+@pytest.mark.parametrize("room", [None, 3])
+def test_live_the_newest_frames_replace_the_unread_ones_and_are_counted(room: int | None) -> None:
     drops: list[int] = []
-    box = Mailbox[Frame](keep_all=False, on_drop=lambda: drops.append(1))
+    box = Mailbox[Frame](keep_all=False, on_drop=lambda: drops.append(1), room=room)
     for seq in range(5):
         assert box.put(_frame(seq), threading.Event())
-    got = box.get(0.0)
-    assert got is not None
-    assert got.seq == 4
-    assert len(drops) == 4
+    kept = range(5)[-(room or 1) :]
+    got = [box.get(0.0) for _ in kept]
+    assert [frame and frame.seq for frame in got] == list(kept)
+    assert len(drops) == 5 - len(kept)
     assert box.get(0.0) is None
     assert not box.ended
 
 
-def test_file_every_frame_comes_in_order_and_the_writer_waits_for_room() -> None:
+def test_file_every_frame_comes_in_order_and_the_writer_waits_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No longer than there is none: a reader that is fast waits for no tick of the clock."""
+    monkeypatch.setattr("daemon.mailbox._STOP_TICK_S", 600.0)
     drops: list[int] = []
     box = Mailbox[Frame](keep_all=True, on_drop=lambda: drops.append(1))
     written: list[int] = []
@@ -105,7 +111,13 @@ def test_waking_the_reader_costs_no_item() -> None:
     got = box.get(60.0)
     assert got is not None
     assert got.seq == 1
-    assert box.get(0.0) is None
+    reader = threading.Thread(target=box.get, args=(600.0,), name="reader", daemon=True)
+    reader.start()
+    reader.join(0.05)
+    assert reader.is_alive()  # Woken once, it waits again.
+    box.wake()
+    reader.join(60.0)
+    assert not reader.is_alive()
 
 
 def test_close_wakes_the_reader_and_leaves_what_is_inside() -> None:

@@ -101,6 +101,7 @@ class Faulty:
         self._real = yunet().make()
         self._looks = 0
         self._bad = bad
+        self.makes = self.closes = 0
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
@@ -111,6 +112,7 @@ class Faulty:
     def _make(self) -> Detector:
         if self._looks:
             assert self.may_go_on.wait(WAIT_S)
+        self.makes += 1
         return self
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
@@ -121,3 +123,4 @@ class Faulty:
 
     def close(self) -> None:
         """It is used again after a restart."""
+        self.closes += 1

@@ -81,6 +81,7 @@ def test_a_fault_restarts_its_stream_and_no_other(caplog: pytest.LogCaptureFixtu
             wait_until(lambda: len(read) >= seen + 3)
             wait_until(lambda: around.state("bad").state == "live")
             wait_until(lambda: around.value("affectd_stream_up", stream="bad") == 1)
+    assert detector.makes == detector.closes == 3
     counted = {"stream": "bad", "reason": "internal"}
     assert around.value("affectd_stream_reconnects_total", **counted) == 2
     lost = {"stream": "bad", "stage": "stream", "reason": "error"}

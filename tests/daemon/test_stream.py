@@ -1,4 +1,4 @@
-"""The thread of one stream: what it hands out, and what it does about a fault."""
+"""The thread of one stream: what it hands out, while frames come and while none do."""
 
 from __future__ import annotations
 
@@ -17,15 +17,8 @@ from daemon.reading import Reading
 from daemon.sinks.events import EventsFile
 from daemon.sinks.writer import Writer
 from tests.daemon.sinks.writers import Gated
-from tests.daemon.steps import lobby_row, made
-from tests.daemon.streams import (
-    WAIT_S,
-    Known,
-    batching,
-    free,
-    talking,
-    value,
-)
+from tests.daemon.steps import lobby_row, made, settings
+from tests.daemon.streams import WAIT_S, Known, batching, talking, value
 from tests.shared import needs_shared
 from tests.waiting import wait_until
 
@@ -78,11 +71,18 @@ def test_a_file_that_waits_for_the_classifier_does_not_pass_for_one_that_hangs(
     metrics: Metrics, row: Row
 ) -> None:
     """The classifier is held, as one that has much else to do."""
-    known, beats = Known(), threading.Semaphore(0)
+    known, beats, published = Known(), threading.Semaphore(0), list[Reading]()
     mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
     with batching(known, metrics) as batcher:
         stream = made(
-            batcher, metrics, row, keep_all=True, mailbox=mailbox, stop=stop, beat=beats.release
+            batcher,
+            metrics,
+            row,
+            keep_all=True,
+            mailbox=mailbox,
+            stop=stop,
+            beat=beats.release,
+            publish=published.append,
         )
         stream.start()
         try:
@@ -96,18 +96,28 @@ def test_a_file_that_waits_for_the_classifier_does_not_pass_for_one_that_hangs(
             stop.set()
             known.go.set()
             mailbox.close()
-            stream.join(WAIT_S)
+            assert stream.join(WAIT_S)
+    assert published == []  # Once stopped, a newer stream of the same name may be there.
 
 
-def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, row: Row) -> None:
-    """1. One face is seen. 2. The source goes down. 3. Metrics and the page count none."""
+def test_no_face_is_in_view_of_a_source_that_is_down(
+    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. One face is seen, and in view until the next picture of a slow camera; the thread is seen
+    to turn. 2. The source goes down. 3. Metrics and the page count none."""
+    monkeypatch.setattr("daemon.stream.POLL_S", 0.01)
     mailbox, stop = Mailbox[Frame](keep_all=False, on_drop=lambda: None), threading.Event()
-    stream = made(None, metrics, row, mailbox=mailbox, stop=stop)
+    beats = threading.Semaphore(0)
+    stream = made(None, metrics, row, mailbox=mailbox, stop=stop, beat=beats.release)
     stream.start()
     try:
         mailbox.put(talking(1)[0], stop)
-        wait_until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 1)
         wait_until(lambda: len(row.status().faces) == 1)
+        while beats.acquire(blocking=False):
+            pass
+        for _ in range(3):
+            assert beats.acquire(timeout=WAIT_S)
+        assert value(metrics.registry, "affectd_faces", stream="lobby") == 1
         row.set_state("down")
         wait_until(lambda: value(metrics.registry, "affectd_faces", stream="lobby") == 0)
         wait_until(lambda: row.status().faces == ())
@@ -118,41 +128,20 @@ def test_no_face_is_in_view_of_a_source_that_is_down(metrics: Metrics, row: Row)
     assert not stream.running
 
 
-def test_a_fault_while_it_waits_is_a_fault_like_any_other(
-    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """1. A fault. 2. Another one in the pause after it. 3. The stream ends in its own time."""
-    ended: list[bool] = []
-    stream = made(None, metrics, row, ended=lambda: ended.append(True))
-    faults = iter([RuntimeError("no detector"), MemoryError("no slate")])
-
-    def fail(*_: float) -> None:
-        if (fault := next(faults, None)) is not None:
-            raise fault
-
-    monkeypatch.setattr(stream, "run_once", fail)
-    monkeypatch.setattr(stream, "_pause", fail)
-    stream.run()
-    counted = {"stream": "lobby", "reason": "internal"}
-    assert value(metrics.registry, "affectd_stream_reconnects_total", **counted) == 2
-    assert ended == [True]
-
-
-def test_of_a_source_that_has_ended_no_detector_is_made(
-    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last frame failed, and then the device that detectors run on goes away."""
-    stream = made(None, metrics, row)
-    tries = []
-
-    def fail() -> None:
-        tries.append(1)
-        stream._mailbox.close()
-        raise RuntimeError("no device")
-
-    monkeypatch.setattr(stream, "run_once", fail)
-    stream.run()
-    assert len(tries) == 1
+def test_other_settings_hold_from_the_next_frame_on(metrics: Metrics, row: Row) -> None:
+    mailbox, stop = Mailbox[Frame](keep_all=False, on_drop=lambda: None), threading.Event()
+    stream = made(None, metrics, row, mailbox=mailbox, stop=stop)
+    every = "affectd_detect_every_frames"
+    stream.start()
+    try:
+        for frame, wanted in zip(talking(2), (1, 3), strict=True):
+            stream.follow(settings(detector={"every": wanted}))
+            mailbox.put(frame, stop)
+            wait_until(lambda n=wanted: value(metrics.registry, every, stream="lobby") == n)  # type: ignore[misc]
+    finally:
+        stop.set()
+        mailbox.close()
+        stream.join(WAIT_S)
 
 
 @pytest.mark.parametrize("state", ["down", "stalled"])
@@ -177,33 +166,6 @@ def test_word_that_a_file_is_away_gets_out(
         mailbox.close()
         stream.join(WAIT_S)
         writer.close(WAIT_S)
-
-
-def test_a_loop_that_dies_is_not_taken_for_one_that_is_over(
-    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its silence is what the watchdog goes by."""
-    ended: list[bool] = []
-    stream = made(None, metrics, row, ended=lambda: ended.append(True))
-    monkeypatch.setattr(stream, "_run", lambda: [].pop())
-    with pytest.raises(IndexError):
-        stream.run()
-    assert not ended
-
-
-def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, row: Row) -> None:
-    known = free()
-    known.fails = RuntimeError("out of memory")
-    mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
-    with batching(known, metrics) as batcher:
-        stream = made(
-            batcher, metrics, row, keep_all=True, offline=True, mailbox=mailbox, stop=stop
-        )
-        mailbox.put(talking(1)[0], stop)
-        stream.start()
-        stream.join(WAIT_S)
-    assert str(stream.error) == "lobby: the classifier failed; its log says why"
-    assert mailbox.closed
 
 
 def test_news_are_of_a_source_that_never_came_of_faces_and_of_what_is_late(

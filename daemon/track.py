@@ -164,12 +164,10 @@ class Tracker:
         return tracks + [box for _, box in self._strays]
 
     def scale(self, fx: float, fy: float) -> None:
-        """The picture has another size: every place and speed is `fx` and `fy` of what it was."""
+        """The picture has another size: where each face was found, and its speed, are `fx` and `fy`
+        of what they were. Its place is that of the next `update` or `carry`."""
         for track in self._tracks.values():
-            track.detection, track.place = (
-                track.detection.scaled(fx, fy),
-                track.place.scaled(fx, fy),
-            )
+            track.detection = track.detection.scaled(fx, fy)
             track.speed = track.speed[0] * fx, track.speed[1] * fy
         self._strays = [(left_s, box.scaled(fx, fy)) for left_s, box in self._strays]
 

@@ -88,6 +88,74 @@ def test_a_steady_load_is_not_flapped_over(
     assert len(steps) <= 40
 
 
+class Watched:
+    """A ladder of two rungs on a simulated clock, and when it went up. What it is told of a face
+    costs as much on either rung, and has waited in the queue all its time."""
+
+    def __init__(self) -> None:
+        self.world, self.ups = World(), list[float]()
+        self.ladder = Ladder(
+            rungs("flip", VIEW_COUNT)[:2], 1.0, clock=self.world.clock, on_rung=self._on_rung
+        )
+
+    def _on_rung(self, rung: Rung, down: bool) -> None:
+        if not down:
+            self.ups.append(self.world.now_s)
+
+    @property
+    def is_down(self) -> bool:
+        return self.ladder.rung != self.ladder.top
+
+    def window(self, *told: Wait) -> None:
+        self.world.pass_(WINDOW_S)
+        if told:
+            self.ladder.saw(told, 0.1)
+        self.ladder.decide()
+
+
+@pytest.mark.parametrize(("late", "is_down"), [(5, False), (15, True)])
+def test_a_few_late_readings_shed_no_work(late: int, is_down: bool) -> None:
+    watched = Watched()
+    for _ in range(3):
+        watched.window(*waits(0.1, 100 - late), *waits(2.0, late))
+    assert watched.is_down is is_down
+
+
+def test_without_faces_there_is_room() -> None:
+    watched = Watched()
+    watched.window(*waits(1.2))
+    assert watched.is_down
+    for _ in range(math.ceil(HOLD_S) + 4):
+        watched.window()
+    assert not watched.is_down
+
+
+def test_room_that_does_not_last_is_none() -> None:
+    """On the lowest rung: four seconds of room, one that is late, and so on."""
+    watched = Watched()
+    for second in range(100):
+        watched.window(*waits(1.2 if second % 5 == 0 else 0.1))
+    assert watched.is_down
+    assert watched.ups == []
+
+
+def test_what_did_not_last_is_tried_ever_more_rarely_and_what_did_sooner() -> None:
+    """1. There is room on the lower rung and none on the upper, although a face was measured to
+    cost the same on both. 2. The upper one holds for long, and is late once more."""
+    watched = Watched()
+    while len(watched.ups) < 9:
+        watched.window(*waits(0.3 if watched.is_down else 1.2))
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(watched.ups)]
+    for pause_s, hold_s in zip(pauses_s, [10, 20, 40, 80, 160, 320, 320, 320], strict=True):
+        assert hold_s <= pause_s <= hold_s + 6.0
+    for _ in range(math.ceil(MOST_HOLD_S) + 3):
+        watched.window(*waits(0.3))
+    late_s = watched.world.now_s
+    while len(watched.ups) < 10:
+        watched.window(*waits(0.3 if watched.is_down else 1.2))
+    assert watched.ups[-1] - late_s <= 0.5 * MOST_HOLD_S + 6.0
+
+
 def test_temporal_has_no_views_to_shed_only_detections() -> None:
     assert rungs("temporal", VIEW_COUNT) == (
         Rung("temporal", 1, 1),

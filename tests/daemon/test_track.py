@@ -44,8 +44,8 @@ def test_speed_is_that_of_the_face_at_any_frame_rate() -> None:
     for fps in (5, 25, 120, 240):
         tracks = tracker()
         for step in range(3 * fps):
-            (track,) = tracks.update([face(300.0 * step / fps, 50)], step / fps)
-        assert track.speed == pytest.approx((300.0, 0.0), abs=0.1), fps
+            (track,) = tracks.update([face(300.0 * step / fps, 100.0 * step / fps)], step / fps)
+        assert track.speed == pytest.approx((300.0, 100.0), abs=0.1), fps
 
 
 def test_two_faces_that_pass_each_other_keep_their_ids() -> None:
@@ -93,6 +93,7 @@ def test_a_face_far_away_or_of_another_size_is_another() -> None:
     tracks.update([face(0, 0)], 0.0)
     assert [t.id for t in tracks.update([face(300, 0)], 0.04)] == [2]
     assert [t.id for t in tracks.update([face(300, 0, 300)], 0.08)] == [3]
+    assert [t.id for t in tracks.update([face(400, 100, 100)], 0.12)] == [4]  # in its middle
 
 
 @pytest.mark.parametrize("step_px", [-10, -2, 0, 2, 10, 30])
@@ -139,6 +140,13 @@ def test_half_life_is_where_two_opposite_looks_balance() -> None:
     assert smooth.sum() == pytest.approx(1.0)
 
 
+def test_a_look_that_comes_late_counts_for_nothing() -> None:
+    smoother = Smoother()
+    smoother.update(HAPPY, 1.0, 0.5)
+    assert smoother.update(SAD, 0.5, 0.5) == pytest.approx(HAPPY, abs=1e-6)
+    assert smoother.update(SAD, 1.0, 0.5) == pytest.approx(HAPPY, abs=1e-6)
+
+
 def test_no_half_life_means_no_memory() -> None:
     smoother = Smoother()
     smoother.update(HAPPY, 0.0, 0.0)
@@ -155,20 +163,21 @@ def test_a_certain_look_can_be_outweighed() -> None:
 
 
 def test_a_face_that_is_not_looked_for_keeps_its_speed_for_a_while() -> None:
-    """1. Seen twice, 100 px/s to the right. 2. Carried: its place moves on, eyes and all. 3. Long
-    after: no further than it comes in COAST_S. 4. Found again: the place is that of the box."""
+    """1. Seen twice, 100 px/s to the right and 40 down. 2. Carried: its place moves on, eyes and
+    all. 3. Long after: no further than it comes in COAST_S. 4. Found again: the place is that of
+    the box."""
     tracks = tracker()
     eyes = ((10.0, 15.0), (30.0, 15.0))
     tracks.update([Detection(Box(0.0, 0.0, 40.0, 40.0), 0.9, eyes)], 0.0)
     moved = ((20.0, 15.0), (40.0, 15.0))
-    (track,) = tracks.update([Detection(Box(10.0, 0.0, 40.0, 40.0), 0.9, moved)], 0.1)
-    assert track.speed == pytest.approx((50.0, 0.0))  # half of what was measured counts
+    (track,) = tracks.update([Detection(Box(10.0, 4.0, 40.0, 40.0), 0.9, moved)], 0.1)
+    assert track.speed == pytest.approx((50.0, 20.0))  # half of what was measured counts
     (carried,) = tracks.carry(0.2)
     assert carried is track
-    assert carried.place.box == Box(15.0, 0.0, 40.0, 40.0)
-    assert carried.place.eyes == ((25.0, 15.0), (45.0, 15.0))
+    assert carried.place.box == Box(15.0, 6.0, 40.0, 40.0)
+    assert carried.place.eyes == ((25.0, 17.0), (45.0, 17.0))
     assert carried.gap_s == pytest.approx(0.1)
-    assert carried.detection.box == Box(10.0, 0.0, 40.0, 40.0)
+    assert carried.detection.box == Box(10.0, 4.0, 40.0, 40.0)
     tracks.carry(0.9)
     assert carried.place.box.x == pytest.approx(10.0 + 50.0 * COAST_S)
     (found,) = tracks.update([Detection(Box(30.0, 0.0, 40.0, 40.0), 0.9, eyes)], 1.0)
@@ -199,11 +208,11 @@ def test_a_missing_face_may_be_all_the_way_that_it_would_have_gone(speed: float)
     """In pixels a second, of a face of 100: as long as it may be missing, and not after that."""
     tracks = tracker(max_missing_s=1.0)
     for step in range(25):
-        tracks.update([face(speed * step / 25, 50)], step / 25)
+        tracks.update([face(speed * step / 25, speed * step / 50)], step / 25)
     for step in range(25, 49):
         now_s = step / 25
         tracks.update([], now_s)
-        assert covered(tracks, face(speed * now_s, 50).box, now_s)
+        assert covered(tracks, face(speed * now_s, speed * now_s / 2).box, now_s)
     tracks.update([], 3.0)
     assert tracks.whereabouts(3.0) == []
 
@@ -279,3 +288,13 @@ def test_tracks_follow_a_change_of_the_pictures_size() -> None:
     assert [track.id for track in seen] == [1]
     assert seen[0].speed[0] == pytest.approx(200.0, rel=0.05)
     assert covered(tracks, face(1200, 800, size=200).box, 5 / 25)
+
+
+def test_a_place_where_a_face_may_still_be_follows_the_pictures_size() -> None:
+    """1. A face stands still. 2. Another one beside it gets its track. 3. The picture is wider."""
+    tracks = tracker()
+    tracks.update([face(300, 300)], 0.0)
+    tracks.update([face(380, 300)], 0.04)
+    tracks.scale(2.0, 1.0)
+    tracks.update([Detection(Box(760, 300, 200, 100), 0.9)], 0.08)
+    assert covered(tracks, Box(600, 300, 200, 100), 0.08)

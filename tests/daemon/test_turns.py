@@ -64,7 +64,16 @@ def test_who_waits_longest_comes_next() -> None:
 
 
 def test_long_work_lets_others_in_between_its_items_and_goes_on() -> None:
-    turns, now_s, events = Turns(1), 0.0, []
+    now_s, events = 0.0, list[str]()
+
+    class Counted(Turns):
+        leaves = 0
+
+        def leave(self) -> None:
+            self.leaves += 1
+            super().leave()
+
+    turns = Counted(1)
 
     def other() -> None:
         with Turn(turns):
@@ -74,11 +83,12 @@ def test_long_work_lets_others_in_between_its_items_and_goes_on() -> None:
     with Turn(turns, clock=lambda: now_s) as turn:
         thread.start()
         wait_for(turns, 1)
-        for item in turn.sliced(range(4)):
+        for item in turn.sliced(range(5)):
             events.append(str(item))
             now_s += 0.6 * SLICE_S
     thread.join(LONG_S)
-    assert events == ["0", "1", "other", "2", "3"]
+    assert events == ["0", "1", "other", "2", "3", "4"]
+    assert turns.leaves == 4  # the other, after two slices, and at the end
 
 
 def test_a_turn_ends_with_an_error_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 
 from classifiers.expression.classifier import ExpressionClassifier
 from daemon.frame import Frame, plane
+from daemon.ladder import Ladder, Rung
 from daemon.monitoring.metrics import Metrics
 from daemon.monitoring.status import Row
+from daemon.steps import Steps
+from daemon.turns import Turns
 from detectors.base import Box, Detection
 from tests.daemon.steps import lobby_row, settings, stepping, walk
 from tests.daemon.streams import (
@@ -95,6 +99,47 @@ def test_a_file_waits_for_the_readings_of_each_frame(
         assert reading.engine == classifier.engine
         assert reading.crops == 10
     assert value(metrics.registry, "affectd_reading_age_seconds_count", stream="lobby") == 0
+
+
+def test_a_busy_machine_takes_nothing_from_a_file(metrics: Metrics, row: Row) -> None:
+    """The ladder stands where cameras' faces are looked for on every third frame."""
+    low = Ladder([Rung("none", 1, thinning=3)], max_age_s=60.0)
+    with batching(free(), metrics, low) as batcher:
+        outputs = walk(stepping(batcher, metrics, row, keep_all=True), talking(4))
+    assert [len(output.readings) for output in outputs] == [1] * 4
+
+
+def test_streams_take_turns_and_a_file_that_waits_holds_nobody_up(
+    metrics: Metrics, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one turn. 1. A file's frame waits for the classifier: a live one goes through.
+    2. Somebody else has the turn: the next live one waits."""
+    turns, known = Turns(1), Known()
+    monkeypatch.setattr("daemon.steps._TURNS", turns)
+
+    def started(steps: Steps, frame: Frame) -> threading.Thread:
+        thread = threading.Thread(target=steps.take, args=(frame,), daemon=True)
+        thread.start()
+        return thread
+
+    with batching(known, metrics) as batcher:
+        first, second, third = talking(3)
+        waiting = started(stepping(batcher, metrics, row, keep_all=True), first)
+        assert known.entered.wait(WAIT_S)
+        live = stepping(None, metrics, row)
+        through = started(live, second)
+        through.join(WAIT_S)
+        assert not through.is_alive()
+        assert waiting.is_alive()
+        turns.take()
+        held = started(live, third)
+        held.join(0.1)
+        assert held.is_alive()
+        turns.leave()
+        held.join(WAIT_S)
+        known.go.set()
+        waiting.join(WAIT_S)
+    assert not any(thread.is_alive() for thread in (held, waiting))
 
 
 def test_each_reading_of_a_face_is_of_its_next_view(metrics: Metrics, row: Row) -> None:

@@ -76,8 +76,6 @@ class Fleet:
     def close(self) -> None:
         """End all streams at once, so that the slowest decides how long it takes, not their sum;
         those whose end has begun already are waited for too."""
-        for pipeline in self._pipelines.values():
-            pipeline.stop.set()
         for name in list(self._pipelines):
             self._leave(name)
         for leaving in self._leaving:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 
 from daemon import pipeline as pipeline_module
 from daemon.errors import Reason
+from daemon.monitoring.health import Health
+from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from detectors.base import Detection
+from detectors.select import Choice
+from tests.clock import Clock
 from tests.daemon.pipelines import Around, Faulty, events, running
 from tests.daemon.sinks.writers import Gated
 from tests.daemon.streams import WAIT_S, batching, free
@@ -151,11 +156,50 @@ def test_a_sink_that_hangs_takes_no_time_from_the_others(
     assert (hung.closes, other.closes) == (1, 1)
 
 
-def test_all_threads_end_and_no_loop_is_watched_any_more(tmp_path: Path) -> None:
+def test_it_has_ended_when_the_last_of_its_threads_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink that hangs is left behind by `close`, and waited for by `join`."""
+    monkeypatch.setattr(pipeline_module, "CLOSE_S", 0.1)
+    hung = Gated()
+    monkeypatch.setattr(pipeline_module, "make_sink", lambda *_, **__: hung)
     around = Around()
+    pipeline = around.pipeline(
+        None, "lobby", DEMO.format(name="d"), events(tmp_path / "a.jsonl"), policy="live"
+    )
+    with running(around, pipeline):
+        assert hung.entered.wait(WAIT_S)
+    joining = threading.Thread(target=pipeline.join, daemon=True)
+    joining.start()
+    joining.join(0.1)
+    assert joining.is_alive()
+    hung.gate.set()
+    joining.join(WAIT_S)
+    assert not joining.is_alive()
+
+
+@pytest.mark.parametrize(("policy", "state"), [("live", "stalled"), ("file", "live")])
+def test_a_camera_that_falls_silent_shows_before_its_time_out(policy: str, state: str) -> None:
+    """After more than half of its 10 s. A file is as slow as what is done with it."""
+    clock = Clock()
+    around = Around(board=Board(time.time, monotonic=clock))
+    pipeline = around.pipeline(None, "lobby", DEMO.format(name="d"), policy=policy)
+    registry = around.metrics.registry
+    assert registry.get_sample_value("affectd_frames_total", {"stream": "lobby"}) == 0.0
+    pipeline._row.set_state("live")
+    clock.now_s += 5.5
+    assert around.state("lobby").state == state
+    pipeline.close()
+
+
+def test_all_threads_end_and_no_loop_is_watched_any_more(tmp_path: Path) -> None:
+    """1. Each of its loops turns again, however long that has taken. 2. It ends."""
+    clock = Clock()
+    around = Around(health=Health(clock))
     pipeline = around.pipeline(None, "lobby", DEMO.format(name="d"), events(tmp_path / "e.jsonl"))
     with running(around, pipeline):
         wait_until(lambda: around.state("lobby").frames >= 2)
-        assert around.health.is_alive() == (True, "loops that turn: 2")
+        clock.now_s += 600.0
+        wait_until(lambda: around.health.is_alive() == (True, "loops that turn: 2"))
     wait_until(lambda: around.health.is_alive() == (True, "loops that turn: 0"))
     wait_until(lambda: not [thread for thread in threading.enumerate() if "lobby" in thread.name])

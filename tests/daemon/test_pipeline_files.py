@@ -152,6 +152,7 @@ def test_at_the_end_of_a_file_its_sinks_finish_before_the_daemon_stops(tmp_path:
         wait_until(lambda: {sink.state for sink in around.state("film").sinks} == {"ended"}, 60.0)
         assert around.state("film").state == "ended"
         assert around.value("affectd_sink_up", stream="film", sink="mp4") == 0
+        assert [bool(sink.encoder) for sink in around.state("film").sinks] == [True, False]
         wait_until(lambda: around.health.is_alive() == (True, "loops that turn: 0"))
         wait_until(lambda: not [t for t in threading.enumerate() if "film" in t.name], 60.0)
         assert frames_in(film) == 75

@@ -113,6 +113,8 @@ def test_only_what_changed_starts_anew(tmp_path: Path) -> None:
         lines = read.read_text().count("\n")
         daemon.wait_for(lambda: read.read_text().count("\n") >= lines + 5, "readings that go on")
         assert open_files(daemon, "stay.mp4") == files
+        load = {"crops": 1, "crops_wanted": 1, "thinning": 1}
+        assert daemon.get("/api/streams").json()["load"].items() >= load.items()
         metrics = daemon.get("/metrics").text
         assert 'stream="go"' not in metrics
         assert 'affectd_stream_state{state="down",stream="down"} 1.0' in metrics
@@ -148,12 +150,15 @@ def test_a_bad_file_changes_nothing_and_a_new_secret_is_read(tmp_path: Path) -> 
         daemon.wait_for(lambda: is_live(daemon, "lobby"), "lobby")
         frames = daemon.stream("lobby")["frames"]
 
+        at = _reloaded_at(daemon.get("/metrics").text)
         said = reload(daemon, text.replace("lobby", "Lobby") + "[overlay]\nbar = false\n")
         checked = affectd("check", daemon.config, cwd=tmp_path)
         assert checked.returncode == 2
         for line in checked.stderr.splitlines():
             assert line.removeprefix("affectd: ") in said
-        assert "affectd_config_last_reload_successful 0.0" in daemon.get("/metrics").text
+        metrics = daemon.get("/metrics").text
+        assert "affectd_config_last_reload_successful 0.0" in metrics
+        assert _reloaded_at(metrics) == at
         assert [one["name"] for one in daemon.get("/api/streams").json()["streams"]] == [
             "camera",
             "lobby",
@@ -165,8 +170,13 @@ def test_a_bad_file_changes_nothing_and_a_new_secret_is_read(tmp_path: Path) -> 
         assert "affectd_config_last_reload_successful 1.0" in daemon.get("/metrics").text
 
         more = "[overlay]\nbars = false\n[tracking]\nhalf_life_s = 0.25\n[models]\npull = false\n"
-        said = reload(daemon, text + more)
-        assert "applied: tracking.half_life_s 0.5 -> 0.25, overlay.bars true -> false" in said
+        more += '[overlay.colours]\nhappy = "#123456"\n'
+        every = text.replace("[detector]", "[detector]\nevery = 2")
+        said = reload(daemon, f'log_level = "debug"\n{every}{more}')
+        daemon.wait_for_metric('affectd_detect_every_frames{stream="lobby"} 2.0')
+        assert daemon.get("/api/streams").json()["colours"]["happy"] == "#123456"
+        daemon.wait_for(lambda: " DEBUG " in daemon.log, "what is logged of a try")
+        assert "tracking.half_life_s 0.5 -> 0.25, overlay.bars true -> false" in said
         assert "needs a restart: models.pull true -> false" in said
         assert "starts anew" not in said
         daemon.wait_for(
@@ -308,7 +318,8 @@ def test_covered_from_the_reload_on_nothing_bare_is_served_any_more(tmp_path: Pa
 def test_a_reload_asks_for_nothing_that_the_models_at_hand_cannot_give(tmp_path: Path) -> None:
     """
     1. No model could be had, so the daemon runs with Haar, and reads no face.
-    2. A reload would cover faces. 3. One would read them, and write what it reads.
+    2. A reload would cover faces. 3. One would read them, and write what it reads. 4. One would
+       write a film where a folder is.
     """
     plain = (
         f'[detector]\nbackend = "auto"\n[models]\ndir = "{tmp_path}"\npull = false\n'
@@ -322,4 +333,7 @@ def test_a_reload_asks_for_nothing_that_the_models_at_hand_cannot_give(tmp_path:
         reading = plain.replace("enabled = false", "enabled = true")
         said = reload(daemon, reading + stream("lobby", "", sink("events", "lobby.jsonl")))
         assert "affectd was started with expression.enabled = false" in said
+        assert "the configuration stays as it was" in said
+        said = reload(daemon, plain + stream("lobby", "", sink("mp4", str(tmp_path))))
+        assert "path: is a folder" in said
         assert "the configuration stays as it was" in said

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -59,11 +60,13 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
     weights = save_tiny(tmp_path / "tiny.safetensors")
     expression: dict[str, object] = {"weights": str(weights), "device": "cpu", "tta": "flip"}
     expression["engine"] = "torch"
+    cv2.setNumThreads(4)
     found, said = load(settings(expression=expression), metrics, health)
     assert found.batcher is not None
     try:
         assert health.is_alive() == (True, "loops that turn: 1")
         assert found.detector.backend == "yunet"
+        assert cv2.getNumThreads() == 1  # streams are what runs in parallel
         assert said == []
         told = found.description
         assert set(told) == {"version", "torch", "device", "engine", "weights", "detector"}
@@ -76,6 +79,14 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
     finally:
         found.batcher.stop()
     wait_until(lambda: batchers() == [])
+
+
+@needs_shared
+def test_the_detector_is_the_one_of_the_settings(metrics: Metrics, health: Health) -> None:
+    detector: dict[str, object] = {"backend": "mediapipe", "range": "short", "min_score": 0.7}
+    found, _ = load(settings(detector=detector, expression={"enabled": False}), metrics, health)
+    chosen = found.detector
+    assert (chosen.backend, chosen.range, chosen.min_score) == ("mediapipe", "short", 0.7)
 
 
 @needs_shared

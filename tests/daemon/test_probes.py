@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from daemon.probes import FAILURE_LASTS_S, MOST_KEPT, ProbeCache
 
 
@@ -26,6 +28,27 @@ def test_a_success_is_kept_and_a_failure_tried_again_after_a_while() -> None:
     assert tried == [("nvenc", 640), ("nvenc", 640), ("nvenc", 320)]
     works.forget()
     assert not works("nvenc", 640)
+
+
+def test_what_is_being_tried_is_waited_for() -> None:
+    """Streams that start together ask the graphics card once."""
+    entered, go, tried = threading.Event(), threading.Event(), list[int]()
+
+    def passes(width: int) -> bool:
+        tried.append(width)
+        entered.set()
+        return go.wait(60.0)
+
+    works, said = ProbeCache(passes), list[bool]()
+    threads = [threading.Thread(target=lambda: said.append(works(640))) for _ in range(2)]
+    threads[0].start()
+    assert entered.wait(60.0)
+    threads[1].start()
+    threads[1].join(0.05)
+    go.set()
+    for thread in threads:
+        thread.join(60.0)
+    assert (tried, said) == ([640], [True, True])
 
 
 def test_only_so_many_verdicts_are_kept() -> None:

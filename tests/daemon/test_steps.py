@@ -64,6 +64,8 @@ def test_live_drawing_never_waits_for_the_classifier(metrics: Metrics, row: Row)
         last = walk(steps, frames[6:])[0]
     first, newest = last.readings
     assert (first.seq, newest.seq) == (0, 5)  # those between were superseded
+    boxes_px = [held[reading.seq].faces[0].box_px for reading in (first, newest)]
+    assert [first.box_px, newest.box_px] == boxes_px
     assert first.label == newest.label == "happy"
     assert newest.captured_s == frames[5].captured_s
     assert newest.age_ms is not None

@@ -15,7 +15,7 @@ from daemon.monitoring.status import Row
 from daemon.sinks.base import Output, Takes
 from tests.clock import Clock
 from tests.daemon.steps import lobby_row, made
-from tests.daemon.streams import WAIT_S, batching, free, talking, value
+from tests.daemon.streams import WAIT_S, Known, batching, talking, value
 from tests.shared import needs_shared
 from tests.waiting import wait_until
 
@@ -76,8 +76,12 @@ def test_a_loop_that_dies_is_not_taken_for_one_that_is_over(
     assert not ended
 
 
-def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, row: Row) -> None:
-    known = free()
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_model_that_fails_ends_work_that_must_be_whole(
+    metrics: Metrics, row: Row, stopped: bool
+) -> None:
+    """Where a stop ends it, that is no fault of the model's."""
+    known = Known()
     known.fails = RuntimeError("out of memory")
     mailbox, stop = Mailbox[Frame](keep_all=True, on_drop=lambda: None), threading.Event()
     with batching(known, metrics) as batcher:
@@ -86,8 +90,13 @@ def test_a_model_that_fails_ends_work_that_must_be_whole(metrics: Metrics, row: 
         )
         mailbox.put(talking(1)[0], stop)
         stream.start()
-        stream.join(WAIT_S)
-    assert str(stream.error) == "lobby: the classifier failed; its log says why"
+        assert known.entered.wait(WAIT_S)
+        if stopped:
+            stop.set()
+        known.go.set()
+        assert stream.join(WAIT_S)
+    fault = "lobby: the classifier failed; its log says why"
+    assert str(stream.error) == ("None" if stopped else fault)
     assert mailbox.closed
 
 

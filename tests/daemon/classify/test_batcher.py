@@ -94,6 +94,8 @@ def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> Non
     inbox.wait_for(4)
     batcher.stop()
     assert echo.batches == [4]
+    waited_s = value(metrics.registry, "affectd_batch_wait_seconds_sum", model="echo")
+    assert 0.0 <= waited_s < 4 * WAIT_S
     first = inbox.results[0].probabilities
     assert first is not None
     assert first == pytest.approx([0.2, 0.8])
@@ -227,6 +229,7 @@ def test_a_stopped_batcher_keeps_no_crops(batcher: Batcher, echo: Echo, metrics:
     for track in range(3):
         batcher.submit([job(track)], Inbox())
     assert dropped(metrics, "stopping") == 3
+    assert [result.probabilities for result in batcher.classify([job(1)])] == [None]
 
 
 def test_a_batch_that_hangs_is_left_behind_with_a_warning(
@@ -272,6 +275,7 @@ def test_stop_wakes_a_caller_whose_crops_will_not_be_classified(echo: Echo) -> N
     )
     caller.start()
     assert echo.entered.wait(WAIT_S)
+    batcher.submit([job(4)], Inbox())
     stopper = threading.Thread(target=batcher.stop)
     stopper.start()
     echo.go.set()
@@ -279,6 +283,7 @@ def test_stop_wakes_a_caller_whose_crops_will_not_be_classified(echo: Echo) -> N
     caller.join(WAIT_S)
     assert not caller.is_alive()
     assert [result.job.context for result in results] == [(1, 0), (2, 0), (3, 0)]
+    assert dropped(metrics, "stopping") == 1
 
 
 def test_forgetting_a_stream_leaves_the_others(
@@ -293,6 +298,30 @@ def test_forgetting_a_stream_leaves_the_others(
     echo.go.set()
     assert inbox.wait_for(2) == [(0, 0), (2, 0)]
     assert dropped(metrics, "stream_gone", "gone") == 1
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_an_idle_batcher_is_woken_by_a_crop(
+    echo: Echo, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, is_live: bool
+) -> None:
+    monkeypatch.setattr("daemon.classify.batcher.IDLE_S", 10 * WAIT_S)
+    idle = threading.Event()
+
+    def wait(seconds: float) -> None:
+        idle.set()
+        made._changed.wait(seconds)
+
+    made = batcher_for(echo, metrics, max_batch=1, max_wait_s=0.0, queue_crops=1, wait=wait)
+    inbox = Inbox()
+    echo.go.set()
+    made.start()
+    assert idle.wait(WAIT_S)
+    if is_live:
+        made.submit([job(1)], inbox)
+    else:
+        threading.Thread(target=lambda: inbox(made.classify([job(1)])), daemon=True).start()
+    assert inbox.wait_for(1) == [(1, 0)]
+    made.stop()
 
 
 def test_each_crop_brings_its_view(batcher: Batcher, echo: Echo) -> None:

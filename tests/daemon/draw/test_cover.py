@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from daemon.draw.paint import Rect
 from daemon.frame import plane
 from detectors.base import Box
 from tests.daemon.draw.frames import blank, changed, planes
+from tests.media import write_clip
 
 FACE = Box(200.0, 120.0, 100.0, 120.0)
 
@@ -32,6 +35,7 @@ def test_a_face_loses_its_detail_and_nothing_else_does(pixel_format: str) -> Non
     x, y = MARGIN * FACE.width, MARGIN * FACE.height
     outer = Rect(200 - round(x) - 2, 120 - round(y) - 2, 300 + round(x) + 4, 240 + round(y) + 4)
     assert outer.covers(changed(before, image))
+    assert changed(before, image).covers(Rect(200 - 28, 120 - 34, 300 + 28, 240 + 34))  # its hair
     for index, part in enumerate(planes(image)):
         step = 2 if index else 1
         face = np.s_[120 // step : 240 // step, 200 // step : 300 // step]
@@ -58,6 +62,17 @@ def test_a_face_may_reach_beyond_the_frame_or_be_tiny(box: Box) -> None:
     cover(image, [box])
     inside = Rect(int(box.x), int(box.y), int(box.x + box.width), int(box.y + box.height))
     assert changed(before, image).covers(inside.within(Rect(0, 0, 640, 360)))
+
+
+def test_the_picture_that_the_decoder_holds_is_not_smeared(tmp_path: Path) -> None:
+    """Those that follow are predicted from it."""
+    with av.open(str(write_clip(tmp_path / "clip.mp4", frames=2))) as container:
+        image = next(container.decode(video=0))
+        held = np.frombuffer(image.planes[0], np.uint8).copy()
+        view = np.frombuffer(image.planes[0], np.uint8)
+        cover(image, [Box(10, 10, 40, 40)])
+        assert np.array_equal(view, held)
+        assert not np.array_equal(np.frombuffer(image.planes[0], np.uint8), held)
 
 
 def test_one_beside_the_frame_and_none_at_all_change_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,12 +33,17 @@ def test_every_message(systemd: Systemd, address: str) -> None:
     notifier.status("2 of 3 streams\ndeliver")
     notifier.watchdog()
     notifier.stopping()
+    began_us = time.monotonic_ns() // 1000
+    notifier.reloading()
     assert [systemd.hears() for _ in range(4)] == [
         "READY=1",
         "STATUS=2 of 3 streams deliver",
         "WATCHDOG=1",
         "STOPPING=1",
     ]
+    reloading, _, since_us = systemd.hears().partition("\nMONOTONIC_USEC=")
+    assert reloading == "RELOADING=1"
+    assert began_us <= int(since_us) <= time.monotonic_ns() // 1000
 
 
 def test_nothing_is_sent_without_systemd() -> None:
@@ -71,10 +77,14 @@ def test_the_interval_is_half_of_what_systemd_waits(
 
 @pytest.mark.parametrize("address", ["file"], indirect=True)
 def test_the_watchdog_is_fed_while_loops_turn_and_only_then(
-    systemd: Systemd, address: str, caplog: pytest.LogCaptureFixture
+    systemd: Systemd,
+    address: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """1. The loop turns: fed, and told how things are. 2. It hangs: one status, no food. 3. It
     turns again: fed, and told anew; once, as long as nothing changes."""
+    monkeypatch.setattr("daemon.service.notify._TELL_S", 600.0)
     now_s = 100.0
     health = Health(lambda: now_s)
     loop = health.loop("capture lobby", limit_s=5.0)

@@ -31,7 +31,8 @@ class Quiet:
 
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.slate = Slate("lobby", clock=lambda: CAPTURED_S, monotonic=lambda: self.now_s)
+        self.unix_s = CAPTURED_S
+        self.slate = Slate("lobby", clock=lambda: self.unix_s, monotonic=lambda: self.now_s)
         self.seq = 0
 
     def see(
@@ -58,9 +59,18 @@ def test_a_slate_comes_soon_when_the_source_is_away_and_later_when_it_is_slow() 
     quiet.see(100)
     assert abs(quiet.first_after_s("down") - AWAY_S) < 0.2
     quiet.see(100)
+    assert abs(quiet.first_after_s("stalled") - AWAY_S) < 0.2
+    quiet.see(100)
     assert abs(quiet.first_after_s("live") - QUIET_S) < 0.2
     quiet.see(100, every_s=5.0)
     assert abs(quiet.first_after_s("live") - QUIET_FRAMES * 5.0) < 1.0
+
+
+def test_an_outage_makes_no_camera_a_slow_one() -> None:
+    quiet = Quiet()
+    quiet.see(100)
+    quiet.see(every_s=600.0)
+    assert abs(quiet.first_after_s("live") - QUIET_S) < 0.2
 
 
 def test_no_slate_before_the_first_picture_nor_between_two() -> None:
@@ -112,6 +122,32 @@ def test_a_tall_picture_asks_for_no_letters_that_cannot_fit(width: int, height: 
     image = av.VideoFrame(width, height, "yuv420p")
     draw(image, ("warehouse-east-loading-dock-2-" * 2, "no picture since 12:00:00", "stalled"))
     assert int(plane(image, 0).max()) > 200
+
+
+@pytest.mark.parametrize("reason", [Reason.AUTH_FAILED, None])
+def test_it_says_of_what_stream_since_when_and_why(
+    monkeypatch: pytest.MonkeyPatch, reason: Reason | None
+) -> None:
+    """An hour after the last picture; it is itself as young as any other."""
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr("daemon.draw.slate.draw", lambda image, lines: said.append(lines))
+    quiet = Quiet()
+    quiet.see()
+    quiet.now_s += 3600.0
+    quiet.unix_s += 3600.0
+    output = quiet.slate.output(StreamStatus("lobby", "down", 0.0, reason))
+    assert output is not None
+    assert output.captured_s == CAPTURED_S + 3600.0
+    since = f"no picture since {_moment(CAPTURED_S, quiet.unix_s)}"
+    assert said == [("lobby", since, "auth failed" if reason else "stalled")]
+
+
+def test_it_holds_no_picture_of_the_decoders() -> None:
+    quiet = Quiet()
+    image = picture(0, width=320, height=240)
+    at = image.planes[0].buffer_ptr
+    quiet.see(image=image)
+    assert quiet.slate.without_picture((), None).frame.image.planes[0].buffer_ptr != at
 
 
 def test_it_looks_like_the_last_picture() -> None:

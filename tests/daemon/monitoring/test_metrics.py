@@ -46,7 +46,21 @@ def test_every_kind_of_sink_and_every_reason_has_its_series_from_the_start() -> 
     assert len(errors) == sum(map(len, SINK_REASONS.values())) + len(SINK_REASONS["mp4"]) + len(
         SINK_REASONS["rtsp"]
     )
+    assert samples(metrics, "affectd_sink_up") == {(label,): 0.0 for label in labels}
+    for name, keys in {
+        "affectd_frames_total": [()],
+        "affectd_frames_dropped_total": [
+            (reason, "classify") for reason in ("superseded", "queue_full", "too_old")
+        ],
+        "affectd_stage_seconds_count": [
+            (stage,) for stage in ("decode", "detect", "track", "overlay", "encode")
+        ],
+        "affectd_load_steps_total": [("down",), ("up",)],
+    }.items():
+        assert samples(metrics, name) == dict.fromkeys(keys, 0.0)
+    metrics.dropped.labels("lobby", "sink_mp4-2", "superseded").inc()
     metrics.remove_sink("lobby", "mp4-2")
+    assert ("superseded", "sink_mp4-2") not in samples(metrics, "affectd_frames_dropped_total")
     assert "mp4-2" not in {sink for _, sink in samples(metrics, "affectd_sink_errors_total")}
     metrics.remove_stream("lobby")
     assert samples(metrics, "affectd_sink_errors_total") == {}

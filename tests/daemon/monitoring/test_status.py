@@ -82,6 +82,14 @@ def test_what_a_stream_saw_ages_and_is_gone_when_the_stream_hangs(
     assert board.streams()[0].faces == (happy_face(),)
 
 
+def test_a_frame_that_was_on_its_way_when_the_source_went_shows_no_face(board: Board) -> None:
+    lobby = board.add("lobby", [])
+    lobby.set_state("down", Reason.TIMEOUT)
+    lobby.saw(25.0, [happy_face()])
+    lobby.set_state("live")
+    assert board.streams()[0].faces == ()
+
+
 def test_a_slow_camera_is_not_stalled_between_its_pictures(board: Board, clock: Clock) -> None:
     """One picture in 12 s, with a time-out of 15 s, by which it shows when none comes."""
     nest = board.add("nest", [], quiet_s=7.5)
@@ -127,15 +135,18 @@ def test_the_last_error_keeps_its_time_and_passes_the_redactor(board: Board, clo
     clock.passed_s = 4.0
     lobby.set_state("live")
     lobby.set_fault("a fault")
+    clock.passed_s = 5.0
+    lobby.set_fault("another fault")
     status = board.streams()[0]
-    assert (status.state, status.reason, status.last_error) == (
+    assert (status.state, status.reason, status.since_s, status.last_error) == (
         "down",
         Reason.INTERNAL,
-        "<a fault>",
+        1004.0,
+        "<another fault>",
     )
     lobby.set_fault(None)
     status = board.streams()[0]
-    assert (status.state, status.last_error_s) == ("live", 1004.0)
+    assert (status.state, status.last_error_s) == ("live", 1005.0)
 
 
 def test_a_clock_that_is_set_moves_what_was_noted_before(board: Board, clock: Clock) -> None:

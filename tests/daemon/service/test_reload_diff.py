@@ -57,6 +57,10 @@ def test_sinks_are_compared_by_their_place() -> None:
         "stream a starts anew: sink[1].kind events is new, sink[1].path a.jsonl is new"
     ]
     assert lines(two, one) == ["stream a starts anew: sink[1].kind gone, sink[1].path gone"]
+    push = {"kind": "rtsp", "url": "rtsp://u:geheim@server/a"}
+    (told,) = lines(one, settings({**STREAM, "sink": [picture, push]}))
+    assert "sink[1].url (not shown) is new" in told
+    assert "geheim" not in told
     finer = settings({**STREAM, "sink": [{**picture, "quality": 90}]})
     assert lines(one, finer) == ["stream a starts anew: sink[0].quality 75 -> 90"]
 

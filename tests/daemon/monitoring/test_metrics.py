@@ -47,7 +47,7 @@ def test_every_kind_of_sink_and_every_reason_has_its_series_from_the_start() -> 
         SINK_REASONS["rtsp"]
     )
     assert samples(metrics, "affectd_sink_up") == {(label,): 0.0 for label in labels}
-    for name, keys in {
+    at_zero: dict[str, list[tuple[str, ...]]] = {
         "affectd_frames_total": [()],
         "affectd_frames_dropped_total": [
             (reason, "classify") for reason in ("superseded", "queue_full", "too_old")
@@ -56,7 +56,8 @@ def test_every_kind_of_sink_and_every_reason_has_its_series_from_the_start() -> 
             (stage,) for stage in ("decode", "detect", "track", "overlay", "encode")
         ],
         "affectd_load_steps_total": [("down",), ("up",)],
-    }.items():
+    }
+    for name, keys in at_zero.items():
         assert samples(metrics, name) == dict.fromkeys(keys, 0.0)
     metrics.dropped.labels("lobby", "sink_mp4-2", "superseded").inc()
     metrics.remove_sink("lobby", "mp4-2")

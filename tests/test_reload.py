@@ -334,6 +334,7 @@ def test_a_reload_asks_for_nothing_that_the_models_at_hand_cannot_give(tmp_path:
         said = reload(daemon, reading + stream("lobby", "", sink("events", "lobby.jsonl")))
         assert "affectd was started with expression.enabled = false" in said
         assert "the configuration stays as it was" in said
-        said = reload(daemon, plain + stream("lobby", "", sink("mp4", str(tmp_path))))
+        (folder := tmp_path / "lobby.mp4").mkdir()
+        said = reload(daemon, plain + stream("lobby", "", sink("mp4", str(folder))))
         assert "path: is a folder" in said
         assert "the configuration stays as it was" in said

@@ -75,11 +75,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
 
 @pytest.fixture
 def shared() -> Shared:
-    return Shared(Models(Choice("haar", 0.5), None))
-
-
-def make_fleet() -> Fleet:
-    return Fleet(Shared(Models(Choice("haar", "haar", None, Haar), None)))
+    return Shared(Models(Choice("haar", "haar", None, Haar), None))
 
 
 def series(shared: Shared, stream: str) -> set[str | None]:
@@ -106,7 +102,7 @@ def stream(name: str, url: str, *sinks: dict[str, object]) -> StreamSettings:
     ids=["as it was", "spelt otherwise"],
 )
 def test_a_stream_that_takes_over_waits_until_its_predecessor_has_let_go(
-    held: Held, device: str, path: str, url: str
+    held: Held, shared: Shared, device: str, path: str, url: str
 ) -> None:
     """Each new one has something of the old one, but for the last."""
     film: dict[str, object] = {"kind": "mp4", "path": "a.mp4"}
@@ -119,7 +115,7 @@ def test_a_stream_that_takes_over_waits_until_its_predecessor_has_let_go(
         stream("push", "rtsp://camera/3", {**push, "url": url}),
         stream("other", "rtsp://camera/4", {**film, "path": "b.mp4"}),
     ]
-    streams = make_fleet()
+    streams = Fleet(shared)
     streams.start([old], Settings(stream=(old,)))
     replacing = threading.Thread(
         target=streams.replace,
@@ -136,11 +132,11 @@ def test_a_stream_that_takes_over_waits_until_its_predecessor_has_let_go(
     streams.close()
 
 
-def test_nothing_holds_a_stream_that_has_ended(held: Held) -> None:
+def test_nothing_holds_a_stream_that_has_ended(held: Held, shared: Shared) -> None:
     """Its pictures would stay in memory, until the next reload."""
     held.may_close.set()
     old, new = stream("old", "demo://a"), stream("new", "demo://b")
-    streams = make_fleet()
+    streams = Fleet(shared)
     streams.start([old], Settings(stream=(old,)))
     streams.replace(["old"], [new], Settings(stream=(new,)), is_over=lambda: False)
     wait_until(lambda: gc.collect() >= 0 and list(held.pipelines) == ["new"])
@@ -173,18 +169,20 @@ def test_series_and_rows_go_with_their_stream_and_its_sinks(held: Held, shared: 
     streams.close()
 
 
-def test_every_stream_follows_other_settings(held: Held) -> None:
+def test_every_stream_follows_other_settings(held: Held, shared: Shared) -> None:
     both = stream("a", "demo://a"), stream("b", "demo://b")
-    streams, settings = make_fleet(), Settings(stream=both)
+    streams, settings = Fleet(shared), Settings(stream=both)
     streams.start(both, settings)
     streams.follow(settings)
     assert held.followed == [("a", settings), ("b", settings)]
 
 
-def test_a_reload_is_left_when_everything_is_about_to_end_which_waits(held: Held) -> None:
+def test_a_reload_is_left_when_everything_is_about_to_end_which_waits(
+    held: Held, shared: Shared
+) -> None:
     """The predecessor hangs. 1. Its successor is not waited for. 2. Who ends all waits for it."""
     old = stream("old", "/dev/video0")
-    streams = make_fleet()
+    streams = Fleet(shared)
     streams.start([old], Settings(stream=(old,)))
     streams.replace(["old"], [old], Settings(stream=(old,)), is_over=lambda: True)
     assert held.started == ["old"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -85,8 +86,9 @@ def test_what_was_loaded_is_told_and_runs(tmp_path: Path, metrics: Metrics, heal
 def test_the_detector_is_the_one_of_the_settings(metrics: Metrics, health: Health) -> None:
     detector: dict[str, object] = {"backend": "mediapipe", "range": "short", "min_score": 0.7}
     found, _ = load(settings(detector=detector, expression={"enabled": False}), metrics, health)
-    chosen = found.detector
-    assert (chosen.backend, chosen.range, chosen.min_score) == ("mediapipe", "short", 0.7)
+    assert found.detector.description == "mediapipe short"
+    assert isinstance(found.detector.make, partial)
+    assert found.detector.make.keywords["min_score"] == 0.7
 
 
 @needs_shared

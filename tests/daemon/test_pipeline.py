@@ -18,7 +18,6 @@ from daemon.monitoring.health import Health
 from daemon.monitoring.status import Board
 from daemon.reading import Reading
 from detectors.base import Detection
-from detectors.select import Choice
 from tests.clock import Clock
 from tests.daemon.pipelines import Around, Faulty, events, running
 from tests.daemon.sinks.writers import Gated

@@ -38,8 +38,8 @@ from detectors.select import Choice
 log = logging.getLogger("affectd")
 
 READINGS_WAITING = 256  # readings that a slow reader of /events may fall behind
-# What the end may take, of the 10 s that are promised: sinks that hang take of the time of what
-# ends after them.
+# Limit of the shutdown, of the 10 s that are promised: sinks that hang leave less time to what ends
+# after them.
 END_S = 9.5
 BATCHER_STOP_S = 1.0
 WEB_STOP_S = 2.5
@@ -80,8 +80,8 @@ class _Daemon:
         self._stop = threading.Event()
         self._notifier = Notifier.from_env(os.environ)
         self._board = Board(time.time, redact=redactor.redact)
-        # Readers come before the models are loaded, and are not to be told that there is no such
-        # stream.
+        # Clients may ask before the models are loaded, and must not be told that their stream does
+        # not exist.
         for stream in loaded.settings.stream:
             labels = sink_labels(stream.sink)
             self._board.add(stream.name, labels, only_counts=stream.aggregate_only)
@@ -109,7 +109,7 @@ class _Daemon:
             self._notifier, self._health, self._stop, interval_s, self._board.summary
         )
         collector = GcThread(self._stop)
-        self._note_reload(True)  # Before anybody asks: loading may take minutes.
+        self._note_reload(True)  # Before the first scrape: loading models may take minutes.
         self._web.start()
         batcher = fleet = None
         try:
@@ -156,8 +156,7 @@ class _Daemon:
             collector.join(left_s(JOIN_S))
 
     def _reload(self, fleet: Fleet, detector: Choice) -> None:
-        """Read the configuration again and do what it changes; one that does not validate
-        changes nothing."""
+        """Read the configuration again and apply its changes; an invalid one changes nothing."""
         self._notifier.reloading()
         log.info("SIGHUP: reading %s again", self._path)
         try:

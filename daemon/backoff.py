@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
-GOOD_AFTER_S = 5.0  # what has worked for so long may be tried again after the first delay
+GOOD_AFTER_S = 5.0  # after so long without a failure the first delay is due again
 BEAT_S = 1.0
 
 
@@ -33,7 +33,7 @@ def pause(
     beat: Callable[[], None],
     is_over: Callable[[], bool],
 ) -> None:
-    """Wait for `delay_s` or until `is_over`, a second at a time: the loop is seen to turn."""
+    """Wait for `delay_s` or until `is_over()`, calling `beat` every second for the watchdog."""
     while delay_s > 0.0 and not is_over():
         wait(min(delay_s, BEAT_S))
         beat()

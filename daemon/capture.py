@@ -45,7 +45,8 @@ def mailbox_for(stream: StreamSettings, metrics: Metrics) -> Mailbox[Frame]:
 
 def beat_limit_s(stream: StreamSettings) -> float:
     """Seconds that a capture thread may take from one beat to the next."""
-    # Two waits to open, one to look for the cause, and a name server that does not answer.
+    # Two time-outs while opening, one to find why that failed, and 30 s for a DNS server that
+    # does not answer.
     return 3.0 * stream.stall_timeout_s + 30.0
 
 
@@ -53,18 +54,18 @@ class Capture(Worker):
     """Reads one source into one mailbox, in a thread of its own.
 
     `run` tries again after 1, 2, 4 .. 60 s, each shortened or lengthened by up to a fifth so
-    that a rack of cameras does not come back as one; the delay falls back to 1 s only after
+    that a rack of cameras does not reconnect all at once; the delay falls back to 1 s only after
     `GOOD_AFTER_S` of frames. A webcam that is missing is tried again when it is plugged in, or
-    after 60 s. A file that was read to its end is `ended` and closes the mailbox, so does one that
-    breaks off after frames were given: to read it again would give them twice, which is what `loop`
-    asks for.
+    after 60 s. A file that was read to its end gets the state `ended` and closes the mailbox. So
+    does one that breaks off after its first frames: reading it again would repeat them, which only
+    `loop` asks for.
 
     With `offline` nothing is tried again: the mailbox closes, and `error` keeps what went wrong.
     Media time and sequence numbers go on over a reconnect.
 
-    `error` is why the stream is down, None while frames come; `cut` says so of a file that ended
-    too early. `beat` is called whenever the thread turns, at least every `beat_limit_s`;
-    `ended` when it will not turn again.
+    `error` is why the stream is down, None while frames come; `cut` is why a file ended too early,
+    None where it did not. `beat` is called in each round of the thread's loop, at least every
+    `beat_limit_s`; `ended` after the last round.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Capture(Worker):
             self._run()
         finally:
             self._mailbox.close()
-        # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
+        # Not in `finally`: a thread that dies of a bug stays watched, and the watchdog notices.
         self._ended()
 
     def _run(self) -> None:
@@ -140,8 +141,8 @@ class Capture(Worker):
                 self._metrics.reconnects.labels(self.name, reason).inc()
 
     def run_once(self) -> None:
-        """Open the source and read it until it ends or the stream stops. Raises SourceError;
-        the end of a live source is one, the end of a file is not."""
+        """Open the source and read it until it ends or the stream stops. Raises SourceError, also
+        at the end of a live source, but not at the end of a file."""
         self._beat()
         if self.error is None:
             self._row.set_state("connecting")
@@ -183,13 +184,13 @@ class Capture(Worker):
             self._last_frame_s = now_s
             frames.inc()
             self._row.frame_came()
-            # Not before a frame came: 0 would be one of 1970.
+            # Set only now: 0 would mean a frame of 1970.
             self._metrics.last_frame.labels(self.name).set(frame.captured_s)
             if not self._mailbox.put(frame, self._stop, self._beat):
                 return
 
     def _gap(self, now_s: float, pts_s: float) -> float:
-        """What to add to a reopened source's media time, so that it counts the gap as passed."""
+        """Seconds to add to a reopened source's media time, so that it includes the outage."""
         if self._last_frame_s is None:
             return 0.0
         return self._pts_s + max(now_s - self._last_frame_s, 0.001) - pts_s
@@ -216,10 +217,10 @@ class Capture(Worker):
         log.info("stream %s: frames arrive", self.name)
 
     def _down(self, reason: Reason, error: Exception) -> None:
-        """Say that and why the stream is down: each fault once, until frames came again."""
+        """Set the state and log the fault; a repeated one is logged at debug level only."""
         self.error = error
         if self._stop.is_set():
-            return  # The stream may be gone, or another one of its name be there.
+            return  # The stream may be removed, or replaced by one of the same name.
         self._metrics.behind.labels(self.name).set(0)
         text = str(error)
         if reason is Reason.INTERNAL:
@@ -240,15 +241,16 @@ class Capture(Worker):
         )
 
     def _pause(self, reason: Reason) -> None:
-        """Wait before the next try. One for a webcam that is missing comes as soon as it is there:
-        to look for it costs nothing, and whoever plugged it in may stand beside it."""
+        """Wait before the next try; for a missing webcam no longer than until it is plugged in:
+        looking for it costs nothing, and whoever plugs it in may be waiting beside it."""
         url = self._stream.url.get_secret_value()
         missing = webcam_path(url) if reason is Reason.NOT_FOUND else None
         if missing is None:
             delay_s = self._backoff.take_s() * (1.0 + self._rng.uniform(-JITTER, JITTER))
         else:
-            self._backoff.reset()  # What failed before it was unplugged need not fail after.
-            delay_s = LONGEST_DELAY_S  # Meanwhile it may have come as another device: told.
+            self._backoff.reset()  # What failed before it was unplugged may work now.
+            # Then try anyway: it may have come back as another device, which the error names.
+            delay_s = LONGEST_DELAY_S
 
         def is_over() -> bool:
             return self._stop.is_set() or (missing is not None and Path(missing).exists())

@@ -73,7 +73,7 @@ def begin(
     ] = False,
 ) -> None:
     """What comes before every command."""
-    if context.invoked_subcommand != "run":  # which waits for its signals
+    if context.invoked_subcommand != "run":  # `run` handles signals itself
         signals.raise_exit()
 
 
@@ -90,7 +90,7 @@ def run(config: ConfigFile) -> None:
     try:
         code = run_daemon(load(config, os.environ), config)
     except (UnusableError, ClassifierError) as error:
-        raise AffectdError(str(error)) from error  # FAILED: systemd tries again.
+        raise AffectdError(str(error)) from error  # Exit code FAILED: systemd tries again.
     # Everything of ours is closed; torch alone would take seconds to tear itself down.
     os._exit(code)
 
@@ -243,13 +243,13 @@ def evaluate(
         EngineSetting, typer.Option(metavar="NAME", help=ENGINES, show_default=False)
     ] = "torch",
     predictions: Annotated[
-        Path | None, path_option(metavar="CSV", help="Write what is said of each image here.")
+        Path | None, path_option(metavar="CSV", help="Write each image's probabilities here.")
     ] = None,
     report: Annotated[
         Path | None, path_option(metavar="DIR", help="Write all figures and plots here.")
     ] = None,
     corruptions: Annotated[
-        bool, typer.Option("--corruptions", help="Also under what a camera does to faces.")
+        bool, typer.Option("--corruptions", help="Score dim, blurred, shifted copies too.")
     ] = False,
     against: Annotated[
         str | None, typer.Option(metavar="NAME", help="Other weights to compare with.")

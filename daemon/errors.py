@@ -2,7 +2,7 @@
 
 AffectdError
 ├── ConfigError            the configuration does not validate (exit code 2)
-│   └── UnusableError      this machine does not have what it names, perhaps not yet
+│   └── UnusableError      it names what this machine does not have, or not yet
 ├── EnvironmentClashError  another distribution owns one of our import names, or cv2
 ├── EventsError            a file of readings cannot be turned into a table
 └── DownError              a stream or a sink is down; carries a Reason
@@ -38,10 +38,10 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
-# Of these the source is there, and gives no new pictures.
+# With these the source is there but gives no new pictures.
 STALLS = (Reason.STALLED, Reason.FROZEN)
 
-# Of these the user of a command can only be told to name something else.
+# With these a command ends with exit code 2: its user has to name something else.
 WRONG = (
     Reason.NOT_FOUND,
     Reason.AUTH_FAILED,
@@ -50,7 +50,7 @@ WRONG = (
     Reason.NOT_WRITABLE,
 )
 
-# What streams and each kind of sink can fail for: what metrics count from zero on.
+# Why streams and each kind of sink can fail: their counters exist from the start, at zero.
 STREAM_REASONS = (
     Reason.CONNECT_REFUSED,
     Reason.AUTH_FAILED,
@@ -134,5 +134,5 @@ class SinkError(DownError):
 
 
 def plain(error: Exception) -> str:
-    """What the system or libav says of an error, without the URL that libav adds to it."""
+    """The message of the system or of libav, without the URL that libav appends; else the type."""
     return getattr(error, "strerror", None) or type(error).__name__

@@ -17,8 +17,8 @@ class Fleet:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._lock = threading.Lock()  # Held while series come or go.
-        self._wanted: dict[str, list[str]] = {}  # The streams that are to be, and their sinks.
+        self._lock = threading.Lock()  # Held while metric series are added or removed.
+        self._wanted: dict[str, list[str]] = {}  # Streams that should run, and their sinks.
         self._pipelines: dict[str, Pipeline] = {}
         self._leaving: list[_Leaving] = []
 
@@ -32,7 +32,7 @@ class Fleet:
             pipeline.start()
 
     def follow(self, settings: Settings) -> None:
-        """Let every stream go by other settings from its next frame on."""
+        """Let every stream use these settings from its next frame on."""
         for pipeline in self._pipelines.values():
             pipeline.stream.follow(settings)
 
@@ -44,11 +44,11 @@ class Fleet:
         *,
         is_over: Callable[[], bool],
     ) -> None:
-        """End the streams named `ending` and start those of `starting`, of which one that takes a
-        name, source or file over waits until its predecessor has closed them. Those that only end
-        leave no series.
+        """End the streams named `ending` and start those of `starting`; one that takes over a name,
+        source or file starts once its predecessor has closed that. The metric series of streams
+        that only end are removed.
 
-        Returns early, with streams missing, once `is_over()`: everything is about to end.
+        Returns early, before all have started, once `is_over()`: the daemon is about to end.
         """
         with self._lock:
             for name in ending:
@@ -74,8 +74,8 @@ class Fleet:
         self._shared.board.arrange([stream.name for stream in settings.stream])
 
     def close(self) -> None:
-        """End all streams at once, so that the slowest decides how long it takes, not their sum;
-        those whose end has begun already are waited for too."""
+        """End all streams in parallel: it takes as long as the slowest, not their sum. Waits for
+        those too that are ending already."""
         for name in list(self._pipelines):
             self._leave(name)
         for leaving in self._leaving:
@@ -88,8 +88,8 @@ class Fleet:
         return leaving
 
     def _sweep(self, gone: _Leaving) -> None:
-        """Remove what an ended pipeline counted and no other will; once more when the last of
-        its threads has come back, which may have counted on."""
+        """Remove the series of an ended pipeline that no successor continues. Called once more
+        when the last of its threads has ended, which may have created them again."""
         with self._lock:
             if gone.name not in self._wanted:
                 self._shared.metrics.remove_stream(gone.name)
@@ -99,9 +99,9 @@ class Fleet:
 
 
 class _Leaving:
-    """A pipeline on its way out, on a thread of its own: closed within seconds, and ended when
-    the last of its threads has come back from whatever it hangs in. Only that thread holds it:
-    what has ended holds no pictures."""
+    """Ends a pipeline in a thread of its own: closed within seconds, and ended when the last of
+    its threads has returned from whatever it hangs in. Only this thread refers to the pipeline, so
+    that its pictures are freed then."""
 
     def __init__(self, pipeline: Pipeline, ended: Callable[[_Leaving], None]) -> None:
         self.name = pipeline.name

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 FULL_RANGE_FORMATS = ("yuvj420p", "yuvj422p", "yuvj444p", "gray")
 BT709, BT601 = 1, 5  # two of libav's colorspaces
 FORMATS = ("yuv420p", "yuvj420p")  # of a frame's image
-_NONE_NAMED = (0, 2)  # RGB, which Y, U and V are not, and unspecified
+_NONE_NAMED = (0, 2)  # RGB, which YUV planes cannot be, and unspecified
 _HD_HEIGHT_PX = 720
 
 
@@ -20,8 +20,8 @@ _HD_HEIGHT_PX = 720
 class Frame:
     """A decoded picture.
 
-    `image` is an `av.VideoFrame` in yuv420p or yuvj420p, upright, of square pixels, of even width
-    and height; turned besides by the stream's `rotate` and `mirror`.
+    `image` is an `av.VideoFrame` in yuv420p or yuvj420p, of square pixels, even width and even
+    height; it is upright, or as the stream's `rotate` and `mirror` turn it from there.
     `pts_s` is media time in seconds from the start of the source; `captured_s` is wall time
     (seconds since the epoch) when the picture was decoded.
     """
@@ -55,8 +55,8 @@ def is_full_range(image: av.VideoFrame) -> bool:
 
 
 def colorspace_of(image: av.VideoFrame) -> int:
-    """libav's colorspace by which RGB became the planes. Where `image` names none it goes by the
-    height, as players do."""
+    """libav's number for the colorspace of `image`. Where it names none, the height decides, as in
+    players: BT.709 from 720 px on, BT.601 below."""
     if int(image.colorspace) not in _NONE_NAMED:
         return int(image.colorspace)
     return BT709 if image.height >= _HD_HEIGHT_PX else BT601
@@ -64,9 +64,9 @@ def colorspace_of(image: av.VideoFrame) -> int:
 
 class DetectorScaler:
     """Makes the small RGB picture that a detector looks at. One instance belongs to one thread:
-    it keeps the scalers, which cost a third of the work to set up.
+    it keeps its scalers, since setting them up costs a third of the work.
 
-    The planes are made small as they are, and coloured then: at once it takes twice as long."""
+    It scales the YUV planes first, then converts to RGB: both in one step take twice as long."""
 
     def __init__(self, long_side_px: int) -> None:
         self._long_side_px = long_side_px

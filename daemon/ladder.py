@@ -1,4 +1,4 @@
-"""How much work a live face gets: less while readings come late, all of it when there is room."""
+"""How much work goes into a live face: less while readings are late, all of it otherwise."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from classifiers.expression import TTA
 
 log = logging.getLogger("affectd.ladder")
 
-WINDOW_S = 1.0  # what is decided upon: the readings of so long
-SHARE = 0.9  # of a window's readings that are to be young enough
-HIGH, LOW = 0.8, 0.5  # of max_age_s: above the one work is shed, below the other it comes back
-HOLD_S, MOST_HOLD_S = 5.0, 320.0  # how long there has to be room before more is tried
-_FRESH = 0.2  # weight of the newest batch in what a face costs
+WINDOW_S = 1.0  # each decision is based on the readings of this long
+SHARE = 0.9  # of a window's readings that have to be young enough
+HIGH, LOW = 0.8, 0.5  # shares of max_age_s: above HIGH work is shed, below LOW it comes back
+HOLD_S, MOST_HOLD_S = 5.0, 320.0  # least and most time of young readings before a step up
+_FRESH = 0.2  # weight of the newest batch in the average cost of a face
 
 _FEWER: dict[TTA, tuple[TTA, ...]] = {
     "ten_crop": ("ten_crop", "flip", "none"),
@@ -28,8 +28,8 @@ _THINNING = (2, 4)
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A way to work: `view_count` views of a face by `tta`, of all nets together, and faces looked
-    for on every `thinning`-th of the frames on which the configuration has them looked for."""
+    """A level of work: `view_count` views of a face in mode `tta`, summed over all nets, and faces
+    looked for on every `thinning`-th of the frames that `detector.every` chooses."""
 
     tta: TTA
     view_count: int
@@ -53,8 +53,8 @@ def rungs(tta: TTA, view_counts: Mapping[TTA, int]) -> tuple[Rung, ...]:
 @dataclass(frozen=True, slots=True)
 class Wait:
     """How long a face waited for a reading: `age_s` since its picture was captured, `queued_s`
-    since its crop was submitted. Both count from the first crop that had to wait, not from the
-    newer one that took its place: so old is what was shown of the face until then."""
+    since its crop was submitted. Both count from the first crop that had to wait, not from a newer
+    one that replaced it: for so long the face had no newer reading."""
 
     age_s: float
     queued_s: float
@@ -64,12 +64,13 @@ class Ladder:
     """Chooses a rung by the age of readings.
 
     Where more than a tenth of the readings of a second are older than 0.8 `max_age_s`, it goes one
-    rung down. It goes one up when for `HOLD_S` readings would have stayed below 0.5 of it there,
-    by what a face was measured to cost on both rungs. A step up that does not last as long as the
-    hold doubles the hold, up to `MOST_HOLD_S`; one that lasts halves it. Without faces there is
-    room. Every step is logged, and `on_rung` hears of it and whether it was down.
+    rung down. It goes one up when for a hold, `HOLD_S` at first, readings would have been younger
+    than 0.5 `max_age_s` there too, as estimated from the cost of a face on both rungs. A step down
+    after a step up changes the hold: doubled, up to `MOST_HOLD_S`, if it comes within a hold, else
+    halved, down to `HOLD_S`. Without faces, readings count as young. Every step is logged and
+    passed to `on_rung`, with whether it was down.
 
-    Belongs to the batcher's thread; `rung` may be read from any.
+    Belongs to the batcher's thread; `rung` may be read from any thread.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Ladder:
         self._hold_s = HOLD_S
         self._due_s = clock() + WINDOW_S
         self._room_since_s: float | None = None
-        self._climbed_s: float | None = None  # the last step, if it was up
+        self._climbed_s: float | None = None  # time of the last step, if that was up
         self._settling = False
 
     @property
@@ -104,7 +105,7 @@ class Ladder:
         return self._rungs[0]
 
     def saw(self, waits: Sequence[Wait], took_s: float) -> None:
-        """A batch was read on this rung, in `took_s`; each of its faces had waited so long."""
+        """A batch was classified on this rung in `took_s`; `waits` has an entry for each face."""
         if self._settling:
             return
         self._waits += waits
@@ -112,18 +113,18 @@ class Ladder:
         self._cost_s[self._at] = (1 - _FRESH) * self._cost_s.get(self._at, cost_s) + _FRESH * cost_s
 
     def gave_up(self, wait: Wait) -> None:
-        """A crop became too old to be read."""
+        """A crop became too old to be classified."""
         if not self._settling:
             self._waits.append(wait)
 
     def decide(self) -> None:
-        """Decide, if a window has passed. Call it after every batch, and while none waits."""
+        """Choose the rung if a window has passed. Call it after each batch and while none waits."""
         now_s = self._clock()
         if now_s < self._due_s:
             return
         self._due_s = now_s + WINDOW_S
         if self._settling:
-            # What is read soon after a step had waited for the rung before.
+            # Crops classified soon after a step were still queued under the previous rung.
             self._settling = False
             return
         waits, self._waits = self._waits, []
@@ -141,7 +142,7 @@ class Ladder:
             self._up(now_s)
 
     def _more_s(self, queued_s: float) -> float:
-        """How much longer a face would wait one rung up: in proportion to what it costs there."""
+        """How much longer a face would wait one rung up, in proportion to its cost there."""
         here, above = self._rungs[self._at], self._rungs[self._at - 1]
         most = here.thinning / above.thinning * above.view_count / here.view_count
         ratio = most

@@ -16,8 +16,8 @@ Item = TypeVar("Item")
 class Mailbox(Generic[Item]):
     """A bounded queue for one writer and one reader, of `room` items (one if live).
 
-    Full, with `keep_all` (files): `put` waits, so the reader's pace stops the decoder.
-    Full, without (live): the oldest unread one is given up; `on_drop` is called once for each.
+    When full, with `keep_all` (files): `put` waits, so a slow reader slows the decoder down.
+    When full, without (live): the oldest item is dropped; `on_drop` is called once for each.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class Mailbox(Generic[Item]):
     def put(
         self, item: Item, stop: threading.Event, beat: Callable[[], None] = lambda: None
     ) -> bool:
-        """Hand over an item. False when it was not taken, since the box closed or `stop` is set.
-        `beat` is called while it waits: that the reader is slow is no fault of the writer's."""
+        """Hand over an item. False if it was not taken: the box is closed, or `stop` was set while
+        it waited. `beat` is called meanwhile: the writer is not stuck, only its reader is slow."""
         dropped = False
         with self._changed:
             while self._keep_all and len(self._items) >= self._room and not self._closed:
@@ -67,13 +67,13 @@ class Mailbox(Generic[Item]):
             return item
 
     def wake(self) -> None:
-        """The reader has something else to do: it need not wait for an item."""
+        """Let `get` return at once: the reader has something else to do."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """No more will come; wakes both sides. Those still inside can be read."""
+        """Take no more items; wakes both sides. Items still inside can be read."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

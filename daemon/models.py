@@ -1,4 +1,4 @@
-"""The models that all streams share: which detector each of them makes, and the one batcher."""
+"""The models that all streams share: how each makes its detector, and the one batcher."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def load(
 ) -> Models:
     """Find or pull the detector's model, load the classifier and start its batcher.
 
-    Raises DetectorError, also where faces are to be covered and nothing better than Haar could be
-    had, or ClassifierError. Call `batcher.stop()` at the end.
+    Raises DetectorError, also where faces are to be covered and only Haar is available, or
+    ClassifierError. Call `batcher.stop()` at the end.
     """
-    cv2.setNumThreads(1)  # streams are what runs in parallel, and OpenCV's threads spin
+    cv2.setNumThreads(1)  # streams run in parallel already, and OpenCV's idle threads spin
     detector = select.resolve(
         settings.detector.backend,
         range=settings.detector.range,
@@ -74,7 +74,7 @@ def load(
                 engine=expression.engine,
                 log=log,
             )
-        if classifier.reads != "face":  # what streams crop
+        if classifier.reads != "face":  # streams submit nothing else
             raise CheckpointError(
                 f"expression.weights: {classifier.name} reads {classifier.reads}; "
                 "accepted are nets that read face"

@@ -1,4 +1,4 @@
-"""Arguments and options that commands share, and the words in which they name choices."""
+"""Arguments and options that commands share, and the choices that their help lists."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ from daemon.stream import Stream
 
 log = logging.getLogger("affectd.sink")
 
-STREAM_LIMIT_S = 60.0  # a stream's loop turns at least twice a second
+STREAM_LIMIT_S = 60.0  # a healthy stream beats at least twice a second
 CLOSE_S = 5.0  # for all threads of a stream together to end
 LATE_S = 0.5  # what each sink still gets after that
-JOIN_S = 2.0  # the share of source and stream, each
-FINISH_S = 600.0  # what each sink may take at the end of a file, when nothing else is to stop
+JOIN_S = 2.0  # of CLOSE_S, for source and stream each
+FINISH_S = 600.0  # for each sink at the end of a file, while nobody stops the stream
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Shared:
 class Pipeline:
     """From source to sinks for one `[[stream]]`.
 
-    At the end of a file the sinks finish theirs by themselves. With `offline`, as a command that
-    annotates a file has it, the first fault ends the stream, and whoever made it calls `finish`.
+    At the end of a file the sinks finish their files by themselves. With `offline`, as in
+    `affectd video`, the first fault ends the stream, and the pipeline's owner calls `finish`.
     `more_outlets` get what the sinks get, in the stream's own thread.
     """
 
@@ -69,7 +69,7 @@ class Pipeline:
         live = stream.is_live
         labels = sink_labels(stream.sink)
         metrics, board, health = shared.metrics, shared.board, shared.health
-        # Half its time-out, so that a stall shows before it is acted upon.
+        # Half the stall time-out, so that a stall is shown before the source is opened again.
         quiet_s = stream.stall_timeout_s / 2 if live else math.inf
         self._row = board.add(stream.name, labels, quiet_s, only_counts=stream.aggregate_only)
         metrics.add_stream(stream.name, labels)
@@ -138,7 +138,7 @@ class Pipeline:
         )
 
     def _on_encoder(self, labels: Sequence[str], encoder: str) -> None:
-        """Say which encoder sinks have got."""
+        """Log and show which encoder these sinks got."""
         log.info("%s: %s encoded with %s", self.name, " + ".join(labels), encoder)
         for label in labels:
             self._row.set_encoder(label, encoder)
@@ -151,7 +151,7 @@ class Pipeline:
 
     @property
     def sink_threads(self) -> list[SharedEncoder | Writer[Any]]:
-        """In the order in which they end: what is encoded last is written too."""
+        """In the order in which they end: writers last, so that all packets are written."""
         return [*self.encoders, *self.writers]
 
     @property
@@ -160,7 +160,7 @@ class Pipeline:
         return self.stream.running
 
     def _at_end(self) -> None:
-        """The stream's thread ends; where nobody stops it, the source has."""
+        """The stream's thread ends; unless it was stopped, its source has: finish the sinks."""
         self._stream_loop.end()
         if not (self._offline or self.stop.is_set()):
             # A daemon thread: the process does not wait for what hangs.
@@ -175,20 +175,20 @@ class Pipeline:
                 self._row.end_sink(writer.label)
 
     def close(self) -> None:
-        """Join every thread and finish every sink, and warn of those that hang; `stop` was set, or
-        the source has ended."""
+        """Join every thread and finish every sink, and warn of those that hang. Call it after
+        `stop` was set or the source has ended."""
         end_s = time.monotonic() + CLOSE_S
         self.mailbox.close()
         for thread, what in ((self.capture, "the source"), (self.stream, "the stream")):
             if not thread.join(JOIN_S):
                 log.warning("%s: %s did not end in %g s", self.name, what, JOIN_S)
-        for parts in (self.encoders, self.writers):  # What is encoded last is written too.
+        for parts in (self.encoders, self.writers):  # Writers last: all packets are written.
             for part in parts:
-                part.end()  # One that hangs takes no time from the others.
+                part.end()  # In parallel: one that hangs takes no time from others.
             for part in parts:
                 part.close(max(LATE_S, end_s - time.monotonic()))
         for loop in (self._stream_loop, self._capture_loop):
-            loop.end()  # What hangs on is no longer of interest.
+            loop.end()  # The watchdog need not watch what still hangs.
 
     def join(self) -> None:
         """After `close`: wait, however long, until every thread has ended."""

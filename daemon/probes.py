@@ -1,4 +1,4 @@
-"""What works on this machine: tried before it is relied on, and not for every stream anew."""
+"""Tries what works on this machine before it is relied on, once for all streams."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ What = TypeVarTuple("What")
 
 
 class ProbeCache(Generic[*What]):
-    """Calls `passes` of one thing at a time, and keeps what it said: a success for good, a failure
-    for `FAILURE_LASTS_S`, as a graphics card may only have been full. Of the `MOST_KEPT` verdicts
-    the oldest makes room. Thread-safe; `monotonic` gives seconds."""
+    """Caches the results of `passes`: a success for ever, a failure for `FAILURE_LASTS_S`, as a
+    graphics card may only have been full. Runs one probe at a time, and keeps `MOST_KEPT` results,
+    of which the oldest gives way. Thread-safe; `monotonic` gives seconds."""
 
     def __init__(
         self, passes: Callable[[*What], bool], monotonic: Callable[[], float] = time.monotonic
@@ -37,6 +37,6 @@ class ProbeCache(Generic[*What]):
             return passed
 
     def forget(self) -> None:
-        """Try everything once more before it is used."""
+        """Drop all results: everything is tried again before its next use."""
         with self._lock:
             self._verdicts.clear()

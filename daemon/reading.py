@@ -1,4 +1,4 @@
-"""What one look at one face gave, and the line of JSON that says so."""
+"""A reading of one face, and its line of JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 UNKNOWN = "unknown"
 Why = Literal["small", "blurred", "turned", "unsure"]
-"""Why a label is unknown: how the face can be seen, the first that holds, or the net's doubt."""
+"""Why a label is unknown: the first that holds of size, blur and yaw, else the net's doubt."""
 SCHEMA = 1
 
 

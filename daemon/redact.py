@@ -17,17 +17,17 @@ LONGEST_LINE = 8192
 # What is surely a host even if an `@` follows later; all else may be user:password.
 _SURELY_HOST = re.compile(r"(\[[^]]*\]|\d+\.\d+\.\d+\.\d+|localhost)(:\d+)?|[^:@]*")
 _ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
-# A second URL in a line begins with a scheme that we know: a password may hold `x://` as well.
+# A second URL in a line must begin with a known scheme: a password may contain `x://`.
 _NEXT_URL = re.compile(
     r"(?<![\w+./@:-])(?:rtsps?|https?|rtmps?|srt|udp|tcp|file)://", re.IGNORECASE
 )
-# As a parameter, or, as some cameras have it, as a part of the path: /user=a_password=b_channel=1.
+# In the query, or, with some cameras, in the path: /user=a_password=b_channel=1.
 _SECRET_QUERY = re.compile(
     r"(?i)((?:[?&;/_]|%26)[\w.-]{0,40}?"
     r"(?:pass?(?:word|wd|phrase|code)?|pswd?|pwd|pw|token|auth|secret|key|sig(?:nature)?|credentials?|streamid)"
     r"=)(?!\*{3})[^&;#\s'\"]*"
 )
-# What follows the application is the key that lets anybody publish; what stands alone may be it.
+# rtmp://host/app/KEY: who has the key can publish. A path of one part may be the key too.
 _STREAM_KEY = re.compile(
     r"(?i)(rtmps?://[^\s/]+/([^\s/'\"<>]*/)?)[^\s'\"<>]+?(?=[:,;.)\]]?(?:[\s'\"<>]|$))"
 )
@@ -35,7 +35,7 @@ _STREAM_KEY = re.compile(
 _MISTYPED = re.compile(
     rf"\s*(?:[A-Za-z][A-Za-z0-9+.-]*)?[:;]?[/\\]*[^:@/\\]*:(.{{{LEAST_PIECE},}})@", re.DOTALL
 )
-# A request's header, in what a library tells of it; its value may be the password in Base64.
+# A request header in a library's message; its value may be the password in Base64.
 _HEADER = re.compile(r"(?i)((?:authorization|cookie)['\"]?\s*[:=]\s*)[^\r\n]*")
 _CLOSING = {"'": "'", '"': '"', "`": "`", "<": ">", "(": ")", "[": "]"}
 
@@ -47,17 +47,17 @@ def display_url(url: str) -> str:
 
 
 def redact_url(url: str) -> str:
-    """`url` with its password replaced by ***, and its query from the first secret in it on, since
-    that may hold the query's own signs; other text unchanged.
+    """`url` with its password replaced by ***, and its query from the first secret on, since a
+    secret may contain the query's separators; a stream key too. Other text is unchanged.
 
-    Where it is in doubt what belongs to the password, it goes up to the last `@`.
+    Where it is unclear what belongs to the password, it is taken to reach up to the last `@`.
     """
     start, cut = _query_secret(url), ""
     if start is not None:
         url, cut = url[:start], MASK
     shown = _without_password(url)
     before, at, _ = url.rpartition("@")
-    if shown != url and _STREAM_KEY.match(before + at):  # The @ may be one of the key's own.
+    if shown != url and _STREAM_KEY.match(before + at):  # The @ may be part of the key.
         return shown[: shown.rindex("@") + 1] + MASK
     if not cut and (secret := _SECRET_QUERY.search(shown)):
         shown = shown[: secret.end(1)] + MASK
@@ -66,8 +66,8 @@ def redact_url(url: str) -> str:
 
 
 def _query_secret(url: str) -> int | None:
-    """Where in `url` the first secret of its query begins: behind the user, whose password may
-    look like a query, and before any `@` in the query, which is not the password's."""
+    """Index in `url` at which the first secret of its query begins, None if it has none. Looks only
+    behind the host: a password may look like a query, and a query may contain an `@`."""
     try:
         tail = split_url(url).tail
     except ValueError:
@@ -88,16 +88,17 @@ def _without_password(url: str) -> str:
 
 
 def secrets_in_url(url: str) -> set[str]:
-    """What must not be seen of a URL: its password, or a user that stands alone, and what its
-    query says of secrets.
+    """The secrets of a URL, decoded: its password, or a user without one; the secrets in its query;
+    a stream key that follows an application.
 
-    A secret in a query may hold the query's own signs raw, so it goes on to the end of the URL;
-    what stands before the first such sign counts too, unless it is too short to tell anything.
+    A secret in a query may contain the query's separators unencoded, so everything up to the end of
+    the URL is one; what stands before the first separator is another, from `LEAST_PIECE` characters
+    on.
     """
     try:
         split = split_url(url)
     except ValueError:
-        # Taken for a path, of which it is said that no such file is there.
+        # It is taken for a path, which the error about a missing file shows.
         mistyped = _MISTYPED.match(url)
         return {unquote(mistyped[1], errors="surrogateescape")} if mistyped else set()
     found = [split.password if split.password is not None else split.user]
@@ -105,7 +106,7 @@ def secrets_in_url(url: str) -> set[str]:
         value = match[0][len(match[1]) :]
         found += [split.tail[match.end(1) :], value if len(value) >= LEAST_PIECE else None]
     key = _STREAM_KEY.match(url)
-    if key and key[2]:  # Alone it is mostly the name of the stream, which every line has.
+    if key and key[2]:  # A path of one part is mostly the stream's name, which every line has.
         found.append(url[key.end(1) :])
     return {unquote(written, errors="surrogateescape") for written in found if written}
 
@@ -164,11 +165,11 @@ class Redactor(logging.Filter):
         return redact_text("\n".join(map(self._without_secrets, text.split("\n"))))
 
     def _without_secrets(self, line: str) -> str:
-        """One line, cut where nobody would read on, and to look through it would take long."""
+        """One line without known secrets, cut at `LONGEST_LINE`: searching more would take long."""
         pattern = self._pattern
         if len(line) <= LONGEST_LINE:
             return pattern.sub(MASK, line) if pattern else line
-        # Half a secret at the cut would not be known; encoded twice it is five times as long.
+        # Half a secret at the cut would not be recognised; encoded twice it is 5 times as long.
         margin = 6 * max(map(len, self._secrets), default=1)
         head = line[: LONGEST_LINE + margin]
         return (pattern.sub(MASK, head) if pattern else head)[:-margin] + "…"
@@ -198,7 +199,7 @@ def _however_written(secret: str) -> str:
 def _any_form(char: str) -> str:
     """A pattern for one character, also where something has encoded or escaped it."""
     forms = []
-    # %25 is the sign itself, encoded once more.
+    # %25 is a % that was encoded again.
     codings = ("utf-8", "latin-1") if ord(char) < 256 else ("utf-8",)
     for coding in dict.fromkeys(char.encode(one, "surrogateescape") for one in codings):
         forms.append("".join(f"%(?:25)*(?i:{byte:02x})" for byte in coding))
@@ -212,5 +213,5 @@ def _any_form(char: str) -> str:
         forms.append(rf"\\+(?i:u{ord(char):04x})")
     if char in "&<>\"'":
         forms.append(rf"&(?:amp|lt|gt|quot|#x{ord(char):x}|#{ord(char)});")
-    # The plain one last: a plain % may be the start of a longer form.
+    # The plain character last: a plain % may be the start of a longer form.
     return f"(?:{'|'.join((*forms, re.escape(char)))})"

@@ -1,5 +1,5 @@
-"""What sources and pushes share of the network: ports, TLS, and what is wrong where libav says
-only that something is."""
+"""What network sources and push sinks share: TLS options, and the cause of failures that libav does
+not tell apart."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _UNTRUSTED = "the certificate is not trusted (tls_verify = false takes any) or n
 _TLS_FAILED = {
     "https": _UNTRUSTED,
     "rtsps": _UNTRUSTED,
-    "rtmps": "no TLS is spoken there",  # which looks at no certificate
+    "rtmps": "no TLS is spoken there",  # libav's rtmps checks no certificate
 }
 
 
 def tls_options(verify: bool) -> dict[str, str]:
-    """libav trusts every certificate unless it is told what to trust."""
+    """libav's options for certificates: without any it trusts every one."""
     if not verify:
         return {"tls_verify": "0"}
     trusted = ssl.get_default_verify_paths()
@@ -27,8 +27,9 @@ def tls_options(verify: bool) -> dict[str, str]:
 
 
 def network_fault(url: str, why: str) -> tuple[Reason, str]:
-    """libav says EIO, in words `why`, of an unknown host and of a failed TLS handshake alike: look
-    which it is of the TCP server that `url` names."""
+    """Find the cause of libav's EIO, whose message is `why`; returns it with a message. libav does
+    not tell an unknown host from a failed TLS handshake, so this connects to the server of `url`.
+    """
     parts = split_url(url)
     try:
         socket.create_connection(parts.endpoint, timeout=PROBE_S).close()

@@ -23,25 +23,25 @@ from daemon.track import Track, Tracker
 from daemon.turns import Turn, Turns
 from detectors.base import Detection, Detector
 
-LONGEST_GAP_S = 1.0  # what a gap counts for in the frame rate at most, or twice the usual one
-# A label counts as shown for this long after its reading, plus what the settings let the next
-# reading take.
+LONGEST_GAP_S = 1.0  # longest gap that the frame rate counts, or twice the average if longer
+# A label counts as shown for this long after its reading, plus the time that the settings allow the
+# next reading to take.
 UNREAD_S = 10.0
-_TURNS = Turns(2)  # among the short steps of live streams
+_TURNS = Turns(2)  # live streams that may do their short steps at once
 
 
 class Steps:
-    """Finds, tracks, has read, counts, covers and draws the faces of one stream's frames, one frame
-    after the other. Belongs to the stream's thread.
+    """Finds and tracks the faces in one stream's frames, has them read, counts, covers and draws
+    them, one frame after the other. Belongs to the stream's thread.
 
     Live: drawing never waits for the classifier; it shows each track's last smoothed reading, and
-    `wake` is called when there are others. File: every frame waits for its own readings, so two
+    `wake` is called when new readings arrive. File: every frame waits for its own readings, so two
     runs agree; `beat` is called meanwhile.
 
     With `privacy = "blur"` faces are covered before anything is drawn; they are looked for on every
-    frame, however busy the machine is, and read on every n-th as ever. With `aggregate_only` no
-    reading comes out of here and no face is drawn. Where no picture leaves nothing is covered nor
-    drawn; `shown` says whether one does, and the stream's sinks where it is None.
+    frame, however busy the machine is, and read on every n-th as usual. With `aggregate_only` no
+    reading is handed out and no face is drawn. Nothing is covered or drawn where nobody takes the
+    pictures: `shown` says whether somebody does; None: if a sink of the stream does.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Steps:
         self._detector = detector
         live = stream.is_live
         self._ladder = batcher.ladder if batcher is not None and live else None
-        # As the classifier has it: a reload changes nothing of it.
+        # The classifier's own limit, which a reload does not change.
         self._max_age_s = 0.0 if batcher is None else batcher.ladder.max_age_s
         self._tracker = Tracker(settings.tracking)
         self._reader: FaceReader | None = None
@@ -82,7 +82,7 @@ class Steps:
                 wake=wake,
                 beat=beat,
             )
-        # A file's stream waits for its readings there, and would keep others from their turn.
+        # A file's stream takes no turns: it would block the others while it waits for readings.
         self._turn = Turn(_TURNS if live else None)
         self._metrics = metrics
         self._row = row
@@ -91,28 +91,28 @@ class Steps:
         self._interval_s = 0.0
         self._size_px: tuple[int, int] | None = None
         self._last_pts_s: float | None = None
-        self._in_view: tuple[list[Track], float] = [], 0.0  # by the last frame, at its time
+        self._in_view: tuple[list[Track], float] = [], 0.0  # in the last frame, and its media time
         self.follow(settings)
 
     def follow(self, settings: Settings) -> None:
-        """Go by other settings; tracks stay."""
+        """Use these settings from now on; tracks stay."""
         self.settings = settings
         self._scaler = DetectorScaler(settings.detector.long_side_px)
         self._overlay = Overlay(settings.overlay)
         self._tracker.settings = settings.tracking
         if self._reader is not None:
             self._reader.limits = settings.expression
-        # Between two looks for faces, and until a look is read.
+        # At most max_missing_s between two detections, and max_age_s until a crop is read.
         self._unread_s = UNREAD_S + settings.tracking.max_missing_s + self._max_age_s
 
     def stop(self) -> None:
-        """Take back what waits to be classified; no face is in view any more."""
+        """Withdraw the crops that wait to be classified; no face is in view any more."""
         self.clear_faces()
         if self._reader is not None:
             self._reader.stop()
 
     def clear_faces(self) -> None:
-        """The source is down."""
+        """Count no face in view: the source is down."""
         self._metrics.faces.labels(self.name).set(0)
 
     def take(self, frame: Frame) -> Output:
@@ -121,7 +121,7 @@ class Steps:
         self._keep_pace()
         due = self._is_due(frame)
         self._passed = 0 if due else self._passed + 1
-        # Without a turn: a detector may take all cores for itself, and gives them away once.
+        # Without a turn: a detector may use all cores by itself, and releases the GIL only once.
         found = self._find(frame) if due or self._covers else None
         with self._turn:
             readings = self.arrived()
@@ -139,7 +139,7 @@ class Steps:
         return Output(frame, readings, faces=faces, looked=found is not None)
 
     def faces(self) -> list[FaceView]:
-        """Those in view by the last frame, with what is known of them by now."""
+        """The faces in view in the last frame, with their newest readings."""
         tracks, pts_s = self._in_view
         return [] if self._only_counts else [_view(track, pts_s) for track in tracks]
 
@@ -151,7 +151,7 @@ class Steps:
         self._size_px = size_px
 
     def _keep_pace(self) -> None:
-        """Look for faces as often as the settings say, and the load of the machine allows."""
+        """Set on how many frames faces are looked for, by the settings and the machine's load."""
         every = self.settings.detector.every
         if self._ladder is not None:
             every *= self._ladder.rung.thinning
@@ -173,7 +173,7 @@ class Steps:
             return [detection for detection in seen if _has_area(detection)]
 
     def arrived(self) -> list[Reading]:
-        """The readings of what was submitted with earlier frames."""
+        """The new readings of crops that were submitted with earlier frames."""
         if self._reader is None:
             return []
         return self._publishable(self._reader.arrived())
@@ -191,7 +191,7 @@ class Steps:
         return tracks, self._publishable(self._reader.ask(jobs))
 
     def _publishable(self, readings: list[Reading]) -> list[Reading]:
-        """What of these, which are counted by now, leaves the stream."""
+        """Those of these readings, counted already, that may leave the stream."""
         return [] if self._only_counts else readings
 
     def _count(self, frame: Frame, tracks: Sequence[Track], faces: Sequence[FaceView]) -> None:
@@ -199,17 +199,17 @@ class Steps:
         elapsed_s = 0.0 if self._last_pts_s is None else frame.pts_s - self._last_pts_s
         self._last_pts_s = frame.pts_s
         if elapsed_s > 0.0:
-            # Not of rates: two pictures that come at once would count for hundreds.
+            # Intervals, not rates, are averaged: two frames at once would be a rate of hundreds.
             before_s = self._interval_s or elapsed_s
-            # An outage is no measure of it.
+            # An outage says nothing of the frame rate.
             interval_s = min(elapsed_s, max(LONGEST_GAP_S, 2.0 * before_s))
             self._interval_s = 0.9 * before_s + 0.1 * interval_s
         self._metrics.faces.labels(self.name).set(len(tracks))
         for track in tracks:
-            # Of the time since the frame before, and none for a face that is new.
+            # Only time since the previous frame counts, and none for a new face.
             shown_s = max(0.0, min(track.gap_s, elapsed_s))
             if track.label is not None and shown_s > 0.0:
-                # Its age at the previous frame: a slow camera can have no newer reading by then.
+                # Age at the previous frame: a slow camera can have no newer reading by then.
                 age_s = frame.pts_s - shown_s - track.read_s
                 label = track.label if age_s <= self._unread_s else UNKNOWN
                 self._metrics.face_seconds.labels(self.name, label).inc(shown_s)

@@ -32,9 +32,9 @@ POLL_S = 0.5
 class Stream(Worker):
     """Takes each frame through its steps and hands it out; one thread.
 
-    A fault loses the frame at hand, counts it, and starts the stream anew after 1, 2, 4 .. 60 s;
-    `Traces` says which are logged. With `offline` the first one ends the stream, closes the mailbox
-    and is kept in `error`.
+    At a fault the frame at hand is dropped and counted, and the stream restarts after 1, 2, 4 ..
+    60 s; `Traces` decides which faults are logged as errors. With `offline` the first fault ends
+    the stream, closes the mailbox and is kept in `error`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Stream(Worker):
         self._slate = Slate(self.name) if stream.is_live else None
 
     def follow(self, settings: Settings) -> None:
-        """Go by other settings from the next frame on; tracks stay. From any thread."""
+        """Use these settings from the next frame on; tracks stay. Thread-safe."""
         self._settings = settings
 
     def run(self) -> None:
@@ -85,7 +85,7 @@ class Stream(Worker):
             self._run()
         finally:
             self._mailbox.close()
-        # Not in `finally`: who dies of a bug stays watched, and the watchdog sees it.
+        # Not in `finally`: a thread that dies of a bug stays watched, and the watchdog notices.
         self._ended()
 
     def _run(self) -> None:
@@ -152,8 +152,8 @@ class Stream(Worker):
         self._tell(output.readings)
 
     def _idle(self, steps: Steps) -> None:
-        """No frame came: readings do not wait for one, and of a source that is down no face is in
-        view."""
+        """No frame came: hand out the readings that have arrived, and count no face in view while
+        the source is down."""
         is_there = self._row.is_delivering()
         if not is_there:
             steps.clear_faces()
@@ -173,8 +173,8 @@ class Stream(Worker):
                 self._publish(reading)
 
     def _stand_in(self) -> None:
-        """Give the sinks a slate where one is due, that their readers stay; and word that the
-        source is away to those who pass it on, also of a file, which has no slate."""
+        """Give the sinks a slate where one is due, so that their viewers stay. Where there is none
+        to show, as for a file, tell the sinks that publish states that the source is down."""
         status = self._row.status()
         if self._slate is not None and (output := self._slate.output(status)) is not None:
             for writer in self._writers:
@@ -185,7 +185,7 @@ class Stream(Worker):
                     writer.put(no_picture(self.name))
 
     def _failed(self, error: Exception) -> None:
-        """Say and count that the stream starts anew."""
+        """Log, show and count that the stream restarts."""
         text = redact_text(f"{type(error).__name__}: {error}")
         self._traces.log(log, error, "stream %s: %s; it starts anew", self.name, text)
         self._failing = True

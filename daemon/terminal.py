@@ -1,4 +1,4 @@
-"""What every command has of its terminal: paths as they are typed, and lines that are printed."""
+"""What commands share at the terminal: paths as users type them, and lines that are printed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from daemon.url import is_address
 
 
 class _Output(Console):
-    """Standard output. Where it takes no more, the command ends with one line."""
+    """Standard output. Where it cannot be written, the command ends with a one-line error."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         try:
             super().print(*objects, **options)
         except OSError as error:
-            # Python would try at its end once more to write what waits, and print a traceback.
+            # Else Python would flush the buffer again at exit, and print a traceback.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise AffectdError(f"standard output cannot be written: {error.strerror}") from error
 
@@ -31,9 +31,9 @@ err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr
 
 
 def path(text: str) -> Path:
-    """A path of the command line. A ~ at its start is a home, which no shell replaces in
-    `--out=~/read`. Raises ConfigError where nobody of that name has one, and for a URL."""
-    if is_address(text):  # A path would hold its password as well, and nothing tells that by then.
+    """A path of the command line. Expands a leading ~, which no shell does in `--out=~/read`.
+    Raises ConfigError for the home of an unknown user, and for a URL."""
+    if is_address(text):  # As a path it would keep its password, which nothing could find later.
         redactor = Redactor()
         redactor.register(*secrets_in_url(text))
         raise ConfigError(
@@ -55,5 +55,5 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print what is not as it could be on standard error."""
+    """Print a warning on standard error; no line shows a password."""
     err.print(redact_text(f"affectd: warning: {text}"), style="yellow")

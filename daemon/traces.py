@@ -1,4 +1,4 @@
-"""Which faults are logged with their trace: not each time, nor only the first of a process."""
+"""Which faults are logged with their trace: not every one, nor only a process's first."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Traces:
         self._failed_s: dict[tuple[type[Exception], str, int], float] = {}
 
     def is_due(self, error: Exception) -> bool:
-        """Take in a fault. True if no other of its type came from its place for `QUIET_S`: what
-        fails again and again is told once, and told again when it comes back after months."""
-        # By place: texts hold addresses and numbers, and there is no end of them.
+        """Note a fault. True if none of its type was raised at its line for `QUIET_S`: one that
+        repeats is due once, and once more when it comes back after months."""
+        # Not by message: those hold addresses and numbers, and would fill the memory.
         step = error.__traceback__
         while step is not None and step.tb_next is not None:
             step = step.tb_next
@@ -34,8 +34,8 @@ class Traces:
         return due
 
     def log(self, log: logging.Logger, error: Exception, text: str, *args: object) -> None:
-        """Take in a fault and log `text`: an error with its trace if it is due, else for
-        debugging."""
+        """Note a fault and log `text`: as an error with its trace if that is due, else at debug
+        level."""
         due = self.is_due(error)
         log.log(
             logging.ERROR if due else logging.DEBUG, text, *args, exc_info=error if due else None

@@ -35,9 +35,10 @@ class Smoother:
     def update(
         self, probabilities: NDArray[np.float32], at_s: float, half_life_s: float
     ) -> NDArray[np.float64]:
-        """Take in a look, float32 [K], made at `at_s`; returns the smoothed ones, summing to 1.
+        """Take in the probabilities of a look at `at_s`, float32 [K]; returns the smoothed ones,
+        float64 [K], summing to 1.
 
-        Those before count half after each `half_life_s`; at 0 not at all.
+        Earlier looks lose half their weight in every `half_life_s`; if that is 0, all of it.
         """
         log_p = np.log(np.maximum(probabilities.astype(np.float64), LEAST_P))
         if self._mean_log is None or half_life_s <= 0.0:
@@ -55,8 +56,8 @@ class Smoother:
 class Track:
     """One face over time. `detection` is where it was found last, `place` where it is taken to be
     in the newest frame. `speed` is in pixels a second, of the box's centre; `gap_s` is the time
-    from the sight before to the newest frame, 0 for a new face; its average is of `reading_count`
-    readings."""
+    from the previous detection to the newest frame, 0 for a new face; `reading_count` is how many
+    readings its average holds."""
 
     id: int
     detection: Detection
@@ -91,7 +92,7 @@ class Track:
         return self.detection.moved(self.speed[0] * elapsed_s, self.speed[1] * elapsed_s)
 
     def whereabouts(self, now_s: float) -> Box:
-        """Where the face may be: all the way that it would have gone since it was found."""
+        """A box around all places where the face may be, at its last speed since it was found."""
         elapsed_s = now_s - self.seen_s
         gone = self.detection.moved(self.speed[0] * elapsed_s, self.speed[1] * elapsed_s)
         return _hull(self.detection.box, gone.box)
@@ -102,7 +103,7 @@ class Tracker:
 
     Ids count from 1 and are never used again. A track that was not seen for `max_missing_s`,
     or for two frames where those come more slowly, ends. No appearance is compared: affectd
-    keeps no face embedding. Other `settings` hold from the next frame on; the tracks stay.
+    keeps no face embedding. New `settings` hold from the next frame on; the tracks stay.
     """
 
     def __init__(self, settings: TrackingSettings) -> None:
@@ -114,7 +115,7 @@ class Tracker:
         self._interval_s = 0.0
 
     def update(self, detections: Sequence[Detection], now_s: float) -> list[Track]:
-        """Take in a frame's detections; returns the tracks seen in it, by id."""
+        """Take in a frame's detections; returns the tracks seen in it, in order of id."""
         # Where frames come slowly, a face that was in the frame before is not missing.
         limit_s = max(self.settings.max_missing_s, 2.0 * self._interval_s)
         self._interval_s = 0.0 if self._last_s is None else now_s - self._last_s
@@ -127,8 +128,8 @@ class Tracker:
         free = set(range(len(detections)))
         if old and detections:
             cost = _distances(old, detections, now_s)
-            # Beyond reach is all the same: else two impossible pairs that are a little nearer would
-            # outweigh a good one.
+            # All pairs beyond reach cost the same: else two impossible pairs that are a little
+            # nearer would outweigh a good one.
             reached = np.minimum(cost, REACH)
             for row, column in zip(*linear_sum_assignment(reached), strict=True):
                 if cost[row, column] < REACH:
@@ -149,8 +150,8 @@ class Tracker:
         return 0.0 <= now_s - self._last_s <= self.settings.max_missing_s
 
     def carry(self, now_s: float) -> list[Track]:
-        """A frame in which no faces were looked for: the tracks that were seen when they were,
-        each in the place where it should be by now."""
+        """The tracks of a frame in which no faces were looked for: those that were seen when they
+        were looked for last, each in the place where it should be by now."""
         carried = [track for track in self._tracks.values() if track.seen_s == self._last_s]
         for track in carried:
             track.place = track.expected(now_s)
@@ -164,8 +165,8 @@ class Tracker:
         return tracks + [box for _, box in self._strays]
 
     def scale(self, fx: float, fy: float) -> None:
-        """The picture has another size: where each face was found, and its speed, are `fx` and `fy`
-        of what they were. Its place is that of the next `update` or `carry`."""
+        """Scale where each face was found, and its speed: the picture's size has changed. Its place
+        follows with the next `update` or `carry`."""
         for track in self._tracks.values():
             track.detection = track.detection.scaled(fx, fy)
             track.speed = track.speed[0] * fx, track.speed[1] * fy

@@ -1,5 +1,5 @@
-"""Who may work: threads that use the interpreter at the same time hand it to one another at every
-call of libav and OpenCV, and each time a thread has to stop and be woken."""
+"""Limits how many threads work at once: otherwise they pass the GIL to one another at every call of
+libav and OpenCV, and each time one thread sleeps and another is woken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ Item = TypeVar("Item")
 class Turns:
     """A fair semaphore: `at_once` threads work, the others follow in the order they came.
 
-    `threading.Semaphore` is not: who gives it back and takes it again comes before those who wait.
+    `threading.Semaphore` is not fair: a thread that releases it and acquires it again overtakes
+    those that wait.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -37,7 +38,7 @@ class Turns:
         gate.acquire()
 
     def leave(self) -> None:
-        """Give the turn to who has waited longest."""
+        """Give the turn to the thread that has waited longest."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().release()
@@ -46,7 +47,7 @@ class Turns:
 
 
 class Turn:
-    """What one thread holds while it works: a context. With None for `turns` it never waits."""
+    """A context manager in which one thread works. With None for `turns` it never waits."""
 
     def __init__(self, turns: Turns | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._turns = turns
@@ -64,7 +65,7 @@ class Turn:
             self._turns.leave()
 
     def sliced(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield `items`; after every SLICE_S of work all others that wait come first."""
+        """Yield `items`; after every SLICE_S of work, all threads that wait come first."""
         for item in items:
             yield item
             if self._turns is not None and self._clock() - self._since_s > SLICE_S:

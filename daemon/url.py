@@ -45,11 +45,11 @@ class SplitUrl:
 
     @property
     def endpoint(self) -> tuple[str, int]:
-        """What a socket connects to; port 0 where none is named or usual."""
+        """Host and port to connect to; port 0 where neither URL nor scheme has one."""
         return self.host.strip("[]"), self.port or PORTS.get(self.scheme, 0)
 
     def encoded(self) -> str:
-        """The URL in which every odd character is percent-encoded; what already is, stays."""
+        """The URL with all special characters percent-encoded; what is encoded already stays."""
         userinfo = ""
         if self.user is not None:
             userinfo = _encode(self.user)
@@ -144,8 +144,8 @@ def _is_plain(rest: str, at: int) -> bool:
 
 
 def decoded(part: str) -> str:
-    """A user, password or path as it is meant; one whose every `%` begins a %XX is taken as
-    percent-encoded."""
+    """A user, password or path without percent-encoding; one with a `%` that begins no %XX is taken
+    as not encoded."""
     if "%" in part and not re.search(r"%(?![0-9A-Fa-f]{2})", part):
         return unquote(part, errors="surrogateescape")
     return part
@@ -155,7 +155,7 @@ def _encode(part: str) -> str:
     return quote(decoded(part), safe=_USERINFO_SAFE, errors="surrogateescape")
 
 
-# A host that hardly is the name of a folder.
+# A host that is unlikely to be the name of a folder.
 _NAMED_HOST = r"(?:\d+(?:\.\d+){3}|\[[0-9a-f:.%]+\]|localhost|(?:[a-z0-9-]+\.)+[a-z]{2,})"
 _ADDRESS = re.compile(
     r".*://|[a-z][a-z0-9+.-]+[:;]/|(?:rtsps?|https?|rtmps?|srt)//"
@@ -166,7 +166,7 @@ _ADDRESS = re.compile(
 
 
 def is_address(path: str) -> bool:
-    """Whether `path` can only be meant as a URL, written well or not: `rtsp://…`, `rtsp;//…`,
+    """Whether `path` can only be meant as a URL, correct or mistyped: `rtsp://…`, `rtsp;//…`,
     `10.0.0.7:554/…`, `user:password@nvr.lan`. One that begins with / or ./ is none, unless it
     holds a whole `://`."""
     return _ADDRESS.match(path) is not None

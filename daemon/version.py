@@ -1,4 +1,4 @@
-"""Which affectd this is, and what it stands on."""
+"""The versions of affectd and of the packages that it depends on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def affectd_version() -> str:
 
 
 def versions(*more: str) -> dict[str, str]:
-    """affectd, Python and what is installed of the packages that faults and figures depend on, and
-    of `more`."""
+    """Versions by name: of affectd, Python, the packages that faults and figures depend on, and
+    `more`. Packages that are not installed are left out."""
     found = {"affectd": affectd_version(), "python": platform.python_version()}
     for name in ("torch", "openvino", "av", "mediapipe", "opencv-contrib-python", "numpy", *more):
         with suppress(PackageNotFoundError):

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 
 
 class Worker(ABC):
-    """Does `run` on a thread of its own. A daemon thread: libav, drivers and dead network disks
-    return in their own time, and the process does not wait for them to exit."""
+    """Executes `run` in a thread of its own: a daemon thread, since libav, drivers and dead network
+    disks may return late, and the process must not wait for them at its exit."""
 
     def __init__(self, name: str) -> None:
         self._thread = threading.Thread(target=self.run, name=name, daemon=True)
@@ -22,7 +22,7 @@ class Worker(ABC):
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the end; False if time ran out. True at once where it was never started."""
-        if self._thread.is_alive():  # A signal may end everything before it was started.
+        if self._thread.is_alive():  # A signal may come before it was started.
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

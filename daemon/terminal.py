@@ -37,7 +37,7 @@ def path(text: str) -> Path:
         redactor = Redactor()
         redactor.register(*secrets_in_url(text))
         raise ConfigError(
-            f"{redactor.redact(text)}: is a URL; accepted is a path, ./NAME of a file of that name"
+            f"{redactor.redact(text)}: is a URL; accepted is a path, with ./ before one like a URL"
         )
     try:
         return Path(text).expanduser()

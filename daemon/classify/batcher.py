@@ -22,7 +22,7 @@ from daemon.worker import Worker
 
 log = logging.getLogger("affectd.batcher")
 
-IDLE_S = 0.5  # how often an idle batcher says that it is alive, and who waits for it
+IDLE_S = 0.5  # how often an idle batcher beats, and a thread that waits in `classify`
 _BLANK = np.zeros((FACE_PX, FACE_PX), np.uint8)
 
 
@@ -39,21 +39,22 @@ class Batcher(Worker):
     """Collects crops and classifies them, `max_batch` at a time.
 
     Live crops: a batch closes at `max_batch` crops or `max_wait_s` after its first. `CropQueue`
-    says whose turn it is and what is given up, which is counted: at most `queue_crops` wait, and
-    none is classified whose picture is older than the `ladder` allows. It also says how many views
-    each gets, which `use` tells the classifier before a batch, on the batcher's thread.
+    decides whose turn it is and what is dropped, which is counted: at most `queue_crops` wait, and
+    none is classified whose picture is older than the `ladder` allows. The ladder also decides how
+    many views each crop gets; `use` sets that in the classifier before each batch, in the batcher's
+    thread.
 
-    A file's crops are never dropped and always get all their views: `classify` holds its
-    caller until they are done, and they share no batch with others, so that their results do not
-    depend on who else is there. Where both wait they take turns.
+    A file's crops are never dropped and always get all their views: `classify` blocks its caller
+    until they are done, and they share no batch with others, so that their results do not depend on
+    other streams. When live crops wait too, both kinds take turns.
 
-    A batch that fails is delivered without probabilities, and the next one is tried; `Traces` says
-    which faults are logged. `beat` is called when a batch was classified or none waits. After one
-    that failed an idle batcher tries the model on a blank crop, and beats only if that works: a
-    model that fails for good stops the beat, however few the crops.
+    A batch that fails is delivered without probabilities, and the next one is tried; `Traces`
+    decides which faults are logged as errors. `beat` is called when a batch was classified or none
+    waits. After a failed batch an idle batcher tries the model on a blank crop, and beats only if
+    that works: a model that fails for good stops the beat, however few the crops.
 
-    `clock` and `wait` (seconds until a batch closes, given to be waited for or less) are the real
-    ones but in tests.
+    `clock` (monotonic, in seconds) and `wait` (sleeps for the seconds until a batch closes, or
+    less) are replaced in tests only.
     """
 
     def __init__(
@@ -80,12 +81,12 @@ class Batcher(Worker):
         self._clock = clock
         self._beat = beat
         self._live = CropQueue(queue_crops, self._give_up, max_age_s=ladder.max_age_s)
-        self._files: list[_FileCrops] = []  # at most one a file stream: its thread waits
+        self._files: list[_FileCrops] = []  # at most one for each file stream, whose thread waits
         self._changed = threading.Condition()
         self._wait = wait or self._changed.wait
         self._stopping = False
         self._files_had_turn = False
-        self._failing = False  # the model, when it was asked last
+        self._failing = False  # whether the last batch failed
         self._traces = Traces(clock)
         model = classifier.name
         self._waited = metrics.batch_wait_seconds.labels(model)
@@ -117,7 +118,7 @@ class Batcher(Worker):
         self, jobs: Sequence[Job], beat: Callable[[], None] = lambda: None
     ) -> list[Result]:
         """Classify these crops before returning, in their order; for files. `beat` is called while
-        they wait: whether the model hangs is for the batcher's own beat to say."""
+        they wait: if the model hangs, the batcher's own beat stops."""
         file = _FileCrops(list(jobs))
         with self._changed:
             if self._stopping or not jobs:
@@ -129,12 +130,12 @@ class Batcher(Worker):
         return file.results
 
     def forget(self, stream: str) -> None:
-        """Drop what waits of a stream that went away."""
+        """Drop the waiting crops of a stream that ends."""
         with self._changed:
             self._live.forget(stream)
 
     def run_once(self) -> bool:
-        """Classify the next batch, or find that none comes for a while. False at the end."""
+        """Classify the next batch, if one comes within `IDLE_S`. False once it is to stop."""
         with self._changed:
             if not (self._files or self._live or self._stopping):
                 self._wait(IDLE_S)
@@ -160,7 +161,7 @@ class Batcher(Worker):
             self._abandon()
 
     def _next_batch(self) -> tuple[_FileCrops | None, list[Queued]]:
-        """Whose crops come next: a file's, or these; neither where none wait, or at the end."""
+        """The next batch: of a file, or of live crops; neither where none wait, or at the end."""
         while not self._stopping:
             left_s = self._live_due_in_s()
             if self._files and not (self._files_had_turn and left_s <= 0.0):

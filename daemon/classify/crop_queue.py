@@ -10,11 +10,11 @@ from typing import NamedTuple
 from daemon.classify.jobs import Deliver, Job
 from daemon.ladder import Wait
 
-TURNED_AWAY = 4096  # faces that found no room and whose turns are kept
+TURNED_AWAY = 4096  # faces that found no room and whose turns are remembered
 
 
 class Since(NamedTuple):
-    """From when on a face has waited: its first crop that was not read was captured, submitted."""
+    """When a face began to wait: its first crop not read yet was captured and submitted then."""
 
     captured_mono_s: float
     submitted_s: float
@@ -22,7 +22,7 @@ class Since(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A crop in the queue, the newest of its track, and since when that has waited."""
+    """A crop in the queue, the newest of its track, and since when its track has waited."""
 
     job: Job
     deliver: Deliver
@@ -39,16 +39,16 @@ class CropQueue:
 
     Turns: the streams take turns, one crop each. So a stream is at most one crop behind any other
     that had crops waiting all the while, however many faces either shows; with S streams a face
-    alone in its stream waits for S - 1 crops of others. Within a stream goes first the face that
-    has waited longest.
+    alone in its stream waits for S - 1 crops of others. Within a stream the face that has waited
+    longest goes first.
 
-    Full: the stream with the most crops gives one up, of the face that has waited least. That face
-    keeps its turn for its next crop, or the faces beyond the room would never be read; so do the
-    last `TURNED_AWAY` of them.
+    Full: the stream with the most crops drops one, that of the face that has waited least. The face
+    keeps its turn for its next crop, or the faces beyond the room would never be read; only the
+    last `TURNED_AWAY` such turns are remembered.
 
-    Old: a crop whose picture is older than `max_age_s` when its turn comes is given up.
+    Old: crops whose pictures are older than `max_age_s` are dropped before each batch.
 
-    Whatever is given up goes to `drop(queued, reason)`: superseded, queue_full, too_old,
+    Every dropped crop goes to `drop(queued, reason)`: superseded, queue_full, too_old,
     stream_gone or stopping.
     """
 
@@ -70,7 +70,7 @@ class CropQueue:
         return self._count
 
     def put(self, job: Job, deliver: Deliver) -> None:
-        """Let a crop wait, in place of an older one of its track."""
+        """Queue a crop, in place of an older one of its track."""
         line = self._lines.setdefault(job.stream, {})
         since = self._turned_away.pop((job.stream, job.track), None)
         before = line.get(job.track)
@@ -84,7 +84,7 @@ class CropQueue:
             self._turn_away()
 
     def take(self, most: int, now_s: float) -> list[Queued]:
-        """The next crops, in turn, at most `most`; those that are too old are given up."""
+        """The next crops, in turn, at most `most`; those that are too old are dropped."""
         self._give_up_old(now_s)
         lines = {
             stream: sorted(line.values(), key=_waited_least) for stream, line in self._lines.items()
@@ -107,7 +107,7 @@ class CropQueue:
         return min((queued.since.submitted_s for queued in waiting), default=math.inf)
 
     def forget(self, stream: str, reason: str = "stream_gone") -> None:
-        """Give up what waits of a stream that went away."""
+        """Drop the crops of a stream that ends, and forget its turns."""
         for queued in list(self._lines.get(stream, {}).values()):
             self._remove(queued)
             self._drop(queued, reason)
@@ -115,7 +115,7 @@ class CropQueue:
             del self._turned_away[key]
 
     def clear(self, reason: str) -> None:
-        """Give up all that waits."""
+        """Drop all crops."""
         for stream in list(self._lines):
             self.forget(stream, reason)
 

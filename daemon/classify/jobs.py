@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 class Job:
     """One crop that waits to be classified.
 
-    `image` is what the classifier reads; `context` is its owner's, and untouched.
-    `view_index` is how many readings were in its track's average when it was cut. Its picture was
+    `image` is what the classifier reads; `context` belongs to the submitter and stays untouched.
+    `view_index` is how many readings the average of its track held when it was cut. Its picture was
     captured at `captured_mono_s` and the job submitted at `submitted_s`, by the batcher's clock.
     """
 
@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Probabilities float32 [len(labels)] for a job, from so many views; or None, with none."""
+    """Probabilities float32 [len(labels)] of a job, from `view_count` views; None if it failed."""
 
     job: Job
     probabilities: NDArray[np.float32] | None
@@ -37,4 +37,4 @@ class Result:
 
 
 Deliver = Callable[[Sequence[Result]], None]
-"""Takes those results of a batch that are its own, one at least."""
+"""Takes those results of a batch whose jobs it was submitted with, one at least."""

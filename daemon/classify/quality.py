@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from daemon.reading import Quality, Why
 from detectors.base import Detection, Point
 
-# The eyes are about 1.6 times as far apart as the tip of the nose stands before them.
+# Distance between the eyes, over that of the nose's tip in front of them.
 EYES_PER_NOSE = 1.6
 # Relative Laplacian energy of a face that counts as half blurred.
 HALF_BLURRED = 0.1
@@ -20,7 +20,7 @@ NOISE_LEVELS = 4.0
 
 
 def assess(found: Detection, crop48: NDArray[np.uint8]) -> Quality:
-    """Measure one face, found in the picture whose pixels `face_px` counts.
+    """Measure one face; `face_px` is in pixels of the picture in which it was found.
 
     crop48: uint8 [48, 48], what the classifier reads.
     """

@@ -1,4 +1,4 @@
-"""What a stream asks of the classifier about its faces, and the readings that come of it."""
+"""Has the faces of a stream classified, and makes readings of the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from detectors.base import Box, Detector
 
 @dataclass(frozen=True, slots=True)
 class _CropInfo:
-    """What is known of a crop while it is being classified, beside its job; holds no picture in
+    """What a reading will say of its crop, kept while that is classified; holds no frame in
     memory."""
 
     seq: int
@@ -42,12 +42,12 @@ class _CropInfo:
 
 class FaceReader:
     """Cuts the faces of one stream out, has them classified, and smooths the results into their
-    tracks. Belongs to the stream's thread, where its `tracker` was made just before.
+    tracks. Belongs to the stream's thread; made together with `tracker`.
 
-    Live: crops are submitted; when results came, `wake` is called by another thread, and
-    `arrived` has the reading. File: they come at once, each with the file's name, and `beat` is
-    called while they are waited for; if the classifier fails, with `offline` that raises
-    ClassifierError. Other `limits` hold from the next reading on.
+    Live: `ask` submits crops; when results are there, `wake` is called in the batcher's thread, and
+    `arrived` returns the readings. File: `ask` waits and returns the readings, each with the file's
+    name; `beat` is called meanwhile, and with `offline` a failure of the classifier raises
+    ClassifierError. New `limits` hold from the next reading on.
     """
 
     def __init__(
@@ -76,28 +76,28 @@ class FaceReader:
         self._wake = wake
         self._beat = beat
         self._clock = clock
-        # The tracker is as old. With `offline` two runs agree to the byte.
+        # When the tracker began. None with `offline`: two runs must agree to the byte.
         self._since_s = None if offline else clock()
-        # The batcher's queue bounds it: what came is taken out before more is submitted.
+        # Bounded by the batcher's queue: results are taken out before more crops are submitted.
         self._inbox: deque[Result] = deque()
-        # From zero on, so that a rate over them is right at once.
+        # The series start at zero, so that the first rate over them is right.
         for label in (*batcher.classifier.labels, UNKNOWN):
             metrics.readings.labels(self._name, label)
             metrics.face_seconds.labels(self._name, label)
 
     def stop(self) -> None:
-        """Take back what waits to be classified, and count what nobody will take any more."""
+        """Withdraw the crops that wait, and count the results that nobody will take as dropped."""
         self._batcher.forget(self._name)
         lost = self._metrics.dropped.labels(self._name, "classify", "stream_gone")
         lost.inc(len(self._inbox))
         self._inbox.clear()
 
     def jobs(self, frame: Frame, tracks: Iterable[Track], detector: Detector) -> list[Job]:
-        """The crop of each face that `detector` found, and how well it can be seen."""
+        """A job for each face that `detector` found, with its crop and its quality."""
         luma, full_range = plane(frame.image, 0), is_full_range(frame.image)
         framing = FRAMINGS[detector.name]
         size_px = (frame.image.width, frame.image.height)
-        # By a clock that nobody sets.
+        # By the monotonic clock, which nobody sets.
         captured_mono_s = time.monotonic() - max(0.0, self._clock() - frame.captured_s)
         jobs = []
         for track in tracks:
@@ -122,7 +122,7 @@ class FaceReader:
         return jobs
 
     def ask(self, jobs: Sequence[Job]) -> list[Reading]:
-        """Have crops classified; a file's readings come at once."""
+        """Have crops classified; returns a file's readings. Those of live streams arrive later."""
         if self._live:
             self._batcher.submit(jobs, self._deliver)
             return []
@@ -137,7 +137,7 @@ class FaceReader:
         self._wake()
 
     def arrived(self) -> list[Reading]:
-        """The readings of what was submitted with earlier frames."""
+        """The new readings of crops that were submitted with earlier frames."""
         results = [self._inbox.popleft() for _ in range(len(self._inbox))]
         return self._read(results)
 
@@ -159,7 +159,7 @@ class FaceReader:
         info, limits, classifier = result.job.context, self.limits, self._batcher.classifier
         assert isinstance(info, _CropInfo)
         why = why_poor(info.quality, limits.min_face_px, limits.max_blur, limits.max_yaw_deg)
-        # A poor look is judged on a copy of the average, else it would colour later, good looks.
+        # A poor look changes only a copy of the average, else it would spoil later, good looks.
         smoother = replace(track.smoother) if why else track.smoother
         smooth = smoother.update(probabilities, info.pts_s, self._tracker.settings.half_life_s)
         smooth = with_prior(smooth, limits.prior)

@@ -114,7 +114,7 @@ def _tags(key: Key) -> str:
 
 
 def _tables_at(names: Sequence[str]) -> list[type[BaseModel]]:
-    """The tables that may stand at a key; none where a value does, or nothing that is known."""
+    """The tables that may stand at a key; none where a value does, or where the key is unknown."""
     tables: list[type[BaseModel]] = [Settings]
     for name in names:
         tables = [inner for known in _annotations(tables, name) for inner in _tables(known)]
@@ -167,7 +167,7 @@ def _unquoted(expected: str) -> str:
 
 def is_secret(key: Key) -> bool:
     """Whether what stands at `key` may be a secret, by the schema."""
-    *around, name = _names(key) or [""]  # of the whole file none
+    *around, name = _names(key) or [""]  # the whole file has no key
     return _annotations(_tables_at(around), name)[:1] == [SecretStr]
 
 
@@ -182,7 +182,7 @@ def at(key: Key, raw: Any) -> Any:
 
 
 def _found(key: Key, raw: object) -> str:
-    """What stands at `key`, in words where it may be a secret."""
+    """What stands at `key`, or only its type where it may be a secret."""
     value = at(key, raw)
     hidden = is_secret(key) and (isinstance(value, str) or key[-1] == "token")
     if hidden or not isinstance(value, str | bool | int | float):

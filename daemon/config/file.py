@@ -45,11 +45,11 @@ class Loaded:
 def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = None) -> Loaded:
     """Read `path`, with `env` as the environment of its references.
 
-    With `stream`, for commands that run no daemon, it is the only one: the file's own and its
-    [daemon] are not looked at, so that they and their secrets may be missing.
+    With `stream`, for commands that run no daemon, it is the only stream: [[stream]] and [daemon]
+    of the file are ignored, so that they and the secrets that they name may be missing.
 
     Raises ConfigError with one line for each thing that is wrong, none of which shows a secret;
-    UnusableError where all of them are files that cannot be read.
+    UnusableError where each of these is a secret's file that cannot be read.
     """
     raw = _read_toml(path)
     if stream is not None:
@@ -61,24 +61,24 @@ def load(path: Path, env: Mapping[str, str], stream: StreamSettings | None = Non
     if stream is not None:
         data |= {"stream": [{"name": stream.name, "url": "demo://"}]}
     try:
-        # By way of JSON a strict schema takes a list for a tuple and a string for a path.
+        # From JSON, a strict schema accepts a list as a tuple and a string as a path.
         settings = Settings.model_validate_json(json.dumps(data))
     except ValidationError as error:
         for details in error.errors(include_url=False):
             key, line = explain(details, raw)
             if details["type"] == "too_short" and at(key, raw):
-                continue  # Every table of the list is at fault, and each is named for itself.
+                continue  # Each table of the list has a fault, and a line of its own.
             for template, result in expanded.values():
-                if result.values:  # The schema's own messages quote what they speak of.
+                if result.values:  # Our validators quote the value: show its references.
                     line = line.replace(repr(result.text), repr(template))
             if key not in faults or details["type"] == "extra_forbidden":
                 faults[key] = line
-    except ValueError:  # of json, for a number in hexadecimal
+    except ValueError:  # from json.dumps, for a long number in hexadecimal
         raise ConfigError(f"{path}: {_LONG_NUMBER}") from None
     if faults or settings is None:
         lines = (f"{path}: {dotted(key)}{line}" for key, line in faults.items())
         redactor = Redactor()
-        # Where a URL stands wrongly, too: as a path it would be shown with its password.
+        # URLs of all keys: one in place of a path would be shown with its password.
         texts = (result.text for _, result in expanded.values())
         redactor.register(*_secrets(expanded), *(s for text in texts for s in secrets_in_url(text)))
         wrong = redactor.redact("\n".join(lines))
@@ -123,7 +123,7 @@ def _expand(
     expanded: dict[Key, tuple[str, Expanded]],
     faults: dict[Key, str | RefError],
 ) -> object:
-    """`value` with its references replaced; notes what it replaced and what it could not."""
+    """`value` with its references replaced; adds to `expanded`, or to `faults` where it cannot."""
     if isinstance(value, dict):
         return {k: _expand(v, (*key, k), env, expanded, faults) for k, v in value.items()}
     if isinstance(value, list):
@@ -153,8 +153,8 @@ def _secrets(expanded: Mapping[Key, tuple[str, Expanded]]) -> frozenset[str]:
 
 
 def _telling(result: Expanded) -> set[str]:
-    """What was put into a string that may hold secrets, but for the host of a URL, by which faults
-    are told, and short pieces such as a channel's number, which stand in every other line."""
+    """The values put into a string that may hold secrets, but for the host of a URL, which messages
+    have to name, and short pieces such as a channel's number, which many lines contain."""
     known = {""}
     with suppress(ValueError):
         url = split_url(result.text)

@@ -11,15 +11,15 @@ from daemon.url import is_address
 
 
 def names_file(path: str) -> bool:
-    """Whether `path` may be of a file as it stands: a ~ is for the shell to replace."""
+    """Whether `path` may name a file as it stands; not with a ~, which only a shell replaces."""
     name = PurePath(path).name
     return name not in ("", "..") and path[-1] != "/" and path[0] != "~" and "\0" not in path
 
 
 def _from_home(path: str) -> str:
-    """`path` with a ~ at its start replaced."""
+    """`path` with a leading ~ replaced. Raises ValueError for what cannot be a path."""
     if is_address(path):
-        raise ValueError("is a URL; accepted is a path, with ./ before one that looks so")
+        raise ValueError("is a URL; accepted is a path, with ./ before one like a URL")
     if "\0" in path:
         raise ValueError(f"found {path!r}, accepted is a path without NUL")
     if not path.startswith("~"):
@@ -31,10 +31,10 @@ def _from_home(path: str) -> str:
 
 
 def _of_a_file(path: object) -> object:
-    """Refuses what names no file, and what only a shell makes one of."""
+    """`path` unchanged. Raises ValueError if it names no file, or needs a shell to name one."""
     if isinstance(path, str) and is_address(path):
-        # Maybe with a password.
-        raise ValueError("is a URL; accepted is the path of a file, with ./ before one like that")
+        # It may hold a password, so the message does not show it.
+        raise ValueError("is a URL; accepted is a file's path, with ./ before one like a URL")
     if isinstance(path, str) and not names_file(path):
         raise ValueError(
             f"found {path!r}, accepted is the path of a file, without ~, "

@@ -26,11 +26,11 @@ _QUERY_VALUE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^?]*\?(?:.*[&;])?[^&;=]+=
 
 
 class RefError(Exception):
-    """A reference that leads nowhere; the message names it, never a value."""
+    """A reference that cannot be resolved; the message names it, never a value."""
 
 
 class FileRefError(RefError):
-    """Its file cannot be read."""
+    """The file of a reference cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Expanded:
 
 def expand(text: str, env: Mapping[str, str]) -> Expanded:
     """Replace every reference in `text`. Raises RefError."""
-    # References are masked at equal length: a slash in ${file:/run/cam} ends no authority.
+    # References are masked at equal length: a slash in ${file:/run/cam} must end no authority.
     masked = _REF.sub(lambda match: "x" * len(match[0]), text)
     userinfo = _USERINFO.match(masked)
     inside = range(*userinfo.span(1)) if userinfo else range(0)
@@ -61,7 +61,7 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
         if match[1] is None:
             raise RefError("${ is never closed by }; a plain ${ is written $${")
         value = _look_up(match[1], env)
-        if not value:  # An empty token would ask nobody for one.
+        if not value:  # An empty token would let everybody in.
             raise RefError(f"{match[0]} is empty")
         values.add(value)
         if ":" in match[1]:

@@ -23,8 +23,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def _need_known(found: object, known: Collection[str], table: str, keys: Collection[str]) -> None:
-    """Raise ValueError for what is none of the `known` expressions, but perhaps one of the `keys`
-    of the `table` around."""
+    """Raise ValueError for a key of `found` that is none of the `known` expressions, with a hint if
+    it is one of the `keys` of the `table` around."""
     for label in found if isinstance(found, dict) else ():
         if label in known:
             continue
@@ -36,7 +36,7 @@ def _need_known(found: object, known: Collection[str], table: str, keys: Collect
 Privacy = Literal["none", "blur"]
 READINGS = ("events", "mqtt")  # the kinds of sinks that take readings, and no picture
 
-# Okabe & Ito's palette, told apart under every common colour blindness; yellow is for joy.
+# Okabe & Ito's palette, distinct under every common colour blindness; yellow is for joy.
 COLOURS = {
     "angry": "#D55E00",
     "disgust": "#009E73",
@@ -226,12 +226,12 @@ class StreamSettings(Table):
 
     @property
     def has_pictures(self) -> bool:
-        """Whether any of its sinks takes pictures: without one none leaves."""
+        """Whether any of its sinks takes pictures; if none does, no picture leaves affectd."""
         return any(sink.kind not in READINGS for sink in self.sink)
 
     @property
     def scheme(self) -> str:
-        """As `scheme_of` says it of `url`."""
+        """The scheme of `url`, as `scheme_of` gives it."""
         return scheme_of(self.url.get_secret_value())
 
     @property
@@ -247,8 +247,9 @@ class StreamSettings(Table):
 
     @property
     def holds(self) -> frozenset[object]:
-        """What two streams hardly have at once, however it is spelt: a name, a source, and where a
-        sink writes to."""
+        """What a stream takes for itself, in one spelling: its name, its source, and where its
+        sinks write to. At a reload, a stream that takes over one of these waits until it is free.
+        """
         device = webcam_path(self.url.get_secret_value())
         source = self.url if device is None else os.path.realpath(device)
         places = (place(sink, self.name) for sink in self.sink)
@@ -307,8 +308,9 @@ class Settings(Table):
 
 
 def _in_the_way(one: SinkSettings, other: SinkSettings) -> bool:
-    """Whether sinks that write to one place harm each other: recordings in one file each get a
-    number of their own, but old segments are deleted by name; readings are whole lines."""
+    """Whether two sinks that write to one place harm each other. Recordings do not, each gets a
+    number of its own, unless both are segmented: old segments are deleted by name. Neither do
+    events, which are appended in whole lines."""
     if isinstance(one, Mp4SinkSettings) and isinstance(other, Mp4SinkSettings):
         return one.segmented and other.segmented
     return not (one.kind == other.kind == "events")

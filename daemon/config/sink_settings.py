@@ -23,7 +23,7 @@ PRESETS: tuple[str, ...] = get_args(Preset)  # fastest first
 
 
 class EncodedSinkSettings(Table):
-    """What every sink says that encodes H.264. `crf` and `preset` are as x264 counts."""
+    """The settings of every sink that encodes H.264. `crf` and `preset` are those of x264."""
 
     encoder: Encoder = "auto"
     crf: Annotated[int, Field(ge=0, le=51)] = 23
@@ -31,12 +31,12 @@ class EncodedSinkSettings(Table):
 
     @property
     def keyframe_interval_s(self) -> float:
-        """How far apart keyframes are: who joins waits so long at most."""
+        """Distance of keyframes: a new viewer waits so long at most."""
         return 1.0
 
     @property
     def coding(self) -> tuple[object, ...]:
-        """What an encoder goes by: sinks of a stream that agree in it share one."""
+        """The settings of an encoder: sinks of a stream in which they are equal share one."""
         return self.encoder, self.crf, self.preset, self.keyframe_interval_s
 
 
@@ -161,7 +161,7 @@ def _begins_topics(text: str) -> bool:
 
 
 class PushSinkSettings(EncodedSinkSettings):
-    """What every sink says that sends the video on to a server."""
+    """The settings of every sink that pushes video to a server."""
 
     schemes: ClassVar[tuple[str, ...]]
 
@@ -220,8 +220,8 @@ SinkSettings = Annotated[
 
 
 def place(sink: SinkSettings, stream: str) -> object:
-    """Where a sink of that stream writes to, however that is spelt and whoever signs in; None for
-    affectd's own page. Raises ValueError for a URL that does not validate."""
+    """Where a sink of that stream writes to, in one spelling and without user and password; None
+    for affectd's own page. Raises ValueError for a URL that does not validate."""
     if isinstance(sink, MqttSinkSettings):
         host, port = sink.address
         return sink.kind, host.lower(), port, sink.prefix, stream

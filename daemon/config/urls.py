@@ -24,13 +24,13 @@ def with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
 
 
 def check_source(url: str) -> None:
-    """Raise ValueError for what can be neither a file, a device nor a URL. It may hold a password,
-    and is not shown."""
+    """Raise ValueError for what can be neither a file, a device nor a URL. The message does not
+    show it, since it may hold a password."""
     bare = url.strip()
     if not bare:
         raise ValueError("is empty; accepted are a file, /dev/videoN or a URL")
     if not url.startswith(bare) or (url != bare and scheme_of(bare)):
-        raise ValueError("has a blank around it; accepted is it without, and ./ before a file's")
+        raise ValueError("begins or ends with a blank; accepted is it without, or ./NAME of a file")
     scheme = scheme_of(url)
     if scheme and scheme not in SOURCES:
         raise ValueError(f"scheme {scheme}:// is unknown; accepted: {', '.join(SOURCES)}")
@@ -54,7 +54,7 @@ def check_source(url: str) -> None:
 
 
 def check_host(url: str, scheme: str) -> None:
-    """Raise ValueError where no machine can be meant."""
+    """Raise ValueError where `url` names no host, or an impossible port."""
     try:
         port = split_url(url).port
     except ValueError:
@@ -64,7 +64,7 @@ def check_host(url: str, scheme: str) -> None:
 
 
 def _host_and_port(value: str) -> str:
-    """For an address to listen at."""
+    """An address to listen at. Raises ValueError for anything else."""
     match = re.fullmatch(r"(?:\[(.+)\]|[A-Za-z0-9._-]+):([0-9]{1,5})", value)
     if match is None or int(match[2]) > 65535 or (match[1] and not _is_ipv6(match[1])):
         raise ValueError(
@@ -74,7 +74,7 @@ def _host_and_port(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    """As a Host header has it, of IPv6 without its brackets."""
+    """A host as in a Host header, but IPv6 without brackets. Raises ValueError for others."""
     bare = value.removeprefix("[").removesuffix("]")
     if _is_ipv6(bare):
         return str(IPv6Address(bare))
@@ -87,7 +87,7 @@ def _host(value: str) -> str:
 
 
 def _origin(value: str) -> str:
-    """As browsers tell a page's: in small letters, without the port that is usual."""
+    """An origin as browsers send it: in lower case, without the scheme's default port."""
     match = re.fullmatch(
         r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", value, re.IGNORECASE
     )
@@ -112,7 +112,7 @@ Origin = Annotated[str, AfterValidator(_origin)]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, a number or a name, can only be this machine."""
+    """Whether `host`, an IP address or a name, can only be this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

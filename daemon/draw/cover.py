@@ -1,4 +1,4 @@
-"""Faces covered on the planes of a frame, so that nobody can be told by them."""
+"""Covers faces on the planes of a frame, so that nobody can be recognised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from daemon.draw.glyphs import even
 from daemon.draw.paint import Canvas, Rect
 from detectors.base import Box
 
-CELLS = 2  # across a face: of more, detectors still make out where eyes and mouth are
+CELLS = 2  # across a face: with more, detectors still find eyes and mouth
 LEAST_PX = 4.0  # of a cell: a face of a pixel or two would be scaled up, not smeared
-MARGIN = 0.3  # of a face on each side: hair, ears, and what a box lags behind
+MARGIN = 0.3  # of a face on each side: hair, ears, and the lag of a box
 
 
 def cover(
@@ -22,8 +22,8 @@ def cover(
 ) -> None:
     """Smear `faces`, in pixels of `image` (yuv420p or yuvj420p), in place.
 
-    As `Overlay.draw`: copies the frame's memory once if the decoder still holds it, goes from face
-    to face by `sliced`, and raises ValueError for another pixel format.
+    As `Overlay.draw`: copies the frame's memory once if the decoder still holds it, iterates over
+    the faces through `sliced`, and raises ValueError for another pixel format.
     """
     if not faces:
         return

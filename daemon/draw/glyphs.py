@@ -69,7 +69,7 @@ def render_text(words: str, size_px: int) -> Strip:
 
 @lru_cache(maxsize=1024)
 def plate_text(words: str, size_px: int) -> Strip:
-    """`words` as `render_text` gives them, with room around."""
+    """`words` as `render_text` gives them, with a margin."""
     strip = render_text(words, size_px)
     side, above, below = even(0.3 * size_px), max(2, even(0.2 * size_px)), even(0.1 * size_px)
     luma = np.pad(strip.luma, ((above, below), (side, side)))

@@ -18,7 +18,7 @@ from daemon.draw.glyphs import even
 from daemon.draw.paint import Canvas, ColourSystem, Paint, Rect, Rgb
 from daemon.reading import UNKNOWN, FaceView
 
-WAITING = "…"  # Said of a face that has no reading yet.
+WAITING = "…"  # The label of a face that has no reading yet.
 DARK: Rgb = (18, 18, 20)
 LIGHT: Rgb = (250, 250, 250)
 GREY: Rgb = (144, 144, 144)
@@ -109,7 +109,7 @@ class Overlay:
 
         Copies the frame's memory once if the decoder still holds it, and not at all when there
         is nothing to draw; views of its planes taken before are then no longer the frame's.
-        Goes from face to face by `sliced`, which may let others work in between.
+        Iterates over faces through `sliced`, which may let other threads work in between.
         Raises ValueError for another pixel format.
         """
         whole = Rect(0, 0, image.width, image.height)
@@ -139,7 +139,7 @@ class Overlay:
         }
 
     def _face(self, view: FaceView, whole: Rect) -> _Face | None:
-        """Where and how large, or None when nothing of it is in the frame."""
+        """The face with its box and text size, or None when nothing of it is in the frame."""
         x, y, width, height = view.box_px
         box = Rect(even(x), even(y), even(x + width), even(y + height))
         visible = box.within(whole)

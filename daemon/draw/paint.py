@@ -49,7 +49,7 @@ class Rect(NamedTuple):
         return max(0, self.width) * max(0, self.height)
 
     def within(self, other: Rect) -> Rect:
-        """What both cover; its area is 0 where they do not meet."""
+        """The intersection; its area is 0 where the two do not meet."""
         a0, b0, a1, b1 = self
         c0, d0, c1, d1 = other
         return Rect(
@@ -86,7 +86,7 @@ class ColourSystem:
 
     @classmethod
     def of(cls, image: av.VideoFrame) -> ColourSystem:
-        """What `image` says of itself, and what players take it for where it says nothing."""
+        """The system that `image` names, or that players assume where it names none."""
         red, blue = _WEIGHTS.get(colorspace_of(image), _BT709)
         return cls(red, blue, is_full_range(image))
 
@@ -105,8 +105,8 @@ class ColourSystem:
 class Canvas:
     """The planes of one writable yuv420p or yuvj420p frame.
 
-    Whatever lies outside the frame is cut off. Coordinates are luma pixels; even ones keep
-    colour and brightness together.
+    Whatever lies outside the frame is cut off. Coordinates are luma pixels; even ones keep luma
+    and chroma aligned.
     """
 
     def __init__(self, image: av.VideoFrame) -> None:
@@ -126,12 +126,12 @@ class Canvas:
             _mix(part, value, opacity)
 
     def shade(self, rect: Rect, luma: int, opacity: float) -> None:
-        """As `tint`, the picture's colours left as they are."""
+        """As `tint`, but on luma alone: the picture keeps its colours."""
         for part in self._parts(rect)[:1]:
             _mix(part, luma, opacity)
 
     def smear(self, rect: Rect, cell_px: float) -> None:
-        """Leave of `rect` the means of cells of `cell_px`, and shades from one to the next."""
+        """Replace `rect` by the means of cells of `cell_px`, interpolated between cells."""
         for part, cell in zip(self._parts(rect), (cell_px, cell_px / 2, cell_px / 2), strict=False):
             _smear(part, cell)
 
@@ -142,7 +142,7 @@ class Canvas:
         _blend(self._planes[2], strip.chroma, x // 2, y // 2, paint.v)
 
     def _parts(self, rect: Rect) -> list[NDArray[np.uint8]]:
-        """`rect` of Y, U and V; nothing where it lies outside."""
+        """Views of `rect` in Y, U and V; none where it lies outside."""
         rect = rect.within(self.frame)
         if not rect.area:
             return []

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from daemon.draw.paint import Rect
 
-_HEAD_START = 0.15  # Of its own area, which a kept place may cover more than a new one.
+_HEAD_START = 0.15  # Share of its area that a kept place may cover more than a new one.
 _ORDER = 0.02  # Cost of each later place in the list, so that equal ones keep their order.
 _TEXT = 8  # How much worse it is to cover text than to cover a face.
 _TOLERATED = 0.25  # A panel that would cover more than this is left out.
@@ -27,7 +27,7 @@ class Placement(NamedTuple):
 
 
 class RectGrid:
-    """Rectangles by where they are: to find those near a place costs the same among hundreds."""
+    """A spatial index of rectangles: finding those near a place costs the same among hundreds."""
 
     def __init__(self, rects: Iterable[Rect] = ()) -> None:
         self._cells: defaultdict[tuple[int, int], list[Rect]] = defaultdict(list)
@@ -56,7 +56,7 @@ def plate(
     """Above the face, inside its top, below, inside its bottom.
 
     None only when `size` is larger than the frame. A plate may cover other faces when it must,
-    for without it a face says nothing.
+    since without it a face has no label.
     """
     width, height = size
     x = min(face.x0, frame.x1 - width) // 2 * 2
@@ -112,8 +112,8 @@ def _scored(
     taken: RectGrid,
     before: int | None,
 ) -> list[tuple[float, Placement]]:
-    """Cost and place of the places that lie wholly in the frame. Of `faces` all but `face`,
-    the very object, are in the way."""
+    """Cost and place of the places that lie wholly in the frame. All of `faces` are in the way but
+    `face` itself, which is found by identity."""
     x0, y0, x1, y1 = zip(*places, strict=True)
     around = Rect(min(x0), min(y0), max(x1), max(y1)).within(frame)
     others = [other for other in faces.near(around) if other is not face]

@@ -1,4 +1,4 @@
-"""What readers see while a live source gives no picture: since when, and why."""
+"""What viewers see while a live source gives no picture: since when, and why."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from daemon.monitoring.status import StreamStatus
 from daemon.reading import FaceView, Reading
 from daemon.sinks.base import Output
 
-AWAY_S = 1.0  # a source that is known to be away is given this long
-QUIET_S = 3.0  # one that merely gives nothing, this long ...
-QUIET_FRAMES = 3  # ... or the time of so many of its frames
+AWAY_S = 1.0  # a source that is known to be down gets a slate after so long
+QUIET_S = 3.0  # one that merely gives no picture, after so long ...
+QUIET_FRAMES = 3  # ... or after so many of its frame intervals, if longer
 EVERY_S = 1.0
 GROUND: Rgb = (15, 21, 27)
 TEXT: Rgb = (232, 237, 242)
 QUIET_TEXT: Rgb = (159, 173, 186)
 _MARGIN = 0.05
 _SMALLEST_PX = 8
-_NARROW = 0.25  # of an em, which letters are wider than: what is larger cannot fit
+_NARROW = 0.25  # of an em: letters are wider on average, so larger text cannot fit
 
 
 def no_picture(stream: str) -> Output:
-    """Word that the source of `stream` is away, for sinks that look at no picture."""
+    """An output that says that the source of `stream` is down, for sinks that ignore pictures."""
     frame = Frame(stream, 0, 0.0, time.time(), av.VideoFrame(2, 2, "yuv420p"))
     return Output(frame, (), slate=True)
 
@@ -38,8 +38,8 @@ def no_picture(stream: str) -> Output:
 class Slate:
     """Stands in for the pictures of the live stream `name`, about one a second.
 
-    It has the size and format of the last picture, so that sinks go on as they are, and none
-    before there was one. Its media time goes on from that picture's by the clock.
+    A slate has the size and format of the last picture, so that sinks need not reopen; before the
+    first picture there is none. Its media time is that of the last picture plus the time since.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Slate:
         self._drawn: tuple[tuple[object, ...], av.VideoFrame] | None = None
 
     def saw(self, frame: Frame) -> None:
-        """A picture was handed out."""
+        """Note a picture that was handed out."""
         now_s = self._monotonic()
         if self._last is not None:
             # A pause that a slate filled is no measure of the frame rate.
@@ -94,8 +94,8 @@ class Slate:
     def without_picture(
         self, readings: Sequence[Reading], faces: Sequence[FaceView] | None
     ) -> Output:
-        """Readings of frames that were handed out already, and what is known of the faces in view
-        by now, for sinks that look at nothing else."""
+        """An output of readings whose frames were handed out before, and of the faces in view now,
+        for sinks that ignore pictures."""
         assert self._last is not None
         return Output(self._last, readings, slate=True, faces=faces)
 
@@ -119,8 +119,8 @@ class Slate:
 
 
 def draw(image: av.VideoFrame, lines: tuple[str, ...]) -> None:
-    """Cover `image` (writable, yuv420p or yuvj420p): the first of `lines` larger than the rest,
-    as large as fits."""
+    """Fill all of `image` (writable, yuv420p or yuvj420p) with `lines`, as large as fits, the first
+    larger than the rest."""
     colours, canvas = ColourSystem.of(image), Canvas(image)
     canvas.fill(canvas.frame, colours.paint(GROUND))
     strips = _fitting(lines, image.width * (1 - 2 * _MARGIN), image.height * (1 - 2 * _MARGIN))
@@ -132,8 +132,8 @@ def draw(image: av.VideoFrame, lines: tuple[str, ...]) -> None:
 
 
 def _fitting(lines: tuple[str, ...], width_px: float, height_px: float) -> list[Strip]:
-    """The lines as large as fits, down to what can barely be read. None is kept: there is another
-    time of day in each slate, and a large one takes a megabyte."""
+    """The lines as large as fits, down to what can barely be read. Nothing is cached: each outage
+    has another time in its text, and a large strip takes a megabyte."""
     letters = max(len(line) * (1.0 if index else 1.5) for index, line in enumerate(lines))
     size_px = max(_SMALLEST_PX, even(min(height_px / 10, width_px / (_NARROW * letters))))
     while True:

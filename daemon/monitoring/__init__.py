@@ -1,1 +1,1 @@
-"""What the daemon knows of itself: counts, the state of each stream, whether its loops turn."""
+"""What the daemon knows of itself: counts, the state of each stream, whether its loops run."""

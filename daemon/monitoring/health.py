@@ -1,4 +1,4 @@
-"""Whether the daemon works: its loops turn, its models are loaded, a stream delivers.
+"""Whether the daemon works: its loops run, its models are loaded, a stream delivers.
 
 `/livez`, `/readyz` and systemd's watchdog all ask here, so that they never disagree.
 """
@@ -12,10 +12,10 @@ from daemon.monitoring.status import StreamStatus
 
 
 class Loop:
-    """One loop that promises to turn at least every `limit_s`. Call it at every turn.
+    """The beat of one loop, which calls this object in every round, at least every `limit_s`.
 
-    Thread-safe. A loop that is over on purpose says so with `end` and is no longer watched; one
-    that dies without it is found by its silence.
+    Thread-safe. A loop that ends on purpose calls `end` and is no longer watched; one that dies
+    without it is found when its beat stops.
     """
 
     def __init__(self, name: str, limit_s: float, clock: Callable[[], float]) -> None:
@@ -53,7 +53,7 @@ class Health:
         return loop
 
     def is_alive(self) -> tuple[bool, str]:
-        """Whether every loop turned within its limit, and if not, which did not."""
+        """Whether every loop beat within its limit, and if not, which did not."""
         now_s, loops = self._clock(), self._watched()
         silent = [
             f"{loop.name} has not turned for {now_s - loop.beaten_s:.1f} s "

@@ -27,19 +27,19 @@ _CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
 # Why crops are dropped when the classifier cannot keep up.
 _SLOW_CLASSIFIER = ("superseded", "queue_full", "too_old")
 
-# Since when each is counted would be a quarter of what Prometheus fetches, and nobody asks for it.
+# The _created series would be a quarter of what Prometheus fetches, and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The metrics of docs/monitoring.md; every attribute is one of them, labels in that order.
+    """The metrics of docs/monitoring.md; each is an attribute, its labels in that order.
 
     Use a fresh `CollectorRegistry` per daemon and per test.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        ProcessCollector(registry=registry)  # among its metrics is when affectd was started
+        ProcessCollector(registry=registry)  # exports when affectd was started, among others
         gauge = partial(Gauge, registry=registry)
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
@@ -113,7 +113,7 @@ class Metrics:
         )
         self.reading_age_seconds = histogram(
             "affectd_reading_age_seconds",
-            "Age of a live stream's reading when it is there, from capture.",
+            "Age of a live stream's reading when it arrives, from capture.",
             stream,
             buckets=_AGE_S,
         )
@@ -133,7 +133,7 @@ class Metrics:
         self.tta_crops = gauge("affectd_tta_crops", "Crops per face at test time.", ["model"])
         self.detect_every = gauge(
             "affectd_detect_every_frames",
-            "Faces are read, and unless covered looked for, on one of so many frames.",
+            "Faces are read, and looked for unless they are covered, on one of so many frames.",
             stream,
         )
         self.load_steps = counter(
@@ -151,7 +151,7 @@ class Metrics:
         )
 
     def watch(self, stream: str, board: Board) -> None:
-        """Let the stream's state be what the board shows whenever somebody looks."""
+        """Export the stream's state as the board shows it at each scrape."""
 
         def is_in(state: State) -> float:
             status = board.stream(stream)
@@ -167,7 +167,7 @@ class Metrics:
         self.stream_since.labels(stream).set_function(since_s)
 
     def add_stream(self, stream: str, sinks: Iterable[str]) -> None:
-        """Make the stream's series appear at zero, so that a rate over them is right at once."""
+        """Make the stream's series appear at zero, so that the first rate over them is right."""
         self.faces.labels(stream).set(0)
         self.detect_every.labels(stream).set(1)
         self.behind.labels(stream).set(0)

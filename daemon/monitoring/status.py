@@ -19,11 +19,11 @@ State = Literal["connecting", "live", "stalled", "down", "ended"]
 SinkState = Literal["waiting", "up", "down", "ended"]
 STATES: tuple[State, ...] = get_args(State)
 
-_CLOCK_SET_S = 1.0  # Below that, the clocks were only read at different moments.
+_CLOCK_SET_S = 1.0  # A smaller difference only means that the clocks were not read at once.
 
 
 def _uptime_s() -> float:
-    """A clock that nobody sets, and that goes on while the machine sleeps where there is one."""
+    """A monotonic clock, which goes on while the machine sleeps where the system has such."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -47,9 +47,9 @@ class StreamStatus:
 
     `stalled` was live and gives no pictures: it is opened again when its time-out has passed.
     `down` has a reason and will be tried again; `ended` is a file that was read to its end.
-    `last_error` was noted at the Unix time `last_error_s`. Faces are read, and unless covered
-    looked for, on one of `detect_every` frames. One that `only_counts` tells of no single face.
-    Faces are as old as they are at that moment; of a stream that hangs none is shown.
+    `last_error` was noted at the Unix time `last_error_s`. On one of `detect_every` frames faces
+    are read and, unless they are to be covered, looked for. With `only_counts` no single face is
+    shown. The ages of `faces` are those at this moment; a stream that hangs shows none.
     """
 
     name: str
@@ -68,13 +68,13 @@ class StreamStatus:
 
     @property
     def words(self) -> str:
-        """Its state and the reason for it: down (not_found)"""
+        """The state with its reason, such as `down (not_found)`."""
         return f"{self.state} ({self.reason})" if self.reason else self.state
 
 
 @dataclass(slots=True)
 class _SinkRow:
-    """A sink in its stream's row; `since_s` is by the board's own clock."""
+    """A sink in its stream's row; `since_s` is by the board's monotonic clock."""
 
     since_s: float
     state: SinkState = "waiting"
@@ -84,8 +84,8 @@ class _SinkRow:
 
 
 class _Times:
-    """Notes times by `monotonic` and shows them as Unix times by `clock`, so that those from before
-    `clock` was set are as long ago as they were."""
+    """Notes times by `monotonic` and shows them as Unix times by `clock`: after somebody set
+    `clock`, earlier times are still shown as long ago as they are."""
 
     def __init__(self, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._clock = clock
@@ -101,10 +101,10 @@ class _Times:
 
 
 class Row:
-    """One stream's place on the board, which its threads write. Thread-safe. What is said of it
-    when it stands there no more, or another one of its name, reaches nobody.
+    """One stream's row on the board, which its threads write. Thread-safe. Once it is removed, or
+    replaced by another one of its name, nobody sees what is written to it.
 
-    All times within are by the board's own clock.
+    All its times are by the board's monotonic clock.
     """
 
     def __init__(
@@ -129,10 +129,10 @@ class Row:
         self._reason: Reason | None = None
         self._last_error: str | None = None
         self._last_error_s: float | None = None
-        self._came_s = now_s  # the last frame, or the last word of a state
+        self._came_s = now_s  # time of the last frame or `set_state`
         self._last_frame_s: float | None = None
-        self._saw_s = -math.inf  # the last frame that went through all steps
-        self._failing_s: float | None = None  # since when it fails on what its source delivers
+        self._saw_s = -math.inf  # time of the last frame that went through all steps
+        self._failing_s: float | None = None  # since when the stream fails, not its source
         self._frames = 0
         self._fps = 0.0
         self._detect_every = 1
@@ -142,8 +142,8 @@ class Row:
     def set_state(
         self, state: State, reason: Reason | None = None, error: str | None = None
     ) -> None:
-        """Enter a state; one that stalls has done so since its last frame. The last error stays
-        readable after recovery."""
+        """Enter a state; `stalled` counts from the last frame. The last error stays readable after
+        recovery."""
         with self._lock:
             now_s = self._times.now_s()
             if state != self._state:
@@ -160,7 +160,7 @@ class Row:
             self._came_s = self._last_frame_s = self._times.now_s()
 
     def saw(self, fps: float, faces: Sequence[FaceView]) -> None:
-        """One more frame, and what it showed."""
+        """One more frame has gone through all steps, with these faces."""
         with self._lock:
             self._frames += 1
             self._fps = fps
@@ -168,7 +168,7 @@ class Row:
             self._saw_s = self._times.now_s()
 
     def set_every(self, detect_every: int) -> None:
-        """On how many frames of the stream faces are looked for."""
+        """Faces are read on one of `detect_every` frames."""
         self._detect_every = detect_every
 
     def set_fault(self, fault: str | None) -> None:
@@ -184,7 +184,7 @@ class Row:
     def set_sink(
         self, sink: str, up: bool, reason: Reason | None = None, error: str | None = None
     ) -> None:
-        """One of the stream's sinks takes what it is given, or failed. The last error stays."""
+        """A sink of the stream works, or has failed. Its last error stays."""
         with self._lock:
             row = self._sinks[sink]
             self._enter(row, "up" if up else "down")
@@ -193,14 +193,14 @@ class Row:
                 row.last_error = self._redact(error)
 
     def end_sink(self, sink: str) -> None:
-        """One of the stream's sinks has written all that there was; one that failed stays down."""
+        """A sink of the stream has written all that there was; one that failed stays down."""
         with self._lock:
             row = self._sinks[sink]
             if row.state != "down":
                 self._enter(row, "ended")
 
     def set_encoder(self, sink: str, encoder: str) -> None:
-        """One of the stream's sinks has chosen an encoder."""
+        """A sink of the stream has chosen an encoder."""
         self._sinks[sink].encoder = encoder
 
     def _enter(self, row: _SinkRow, state: SinkState) -> None:
@@ -208,7 +208,7 @@ class Row:
             row.state, row.since_s = state, self._times.now_s()
 
     def is_delivering(self) -> bool:
-        """Whether the stream's source delivers, whatever the stream makes of it."""
+        """Whether the stream's source delivers, even if the stream fails on its frames."""
         with self._lock:
             return self._state == "live" and not self._is_quiet()
 
@@ -249,7 +249,7 @@ class Row:
             )
 
     def _shown(self) -> tuple[State, float, Reason | None]:
-        """The state, since when it is so and why."""
+        """The state to show, since when, and its reason."""
         if self._state == "live" and self._is_quiet():
             return "stalled", self._came_s, Reason.STALLED
         if self._state == "live" and self._failing_s is not None:

@@ -1,4 +1,4 @@
-"""What is wrong with the Python environment: packages that fight over one import name.
+"""Finds clashes in the Python environment: distributions that own the same import name.
 
 affectd's import names are plain words, and `daemon` also names a package of others on the public
 index; two OpenCV wheels install the same `cv2` folder, file over file.
@@ -21,7 +21,7 @@ def clashes(path: Sequence[str] | None = None) -> list[str]:
     owners: defaultdict[str, set[str]] = defaultdict(set)
     for distribution in distributions() if path is None else distributions(path=list(path)):
         if "Name" not in distribution.metadata:
-            continue  # Half removed: pip knows it no more.
+            continue  # Half removed, and unknown to pip.
         for name in _imports(distribution):
             owners[name].add(_normal(distribution.metadata["Name"]))
     lines = []
@@ -42,7 +42,7 @@ def clashes(path: Sequence[str] | None = None) -> list[str]:
 
 
 def _imports(distribution: Distribution) -> set[str]:
-    """Those of the names we care for that `distribution` installs."""
+    """Which of `OURS` and cv2 `distribution` installs."""
     record = distribution.read_text("RECORD")
     if record is not None:
         return set(_OWNED.findall(record))

@@ -1,9 +1,9 @@
-"""Gives back, every few seconds, what ended muxers and encoders hold.
+"""Frees, every few seconds, the memory of muxers and encoders that are no longer in use.
 
-In PyAV a container and its streams refer to each other, so one that nobody closed, as at a fault,
-does not go before Python's collector of cycles has run, which by itself it does when enough objects
-came up: after hours, in a daemon that makes few. Until then each keeps its memory. Models and
-modules, which stay, are taken out of the collector's sight, so that a run takes milliseconds.
+In PyAV a container and its streams refer to each other, so one that nobody closed, as after a
+fault, is freed only by Python's cycle collector. That runs by itself once enough objects have been
+created: after hours, in a daemon that creates few. Models and modules, which stay, are frozen, that
+is hidden from the collector, so that a run takes milliseconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class GcThread(Worker):
         self._every_s = every_s
 
     def start(self) -> None:
-        """Begin; what was made until now is taken to stay for good."""
+        """Freeze all objects that exist by now, then start the thread."""
         gc.collect()
         gc.freeze()
         super().start()

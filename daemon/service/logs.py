@@ -1,4 +1,4 @@
-"""Where the log goes: one handler, and nothing passes it with a secret in it."""
+"""Sets up the log: one handler, which masks every secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _JournalFormatter(logging.Formatter):
 def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     """Log affectd's messages of `level` and above to standard error, without `secrets`.
 
-    Under systemd lines carry the journal's priority instead of a time, which it adds itself.
+    Under systemd lines carry a priority for the journal, but no time, which it adds itself.
     """
     redactor = Redactor()
     redactor.register(*secrets)
@@ -48,14 +48,14 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     sys.excepthook = _log_fault
     sys.unraisablehook = _log_unraisable
     if os.environ.get("PYTHONFAULTHANDLER"):
-        # A descriptor of its own: the stacks come through while detectors.quiet holds number 2.
+        # A descriptor of its own: stacks are printed even while detectors.quiet redirects 2.
         faulthandler.enable(os.dup(2))
     return redactor
 
 
 def _goes_to_journal() -> bool:
-    """Whether the journal reads standard error. A terminal's programs may have JOURNAL_STREAM too,
-    from the service that started the terminal: it names what it is meant for (systemd.exec(5))."""
+    """Whether the journal reads standard error. JOURNAL_STREAM alone does not say so: programs in a
+    terminal may inherit it. It names the device and inode that it is for (systemd.exec(5))."""
     try:
         state = os.fstat(2)
     except OSError:
@@ -69,12 +69,12 @@ def set_level(level: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Log what the loading of models has to say; `WARNING: ` before it is its level."""
+    """Log a line from the loading of models, as a warning if it begins with `WARNING: `."""
     level = logging.WARNING if text.startswith("WARNING: ") else logging.INFO
     log.log(level, "%s", text.removeprefix("WARNING: "))
 
 
-# What Python would print itself, past the handler and its redactor.
+# Hooks for what Python would print itself, past the handler and its redactor.
 
 
 def _log_dead_thread(died: threading.ExceptHookArgs) -> None:

@@ -69,7 +69,7 @@ class Notifier:
 
 
 def watchdog_interval_s(env: Mapping[str, str], pid: int) -> float | None:
-    """Half of systemd's watchdog time, or None where no watchdog waits for process `pid`."""
+    """Half of systemd's watchdog time-out, or None where none is set for process `pid`."""
     time_us = env.get("WATCHDOG_USEC", "")
     if not time_us.isdecimal() or int(time_us) == 0:
         return None
@@ -79,11 +79,11 @@ def watchdog_interval_s(env: Mapping[str, str], pid: int) -> float | None:
 
 
 class Watchdog(Worker):
-    """Feeds systemd's watchdog while the loops of the daemon turn, and only then.
+    """Feeds systemd's watchdog while all loops of the daemon run, and only then.
 
-    A hung pipeline is so killed and started again by systemd, although this thread still runs.
-    Beside it `describe` tells `systemctl status` how things are. With `interval_s` None (no
-    watchdog is set) nothing is started.
+    So systemd restarts a daemon in which a pipeline hangs, although this thread still runs. It also
+    sends what `describe` returns, for `systemctl status`. With `interval_s` None (no watchdog is
+    set) nothing is started.
     """
 
     def __init__(

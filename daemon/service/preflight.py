@@ -1,5 +1,5 @@
-"""The checks before a start or a reload: what a configuration asks for by name that this machine
-cannot give, and which of the daemon's refusals `affectd check` foresees.
+"""The checks before a start or a reload: what a configuration names that this machine lacks, and
+what the daemon would refuse only later, which `affectd check` foresees.
 
 systemd runs `check` within ExecReload=, so that `systemctl reload` fails where the daemon refuses.
 """
@@ -23,7 +23,7 @@ from daemon.url import local_path
 from detectors import select, store
 from detectors.errors import DetectorError
 
-# Keys that only some sources go by: their schemes, and what they are called.
+# Keys that only some sources use: the schemes of these sources, and what users call them.
 _OF_SOME = {
     **dict.fromkeys(("width_px", "height_px", "fps"), (("v4l2",), "webcams")),
     "loop": (("", "file"), "files"),
@@ -35,10 +35,10 @@ _OF_SOME = {
 
 def check(path: Path, settings: Settings) -> None:
     """Raise UnusableError with one line for each detector's model, engine, device, net, decoder,
-    encoder or protocol that does not work here, each scene that cannot be drawn, and each folder
-    where a file belongs.
+    encoder or protocol that does not work here, each demo scene that cannot be drawn, and each
+    folder where a file belongs.
 
-    What is named is tried; "auto" asks for nothing. `path` is the configuration's.
+    Tries what the configuration names; "auto" always passes. `path` is the configuration's.
     """
     lines = [f"{path}: {fault}" for fault in _detector_faults(settings)]
     lines += [f"{path}: expression.{fault}" for fault in _expression_faults(settings.expression)]
@@ -52,7 +52,7 @@ def check(path: Path, settings: Settings) -> None:
 
 
 def in_vain(path: Path, settings: Settings) -> Iterator[str]:
-    """A line for each key of a stream that was set and that its source does not go by."""
+    """A line for each key that was set for a stream and has no effect on its source."""
     for at, stream in enumerate(settings.stream):
         for key, (schemes, sources) in _OF_SOME.items():
             if key in stream.model_fields_set and stream.scheme not in schemes:
@@ -61,21 +61,21 @@ def in_vain(path: Path, settings: Settings) -> Iterator[str]:
 
 
 def check_covers(settings: Settings, detector: select.Choice) -> None:
-    """Raise DetectorError where faces would be covered by what Haar finds, which misses turned
-    ones, though it was not asked for by name."""
+    """Raise DetectorError where faces are to be covered and only Haar is available, which misses
+    turned faces. A configuration that asks for Haar by name passes."""
     streams = _covered(settings)
     if streams and detector.backend == "haar":
         command = select.pull_command(store.models_dir(settings.models.dir))
         raise DetectorError(
             f'stream {streams[0]}: privacy = "blur" wants a better detector than Haar\'s, which '
-            f"misses turned faces, and no other could be had; accepted: bring one by `{command}`, "
+            f"misses turned faces, and none is available; accepted: bring one by `{command}`, "
             'or detector.backend = "haar"'
         )
 
 
 def check_reads(settings: Settings, reads: bool) -> None:
-    """Raise UnusableError where a sink is there for readings and the daemon, which was started
-    with expression.enabled = false, `reads` no face before a restart."""
+    """Raise UnusableError where a sink takes readings and the daemon `reads` no face: it was
+    started with expression.enabled = false, which only a restart can change."""
     for stream in settings.stream:
         if not reads and (kind := stream.kind_for_readings):
             raise UnusableError(
@@ -85,10 +85,11 @@ def check_reads(settings: Settings, reads: bool) -> None:
 
 
 def foresee_covers(settings: Settings, service: Mapping[str, str] | None) -> None:
-    """Raise DetectorError as `check_covers` will, going by the models that are there.
+    """Raise DetectorError where `check_covers` will, judging by the models that are there.
 
-    `service` are the variables of a service that runs, and pulls no model. None stands for one to
-    come, which may pull one, or find one in a folder of which nothing is known here.
+    `service` are the environment variables of a service that runs: it pulls no more models. None
+    is for one not started yet: nothing is raised where that may pull a model, or look for one in a
+    folder that is not known here.
     """
     comes_to_more = settings.models.pull or not Path(settings.models.dir).is_absolute()
     if not _covered(settings) or (service is None and comes_to_more):
@@ -105,8 +106,8 @@ def foresee_covers(settings: Settings, service: Mapping[str, str] | None) -> Non
 
 
 def main_environ(env: Mapping[str, str]) -> dict[str, str] | None:
-    """The variables that the service was started with, for a command of its ExecReload=; None
-    elsewhere. systemd gives that command newer ones: it reads EnvironmentFile= again."""
+    """The environment that the service was started with, for a command in its ExecReload=; None
+    elsewhere. The command's own may be newer, since systemd reads EnvironmentFile= again for it."""
     if not (pid := env.get("MAINPID", "")).isdecimal():
         return None
     try:
@@ -118,23 +119,23 @@ def main_environ(env: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _covered(settings: Settings) -> list[str]:
-    """The streams whose faces are covered by what "auto" finds."""
+    """The streams whose faces are to be covered where "auto" chooses the detector."""
     if settings.detector.backend != "auto":
         return []
     return [stream.name for stream in settings.stream if stream.privacy == "blur"]
 
 
-# Not `Path`'s, which raises where nobody lets us look: whoever opens it says more.
+# Not `Path.is_dir`, which raises without permission: opening the file will say more.
 _is_folder = os.path.isdir
 
 
-# The rest is imported where it is needed: most configurations ask for nothing special.
+# The functions below import what they need: most configurations need little of it.
 
 
 def _detector_faults(settings: Settings) -> Iterator[str]:
     model = select.model_of(settings.detector.backend, settings.detector.range)
     folder = Path(settings.models.dir)
-    # Of a service's own folder nothing is known elsewhere.
+    # A relative folder is the service's own, and not known here.
     if model and folder.is_absolute() and not settings.models.pull:
         try:
             store.load(model, folder)
@@ -165,7 +166,7 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
 
         try:
             path = locate(expression.weights)
-            # Of a path from there nothing is known either; this folder may be out of reach.
+            # Nor is a relative path, unless it exists here, which access() says without raising.
             if path.is_absolute() or os.access(path, os.F_OK):
                 ExpressionClassifier.load(path, device="cpu")
         except CheckpointError as error:
@@ -195,12 +196,12 @@ def _stream_faults(stream: StreamSettings) -> Iterator[str]:
 
 def _sink_faults(sink: SinkSettings) -> Iterator[str]:
     path = getattr(sink, "path", Path())
-    # From the working directory of a service another may be there.
+    # A relative path is from the service's working directory, which is not known here.
     if path.is_absolute() and _is_folder(path):
         yield "path: is a folder; accepted is the path of a file"
     if isinstance(sink, MqttSinkSettings):
         try:
-            import daemon.sinks.broker  # noqa: F401 - whether it can be
+            import daemon.sinks.broker  # noqa: F401 - whether it can be imported
         except (ExtraError, ImportError):
             yield "kind: found mqtt, which needs paho-mqtt 2: pip install 'affectd[mqtt]'"
     if isinstance(sink, SrtSinkSettings):

@@ -12,8 +12,8 @@ from pydantic import BaseModel, SecretStr
 
 from daemon.config.settings import Settings
 
-# Outside of [[stream]], what is taken over while everything runs. A name that ends in a dot is a
-# whole table. Everything else is settled when models are loaded or the port is opened.
+# Keys outside of [[stream]] that are applied while everything runs. A name that ends in a dot is a
+# whole table. All others are read only when models are loaded or the port is opened.
 APPLIED = (
     "daemon.allow_anonymous",
     "daemon.allowed_hosts",
@@ -31,8 +31,8 @@ APPLIED = (
     "tracking.",
 )
 
-# Who may read goes with the address: what is enough for loopback would open a socket that still
-# listens beyond it.
+# Access changes only together with the address: what is safe on loopback would let everybody read
+# from a socket that still listens beyond it.
 ACCESS = (
     "daemon.allow_anonymous",
     "daemon.allowed_hosts",
@@ -76,8 +76,8 @@ def is_applied(key: str) -> bool:
 
 
 def compare(started: Settings, current: Settings, new: Settings) -> Changes:
-    """`started` is what the daemon began with, which keys that wait for a restart still follow;
-    `current` is what it goes by otherwise."""
+    """Compare `new` with the settings in use: `started`, those of the daemon's start, for keys that
+    need a restart, and `current` for all others."""
     moves = _moves(started, new)
     before = {stream.name: stream for stream in current.stream}
     after = {stream.name: stream for stream in new.stream}
@@ -104,7 +104,7 @@ def compare(started: Settings, current: Settings, new: Settings) -> Changes:
 
 
 def in_effect(started: Settings, current: Settings, new: Settings) -> Settings:
-    """What the daemon goes by after a reload: `new`, but for ACCESS while its address waits."""
+    """The settings after a reload: `new`, but the old ACCESS while a new address waits."""
     if not _moves(started, new):
         return new
     names = [key.removeprefix("daemon.") for key in ACCESS]

@@ -1,7 +1,7 @@
-"""SIGTERM, SIGINT and SIGHUP without handlers: held back from every thread, and waited for by one.
+"""SIGTERM, SIGINT and SIGHUP without handlers: blocked in every thread, and waited for by one.
 
-A handler may run anywhere in the main thread, in the middle of a lock that it needs itself.
-Commands that come to an end of their own have one all the same, as Python has for Ctrl-C.
+A handler may interrupt the main thread anywhere, even while that holds a lock which the handler
+needs. Commands that end by themselves have a handler all the same, as Python has for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _had_terminal = False  # whether SIGHUP may mean that our terminal closed; set b
 
 
 def hold() -> None:
-    """Hold back the signals, in this thread and in those that it will start, and note whether there
-    is a terminal to end with.
+    """Block the signals in this thread and in those that it will start, and note whether there is a
+    terminal, with which the process is to end.
 
     Call it before anything that starts threads is imported.
     """
@@ -38,10 +38,10 @@ def hold() -> None:
 def wait() -> signal.Signals | None:
     """Wait for a signal; returns the one that is to end the process, or None for a reload.
 
-    SIGHUP is a reload, unless the terminal that the process was started on is gone; behind
-    `nohup` it always is. From a signal to end on, SIGTERM and SIGINT end the process at once;
-    SIGHUP stays held back, so that one that comes too late does no harm. Several SIGHUP that came
-    meanwhile are one.
+    SIGHUP is a reload, unless the terminal that the process was started on is gone; under `nohup`
+    it always is. After a signal to end, SIGTERM and SIGINT end the process at once; SIGHUP stays
+    blocked, so that one that comes too late does no harm. Several SIGHUP that came meanwhile count
+    as one.
     """
     number = signal.Signals(signal.sigwait((*STOP, RELOAD)))
     if number is RELOAD and not _terminal_is_gone():
@@ -53,20 +53,20 @@ def wait() -> signal.Signals | None:
 
 
 def exit_code(number: int) -> int:
-    """What `affectd run` ends with after this signal."""
+    """The exit code of `affectd run` after this signal."""
     return 0 if number == signal.SIGTERM else 128 + number
 
 
 def stop_is_due() -> bool:
-    """Whether a signal that is to end the process has come, and nobody has waited for it yet."""
+    """Whether a signal to end is pending, which `wait` has not returned yet."""
     return not signal.sigpending().isdisjoint(STOP) or _hangup_is_due()
 
 
 def raise_exit() -> None:
-    """Let SIGTERM and SIGHUP raise SystemExit in the main thread, so that what is half done is put
-    in order. A second SIGTERM ends the process at once."""
+    """Let SIGTERM and SIGHUP raise SystemExit in the main thread, so that `finally` blocks run. A
+    second SIGTERM ends the process at once."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # behind `nohup` one is ignored
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
             signal.signal(number, _exit)
 
 
@@ -78,7 +78,7 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """In this block a signal to end, held back before, ends the process with its `exit_code`. For
+    """In this block a signal to end, although blocked, ends the process with its `exit_code`. For
     slow work that has nothing open, such as fetching models."""
     done = threading.Event()
 
@@ -108,8 +108,8 @@ def _terminal_is_gone() -> bool:
 
 
 def _terminal_fault() -> int:
-    """Why the terminal of this process, wherever its input and output go, cannot be opened, as a
-    number of errno: ENXIO where there is none, 0 where it can."""
+    """The errno of opening this process's controlling terminal, wherever its input and output go:
+    ENXIO where there is none, 0 where it can be opened."""
     try:
         os.close(os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
     except OSError as error:

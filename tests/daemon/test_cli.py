@@ -88,7 +88,7 @@ def test_a_tilde_is_a_home_wherever_a_path_stands(
 @pytest.mark.parametrize("before", ["rtsp://", "rtsp;//", ""])
 def test_a_url_where_a_path_belongs(capsys: Capsys, before: str) -> None:
     done = inside(capsys, "video", "demo://x?seconds=1", f"{before}u:hunter2@127.0.0.1/x.mp4")
-    accepted = "accepted is a path, ./NAME of a file of that name"
+    accepted = "accepted is a path, with ./ before one like a URL"
     line = f"affectd: {before}u:***@127.0.0.1/x.mp4: is a URL; {accepted}"
     assert done == (2, [], [line])
 

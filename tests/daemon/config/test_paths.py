@@ -15,9 +15,9 @@ from tests.daemon.config.reading import STREAM, faults, read
         ("rtsp;//cam/x", "names no host; accepted is rtsp://HOST/PATH"),
         ("rtsp//cam/x", "names no host; accepted is rtsp://HOST/PATH"),
         ("  ", "is empty; accepted are a file, /dev/videoN or a URL"),
-        (" rtsp://cam/x", "has a blank around it; accepted is it without"),
-        ("rtsp://cam/x ", "has a blank around it; accepted is it without"),
-        (" clip.mp4", "has a blank around it; accepted is it without, and ./ before a file's"),
+        (" rtsp://cam/x", "begins or ends with a blank; accepted is it without"),
+        ("rtsp://cam/x ", "begins or ends with a blank; accepted is it without"),
+        (" clip.mp4", "begins or ends with a blank; accepted is it without, or ./NAME of a file"),
         ("10.0.0.7:554/main", "is a URL without its scheme and //"),
         ("viewer@nvr.lan/main", "is a URL without its scheme and //"),
         ("u:geheim@cam/main", "is a URL without its scheme and //"),
@@ -76,8 +76,8 @@ URLS = ["rtsp://u:geheim@10.0.0.9/x.mp4", " mqtt://u:geheim@nas/x", "rtsp;//u:ge
 def test_a_url_where_a_path_belongs_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
     sinks = [f"[[stream.sink]]\nkind = '{kind}'\npath = '{url}'\n" for kind in ("mp4", "events")]
     tables = f"models.dir = '{url}'\nexpression.weights = '{url}'\n{STREAM}{''.join(sinks)}"
-    path = "is a URL; accepted is a path, with ./ before one that looks so"
-    file = "is a URL; accepted is the path of a file, with ./ before one like that"
+    path = "is a URL; accepted is a path, with ./ before one like a URL"
+    file = "is a URL; accepted is a file's path, with ./ before one like a URL"
     assert faults(tmp_path, tables) == [
         f"models.dir: {path}",
         f"expression.weights: {path}",

@@ -292,7 +292,7 @@ def calibrate(
     family: Family,
     data: DataDir,
     weights: Annotated[
-        str, typer.Option(metavar="NAME", help="Shipped name, or a file; of a joint all nets.")
+        str, typer.Option(metavar="NAME", help="Shipped name or file; of a joint, all its nets.")
     ] = "default",
     strict: Strict = False,
 ) -> None:
@@ -327,7 +327,7 @@ def bench(
 
 @app.command()
 def version() -> None:
-    """Print the versions of affectd and what it stands on.
+    """Print the versions of affectd and of the libraries it uses.
 
     Example: affectd version"""
     from daemon.version import versions

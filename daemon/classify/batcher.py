@@ -207,7 +207,7 @@ class Batcher(Worker):
             deliver(its_own)
 
     def _read(self, jobs: Sequence[Job]) -> Sequence[NDArray[np.float32] | None]:
-        """A row for each job, or None for each if the model failed."""
+        """A row of probabilities for each job, or None for each if the model failed."""
         began_s = self._clock()
         for job in jobs:
             self._waited.observe(max(0.0, began_s - job.submitted_s))
@@ -219,7 +219,7 @@ class Batcher(Worker):
     def _predict(
         self, images: Sequence[NDArray[np.uint8]], view_indices: Sequence[int]
     ) -> Sequence[NDArray[np.float32] | None]:
-        """A row for each crop, or None for each if the model failed."""
+        """A row of probabilities for each crop, or None for each if the model failed."""
         try:
             rows = list(self.classifier.predict(np.stack(images), np.array(view_indices, np.int64)))
         except Exception as error:  # noqa: BLE001 - out of memory, a device that went away, a bug

@@ -14,7 +14,7 @@ TURNED_AWAY = 4096  # faces that found no room and whose turns are remembered
 
 
 class Since(NamedTuple):
-    """When a face began to wait: its first crop not read yet was captured and submitted then."""
+    """When a face began to wait: its first crop not read yet was captured, and submitted."""
 
     captured_mono_s: float
     submitted_s: float

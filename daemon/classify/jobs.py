@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Probabilities float32 [len(labels)] of a job, from `view_count` views; None if it failed."""
+    """Probabilities float32 [len(labels)] of a job, from `view_count` views; None without."""
 
     job: Job
     probabilities: NDArray[np.float32] | None

@@ -236,7 +236,7 @@ class StreamSettings(Table):
 
     @property
     def is_live(self) -> bool:
-        """Whether the newest frame wins, or every frame is kept.
+        """True where the newest frame wins, False where every frame is kept.
 
         `policy` decides; `auto` means file for a path and for file://, and live for everything
         else: what ends like a file on a web server may be a camera (go2rtc's /api/stream.mp4).

@@ -31,7 +31,7 @@ class EncodedSinkSettings(Table):
 
     @property
     def keyframe_interval_s(self) -> float:
-        """Distance of keyframes: a new viewer waits so long at most."""
+        """Seconds between keyframes: a new viewer waits so long at most."""
         return 1.0
 
     @property

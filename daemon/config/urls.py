@@ -30,7 +30,9 @@ def check_source(url: str) -> None:
     if not bare:
         raise ValueError("is empty; accepted are a file, /dev/videoN or a URL")
     if not url.startswith(bare) or (url != bare and scheme_of(bare)):
-        raise ValueError("begins or ends with a blank; accepted is it without, or ./NAME of a file")
+        raise ValueError(
+            "begins or ends with a blank; accepted is the same without, or ./NAME for a file"
+        )
     scheme = scheme_of(url)
     if scheme and scheme not in SOURCES:
         raise ValueError(f"scheme {scheme}:// is unknown; accepted: {', '.join(SOURCES)}")

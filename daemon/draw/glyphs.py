@@ -24,7 +24,7 @@ Alpha = NDArray[np.int16]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strip:
-    """A mask of coverage, 0..OPAQUE: `luma` int16 [h, w], h and w even, and `chroma` at half."""
+    """A mask of coverage, 0..OPAQUE: `luma` int16 [h, w], h and w even, `chroma` at half size."""
 
     luma: Alpha
     chroma: Alpha

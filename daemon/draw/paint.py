@@ -121,7 +121,7 @@ class Canvas:
             part[:] = value
 
     def tint(self, rect: Rect, paint: Paint, opacity: float) -> None:
-        """Let the picture shine through `paint`, which covers it to `opacity` 0..1."""
+        """Blend `paint` over `rect` with `opacity` 0..1."""
         for part, value in zip(self._parts(rect), paint, strict=False):
             _mix(part, value, opacity)
 

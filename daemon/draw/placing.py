@@ -1,4 +1,4 @@
-"""Where a face's plate and panel go: near it, in the frame, and off other faces.
+"""Where a face's plate (label) and panel (bars) go: near it, in the frame, off other faces.
 
 Each finder scores a few fixed places by what they would cover. The place of the frame before
 has a head start, so that nothing jumps while a face trembles on the edge of a decision.

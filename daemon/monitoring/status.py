@@ -264,8 +264,8 @@ class Row:
 
 
 class Board:
-    """The rows of all streams. Thread-safe. `clock` gives Unix time; `redact` sees every error
-    text. Times are noted by `monotonic`."""
+    """The rows of all streams. Thread-safe. `clock` gives Unix time; `redact` masks the secrets in
+    error texts. Times are noted by `monotonic`."""
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> Redactor:
     sys.excepthook = _log_fault
     sys.unraisablehook = _log_unraisable
     if os.environ.get("PYTHONFAULTHANDLER"):
-        # A descriptor of its own: stacks are printed even while detectors.quiet redirects 2.
+        # A descriptor of its own: stacks are printed even while detectors.quiet redirects number 2.
         faulthandler.enable(os.dup(2))
     return redactor
 
@@ -91,4 +91,4 @@ def _log_fault(
 
 def _log_unraisable(passed_over: sys.UnraisableHookArgs) -> None:
     fault = passed_over.exc_value or passed_over.exc_type()
-    log.error("%s", passed_over.err_msg or "a fault was passed over", exc_info=fault)
+    log.error("%s", passed_over.err_msg or "an exception was ignored", exc_info=fault)

@@ -74,8 +74,8 @@ def check_covers(settings: Settings, detector: select.Choice) -> None:
 
 
 def check_reads(settings: Settings, reads: bool) -> None:
-    """Raise UnusableError where a sink takes readings and the daemon `reads` no face: it was
-    started with expression.enabled = false, which only a restart can change."""
+    """Raise UnusableError where a sink takes readings and the daemon does not read faces (`reads`):
+    it was started with expression.enabled = false, which only a restart can change."""
     for stream in settings.stream:
         if not reads and (kind := stream.kind_for_readings):
             raise UnusableError(
@@ -87,9 +87,9 @@ def check_reads(settings: Settings, reads: bool) -> None:
 def foresee_covers(settings: Settings, service: Mapping[str, str] | None) -> None:
     """Raise DetectorError where `check_covers` will, judging by the models that are there.
 
-    `service` are the environment variables of a service that runs: it pulls no more models. None
-    is for one not started yet: nothing is raised where that may pull a model, or look for one in a
-    folder that is not known here.
+    `service` is the environment of a service that runs, and pulls no model at a reload. None is for
+    one not started yet: nothing is raised where that may pull a model, or look for one in a folder
+    that is not known here.
     """
     comes_to_more = settings.models.pull or not Path(settings.models.dir).is_absolute()
     if not _covered(settings) or (service is None and comes_to_more):
@@ -166,7 +166,7 @@ def _expression_faults(expression: ExpressionSettings) -> Iterator[str]:
 
         try:
             path = locate(expression.weights)
-            # Nor is a relative path, unless it exists here, which access() says without raising.
+            # A relative path is known only if it exists here; access() says so, and never raises.
             if path.is_absolute() or os.access(path, os.F_OK):
                 ExpressionClassifier.load(path, device="cpu")
         except CheckpointError as error:

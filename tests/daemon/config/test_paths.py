@@ -17,7 +17,10 @@ from tests.daemon.config.reading import STREAM, faults, read
         ("  ", "is empty; accepted are a file, /dev/videoN or a URL"),
         (" rtsp://cam/x", "begins or ends with a blank; accepted is the same without"),
         ("rtsp://cam/x ", "begins or ends with a blank; accepted is the same without"),
-        (" clip.mp4", "begins or ends with a blank; accepted is the same without, or ./NAME for a file"),
+        (
+            " clip.mp4",
+            "begins or ends with a blank; accepted is the same without, or ./NAME for a file",
+        ),
         ("10.0.0.7:554/main", "is a URL without its scheme and //"),
         ("viewer@nvr.lan/main", "is a URL without its scheme and //"),
         ("u:geheim@cam/main", "is a URL without its scheme and //"),

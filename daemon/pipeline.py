@@ -160,7 +160,7 @@ class Pipeline:
         return self.stream.running
 
     def _at_end(self) -> None:
-        """The stream's thread ends; unless it was stopped, its source has: finish the sinks."""
+        """The stream's thread ends; if its source ended it, finish the sinks, unless `offline`."""
         self._stream_loop.end()
         if not (self._offline or self.stop.is_set()):
             # A daemon thread: the process does not wait for what hangs.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from daemon.reading import Quality, Why
 from detectors.base import Detection, Point
 
-# Distance between the eyes, over that of the nose's tip in front of them.
+# Typical distance between the eyes, over that of the nose's tip in front of them.
 EYES_PER_NOSE = 1.6
 # Relative Laplacian energy of a face that counts as half blurred.
 HALF_BLURRED = 0.1

@@ -1,4 +1,4 @@
-"""What waits for a sink, and what is given up when there is no room for all of it."""
+"""The queue of each kind of sink, and what is dropped when it is full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Lose = Callable[[int], None]
 
 
 def backlog_for(takes: Takes, lose: Lose) -> Backlog[Any]:
-    """The queue of a sink. `lose` hears how many pictures or readings are given up."""
+    """The queue of a sink. `lose` is called with the number of pictures, packets or readings that
+    are dropped."""
     match takes:
         case "pictures":
             return Backlog(QUEUE_FRAMES, lose)
@@ -32,8 +33,7 @@ def backlog_for(takes: Takes, lose: Lose) -> Backlog[Any]:
 
 
 class Backlog(Generic[Item]):
-    """At most `room` items; for one more the oldest is given up. Not thread-safe: the writer sees
-    to that."""
+    """At most `room` items; one more drops the oldest. Not thread-safe: the writer holds a lock."""
 
     def __init__(self, room: int, lose: Lose) -> None:
         self._room = room
@@ -50,15 +50,15 @@ class Backlog(Generic[Item]):
         self._items.append(item)
 
     def take(self) -> Item | None:
-        """The next one; None if there is none."""
+        """Remove and return the oldest item; None if there is none."""
         return self._items.popleft() if self._items else None
 
     def failed(self, item: Item, *, again: bool) -> None:
-        """The sink failed at `item`; with `again` it may take it when it comes back."""
+        """The sink failed to write `item`; with `again` that may be tried once more."""
         self._lose(self.worth(item))
 
     def clear(self) -> None:
-        """Give everything up."""
+        """Drop everything."""
         while self._items:
             self._lose(self.worth(self._items.popleft()))
 
@@ -66,7 +66,7 @@ class Backlog(Generic[Item]):
         """The sink is about to be tried again."""
 
     def worth(self, item: Item) -> int:
-        """How many losses it is to lose `item`."""
+        """How many losses are counted when `item` is dropped."""
         return 1
 
     def _give_up(self, item: Item) -> None:
@@ -74,8 +74,8 @@ class Backlog(Generic[Item]):
 
 
 class _Readings(Backlog[Output]):
-    """Readings outlive the picture they came with: they move on to the next output, or stay with
-    an empty one if none follows. Only beyond `QUEUE_READINGS` the oldest are given up."""
+    """Keeps the readings of a dropped output: they move to the next one, or to an output without
+    other readings if none follows. Only beyond `QUEUE_READINGS` are the oldest dropped."""
 
     def __init__(self, room: int, lose: Lose) -> None:
         super().__init__(room, lose)
@@ -119,15 +119,15 @@ class _Readings(Backlog[Output]):
 
 
 class _News(_Readings):
-    """What came while a sink was down is none any more."""
+    """Readings that came while the sink was down are out of date, and are dropped."""
 
     def comes_back(self) -> None:
         self.clear()
 
 
 class _Packets(Backlog[Packet]):
-    """After a loss the sink goes on with a keyframe: what comes before it would show rubbish.
-    What came while a sink was down is old news, and is given up too."""
+    """After a loss, packets are dropped up to the next keyframe: they would decode to rubbish.
+    Packets that came while the sink was down are out of date, and are dropped too."""
 
     def __init__(self, room: int, lose: Lose) -> None:
         super().__init__(room, lose)

@@ -1,4 +1,4 @@
-"""A connection to an MQTT broker, of which every fault is a SinkError."""
+"""A connection to an MQTT broker; all its faults are SinkErrors."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ with extra("mqtt"):
     from paho.mqtt.reasoncodes import ReasonCode
 
 TIMEOUT_S = 10.0
-KEEPALIVE_S = 20  # a broker misses a machine that is switched off after one and a half of these
+KEEPALIVE_S = 20  # After one and a half of these, the broker gives up a silent client.
 _NOT_LET_IN = (0x86, 0x87, 0x8A, 0x8C)  # a wrong password, not authorised, banned, bad method
 
 
 class Broker:
-    """One connection, from `open` to `drop`. Other calls wait for the broker, each `timeout_s` at
-    most, and raise SinkError; after that, or where the broker has gone meanwhile, all of them do.
+    """One connection, from `open` to `drop`. `open`, `keep` and `flush` wait for the broker, each
+    `timeout_s` at most, and raise SinkError; once the broker has refused something or is gone, each
+    of them does.
 
-    MQTT 5, since a broker that speaks 3.1.1 throws away in silence what it does not allow. A thread
-    of the library's keeps the connection alive between two calls, and never opens it again.
+    MQTT 5, since by 3.1.1 a broker silently discards what it does not allow. A thread of the
+    library keeps the connection alive between two calls; it never connects again.
     """
 
     def __init__(
         self, config: MqttSinkSettings, client: str, will: str, *, timeout_s: float = TIMEOUT_S
     ) -> None:
-        """`client` is the name to sign in by; once affectd is gone without a `goodbye`, the broker
-        says "offline" under the topic `will`."""
+        """`client` is the MQTT client ID. If affectd is gone without a `goodbye`, the broker
+        publishes a retained "offline" under the topic `will`."""
         self._shown = redact_url(config.url.get_secret_value())
         self._address = config.address
         self._timeout_s = timeout_s
         self._changed = threading.Condition()
         # Guarded by _changed.
         self._accepted = False
-        self._unsettled = 0  # messages on their way
+        self._unsettled = 0  # messages not yet sent, or not yet acknowledged if retained
         self._fault: tuple[Reason, str] | None = None
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client, protocol=mqtt.MQTTv5, reconnect_on_failure=False
@@ -69,17 +70,17 @@ class Broker:
         """Connect and sign in."""
         try:
             self._client.connect(*self._address, keepalive=KEEPALIVE_S)
-        except (OSError, UnicodeError) as error:  # a name may be none by its letters alone
+        except (OSError, UnicodeError) as error:  # UnicodeError: an impossible host name
             raise self._error(*_meaning(error, self._timeout_s)) from error
         self._client.loop_start()
         self._wait(lambda: self._accepted, self._timeout_s)
 
     def send(self, topic: str, payload: str) -> None:
-        """Hand over one message, which may get lost on its way."""
+        """Publish one message without waiting; it may get lost (QoS 0)."""
         self._publish(topic, payload)
 
     def keep(self, topic: str, payload: str, timeout_s: float | None = None) -> None:
-        """Let the broker keep what it then tells everybody, and wait until it has got it."""
+        """Publish a retained message, and wait until the broker has acknowledged it (QoS 1)."""
         self._publish(topic, payload, qos=1, retain=True)
         try:
             self.flush(timeout_s)
@@ -87,23 +88,25 @@ class Broker:
             raise SinkError(error.reason, f"{error}, at {topic}") from error
 
     def flush(self, timeout_s: float | None = None) -> None:
-        """Wait until all messages are handed over, and look whether the broker is still there."""
+        """Wait until all messages are sent, and acknowledged if retained; without any, just check
+        the connection."""
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         self._wait(lambda: self._unsettled == 0, limit_s)
 
     def goodbye(self, timeout_s: float) -> None:
-        """End the connection in order, so that the broker does not speak for us."""
+        """Disconnect properly, so that the broker does not publish the will."""
         self._client.disconnect()
         with self._changed:
             self._changed.wait_for(lambda: self._fault is not None, timeout_s)
 
     def drop(self) -> None:
-        """End it in any way; the broker says "offline" unless there was a goodbye."""
+        """Close the connection in any case; the broker publishes the will unless there was a
+        goodbye."""
         if isinstance(connection := self._client.socket(), socket.socket):
-            with suppress(OSError):  # else the thread would go on while anything is unsent
+            with suppress(OSError):  # Else the library's thread goes on while anything is unsent.
                 connection.shutdown(socket.SHUT_RDWR)
         self._client.loop_stop()
-        # Else the client and this would hold each other, and sockets wait for the collector.
+        # Else client and Broker are a reference cycle, and sockets wait for garbage collection.
         self._client.on_connect = self._client.on_publish = self._client.on_disconnect = None
 
     def _publish(self, topic: str, payload: str, *, qos: int = 0, retain: bool = False) -> None:
@@ -122,7 +125,7 @@ class Broker:
     def _error(self, reason: Reason, what: str) -> SinkError:
         return SinkError(reason, f"mqtt sink: {self._shown}: {what}")
 
-    # What follows is called by the library's thread.
+    # The library's thread calls the following methods.
 
     def _on_connect(self, client: Any, data: Any, flags: Any, code: ReasonCode, more: Any) -> None:
         with self._changed:
@@ -149,7 +152,7 @@ class Broker:
             self._changed.notify_all()
 
     def _note(self, code: ReasonCode, what: str) -> None:
-        """Keep the first fault: what follows comes of it."""
+        """Keep the first fault: later ones are its consequences."""
         if code.is_failure and self._fault is None:
             if code.value in _NOT_LET_IN:
                 reason = Reason.AUTH_FAILED
@@ -159,7 +162,7 @@ class Broker:
 
 
 class _Socket(ssl.SSLSocket):
-    """Closed where TLS fails: the library leaves that to the collector."""
+    """Closes itself where TLS fails: the library leaves that to garbage collection."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -180,7 +183,7 @@ def _meaning(error: Exception, timeout_s: float) -> tuple[Reason, str]:
             )
         case TimeoutError():
             return Reason.TIMEOUT, f"no answer within {timeout_s:g} s"
-        case ssl.SSLError() | ConnectionResetError():  # in answer to what it does not know
+        case ssl.SSLError() | ConnectionResetError():  # as from a port that expects no TLS
             return Reason.TLS, "TLS failed; is none spoken at this port?"
         case ConnectionRefusedError():
             return Reason.CONNECT_REFUSED, "the connection was refused"

@@ -1,4 +1,4 @@
-"""New files on disk, of whole pieces only however they grow; and the SinkError of what fails."""
+"""New files on disk that only ever hold whole pieces; and SinkErrors for what fails on disk."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def sink_errors(target: Path | str) -> Iterator[None]:
-    """Write `target` within. What the system or libav says against it becomes a SinkError that
-    names it."""
+    """Turns errors of the system and of libav, while `target` is written, into SinkErrors that
+    name it."""
     try:
         yield
     except (av.FFmpegError, OSError) as error:
@@ -72,8 +72,8 @@ def create_numbered(path: Path) -> tuple[Path, FileIO]:
 
 
 def numbered(path: Path) -> list[Path]:
-    """What is there of `path-2`, `path-3`, … in their order; nothing where the folder cannot be
-    read, of which whoever writes to it says more."""
+    """The existing files among `path-2`, `path-3`, … in order. None where the folder cannot be
+    read: writing to it then raises a clearer error."""
     number = re.compile(re.escape(path.stem) + r"-(\d+)")
     try:
         beside = list(path.parent.iterdir())
@@ -88,15 +88,15 @@ def numbered(path: Path) -> list[Path]:
 
 
 class PieceFile:
-    """A file that grows by whole pieces: one that does not fit is taken back, so that the file ends
-    with the last that did."""
+    """A file that grows by whole pieces: one that does not fit is removed again, so that the file
+    ends with a whole piece."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
         self.size = 0
 
     def append(self, piece: bytes) -> None:
-        """Raises OSError, with the file as it was before."""
+        """Write one piece. Raises OSError, and leaves the file as it was before."""
         rest = memoryview(piece)
         try:
             while rest:

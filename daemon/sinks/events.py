@@ -17,14 +17,14 @@ READER_S = 5.0
 
 
 class EventsFile:
-    """Appends the readings of each frame in one write, so that a file holds whole lines only. It is
-    there from the first frame on: an empty one says that there was nothing to read.
+    """Appends the readings of each frame in one write, so that a file holds whole lines only. It
+    exists from the first frame on: an empty file means that there was nothing to read.
 
     Several streams may share a file. One that was moved away or deleted (logrotate) is created
-    again; one that was cut to nothing (copytruncate) is written from its start.
+    again; one that was truncated (copytruncate) is written from its start.
 
     A named pipe will do too: without a reader, or with one that takes nothing for `READER_S`, the
-    sink is down. Its reader may see a reading twice after that, and never half of one.
+    sink is down. Its reader may get a reading twice after that, but never half of one.
     """
 
     takes: Takes = "readings"
@@ -38,8 +38,8 @@ class EventsFile:
         lines = [reading.to_json().encode() + b"\n" for reading in output.readings]
         with sink_errors(f"events sink: {self.path}"):
             if self._descriptor is not None and not _is_at(self._descriptor, self.path):
-                self.close()  # Without a reading for days, too, a deleted one is to free its disk.
-            descriptor = self._current()  # With nothing to write, too, a fault is to show.
+                self.close()  # A deleted file must free its disk space, even without new readings.
+            descriptor = self._current()  # Faults must show even with nothing to write.
             if lines:
                 _append(descriptor, lines)
         return bool(lines)
@@ -54,7 +54,7 @@ class EventsFile:
         """The descriptor, opened where there is none."""
         if self._descriptor is None:
             make_folder(self.path.parent)
-            # A pipe that nobody reads would hold up open(2), and one that is full write(2).
+            # Without O_NONBLOCK open(2) blocks on a pipe that nobody reads, write(2) on a full one.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self.path, flags, 0o644)
             if self._ends_in_mid_line(self._descriptor):
@@ -62,7 +62,7 @@ class EventsFile:
         return self._descriptor
 
     def _ends_in_mid_line(self, descriptor: int) -> bool:
-        """Whether somebody, killed or out of room, left half a line."""
+        """Whether a process that was killed, or ran out of disk space, left half a line."""
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode) or state.st_size == 0:
             return False
@@ -97,7 +97,7 @@ def _append(descriptor: int, lines: Sequence[bytes]) -> None:
 
 
 def _wait_for_reader(descriptor: int) -> None:
-    """Until a pipe has room. Raises TimeoutError."""
+    """Wait until a pipe has room. Raises TimeoutError."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     if not poll.poll(1000.0 * READER_S):

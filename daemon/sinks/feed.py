@@ -1,4 +1,4 @@
-"""From a writer's thread to the web server's readers: newest wins, nobody waits for a slow one."""
+"""From a writer's thread to the web server's readers: newest wins, a slow reader delays nobody."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Feed(Generic[T]):
     ) -> AsyncIterator[Subscription[T]]:
         """A subscription of the running event loop, from now on: older items are not repeated.
 
-        What is not `wanted` takes no place in it and counts nowhere. The publisher's thread asks.
+        Items that are not `wanted` are left out, and do not count as dropped. `wanted` is called on
+        the publisher's thread.
         """
         loop = asyncio.get_running_loop()
         subscription: Subscription[T] = Subscription(self._capacity, loop, wanted)
@@ -57,7 +58,7 @@ class Feed(Generic[T]):
                 self._subscriptions.remove(subscription)
 
     def clear(self) -> None:
-        """Take back what nobody has read yet."""
+        """Remove all items that have not been read yet."""
         with self._lock:
             for subscription in self._subscriptions:
                 subscription._clear()
@@ -71,7 +72,7 @@ class Feed(Generic[T]):
 
 
 class Subscription(Generic[T]):
-    """One reader's queue. `dropped` counts what it was too slow for."""
+    """One reader's queue. `dropped` counts the items that it was too slow for."""
 
     def __init__(
         self, capacity: int, loop: asyncio.AbstractEventLoop, wanted: Callable[[T], bool]

@@ -11,14 +11,14 @@ from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sinks.playlist import Playlist
 
-_ROUNDING_S = 0.5  # A segment may be longer by less than this: its length rounds to the same.
+_ROUNDING_S = 0.5  # A segment may be longer by less than this: its rounded length is the same.
 
 
 class HlsSegments:
     """Adds to `playlist` segments that each begin with a keyframe and end with the next, or at a
     pause that would make them too long.
 
-    Time goes on over new sizes, restarts of the encoder and idle spells. The playlist is not
+    Timestamps go on over new sizes, restarts of the encoder and idle spells. The playlist is not
     closed with the sink, and its readers stay.
     """
 
@@ -73,7 +73,7 @@ class _Run:
         self._media = bytearray()
 
     def continues_with(self, packet: Packet) -> bool:
-        """Whether `packet` goes on from here, and leaves no segment too long, as after a pause."""
+        """Whether `packet` is of the same encoder, and not so late that a segment gets too long."""
         so_far = packet.pts - self._keyframe.pts
         return packet.encoder is self.encoder and so_far < self._limit_ticks
 
@@ -83,7 +83,7 @@ class _Run:
 
     def write(self, packet: Packet) -> None:
         keyframe = packet if packet.is_keyframe else self._keyframe
-        # The last picture's length is not known yet: that of the one before, within the limit.
+        # The last picture's duration is unknown yet: assume the one before's, within the limit.
         most = keyframe.pts + self._limit_ticks - 1 - packet.pts
         packet = replace(packet, duration=min(packet.duration, most))
         self._media += self._fragments.write(packet)
@@ -99,7 +99,8 @@ class _Run:
         self._end(self._end_pts)
 
     def _end(self, pts: int) -> None:
-        """Hand over the segment that ends at `pts`; of a first picture alone nobody knows where."""
+        """Hand over the segment that ends at `pts`; drop one without a duration, as of a single
+        picture."""
         if self._media and pts > self._keyframe.pts:
             duration_s = float((pts - self._keyframe.pts) * TIME_BASE)
             self._playlist.add(bytes(self._media), duration_s, self._keyframe.captured_s)

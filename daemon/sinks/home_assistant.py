@@ -1,5 +1,5 @@
-"""What Home Assistant reads to make a device of a stream: its MQTT discovery, one message a device
-(since Home Assistant 2024.12)."""
+"""The MQTT discovery messages by which Home Assistant makes a device of a stream: one message a
+device (since Home Assistant 2024.12)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NOBODY = "none"  # what the expression is while no face is in view
 
 
 def device_id(topics: str) -> str:
-    """The name of the stream whose topics begin with `topics`, of letters that may stand there;
-    no other's has the same."""
+    """A unique name for the stream whose topics begin with `topics`, as the device's identifier and
+    the MQTT client ID; of the characters that Home Assistant accepts."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", topics)
-    if re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9_-]+", topics):  # where the first _ was the /
+    if re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9_-]+", topics):  # unique: its first _ was the /
         return name
     return f"{name}_{hashlib.sha256(topics.encode()).hexdigest()[:8]}"
 

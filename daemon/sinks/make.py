@@ -1,4 +1,4 @@
-"""From the configuration to sinks, and the names that metrics call them by."""
+"""Makes sinks from their settings, and chooses their names in metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from daemon.sinks.push import Push
 from daemon.sinks.shown import Shown
 from daemon.sinks.writer import HUNG_S
 
-_GRACE_S = 5.0  # For the publication before, whose end may be waited for.
+_GRACE_S = 5.0  # A write may also wait until the publication before has ended.
 
 
 def make_sink(config: SinkSettings, stream: str, shown: Shown) -> Sink[Output] | Sink[Packet]:
@@ -50,22 +50,23 @@ def make_sink(config: SinkSettings, stream: str, shown: Shown) -> Sink[Output] |
 
 
 def hung_s(config: SinkSettings, *, live: bool) -> float:
-    """How many seconds a write may take before its sink counts as failed. A push's own time-out
-    comes first, and says more; but a file's stream waits for its sinks, and is not to stand."""
+    """How many seconds a write may take before its sink counts as failed. On a live stream it is
+    longer than a push's own time-out, whose error says more; but a file's stream waits for its
+    sinks, and must not wait so long."""
     if live and isinstance(config, PushSinkSettings):
         return max(HUNG_S, config.timeout_s + _GRACE_S)
     return HUNG_S
 
 
 def holds_s(config: SinkSettings) -> float:
-    """How many seconds of pictures a sink may keep before a full disk shows."""
+    """How many seconds of pictures a sink may buffer before it finds out that the disk is full."""
     return config.fragment_s if isinstance(config, Mp4SinkSettings) else 0.0
 
 
 def group_by_encoding(
     configs: Iterable[SinkSettings],
 ) -> list[dict[int, EncodedSinkSettings]]:
-    """The sinks that encode, by their positions, those together that one encoder can serve.
+    """The sinks that encode, by position, grouped by those that can share one encoder.
 
     >>> MP4, events, HLS, and MP4 with another crf: [{0: MP4, 2: HLS}, {3: MP4}]
     """

@@ -1,4 +1,4 @@
-"""A stream's pictures as JPEG for whoever watches over HTTP; nobody watching costs nothing."""
+"""A stream's pictures as JPEG for viewers over HTTP; while nobody watches, they cost nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daemon.sinks.base import Output, Takes, encoding
 from daemon.sinks.encode.reference import Referencer
 from daemon.sinks.feed import JpegFeed
 
-# Early by this share of the interval is on time: a camera's own clock wavers.
+# A picture that is early by up to this share of the interval is on time: camera clocks waver.
 _EARLY = 0.1
 
 
@@ -40,10 +40,10 @@ class MjpegPictures:
     def write(self, output: Output) -> bool:
         now_s = output.frame.captured_s
         early_s = self._due_s - now_s
-        # Earlier by more than a period is a clock that was set back.
+        # A picture that is early by more than a period means that the clock was set back.
         if not self._feed.subscribers or _EARLY * self._period_s < early_s <= self._period_s:
             return False
-        # From the time due, not from now: so 25 a second become 15 and not 12.5.
+        # Count from the time it was due, not from now: so 25 a second become 15 and not 12.5.
         self._due_s = self._period_s + (self._due_s if abs(early_s) < self._period_s else now_s)
         self._feed.publish(self._encode(output.frame.image))
         return True
@@ -64,7 +64,7 @@ class MjpegPictures:
 def jpeg_form(
     reformatter: VideoReformatter, own: av.VideoFrame, width: int, height: int
 ) -> av.VideoFrame:
-    """`own`, which nobody else reads and whose colourspace is set, as `JpegEncoder` takes it."""
+    """`own` as `JpegEncoder` takes it. Nobody else may read `own`: its colourspace is set here."""
     own.colorspace = colorspace_of(own)
     return reformatter.reformat(
         own,

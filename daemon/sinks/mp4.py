@@ -16,19 +16,19 @@ from daemon.sinks.encode.fragments import Fragments
 from daemon.sinks.encode.reference import TIME_BASE
 from daemon.sinks.segments import SegmentFiles
 
-MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes one of 2^31 ticks of TIME_BASE for a mistake
-STEP_S = 30.0  # More than a packet waits on its way here.
+MOST_PAUSE_S = 6 * 3600.0  # libav's muxer takes a pause of 2^31 ticks of TIME_BASE for an error
+STEP_S = 30.0  # Longer than a packet waits on its way here.
 
 
 class Mp4File:
     """Writes the pictures of a stream.
 
-    The time of a file starts at its first picture and keeps every distance between two. Another
-    encoder (a new size or pixel format) finishes the file and opens the next; so does a pause of
-    `MOST_PAUSE_S`, and so do `segment_s` and `segment_mb`, at the next keyframe. Segments are
-    named by the time of day, so another one begins where that was set, or the machine was asleep,
-    by more than `STEP_S`. A slate is no record of anything: it is not written, and what came before
-    it is finished if there are segments.
+    The timestamps of a file start at its first picture and keep the distances between pictures. A
+    new encoder (for a new size or pixel format) finishes the file and opens the next; so do, at the
+    next keyframe, a pause of `MOST_PAUSE_S`, `segment_s` and `segment_mb`. Segments are named by
+    the time of day, so a new one also begins when the clock was set, or the machine suspended, by
+    more than `STEP_S`. A slate records nothing: it is not written, and ends the current segment if
+    there are segments.
     """
 
     takes: Takes = "packets"
@@ -121,13 +121,13 @@ class _Recording:
         return has_paused or is_long or is_large or self._has_stepped(packet)
 
     def _has_stepped(self, packet: Packet) -> bool:
-        """Whether the time of day moved otherwise than time did, which stands while asleep."""
+        """Whether the time of day moved unlike the monotonic clock, which stops during suspend."""
         day_s = packet.captured_s - self._first.captured_s
         return abs(day_s - (self._monotonic() - self._began_s)) > self._most_step_s
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """At a fault the file ends with what it holds. Raises SinkError."""
+        """At a fault the file is closed with what it holds. Raises SinkError."""
         try:
             with sink_errors(f"mp4 sink: {self.path}"):
                 yield

@@ -1,8 +1,8 @@
-"""A stream's readings, and how things are with it, under topics of an MQTT broker:
+"""A stream's readings and state, under topics of an MQTT broker:
 
-PREFIX/STREAM/availability   online, or offline once affectd is gone; kept by the broker
-PREFIX/STREAM/state          whether the source gives pictures, and what its faces show; kept too
-PREFIX/STREAM/reading        each reading as it comes: to who listens by then, at most once
+PREFIX/STREAM/availability   online, or offline once affectd is gone; retained
+PREFIX/STREAM/state          whether the source gives pictures, and what its faces show; retained
+PREFIX/STREAM/reading        each reading as it comes; not retained, delivered at most once
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from daemon.sinks import home_assistant
 from daemon.sinks.base import Output, Takes
 from daemon.sinks.broker import TIMEOUT_S, Broker
 
-STATE_EVERY_S = 0.5  # at most, however fast faces change
-LINGER_S = 1.0  # a face that the detector misses for less was there, and switches nothing off
-STALE_S = 12.0  # a label that nobody has looked at for so long says nothing any more
+STATE_EVERY_S = 0.5  # the state is published no more often, however fast faces change
+LINGER_S = 1.0  # a face that the detector misses for less stays in the state
+STALE_S = 12.0  # a label that was not confirmed for so long becomes "unknown"
 GOODBYE_S = 1.5
 
 
 class MqttTopics:
-    """Publishes to the broker that `config` names, by one connection.
+    """Publishes to the broker that `config` names, over one connection.
 
-    All that the broker is to keep is said anew with each connection: it may have forgotten it.
-    What of it would be wrong once affectd has ended is put right at the end.
+    All retained messages are published again with each connection: the broker may have lost them.
+    At the end, those that would be wrong once affectd is gone are replaced.
     """
 
     takes: Takes = "news"
@@ -51,7 +51,7 @@ class MqttTopics:
         self._timeout_s = timeout_s
         self._monotonic = monotonic
         self._broker: Broker | None = None
-        self._faces: dict[int, tuple[float, FaceView]] = {}  # by track, with when it was seen
+        self._faces: dict[int, tuple[float, FaceView]] = {}  # by track, with the time last seen
         self._state = state(False, ())
         self._told: str | None = None
         self._told_s = -math.inf
@@ -94,7 +94,7 @@ class MqttTopics:
         self._state = state(is_live, [face for _, face in self._faces.values()])
 
     def _sign_in(self) -> Broker:
-        # The name is the same after a crash, so that the broker drops what is left of before.
+        # The client ID is the same after a crash, so that the broker drops the old connection.
         name = home_assistant.device_id(self._topics)
         will = f"{self._topics}/availability"
         broker = self._broker = Broker(self._config, name, will, timeout_s=self._timeout_s)
@@ -104,11 +104,12 @@ class MqttTopics:
             broker.keep(topic, home_assistant.discovery(self._topics, self._stream))
         self._told = None
         self._tell(broker)
-        broker.keep(will, "online")  # last, so that nobody takes what is left of before for now
+        broker.keep(will, "online")  # last, so that nobody takes an old retained state for new
         return broker
 
     def _tell(self, broker: Broker) -> bool:
-        """Publish the state, if it is news and not too soon; the next output brings it then."""
+        """Publish the state if it has changed; if the last one is too recent, a later output brings
+        it. Returns whether it was published."""
         now_s = self._monotonic()
         is_soon = self._told is not None and now_s - self._told_s < STATE_EVERY_S
         if self._state == self._told or is_soon:
@@ -119,14 +120,14 @@ class MqttTopics:
 
     def _drop(self) -> None:
         broker, self._broker = self._broker, None
-        self._faces = {}  # what was a while ago is none of the next connection's
+        self._faces = {}  # They are out of date by the next connection.
         if broker is not None:
             broker.drop()
 
 
 def state(live: bool, faces: Sequence[FaceView]) -> str:
-    """The line of JSON that says how things are. `expression` is that of the largest face, null
-    where there is none; a face that was not read yet counts in `faces` alone."""
+    """A stream's state as a line of JSON. `expression` is that of the largest face, null where
+    there is none; a face that was not read yet counts only in `faces`."""
     labels = Counter(map(_label, faces))
     largest = max(faces, key=lambda face: face.box_px[2] * face.box_px[3], default=None)
     return json.dumps(

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from daemon.reading import utc
 
-LISTED = 12  # One late picture brings up to ten at once, and no reader is to miss one of them.
-KEPT = LISTED + 6  # A reader may still be on its way to what the list does not name any more.
+LISTED = 12  # A late picture completes up to ten at once, of which no reader may miss one.
+KEPT = LISTED + 6  # A reader may still fetch a segment that the playlist lists no more.
 STALE_S = 30.0
 WANTED_S = 20.0
-NUMBERS_A_S = 4  # More than segments that begin in a second: each return from a slate begins one.
-MOST_NUMBER = 2**31 - 1  # Some players count no further. The numbers begin again at 0 in 2038.
+NUMBERS_A_S = 4  # Segments begin less often, even though each return from a slate begins one.
+MOST_NUMBER = 2**31 - 1  # Some players count no further. The numbers start from 0 again in 2038.
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class _Segment:
 
 
 class Playlist:
-    """Segments in memory: the last `KEPT`, of which the playlist names `LISTED`; older ones are
-    dropped. Nothing is on disk: nothing wears it out, fills it, or is left over after a restart.
+    """Segments in memory: the last `KEPT`, of which the playlist lists `LISTED`; older ones are
+    dropped. Nothing is written to disk, to wear it out, fill it, or be left over after a restart.
 
-    A run is a stretch of segments with one header; between two stands a discontinuity. Numbers of
-    segments and runs start at the Unix time times `NUMBERS_A_S`, so that they go on rising when
+    A run is a stretch of segments with one header; between two runs stands a discontinuity. Numbers
+    of segments and runs start at the Unix time times `NUMBERS_A_S`, so that they go on rising when
     affectd starts again, and no reader or cache takes a new segment for an old one.
 
-    Thread-safe: one thread adds, the web server's reads.
+    Thread-safe: a sink's thread adds segments, the web server's reads them.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Playlist:
         self._asked_s = -math.inf
 
     def keep_if_wanted(self) -> bool:
-        """Whether somebody asked for the playlist lately; if not, nothing need be encoded, and
-        nothing is kept."""
+        """Whether somebody asked for the playlist lately; if not, nothing need be encoded, and all
+        segments are dropped."""
         with self._lock:
             wanted = self._monotonic() - self._asked_s < WANTED_S
             if not wanted:
@@ -67,12 +67,12 @@ class Playlist:
 
     @property
     def target_s(self) -> int:
-        """How long a segment is at most, as far as is known."""
+        """The longest that a segment can be, in seconds; 1 before the first run."""
         return self._target_s
 
     def begin(self, header: bytes, target_s: int) -> None:
-        """What is added from now on has this header, and does not continue what came before; no
-        segment of it is longer, once rounded, than `target_s`."""
+        """Begin a run: segments from now on have this header, and do not continue those before; no
+        segment of it is longer than `target_s`, when rounded to whole seconds."""
         with self._lock:
             self._target_s = target_s
             self._header = header
@@ -81,7 +81,7 @@ class Playlist:
         """Append a segment that begins with a keyframe captured at `began_s` (Unix time)."""
         with self._lock:
             is_first = self._header is not None
-            if self._header is not None:  # Only now, for a run without a segment is never listed.
+            if self._header is not None:  # Only now: a run without a segment is never listed.
                 self._run += 1
                 used = {segment.run for segment in self._segments}
                 self._headers = {run: old for run, old in self._headers.items() if run in used}
@@ -94,7 +94,7 @@ class Playlist:
             self._added_s = self._monotonic()
 
     def clear(self) -> None:
-        """Forget all segments; what is added from now on continues none of them."""
+        """Drop all segments."""
         with self._lock:
             self._segments.clear()
 
@@ -102,7 +102,7 @@ class Playlist:
         """The playlist, or None while there is nothing new. `query` is added to each address."""
         with self._lock:
             now_s = self._monotonic()
-            # What nobody asked for has not gone on: the next one sees nothing of before.
+            # While nobody asked, no segments were made: whoever asks now must not see old ones.
             if now_s - self._added_s > STALE_S or now_s - self._asked_s >= WANTED_S:
                 self._segments.clear()
             self._asked_s = now_s
@@ -110,7 +110,7 @@ class Playlist:
         if not listed:
             return None
         first = listed[0]
-        # Those of before a reload may be longer than those to come.
+        # Segments from before a reload may be longer than `_target_s`.
         longest_s = max(int(segment.duration_s + 0.5) for segment in listed)
         lines = [
             "#EXTM3U",
@@ -133,7 +133,7 @@ class Playlist:
         return "\n".join([*lines, ""])
 
     def file(self, name: str) -> bytes | None:
-        """A header or a segment by the name that the playlist gives it."""
+        """A header or a segment by its name in the playlist; None if it is not kept any more."""
         with self._lock:
             for segment in self._segments:
                 if name == f"{segment.number}.m4s":

@@ -1,13 +1,13 @@
 """The process that talks to a server for a push sink: packets come over standard input.
 
-A process of its own, because PyAV holds the interpreter while it connects and while it says
-goodbye, and libav's writes know no time-out: in the daemon, one server that is silent would stop
-every stream. Here nothing waits for it, and the alarm clock ends it.
+A process of its own, because PyAV holds the interpreter lock while it connects and disconnects,
+and libav's writes have no time-out: inside the daemon, one silent server would stop every stream.
+Here only this sink waits, and a timer (SIGALRM) ends the process.
 
-Standard input: a message of JSON (`PublishTask`), then one for each packet; a message is its length
-and its bytes (`LENGTH`), that of a packet begins with `PACKET`. Standard output: one line of JSON,
-`{}` once the server has accepted, and one more if something fails after that. No URL is ever
-written there. The end of the input is the end of the publication.
+Standard input: a message of JSON (`PublishTask`), then one for each packet. A message is its length
+(`LENGTH`) and that many bytes; a packet's begin with `PACKET`. Standard output: a line of JSON,
+`{}` once the server has accepted the first packet, or else the error; one more line if something
+fails after that. No URL is ever written there. The end of the input is the end of the publication.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def read_message(source: BinaryIO) -> bytes | None:
 
 
 def main() -> None:
-    # Ctrl-C and systemd's stop reach the whole group; the daemon ends us by ending our input.
+    # Ctrl-C and systemd's stop reach all processes; the daemon ends this one by ending its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _ring_in(START_S)
-    import av  # under the alarm clock: it takes a while
+    import av  # only now, under the timer: it takes a while
 
     try:
         publish(sys.stdin.buffer)

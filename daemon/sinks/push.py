@@ -21,7 +21,7 @@ from daemon.sinks.base import Packet, Takes
 from daemon.url import scheme_of, split_url
 
 _LEAVE_S = 3.0
-_RTMP_LASTS_S = 20 * 86400.0  # its times have 31 bits of milliseconds: 24.8 days
+_RTMP_LASTS_S = 20 * 86400.0  # RTMP's timestamps have 31 bits of milliseconds: 24.8 days
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "srt": "mpegts"}
 _CLOSED = "the server closed the connection"
 _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
@@ -42,8 +42,9 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
 class Push:
     """Publishes pictures to the server that `config` names.
 
-    Its time starts at the first picture and keeps every distance between two. Another encoder (a
-    new size or pixel format) publishes anew, since most readers cannot follow one.
+    Timestamps start at the first picture and keep the distances between pictures. With a new
+    encoder (for a new size or pixel format) the publication is ended and a new one begun, since
+    most readers cannot follow such a change.
     """
 
     takes: Takes = "packets"
@@ -76,14 +77,14 @@ class Push:
 
 
 class _Publication:
-    """One publisher process, and the server as it is shown to people. Raises SinkError."""
+    """One publisher process, and the server's URL without its password. Raises SinkError."""
 
     def __init__(self, config: PushSinkSettings, first: Packet) -> None:
         self._config = config
         self._first = first
         self._accepted = False
         self._shown, self._url = _addresses(config)
-        # Isolated from the working directory, and without an argument that `ps` could show.
+        # -P: no module of this folder hides another. The URL is no argument, as `ps` shows those.
         self._process = subprocess.Popen(
             [sys.executable, "-P", publisher.__file__],
             stdin=subprocess.PIPE,
@@ -119,7 +120,7 @@ class _Publication:
         return packet.encoder is self._first.encoder and not is_over
 
     def write(self, packet: Packet) -> None:
-        """Send a packet. Waits while the process is busy, which its alarm clock bounds."""
+        """Send a packet. Waits while the process is busy, which its timer limits."""
         start = self._first.pts
         head = publisher.PACKET.pack(packet.pts - start, packet.dts - start, packet.is_keyframe)
         # With its header a keyframe is all that a reader needs to begin.
@@ -149,9 +150,9 @@ class _Publication:
             raise self._fault(self._out.readline()) from None
 
     def _fault(self, line: bytes) -> SinkError:
-        """What ended the process, which said `line`."""
+        """The error that ended the process, whose last output was `line`."""
         told = json.loads(line) if line.strip() else {}
-        if line.strip() and not told:  # It had been accepted just before.
+        if line.strip() and not told:  # `{}`: the server had accepted just before; read on.
             return self._fault(self._out.readline())
         code = self._process.wait()
         if code == -signal.SIGALRM:
@@ -165,23 +166,24 @@ class _Publication:
 
 
 def _meaning(error: str, why: str, *, url: str, accepted: bool) -> tuple[Reason, str]:
-    """What ended a publication: libav's error by its name, and in its words."""
+    """Reason and text for libav's error that ended a publication; `error` is its class, `why` its
+    message."""
     kind = getattr(av.error, error, av.FFmpegError)
     for known, reason, text in _MEANING:
         if issubclass(kind, known):
             return reason, text
     if accepted:
         return Reason.END_OF_STREAM, "the connection was lost"
-    if kind is av.error.OSError and not url.startswith("srt:"):  # whose port is none of TCP
+    if kind is av.error.OSError and not url.startswith("srt:"):  # SRT's port is not TCP
         return network_fault(url, why)
-    if kind is av.error.UnknownError:  # what libav says of RTMP's "error"
+    if kind is av.error.UnknownError:  # what libav raises for RTMP's answer "error"
         why = "the server refused to take it"
     return Reason.CONNECT_REFUSED, why
 
 
 @cache
 def has_srt() -> bool:
-    """Whether this PyAV was built with the protocol."""
+    """Whether this PyAV was built with SRT."""
     container = av.open("srt://127.0.0.1:9?timeout=1&connect_timeout=1", "w", format="mpegts")
     container.add_mux_stream("mpeg2video", width=16, height=16)
     try:

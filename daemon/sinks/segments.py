@@ -27,7 +27,7 @@ class _Segment:
 
     began: str
     number: int
-    name: str  # A Path would take most of the memory that tens of thousands take.
+    name: str  # No Path: with tens of thousands of segments, Paths would take most of the memory.
     size: int
     ended_s: float
 
@@ -39,9 +39,9 @@ class SegmentFiles:
     one being written: first those that ended more than `keep_days` ago, then the oldest while all
     together exceed `keep_gb`.
 
-    The folder may hold tens of thousands, on a network disk: it is listed at first and then every
-    `LIST_EVERY_S`; between, `add` tells of each new one. Of those that had not changed for so long
-    when they were looked at, only the names are read again.
+    The folder may hold tens of thousands of segments on a network disk. So it is listed at first
+    and then every `LIST_EVERY_S`; in between, `add` notes each new one. Of segments that had not
+    changed for that long at the last listing, only the names are read again.
     """
 
     def __init__(self, config: Mp4SinkSettings) -> None:
@@ -61,7 +61,7 @@ class SegmentFiles:
         return self._base.with_stem(f"{self._base.stem}-{began}")
 
     def add(self, path: Path) -> None:
-        """A segment is finished. One that cannot be looked at is left to the next listing."""
+        """Note a finished segment. One whose size cannot be read is left to the next listing."""
         with suppress(OSError):
             if self._prunes and (segment := self._segment(path)) is not None:
                 bisect.insort(self._kept, segment)
@@ -72,10 +72,10 @@ class SegmentFiles:
             self.prune(now_s, current)
 
     def prune(self, now_s: float, current: Path | None) -> None:
-        """Delete what is too old at `now_s` or too much; `current` is being written.
+        """Delete segments that are too old at `now_s` or too many; `current` is being written.
 
-        What cannot be deleted is said once and stays; newer ones go all the same, so that the
-        disk does not fill.
+        A segment that cannot be deleted is logged once and stays; newer ones are deleted in its
+        place, so that the disk does not fill.
         """
         self._pruned_s = now_s
         if not self._prunes:
@@ -100,7 +100,7 @@ class SegmentFiles:
         self._kept = kept
 
     def _delete(self, name: str) -> bool:
-        """Whether that segment is gone."""
+        """Delete a segment; returns whether it is gone."""
         try:
             self._base.with_name(name).unlink(missing_ok=True)
         except OSError as error:

@@ -25,19 +25,20 @@ _POLL_S = 0.2
 class Writer(Worker, Generic[Item]):
     """Hands outputs or packets to a sink on a thread of its own.
 
-    The queue is bounded (backlog.py). When it is full, live mode gives up the oldest; with
+    The queue is bounded (backlog.py). When it is full, live mode drops the oldest item; with
     `keep_all`, `put` waits for room instead. Every loss is counted under the stage `sink_LABEL`.
 
-    A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s. It is reported once;
-    again only after it has written without a fault for `GOOD_AFTER_S` and the `holds_s` that it may
-    keep items to itself. It shows as down until then (readings: until one is written). While it is
-    down the queue drops as above, in both modes.
+    A sink that fails is closed, counted and tried again after 1, 2, 4 … 60 s. The same reason is
+    logged again, and the delay reset, only after the sink has written without a fault for
+    `GOOD_AFTER_S` plus `holds_s`, the time for which it may buffer items. Until then it shows as
+    down (with readings or news: until the next write without a fault). While it is down, the queue
+    drops items in both modes.
     With `retry=False` the first failure ends the writer: `put` raises it, and it is in `error`.
-    One that has not come back from a write for `hung_s` (a network disk that does not answer)
-    counts as failed too, and works again when it comes back: no stream waits for it for ever.
+    A sink whose write has not returned for `hung_s` (a network disk that does not answer) counts as
+    failed too, until the write returns: no stream waits for it for ever.
 
-    `label` is the sink's name in metrics and logs (`make.sink_labels`). `on_state` hears
-    whenever the sink goes up or down, and then why.
+    `label` is the sink's name in metrics and logs (`make.sink_labels`). `on_state` is called when
+    the sink goes up, and, with the reason, when it goes down.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Writer(Worker, Generic[Item]):
         self._good_after_s = GOOD_AFTER_S + holds_s
         self._is_up = False
         self._backoff = Backoff(first_delay_s)
-        self._wrote_s: float | None = None  # since when, after it was opened last
+        self._wrote_s: float | None = None  # the first write since the sink was last opened
         self._reported: Reason | None = None
         self._changed = threading.Condition()
         # Guarded by _changed.
@@ -126,8 +127,8 @@ class Writer(Worker, Generic[Item]):
             self._changed.notify_all()
 
     def missed(self, reason: str | None = None) -> None:
-        """A picture was given up before it came here: a loss if the sink wanted it. If it wants
-        nothing and has no fault, all is well with it."""
+        """A picture was dropped before it got here: a loss if the sink wanted it. A sink that wants
+        none and has no fault counts as up."""
         with self._changed:
             if self._sink.wanted:
                 self._lose(1, reason)
@@ -165,7 +166,7 @@ class Writer(Worker, Generic[Item]):
             try:
                 self._run_once()
                 if self._wrote_s is not None:
-                    self._came_up()  # Its file is whole, however short the time since a fault.
+                    self._came_up()  # Its file is complete, however recent the last fault.
                 break
             except Exception as error:  # noqa: BLE001  # Where every fault of a sink ends.
                 self._report(error)
@@ -181,7 +182,7 @@ class Writer(Worker, Generic[Item]):
             while (item := self._take()) is not None:
                 self._write(item)
         except BaseException:
-            # The fault that is on its way says more than what closing after it could.
+            # The error being raised says more than one of closing the sink after it.
             with suppress(SinkError):
                 self._sink.close()
             raise
@@ -194,7 +195,7 @@ class Writer(Worker, Generic[Item]):
         except Exception as error:
             with self._changed:
                 self._busy_s, self._hangs, self._down = None, False, True
-                # After a bug the same readings would only meet it again.
+                # After a bug (no SinkError), the same readings would fail again.
                 self._backlog.failed(item, again=isinstance(error, SinkError))
             raise
         with self._changed:
@@ -208,8 +209,8 @@ class Writer(Worker, Generic[Item]):
             log.info("%s: sink %s works again", self._stream, self.label)
             self._reported = None
             self._backoff.reset()
-        # A full disk takes the head of a recording, and fails at the first second of its pictures.
-        # A reading is written at once, and the next one may be long in coming.
+        # A full disk may still take a recording's header, and fail at its first fragment: one write
+        # proves nothing. But a reading is written at once, and the next may be long in coming.
         if not self._reported or self.takes in ("readings", "news"):
             self._came_up()
         if not written or item.slate:
@@ -221,7 +222,8 @@ class Writer(Worker, Generic[Item]):
         self._metrics.frame_age_seconds.labels(self._stream, self.label).observe(age_s)
 
     def _take(self) -> Item | None:
-        """The next item; None at the end. Raises what `fail` was told when nothing is left."""
+        """Wait for the next item; None at the end. Raises the error given to `fail` when nothing
+        is left."""
         with self._changed:
             while (item := self._backlog.take()) is None:
                 fault, self._fault = self._fault, None

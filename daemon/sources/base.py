@@ -1,4 +1,4 @@
-"""What every source gives."""
+"""The interface of every source, and what sources report besides frames."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from daemon.frame import Frame
 
-DAMAGED_IN_A_ROW = 50  # So many make a source fail.
-# For libav's decoder of JPEG, which else makes up what is missing and marks nothing.
+DAMAGED_IN_A_ROW = 50  # A source fails after so many damaged packets or pictures.
+# Without this, libav's JPEG decoder makes up missing parts and does not mark the picture corrupt.
 WHOLE_JPEG = {"err_detect": "explode"}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceCallbacks:
-    """Where a source tells what frames do not: seconds spent decoding each frame, packets that
-    were damaged and dropped, how many pictures newer ones superseded before they were decoded, and
-    how many seconds a live picture is behind. Called from the thread that reads the source."""
+    """What a source reports besides its frames: the seconds spent decoding each frame, each damaged
+    packet that was dropped, the number of pictures skipped undecoded in favour of newer ones, and
+    the seconds that a live picture is behind. Called on the thread that reads the source."""
 
     on_decoded: Callable[[float], None] = lambda seconds: None
     on_damaged: Callable[[], None] = lambda: None
@@ -30,11 +30,12 @@ NO_CALLBACKS = SourceCallbacks()
 
 
 class Source(ABC):
-    """An open source, which one thread reads and any thread closes. What it holds must not be freed
-    under the thread that reads it: that one frees it itself. `cut` is what to say of a file that
-    ended too early. `codec`, `fps`, the `container` and where its sound begins are what the source
-    says of itself, and from its first frame on the time of that; None where it says nothing. Times
-    are by its own clock, media time 0 is `first_picture_s`."""
+    """An open source, which one thread reads and any thread may close. Its resources must not be
+    freed while a thread reads it: that thread then frees them itself. `cut` is a message about a
+    file that ended too early. `container`, `codec`, `fps` and `audio_start_s`, the time at which
+    the sound begins, are as the source declares them; `first_picture_s` is known from the first
+    frame on. Each is None where unknown. Both times are on the source's own clock, on which
+    `first_picture_s` is media time 0."""
 
     cut: str | None = None
     container: str | None = None
@@ -49,7 +50,7 @@ class Source(ABC):
         self._reading = threading.Lock()
 
     def frames(self) -> Iterator[Frame]:
-        """Yield frames until the end, `stop` or `close`. Raises SourceError; never holds for longer
+        """Yield frames until the end, `stop` or `close`. Raises SourceError; never blocks longer
         than the stream's stall time-out without yielding or raising."""
         with self._reading:
             try:
@@ -58,8 +59,8 @@ class Source(ABC):
                 self._free()
 
     def close(self) -> None:
-        """End `frames`, at the latest after its read time-out; free everything if none runs. Safe
-        to call twice."""
+        """End `frames`, at the latest after its read time-out; if it is not running, free all
+        resources. Safe to call twice."""
         self._closed.set()
         if self._reading.acquire(blocking=False):
             try:

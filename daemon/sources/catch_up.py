@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 
 import av
 
-# More than a network that hiccups makes, less than viewers would take for now.
+# Longer than a network hiccup delays pictures, shorter than viewers would notice.
 LATE_S = 2.0
-# One that takes longer was waited for: nothing older lies in a socket.
+# A packet that takes longer was waited for: the socket held no older one.
 READY_S = 0.01
-# About ten seconds of packets with sound; keyframes are rarely further apart.
+# About ten seconds of packets, sound included; keyframes are rarely further apart.
 MOST_LOOKED_AT = 1000
 
 
 class Arrivals:
-    """Packets in their order, and whether the last of them lay ready or was waited for."""
+    """Iterates over packets in order. `lay_ready` says whether the last one had already arrived
+    when it was asked for."""
 
     def __init__(self, packets: Iterator[av.Packet], monotonic: Callable[[], float]) -> None:
         self._packets, self._monotonic = packets, monotonic
@@ -33,9 +34,9 @@ class Arrivals:
             asked_s = self._monotonic()
 
     def behind_s(self, delay_s: float) -> float:
-        """Of the `delay_s` by which a picture came later than at its promptest, how long it can
-        have lain ready: at most since the last packet that had to be waited for. The rest is that
-        of a camera which sends in bursts, pauses, or has a slow clock."""
+        """The part of a picture's delay `delay_s` (see Timeline) for which it can have waited for
+        us, in seconds: at most since the last packet that had to be waited for. The rest is the
+        camera's own delay: it sends in bursts, pauses, or has a slow clock."""
         return min(delay_s, self._monotonic() - self._waited_s)
 
 
@@ -46,10 +47,10 @@ def newest(
     behind_s: Callable[[], float],
     leave_out: Callable[[int], None],
 ) -> Iterator[av.Packet]:
-    """Give packets on, in their order. While pictures are more than `LATE_S` behind, all that lie
-    ready are looked through first, or `MOST_LOOKED_AT` if they are more. If a keyframe is among
-    them, those before the newest one are left out, and `leave_out` is told how many pictures that
-    were; if none is, all are given on, so that a camera whose keyframes are rare goes on showing.
+    """Yield packets in their order. While pictures are more than `LATE_S` behind, all packets that
+    lie ready, `MOST_LOOKED_AT` at most, are collected first. If a keyframe is among them, those
+    before the newest keyframe are skipped, and `leave_out` is called with the number of pictures
+    skipped; if not, all are yielded, so that a camera with rare keyframes still shows pictures.
     """
     held: list[av.Packet] = []
     late, looked_at = False, 0

@@ -1,4 +1,4 @@
-"""A container as libav opens it, with the video that is read of it."""
+"""A container that libav has opened, and the video track that is read from it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from daemon.sources.picture import SQUARE, check_size
 from daemon.url import local_path, split_url
 
 OPEN_TIMEOUT_S = 10.0
-# Where a rate is not known, libav may tell that of the clock.
+# Where the frame rate is unknown, libav may report the tick rate of the container's clock.
 _MOST_FPS = 1000
-# These write their length at the beginning, so that a cut file can be told from a short one.
+# These containers have their length in the header, which distinguishes a cut file from a short one.
 _HONEST_LENGTH = ("mov", "matroska", "avi", "flv")
-# Their tracks are the same pictures in several sizes.
+# The video tracks of these are the same pictures in several sizes.
 _QUALITIES = ("hls", "dash")
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # The container's own repr shows a password.
 class Opened:
-    """An open container and its video. `is_file` says that it lies on a disk of this machine,
-    `codes_pixel` that the container adds no pixel shape of its own."""
+    """An open container and its video track. `is_file`: it is a local file. `codes_pixel`: the
+    pixel aspect ratio is that of the coded pictures, and the container declares no other."""
 
     container: av.container.InputContainer
     video: av.VideoStream
@@ -46,30 +46,31 @@ class Opened:
 
     @property
     def lies_ready(self) -> bool:
-        """Whether pictures can be had before their time: of a file, here or on a web server, and
-        of HLS and DASH, whose segments come at once."""
+        """Whether pictures can be read faster than real time: from a file, local or on a web
+        server, and from HLS and DASH, whose segments arrive as a whole."""
         if self.is_file or self.kind.startswith(_QUALITIES):
             return True
         return self.container.name.lower().startswith("http") and bool(self.container.duration)
 
     @property
     def is_untimed(self) -> bool:
-        """Whether pictures carry no time, so that libav counts 25 a second: Motion JPEG."""
+        """Whether pictures carry no timestamps, so that libav assumes 25 a second: Motion JPEG."""
         return self.kind == "mpjpeg"
 
     @property
     def goes_by_dts(self) -> bool:
-        """Whether there are no other times, and libav's guess swaps B-frames."""
+        """Whether pictures are timed by their dts: AVI has no pts, and those that libav guesses
+        swap B-frames."""
         return self.kind == "avi"
 
     @property
     def codec(self) -> str:
-        """libav's name of what its pictures are coded in, whatever decodes them."""
+        """libav's name of the codec, whichever decoder is used."""
         return str(self.video.codec_context.codec.canonical_name)
 
     @property
     def fps(self) -> float | None:
-        """Pictures a second, as the container or the pictures say."""
+        """Pictures a second, as the container or the pictures declare; None where unknown."""
         rate = self.video.average_rate or self.video.guessed_rate
         return float(rate) if rate and rate < _MOST_FPS and not self.is_untimed else None
 
@@ -79,23 +80,23 @@ class Opened:
 
     @property
     def pixel(self) -> Fraction:
-        """Width by height of a pixel. A photo's is that of its print. Where the container adds none
-        of its own, it may change with the pictures."""
+        """A pixel's width divided by its height. A photo's is ignored, since it is meant for
+        printing. Where the container declares none, it may change in mid-stream."""
         is_photo = self.kind in ("image2", "mpjpeg") or self.kind.endswith("_pipe")
         tells = self.video.codec_context if self.codes_pixel else self.video
         return SQUARE if is_photo else tells.sample_aspect_ratio or SQUARE
 
     @property
     def start_s(self) -> float:
-        """The time from which `promised_s` counts."""
-        # What libav writes of a Matroska's length is the time of its end.
+        """The timestamp from which `promised_s` counts, in seconds."""
+        # The length that libav writes into a Matroska file is the timestamp of its end.
         if self.kind.startswith("matroska"):
             return 0.0
         return float((self.container.start_time or 0) / av.time_base)
 
     @property
     def audio_start_s(self) -> float | None:
-        """When its sound begins, by the clock of its pictures."""
+        """When the sound begins, in seconds on the clock of the pictures; None where unknown."""
         for sound in self.container.streams.audio:
             if sound.start_time is not None and sound.time_base is not None:
                 return float(sound.start_time * sound.time_base)
@@ -103,11 +104,11 @@ class Opened:
 
     @property
     def promised_s(self) -> float | None:
-        """The length that a file's header promises; None where none can be relied on."""
+        """The length in a file's header, in seconds; None where there is no reliable one."""
         if not self.is_file or not self.kind.startswith(_HONEST_LENGTH):
             return None
         if any(other.discard == Discard.all for other in self.container.streams.video):
-            # The container's length is that of the longest, which may be one of those.
+            # The container's length is that of its longest track, which may be a discarded one.
             return float((self.video.duration or 0) * (self.video.time_base or 0))
         return float((self.container.duration or 0) / av.time_base)
 
@@ -121,7 +122,7 @@ def open_container(
     decoder: str,
     wait: Callable[[float], bool],
 ) -> Opened:
-    """Open the container and choose its video. `wait` is that of the stop event.
+    """Open the container and choose its video track. `wait` is the stop event's `wait`.
 
     Raises SourceError, whose message names the source without its password.
     """
@@ -181,7 +182,7 @@ def _choose(container: av.container.InputContainer, name: str) -> av.VideoStream
         video = max(moving, key=lambda one: one.width * one.height)
     for other in moving:
         if other is not video:
-            other.discard = Discard.all  # Else it is fetched too.
+            other.discard = Discard.all  # Else libav would read or download it too.
     if video.codec_context is None:
         raise SourceError(Reason.UNSUPPORTED, f"{name}: libav has no decoder for it")
     if video.width and video.height:
@@ -204,7 +205,7 @@ def _target(url: str) -> tuple[str, bool]:
 
 
 def _check_file(path: str, shown: str) -> None:
-    """Say of a file what libav would say less clearly. Raises SourceError."""
+    """Raise SourceError for faults of a file that libav would report less clearly."""
     try:
         size = Path(path).stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""H.264 decoded by a graphics card where PyAV can use one, tried before it is relied on."""
+"""Decoding by a graphics card, where PyAV can use one; probed with H.264 before it is used."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _PROBE_FRAMES = 4
 
 
 def accelerator(decoder: str) -> HWAccel | None:
-    """What av.open takes for `decoder`: "software", "auto", or one of `DEVICES`; None where it is
-    software, or where that device does not work. The processor still decodes what the device does
-    not know."""
+    """The `hwaccel` argument of av.open for `decoder`, which is "software", "auto", or one of
+    `DEVICES`; None for software, or where no such device works. The processor still decodes the
+    codecs that the device does not support."""
     if decoder == "software":
         return None
     for device in DEVICES if decoder == "auto" else (decoder,):
         if works(device):
             return HWAccel(device_type=device, allow_software_fallback=True)
-    if decoder != "auto":  # It did at the start (preflight.py): a driver that went away.
+    if decoder != "auto":  # It worked at the start (preflight.py): its driver went away since.
         log.warning("decoder %s works no more; the processor decodes instead", decoder)
     return None
 
 
 def tell_of_fallback(stream: str, decoder: str, context: av.CodecContext) -> None:
-    """Log it where the device that `decoder` names works, and does not know this codec."""
+    """Log a warning if the device that `decoder` names works, but not with this codec."""
     if decoder in DEVICES and works(decoder) and not context.is_hwaccel:
         log.warning(
             "stream %s: %s does not decode %s; the processor does instead",
@@ -49,12 +49,13 @@ def working() -> list[str]:
 
 
 def works(device: str) -> bool:
-    """Whether `device` decodes H.264 here; as `ProbeCache` remembers it, or anew after `doubt`."""
+    """Whether `device` decodes H.264 here, as `ProbeCache` remembers it; probed anew after
+    `doubt`."""
     return _probes(device)
 
 
 def doubt() -> None:
-    """Something failed that may be a device's fault: try each once more before it is used."""
+    """Call this after a failure that a device may have caused: each is probed again before use."""
     _probes.forget()
 
 

@@ -32,9 +32,9 @@ _MEANING: tuple[tuple[type[Exception], Reason, str], ...] = (
     (av.error.ConnectionAbortedError, Reason.END_OF_STREAM, "the connection was lost"),
     (av.error.BrokenPipeError, Reason.END_OF_STREAM, "the connection was lost"),
 )
-# What libav says of an RTSP connection that ends in the middle of an answer, and of bad answers.
+# What libav raises for an RTSP connection that ends in mid-answer, and for malformed answers.
 _BROKEN_OFF = (av.error.InvalidDataError, av.error.PermissionError)
-# By errno, the reasons `open_fault` gives. A CUDA or VAAPI device that fails has these errnos too.
+# Errnos that a failing CUDA or VAAPI device raises too, and the reasons that `open_fault` derives.
 _SAID_OF_A_CARD: Mapping[int | None, tuple[Reason, ...]] = {
     errno.EPERM: (Reason.AUTH_FAILED, Reason.END_OF_STREAM),
     errno.EIO: (Reason.CONNECT_REFUSED, Reason.TLS),
@@ -53,9 +53,9 @@ def open_fault(
 ) -> SourceError:
     """The fault behind `error`, which libav raised while opening `target` with `options`.
 
-    `shown` names the source without its password. `waited_s` is how long it took, `limit_s` the
-    time-out: RTSP reports a silent server as bad data, after exactly that time. `wait`, the stop
-    event's, says whether there is no time to look again.
+    `shown` names the source without its password. `waited_s` is how long opening took, `limit_s`
+    the time-out: RTSP reports a silent server as bad data, after exactly that time. `wait` is the
+    stop event's `wait`: where it returns True, the source is not opened again to find out more.
     """
     if isinstance(error, av.error.TimeoutError | av.error.ExitError) or (
         is_url(target) and is_timed_out(waited_s, limit_s)
@@ -85,8 +85,8 @@ def open_fault(
 
 
 def may_be_card(error: Exception, fault: SourceError) -> bool:
-    """Whether `error`, of which `open_fault` made `fault`, may be that of a graphics card, which
-    libav opens with the source, and not of a source that is away."""
+    """Whether `error` may come from the graphics card, which libav opens together with the source,
+    and not from the source. `fault` is what `open_fault` made of `error`."""
     said = _SAID_OF_A_CARD.get(getattr(error, "errno", None), ())
     return fault.reason is Reason.UNSUPPORTED or fault.reason in said
 
@@ -104,12 +104,12 @@ def read_fault(shown: str, error: Exception, limit_s: float) -> SourceError:
 
 
 def is_timed_out(waited_s: float, limit_s: float) -> bool:
-    """Whether libav's own time-out ended so long a wait; its clock is not ours."""
+    """Whether libav's own time-out ended a wait; not compared exactly, as its clock is not ours."""
     return waited_s >= 0.95 * limit_s
 
 
 def silence(shown: str, limit_s: float) -> SourceError:
-    """The fault of an open source from which nothing came for so long."""
+    """The fault of an open source from which nothing came for `limit_s`."""
     return SourceError(Reason.STALLED, f"{shown}: nothing came for {limit_s:g} s")
 
 
@@ -125,7 +125,8 @@ def _known(shown: str, error: Exception) -> SourceError | None:
 def _has_no_video(
     target: str, options: Mapping[str, str], limit_s: float, wait: Callable[[float], bool]
 ) -> bool:
-    """Asked for its video alone, an RTSP server that has none refuses to play: look what it has."""
+    """Whether an RTSP server has no video track. Asked for video alone, such a server refuses to
+    play; so ask it again for all that it has."""
     asked = {**options, "rtsp_transport": "tcp"}
     asked.pop("allowed_media_types", None)
     for _ in range(_LOOKS):
@@ -133,7 +134,7 @@ def _has_no_video(
             with av.open(target, timeout=limit_s, options=asked) as container:
                 return not container.streams.video
         except av.error.HTTPServerError:
-            if wait(_PUT_AWAY_S):  # It is still putting away the session that was refused.
+            if wait(_PUT_AWAY_S):  # The server is still closing the refused session.
                 return False
         except av.error.FFmpegError:
             return False
@@ -141,7 +142,7 @@ def _has_no_video(
 
 
 def _breaks_off(target: str, limit_s: float) -> bool:
-    """Whether it does so again: one that died in the middle of an answer does not."""
+    """Whether opening fails in the same way again; if the server died in mid-answer it does not."""
     try:
         with av.open(target, timeout=limit_s, options={"rtsp_transport": "tcp"}):
             return False
@@ -152,8 +153,8 @@ def _breaks_off(target: str, limit_s: float) -> bool:
 
 
 def _hangs_up(target: str) -> bool:
-    """libav says the same of bad answers and of none: look whether an RTSP server says anything.
-    One that is off looks so from behind a proxy or a forwarded port."""
+    """Whether an RTSP server closes the connection without any answer, as a proxy or a forwarded
+    port does whose camera is off. libav raises the same errors for no answer and for bad ones."""
     try:
         with socket.create_connection(split_url(target).endpoint, timeout=PROBE_S) as probe:
             probe.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")

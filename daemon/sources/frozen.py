@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from daemon.frame import plane
 
-# A still picture that is encoded again and again comes back within two levels; the noise of a
-# sensor, or a clock in the picture, does not.
+# A still picture that is encoded again and again differs by two levels at most; a sensor's noise,
+# or a clock in the picture, makes larger differences.
 STILL_LEVELS = 2
 LOOK_S = 1.0
 MOVES_AFTER_S = 10.0
@@ -20,12 +20,12 @@ LONGEST_PATIENCE_S = 3600.0
 class Stillness:
     """Compares the luma of a source's pictures, every pixel of it.
 
-    One look a second as long as the picture changes, and every picture from the first that looked
-    the same on: watching costs next to nothing, and one picture that differs is enough.
+    While the picture changes, it looks at one picture a second; from the first unchanged one on, at
+    every picture. So watching costs next to nothing, and one picture that differs is enough.
 
-    What stands still by nature (a test card, a cap on the lens) is the same after the source was
-    opened anew: each time it is given twice as long, up to an hour, until it has moved for ten
-    seconds. A `timeout_s` of 0 never finds anything frozen.
+    A scene that stands still by nature (a test card, a cap on the lens) is unchanged after the
+    source was opened again. So each time the time-out is doubled, up to an hour; it is reset once
+    the picture has moved for ten seconds. A `timeout_s` of 0 never finds anything frozen.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -40,7 +40,7 @@ class Stillness:
         self._since_s = self._moves_since_s = now_s
 
     def is_frozen(self, image: VideoFrame, now_s: float) -> bool:
-        """Take in the next picture; whether it has been the same for too long."""
+        """Look at the next picture; returns whether it has been the same for too long."""
         if self._timeout_s == 0.0 or not (self._same or now_s - self._looked_s >= LOOK_S):
             return False
         self._looked_s = now_s

@@ -1,5 +1,5 @@
 """Bring any decoded picture into the form that a Frame promises: 4:2:0, upright, of square pixels
-and even sides; turned besides as a stream's settings say."""
+and even sides; then rotated and mirrored as the stream's settings say."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from daemon.frame import BT601, FORMATS, plane, tag_alike
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
 SQUARE = Fraction(1)
-# What is nearer to a square is a rounded number of columns; what is further is damage.
+# A ratio nearer to 1 comes from a rounded number of columns; one further from 1 from damage.
 _LEAST_STRETCH, _MOST_STRETCH = 1.02, 4.0
 # What libswscale can convert from; a damaged header may name any other number.
 _COLOURSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
@@ -41,12 +41,12 @@ class Orientation:
     mirrors: bool = False
 
     def then(self, after: Orientation) -> Orientation:
-        """This one and the one `after` it, as one."""
+        """One orientation that does both: this one, then `after`."""
         deg = -after.clockwise_deg if self.mirrors else after.clockwise_deg
         return Orientation((self.clockwise_deg + deg) % 360, self.mirrors != after.mirrors)
 
     def write(self, rows: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-        """Fill `target` with `rows`, turned; uint8 [h, w] both, or [w, h] by 90 and 270 degrees."""
+        """Write `rows` turned to `target`; uint8 [h, w] both, or [w, h] at 90 and 270 degrees."""
         if self.clockwise_deg:
             cv2.rotate(rows, _CLOCKWISE[self.clockwise_deg], target)
             rows = target
@@ -78,9 +78,9 @@ def to_frame_image(
     image: av.VideoFrame, pixel: Fraction = SQUARE, orientation: Orientation = AS_IT_IS
 ) -> av.VideoFrame:
     """`image` as yuv420p or yuvj420p, stretched to square pixels, of even width and height (the
-    last odd row or column goes), turned upright by its own metadata and after that into
-    `orientation`, both at once. The very same object where nothing is to do. `pixel` is the width
-    of its pixels by their height."""
+    last odd row or column is dropped), turned upright by its own metadata and then into
+    `orientation`, both in one step. The same object if nothing has to change. `pixel` is the width
+    of its pixels divided by their height."""
     if int(image.colorspace) not in _COLOURSPACES:
         image.colorspace = _UNSPECIFIED
     upright = _to_upright(image)
@@ -88,7 +88,7 @@ def to_frame_image(
         image = _to_420(image)
     if pixel != SQUARE:
         image = _squared(image, pixel)
-    # Two turns that undo each other make a new picture too: this one bears its display matrix.
+    # Also where the two cancel each other out: the old picture still carries its display matrix.
     if {upright, orientation} != {AS_IT_IS} or image.width % 2 or image.height % 2:
         image = _rebuilt(image, upright.then(orientation))
     return image
@@ -99,7 +99,7 @@ def _to_420(image: av.VideoFrame) -> av.VideoFrame:
     wanted = "yuvj420p" if full_range else "yuv420p"
     is_grey = len(image.format.components) < 3 and not image.format.has_palette
     if is_grey and image.color_range == ColorRange.MPEG:
-        # libswscale takes grey as of full range, whatever its tag: the levels are to stay.
+        # libswscale assumes full range for grey, whatever its tag; this keeps the levels.
         made = image.reformat(format=wanted, dst_color_range=ColorRange.JPEG)
         made.color_range = image.color_range
     else:
@@ -110,8 +110,8 @@ def _to_420(image: av.VideoFrame) -> av.VideoFrame:
 
 
 class _SideData(SideDataContainer):
-    """What a picture carries, up to the first that PyAV has no name for. EXIF is such a one; libav
-    puts the matrix before it."""
+    """A picture's side data, up to the first kind that PyAV does not know, such as EXIF; libav puts
+    the display matrix before that."""
 
     def __init__(self, image: av.VideoFrame) -> None:
         with suppress(ValueError):
@@ -119,13 +119,13 @@ class _SideData(SideDataContainer):
 
 
 def _to_upright(image: av.VideoFrame) -> Orientation:
-    """What the display matrix of `image` asks for."""
+    """The orientation that the display matrix of `image` asks for."""
     clockwise_deg = -round(image.rotation / 90) * 90
-    # Not `image.side_data`: the picture would keep it, and so itself, until garbage is collected.
+    # Not `image.side_data`: that makes a reference cycle, and pictures wait for garbage collection.
     matrix = _SideData(image).get("DISPLAYMATRIX")
     if matrix is not None:
         a, b, _, c, d, *_ = struct.unpack("9i", matrix)
-        if a * d < b * c:  # It swaps top and bottom first, of which `rotation` says nothing.
+        if a * d < b * c:  # It also swaps top and bottom, first, which `rotation` does not say.
             return Orientation((180 - clockwise_deg) % 360, mirrors=True)
     return Orientation(clockwise_deg % 360)
 
@@ -139,7 +139,7 @@ def _squared(image: av.VideoFrame, pixel: Fraction) -> av.VideoFrame:
     if not _LEAST_STRETCH < max(pixel, 1 / pixel) < _MOST_STRETCH or not is_size(width, height):
         return image
     made = image.reformat(width=width, height=height, threads=1)
-    tag_alike(made, image)  # libswscale's BT.601 is always of the same name
+    tag_alike(made, image)  # libswscale writes the same tag for every variant of BT.601
     return made
 
 

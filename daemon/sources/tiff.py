@@ -1,4 +1,4 @@
-"""What a TIFF says of itself, and libav's decoder only logs."""
+"""How a TIFF is compressed, which libav's decoder does not report but only logs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import struct
 
 _ORDERS = {b"II": "<", b"MM": ">"}
 _COMPRESSION = 259
-_JPEG = (6, 7)  # as of old, and as in use
+_JPEG = (6, 7)  # old-style and new-style JPEG
 
 
 def holds_jpeg(tiff: bytes) -> bool:
     """Whether the first picture of a TIFF, a whole file, is compressed as JPEG, which libav shows
-    as black or green. False for what is no sound TIFF."""
+    as black or green. False for data that is no valid TIFF."""
     order = _ORDERS.get(tiff[:2])
     if order is None:
         return False

@@ -1,11 +1,11 @@
-"""Media time that starts at zero and only grows, from the timestamps that a container gives, and
-when pictures of that time are due."""
+"""Media time that starts at zero and only grows, from a container's timestamps; and when pictures
+of a given media time are due."""
 
 from __future__ import annotations
 
 LARGEST_JITTER_S = 1.0
 LATEST_S = 1.0
-LEAP_S = 1.0  # A server lets no less go: a segment.
+LEAP_S = 1.0  # The least gap in media time where a server skipped something: a segment.
 HASTE = 0.1
 CLOCK_DRIFT = 0.0002  # of a camera, at most: seconds in a second
 _NUDGE_S = 0.001
@@ -14,11 +14,12 @@ _NUDGE_S = 0.001
 class Timeline:
     """Turns container timestamps into seconds from the first frame.
 
-    A frame without a timestamp follows the one before by `step_s`; of a live source that has given
-    none yet, it is placed where it came. A timestamp that stands still
-    or goes back a little is moved just past the one before; one that goes back further than
-    `LARGEST_JITTER_S` begins anew there (a joined file, a camera that set its clock). So does, of
-    a live source, one that runs ahead of the time that has passed, by that of its promptest frame.
+    A frame without a timestamp follows the one before by `step_s`; on a live source that has given
+    no timestamp yet, it is placed by its time of arrival. A timestamp that stands still or goes
+    back a little is moved just past the one before. One that goes back by more than
+    `LARGEST_JITTER_S` starts a new offset, and media time goes on from the frame before (a joined
+    file, a camera that set its clock). So does one of a live source that leaps ahead of the time
+    that has passed, measured from its promptest frame.
     """
 
     def __init__(self, step_s: float) -> None:
@@ -30,8 +31,8 @@ class Timeline:
         self._delay_s = self._least_delay_s = 0.0
 
     def place(self, time_s: float | None, now_s: float | None = None) -> float:
-        """Media time of the next frame, whose container timestamp is `time_s`. `now_s` is when
-        it came, for a live source; files may be read at any pace and leave it out."""
+        """Media time of the next frame, whose container timestamp is `time_s`. `now_s` is when the
+        frame of a live source arrived; None for files, which may be read at any pace."""
         passed_s = self._note(time_s, now_s)
         if self._last_s is None:
             self._offset_s = None if time_s is None else -time_s
@@ -66,17 +67,17 @@ class Timeline:
         return self._came_s - self._moved_s
 
     def delay_s(self) -> float:
-        """Seconds by which the last frame of a live source that has timestamps came later than its
-        promptest one would have. As a camera's clock may be slow, a delay that lasts is forgotten
-        by `CLOCK_DRIFT`. One that was there from the first frame on shows only once it is less."""
+        """Seconds by which the last frame of a live source with timestamps arrived later than if it
+        were as prompt as the promptest one. As a camera's clock may be slow, a lasting delay fades
+        by `CLOCK_DRIFT`. One that existed from the first frame on only shows once it shrinks."""
         return self._delay_s - self._least_delay_s
 
     def restart(self) -> None:
-        """What comes now is read from the beginning again: it follows the last frame."""
+        """The file is read from its beginning again: its first frame follows the last one."""
         self._offset_s = None
 
     def _note(self, time_s: float | None, now_s: float | None) -> float:
-        """Remember when the frame came; returns how long after the one before."""
+        """Remember when the frame arrived; returns how many seconds after the one before."""
         if now_s is None:
             return 0.0
         if self._last_s is None:
@@ -88,7 +89,7 @@ class Timeline:
         return passed_s
 
     def _is_ahead(self, placed_s: float, passed_s: float) -> bool:
-        """Whether a live source's timestamp leapt forward, which no waiting explains."""
+        """Whether a live source's timestamp leapt forward by more than the time that passed."""
         assert self._last_s is not None
         leap_s = placed_s - self._last_s - passed_s
         lead_s = placed_s - (self._came_s - self._began_s) + self._least_delay_s
@@ -96,13 +97,14 @@ class Timeline:
 
 
 class Pace:
-    """When pictures that lie ready are due: as long after the first as their media time says.
+    """When pictures that can be read faster than real time are due: as long after the first as
+    their media time says.
 
-    After a pause in media time that is longer than `longest_s`, and after a picture that came more
-    than `LATEST_S` too late, time counts from there. With `makes_up`, time lost by being late is
-    owed. It is paid back from gaps in media time, and at `HASTE` of the pace otherwise. Who is
-    still late by about as much has nothing ready (a slow clock, a server that stood still), and
-    owes nothing.
+    After a gap in media time that is longer than `longest_s`, and after a picture that came more
+    than `LATEST_S` late, time counts from there. With `makes_up`, such a delay becomes a debt. It
+    is paid back by shortening gaps in media time, and otherwise by playing faster by `HASTE`. If
+    that makes pictures late again, by less than twice `LATEST_S`, none lie ready (a slow clock, a
+    server that stood still), and the debt is dropped.
     """
 
     def __init__(self, longest_s: float, *, makes_up: bool = False) -> None:

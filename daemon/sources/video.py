@@ -26,7 +26,7 @@ from daemon.sources.timeline import Pace, Timeline
 
 log = logging.getLogger("affectd.source")
 
-# A sound one undoes so many, and not all: libav now and then makes a picture of mere noise.
+# An intact packet cancels so many damaged ones, not all: libav sometimes decodes mere noise.
 SOUND_UNDOES = 5
 DEFAULT_FPS = 25.0
 _CUT_TOLERANCE_S = 0.5
@@ -36,14 +36,14 @@ class VideoSource(Source):
     """One file or URL, opened by the constructor, read by one thread.
 
     `live` chooses the policy. A live source is decoded without frame threads, which would hold
-    back a frame per core; what lies ready (a file, a segment of HLS) and is read as live keeps the
-    pace of its own timestamps, like a camera. Of a camera that is decoded too slowly packets are
-    left out, up to a keyframe. `loop` starts a file again at its end; media time goes on.
-    `orientation` is done to each picture.
+    back a frame per core. A source that could be read faster (a file, a segment of HLS) is read at
+    the pace of its own timestamps if it is live, like a camera. Where decoding cannot keep up with
+    a camera, packets are skipped up to a keyframe. `loop` starts a file again at its end; media
+    time goes on. `orientation` is applied to each picture.
 
-    A damaged packet or picture is dropped and told to `callbacks`; `DAMAGED_IN_A_ROW`, of which a
-    sound one undoes `SOUND_UNDOES`, raise SourceError(DECODE_ERROR). `cut` says so when a file
-    ended before the length that its header promises. `damaged` counts what was dropped.
+    A damaged packet or picture is dropped and reported to `callbacks`; `DAMAGED_IN_A_ROW` of them
+    raise SourceError(DECODE_ERROR), where an intact one cancels `SOUND_UNDOES`. `cut` is set when
+    a file ends before the length in its header. `damaged` counts what was dropped.
 
     Raises SourceError, whose message names the source without its password.
     """
@@ -74,7 +74,7 @@ class VideoSource(Source):
         self._monotonic = monotonic
         self._url, self._shown = url, display_url(url)
         self._behind_s = 0.0
-        self._has_pictures = False  # From then on, a size that cannot be is damage.
+        self._has_pictures = False  # Once True, an impossible size counts as damage.
         self._opened = self._open()
         self.container, self.audio_start_s = self._opened.kind, self._opened.audio_start_s
         self.codec, self.fps = self._opened.codec, self._opened.fps
@@ -146,7 +146,7 @@ class VideoSource(Source):
                 length = packet.duration or 0
                 end_s = max(end_s, float((packet.pts + length) * packet.time_base))
             images: list[av.VideoFrame] | None = []
-            # Sound is read and let go, so that it cannot hide that the video stands still.
+            # Sound is read and dropped, so that it cannot hide that the video stands still.
             if packet.stream.index == video_index:
                 images = self._decode(packet)
             if images is None:
@@ -171,10 +171,10 @@ class VideoSource(Source):
         limit_s = self._stall_timeout_s if self._live and not self._opened.is_file else math.inf
         began_s = self._monotonic()
         try:
-            # Its end ends the time-out, past which libav would take no leave of the server.
+            # Closing demux() resets PyAV's time-out, which would keep libav from sending TEARDOWN.
             with closing(self._opened.container.demux()) as packets:
                 for packet in packets:
-                    # At its time-out libav first hands out what its parser held back.
+                    # At its time-out libav first yields what its parser held back.
                     if is_timed_out(self._monotonic() - began_s, limit_s):
                         raise silence(self._shown, limit_s)
                     yield packet
@@ -182,7 +182,7 @@ class VideoSource(Source):
         except av.error.FFmpegError as error:
             raise read_fault(self._shown, error, self._stall_timeout_s) from error
         except IndexError:
-            pass  # PyAV's own, at the end, over a track that came late; ours was flushed before it.
+            pass  # PyAV raises it at the end if a track appeared late; ours is flushed by then.
 
     def _decode(self, packet: av.Packet) -> list[av.VideoFrame] | None:
         """The pictures that `packet` completes; None if it is damaged."""
@@ -221,10 +221,10 @@ class VideoSource(Source):
         self._callbacks.on_damaged()
 
     def _leave_out(self, pictures: int) -> None:
-        """Decode from a keyframe on, as after opening: pictures that lean on what was left out
-        would else be shown broken."""
+        """Make the decoder start at the keyframe, as after opening: else pictures that refer to the
+        skipped ones would be shown broken. `pictures` is the number of those."""
         self._opened.video.codec_context.flush_buffers()
-        self._behind_s = 0.0  # Until the next picture is measured, so that there is one.
+        self._behind_s = 0.0  # Until the next picture is measured, so that one is decoded at all.
         self._callbacks.on_superseded(pictures)
 
     def _open(self) -> Opened:

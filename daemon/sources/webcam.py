@@ -1,4 +1,4 @@
-"""A webcam by Video4Linux: what the camera sends, wrapped or decoded, never by way of BGR.
+"""A webcam by Video4Linux: what the camera sends, wrapped or decoded, never converted to BGR.
 
 PyAV's wheels hold no v4l2 input, so OpenCV only fetches the buffers (CAP_PROP_CONVERT_RGB = 0).
 """
@@ -36,9 +36,9 @@ from daemon.url import webcam_path
 
 log = logging.getLogger("affectd.source")
 
-# Four-letter codes, as V4L2 names them, that `Unpacker` reads; the first is asked for first.
+# Four-letter codes of V4L2 that `Unpacker` reads; cameras are asked for the first.
 ACCEPTED = ("MJPG", "YUYV")
-# VIDIOC_REQBUFS of linux/videodev2.h, for no buffers of captured video in mapped memory.
+# VIDIOC_REQBUFS of linux/videodev2.h; its argument asks for 0 buffers, video capture, by mmap.
 _GIVE_BACK, _BUFFERS = 0xC0145608, struct.pack("5I", 0, 1, 1, 0, 0)
 _NAMES = {"MJPG": "MJPG", "JPEG": "MJPG", "YUYV": "YUYV", "YUY2": "YUYV"}
 
@@ -58,10 +58,11 @@ class Camera(Protocol):
 
 
 class Unpacker:
-    """Raw camera buffers of one four-letter code and size to pictures as a Frame wants them, to
-    each of which `orientation` is done.
+    """Turns raw camera buffers of one four-letter code and size into pictures as a Frame wants
+    them, with `orientation` applied.
 
-    YUYV: 2 bytes a pixel, Y0 U Y1 V. MJPG: a JPEG file a buffer.
+    YUYV: 2 bytes a pixel, Y0 U Y1 V. MJPG: a JPEG file a buffer. Raises SourceError for another
+    code, or a picture that is too small or too large.
     """
 
     def __init__(
@@ -93,15 +94,15 @@ class Unpacker:
         row_bytes = 2 * self._width
         if data.size < row_bytes * self._height:
             return None
-        height = self._height & ~1  # An odd last row goes anyway, and PyAV takes none.
+        height = self._height & ~1  # An odd last row is dropped anyway, and PyAV accepts none.
         sent = data[: row_bytes * height].reshape(height, self._width, 2)
         image = av.VideoFrame.from_ndarray(sent, format="yuyv422")
-        image.colorspace = BT601  # USB video's, unless the camera says another, which is not told
+        image.colorspace = BT601  # USB video's default; OpenCV does not tell what the camera says
         return image
 
     def _decoded(self, jpeg: av.VideoCodecContext, data: NDArray[np.uint8]) -> av.VideoFrame | None:
         if not data.size:
-            return None  # to the decoder, an empty packet is the end
+            return None  # The decoder takes an empty packet for the end.
         try:
             images = jpeg.decode(av.Packet(data.tobytes()))
         except av.error.FFmpegError:
@@ -236,8 +237,8 @@ def check_device(device: str) -> None:
 
 
 def _is_taken(device: str) -> bool:
-    """Whether another program takes pictures of the camera. While one does, nobody else may give
-    its buffers back."""
+    """Whether another program takes pictures from the camera: while one does, V4L2 lets nobody else
+    release the buffers."""
     try:
         file = os.open(device, os.O_RDWR | os.O_NONBLOCK)
         try:
@@ -250,8 +251,8 @@ def _is_taken(device: str) -> bool:
 
 
 def _open_v4l2(device: str) -> Camera:
-    # In seconds, for each read; else 10, and neither a stall nor the stop is seen meanwhile. OpenCV
-    # looks once, when it waits for a picture for the first time.
+    # Time-out of each read in seconds, by default 10, in which neither a stall nor the stop event
+    # is noticed. OpenCV reads the variable once, when it first waits for a picture.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
     camera: Camera = cv2.VideoCapture(device, cv2.CAP_V4L2)
     return camera

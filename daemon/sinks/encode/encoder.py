@@ -1,4 +1,4 @@
-"""H.264 by whatever encodes it here: a graphics card, a chip on the board, or the processor."""
+"""H.264 by the best encoder here: a graphics card, a chip on the board, or the processor."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ log = logging.getLogger("affectd.encoder")
 _INTRA = 1
 _PROBE_FRAMES = 4
 _USUAL_PX = (1280, 720)
-# Keyframes come where they are asked for, and nowhere else.
+# Keyframes come only where they are asked for.
 _NO_OWN_KEYFRAMES = 100_000
-# What rate control is told; the pictures come at their own times.
+# The frame rate that rate control assumes; the pictures come at their own times.
 _RATE = 30
 
 
@@ -52,8 +52,8 @@ class Encoder:
         return self._format == _frame_format(image)
 
     def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool) -> list[av.Packet]:
-        """`image` at `pts` in TIME_BASE, more than that of the picture before; it is left as it
-        was. With `keyframe` decoding can begin here."""
+        """The packets that `image` completes; `pts`, in TIME_BASE, must exceed that of the picture
+        before. `image` is left as it was. With `keyframe` decoding can begin here."""
         assert self._codec is not None
         picture = self._referencer.reference(image, pts)
         if keyframe:
@@ -61,14 +61,14 @@ class Encoder:
         return self._codec.stream.encode(picture)
 
     def finish(self) -> list[av.Packet]:
-        """What was held back; nothing can be encoded after it."""
+        """The packets that were held back; nothing can be encoded after this."""
         try:
             return [] if self._codec is None else self._codec.stream.encode(None)
         finally:
             self.close()
 
     def close(self) -> None:
-        """Let go of the codec and its pictures, some 25 MB of 1080p."""
+        """Free the codec and its pictures, some 25 MB at 1080p."""
         codec, self._codec = self._codec, None
         if codec is not None:
             codec.close()
@@ -139,7 +139,7 @@ class _OpenCodec:
         codec = self.stream.codec_context
         codec.width, codec.height = image.width, image.height
         full = is_full_range(image)
-        # x264 takes the picture's own format: any other would be scaled to, and the range with it.
+        # x264 takes the picture's own format: to another one libav would convert it, and its range.
         codec.pix_fmt = image.format.name if name == "libx264" else _pixel_format(name)
         converted = image.format.name != codec.pix_fmt and image.format.name.startswith("yuvj")
         if converted:
@@ -192,8 +192,8 @@ def _options(name: str, settings: EncodedSinkSettings, live: bool) -> dict[str, 
 
 
 def _bit_rate(image: av.VideoFrame, crf: int) -> int:
-    """Bits a second for an encoder that knows no quality: 4 Mbit/s of 1080p at crf 23, and twice
-    as much for each 6 less, as x264 counts."""
+    """Bits a second for an encoder without a quality setting: 4 Mbit/s for 1080p at crf 23, doubled
+    for each 6 less, as with x264."""
     share = image.width * image.height / (1920 * 1080)
     return int(4e6 * share * 2.0 ** ((23 - crf) / 6))
 

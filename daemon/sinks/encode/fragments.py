@@ -36,7 +36,7 @@ class Fragments:
         duration = packet.duration
         if self._start is None:
             self._start = packet.pts
-            duration = min(duration, _SECOND)  # What came long before belongs to no file.
+            duration = min(duration, _SECOND)  # A gap before the first picture is not in the file.
         own = av.Packet(packet.data)
         own.stream, own.time_base = self._stream, TIME_BASE
         own.pts, own.dts = packet.pts - self._start, packet.dts - self._start
@@ -46,13 +46,13 @@ class Fragments:
         return self._file.take()
 
     def finish(self) -> bytes:
-        """What is left; nothing can be written after it."""
+        """The last fragment; nothing can be written after this."""
         self._container.close()
         return self._file.take()
 
 
 class _MemoryFile:
-    """Takes what the muxer writes, until it is taken away. PyAV asks for `closed`."""
+    """Holds what the muxer writes until `take`. PyAV asks for `closed`."""
 
     closed = False
 
@@ -81,7 +81,7 @@ def _open(file: _MemoryFile, times_from: TimesFrom) -> OutputContainer:
             # No index at the end: it would grow in memory with every fragment of a month.
             "movflags": movflags,
             "video_track_timescale": str(TIME_BASE.denominator),
-            # Hand over after each packet: what arrives is nothing, or one whole fragment.
+            # Flush after each packet: what arrives is nothing, or one whole fragment.
             "flush_packets": "1",
         },
     )

@@ -1,4 +1,4 @@
-"""A frame of one's own over a picture that others read too."""
+"""A new frame that shares the pixels of a picture that others read too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Referencer:
         self._graph = Graph()
 
     def reference(self, image: av.VideoFrame, pts: int) -> av.VideoFrame:
-        """`image` again, at `pts` in TIME_BASE, with no wish about the kind of its coding."""
+        """A reference to `image`, at `pts` in TIME_BASE; whether it is coded as a keyframe is left
+        open."""
         colours = int(image.colorspace), int(image.color_range)
         looks = image.width, image.height, image.format.name, *colours
         if looks != self._made_for:

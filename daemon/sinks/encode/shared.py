@@ -1,4 +1,4 @@
-"""One encoder for all sinks of a stream that ask for the same: each picture is encoded once."""
+"""One encoder for all sinks of a stream with the same settings: each picture is encoded once."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class SharedEncoder(Worker):
     """Encodes a stream's pictures on a thread of its own, and puts the packets to `writers`, whose
     `configs` agree.
 
-    `QUEUE_FRAMES` pictures may wait. Beyond that live mode gives up the oldest, which is a drop
-    of every writer's; otherwise `put` waits for room, and this waits for that of the writers.
-    Nothing is encoded while no writer wants it: a sink that is down, or that nobody watches.
+    `QUEUE_FRAMES` pictures may wait. Beyond that, live mode drops the oldest, which counts as a
+    drop of every writer; otherwise `put` waits for room here, and this thread for room in the
+    writers' queues. Nothing is encoded while no writer wants it: all sinks are down or unwatched.
 
-    A fault is each writer's fault: they tell it, and while they wait to try again nothing is
-    encoded. So is an encoder of a live stream that has not come back for `HUNG_S`, since its
-    driver fails; a file's stream stands still then, which its loop tells. `on_encoder` hears the
-    name of an encoder that is taken.
+    A fault of the encoder becomes each writer's fault: they report it, and nothing is encoded until
+    they try again. On a live stream, an encoder that has not returned for `HUNG_S` is such a fault
+    (its driver hangs); a file's stream stands still then, which its health loop reports.
+    `on_encoder` is called with the name of each new encoder.
     """
 
     takes: Takes = "pictures"
@@ -68,7 +68,8 @@ class SharedEncoder(Worker):
         self._encoding_s = metrics.stage_seconds.labels(stream, "encode")
 
     def put(self, output: Output) -> None:
-        """Queue one picture; as Writer.put, whose errors it raises."""
+        """Queue one picture, as Writer.put does; raises the writers' errors if their `retry` is
+        off."""
         self._look_for_hang()
         if not self._pictures.put(output, self._stop):
             for writer in self._writers:
@@ -101,11 +102,11 @@ class SharedEncoder(Worker):
         self._hand_on(None)
 
     def _hand_on(self, output: Output | None) -> None:
-        """Encode a picture, or finish, and put what comes of it."""
+        """Encode a picture, or finish if there is none, and give the packets to the writers."""
         self._busy_s = time.monotonic()
         try:
             packets = self._stream_encoder.finish() if output is None else self._encode(output)
-        except Exception as error:  # noqa: BLE001  # The writers say it, wait, and try again.
+        except Exception as error:  # noqa: BLE001  # The writers report it, wait, and try again.
             self._missed()
             for writer in self._writers:
                 writer.fail(

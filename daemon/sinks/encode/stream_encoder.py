@@ -12,7 +12,7 @@ from daemon.sinks.base import Output, Packet
 from daemon.sinks.encode.encoder import Encoder
 from daemon.sinks.encode.reference import TIME_BASE
 
-# Of a slower source the last picture is repeated, for so long; later ones begin a new time.
+# A longer gap between two pictures is not filled with repetitions of the first.
 LONGEST_GAP_S = 10.0
 _LATE_S = 0.5
 
@@ -21,9 +21,9 @@ class StreamEncoder:
     """Encodes one output after the other, with a keyframe every `settings.keyframe_interval_s`, at
     the first after a slate, and where the size or pixel format changes: there a new encoder begins.
 
-    With `repeats` a picture that is late is preceded by the one before it, once for each
-    keyframe that would have been due: no two are `keyframe_interval_s` and half a second apart.
-    `live` as in Encoder. Everything raises av.FFmpegError, and starts with a new encoder after it.
+    With `repeats`, before a late picture the previous one is encoded again, once for each keyframe
+    that was due meanwhile: no two keyframes are `keyframe_interval_s` and half a second apart.
+    `live` as in Encoder. Everything raises av.FFmpegError; the next call then starts a new encoder.
     """
 
     def __init__(self, settings: EncodedSinkSettings, *, live: bool, repeats: bool = False) -> None:
@@ -63,7 +63,7 @@ class StreamEncoder:
         return packets
 
     def finish(self) -> list[Packet]:
-        """What was held back. What comes next has a new encoder."""
+        """The packets that were held back. The next output gets a new encoder."""
         encoder = self._encoder
         try:
             return [] if encoder is None else self._packets(encoder.finish())
@@ -115,9 +115,10 @@ class StreamEncoder:
 
 
 class MediaClock:
-    """Media time in ticks of TIME_BASE from the first frame on, strictly rising: true distances,
-    but of pictures that were held up while slates took their time. Those keep no more distance
-    than they came at, so that a burst of them closes up with media time again."""
+    """Media time in ticks of TIME_BASE from the first frame on, strictly rising. Distances are
+    true, except for delayed pictures whose time slates have taken already: those are spaced by
+    media time or by arrival, whichever is less, so that a burst of them falls back into media
+    time."""
 
     def __init__(self) -> None:
         self._start_s = 0.0

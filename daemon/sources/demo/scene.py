@@ -38,7 +38,7 @@ def sprite(rgba: Bytes, left: float, top: float, px_per_unit: float) -> Sprite:
     y, u, v = yuv_planes(np.ascontiguousarray(rgba[..., :3]))
     size = y.shape[::-1]
     yuva = np.dstack([y, cv2.resize(u, size), cv2.resize(v, size), rgba[..., 3]])
-    # A clear rim in the colours of the edge: warping mixes a picture's rim with nothing.
+    # A transparent rim in the colours of the edge: warping blends the edge with what lies beyond.
     yuva = cv2.copyMakeBorder(yuva, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     yuva[[0, -1], :, 3] = yuva[:, [0, -1], 3] = 0
     left, top = left - 1 / px_per_unit, top - 1 / px_per_unit

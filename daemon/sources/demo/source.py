@@ -108,10 +108,10 @@ def _seconds(text: str) -> float:
 class DemoSource(Source):
     """The scene as a source.
 
-    `live` it behaves as a camera does: real time, and pictures whose time has passed are left
-    out. Else it behaves as a file does: every picture, as fast as they are read.
-    `orientation` is done to each picture. `clock` gives seconds since the epoch, `monotonic` paces.
-    Raises SourceError for the URL.
+    If `live`, it behaves as a camera does: real time, and pictures whose time has passed are left
+    out. Else it behaves as a file does: every picture, as fast as they are read. `orientation` is
+    applied to each picture. `clock` gives seconds since the epoch, `monotonic` sets the pace.
+    Raises SourceError for a faulty URL.
     """
 
     def __init__(

@@ -25,8 +25,8 @@ SYSCONFDIR ?= /etc
 
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 PY := .venv/bin/python
-# What failed runs once more, alone: most of these tests share two cores with another one, and
-# with servers and browsers of their own. pytest's 1 says that tests failed, and nothing worse.
+# Failed tests run once more, one at a time: at first two run together, with servers and browsers of
+# their own, and a busy machine may fail them. pytest ends with 1 if tests failed, and nothing worse.
 define pytest
 	$(PYTEST) -n 2 $1 || {
 	  [ $$? -eq 1 ]
@@ -36,7 +36,7 @@ define pytest
 	}
 endef
 PYTEST := OMP_NUM_THREADS=1 PATH="$(CURDIR)/.setup/deb/usr/bin:$$PATH" $(PY) -m pytest
-# Debian's servers and browser that tests talk to; a test says so where it lacks one.
+# Debian's servers and browser that tests talk to; a test that lacks one is skipped.
 TEST_PACKAGES := python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly chromium systemd \
   systemd-container dbus
@@ -48,7 +48,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export DEBIAN_FRONTEND := noninteractive
 
-# `grep >/dev/null` and not `grep -q`, which leaves early: pipefail would call that a failure.
+# `grep >/dev/null` and not `grep -q`: that exits early, which breaks the pipe, and pipefail fails.
 
 # Shell: say in plain words what happens.
 say = echo "affectd:"
@@ -112,8 +112,8 @@ need() {
 }
 endef
 
-# Shell: fetch $1 for the tests, the Debian packages $2 and on. They are unpacked and not installed,
-# since they would start a server at boot.
+# Shell: fetch $1 for the tests, from the Debian packages $2, $3, ... They are unpacked and not
+# installed, since they would start a server at boot.
 define unpack
 unpack() {
   local deb
@@ -129,8 +129,8 @@ unpack() {
 }
 endef
 
-# Shell: a virtual environment with pip in folder $1, unless there is one. What lies in it for the
-# Python of before an upgrade of the system takes gigabytes and is of no use.
+# Shell: a virtual environment with pip in folder $1, unless there is one. One for a Python that an
+# upgrade of the system removed is cleared: its gigabytes are of no use.
 define make_venv
 make_venv() {
   local python version
@@ -146,7 +146,7 @@ endef
 # Shell: pip, of which only the big downloads and the errors are shown.
 define pip
 pip() {
-  # PyTorch is too large for a /tmp that lies in memory.
+  # PyTorch is too large for a /tmp in memory.
   local temporary; temporary="$$("$$1" -c 'import sys; print(sys.prefix)')/tmp"
   mkdir -p "$$temporary"
   TMPDIR="$$temporary" "$$1" -m pip install --progress-bar off "$${@:2}" |
@@ -197,9 +197,9 @@ check: test
 bench: .venv/set-up/dev
 	for bench in tests/bench/[a-z]*.py; do
 	  bench="$$(basename "$$bench" .py)"
-	  # These have to be told on what.
+	  # These need arguments.
 	  case "$$bench" in ablation | fewer_crops | peers | prior | temporal) continue ;; esac
-	  # Clips and faces that are not part of the project.
+	  # These need clips and faces that are not part of the project.
 	  case "$$bench" in carried | clips | copies | detectors | fit_crop)
 	    [ -d "$${AFFECTD_SHARED:-../shared}" ] || continue ;; esac
 	  if [ "$$bench" = hls_latency ] && ! command -v chromium chromium-browser >/dev/null; then
@@ -223,10 +223,10 @@ format: .venv/set-up/dev
 	.venv/bin/ruff check --quiet --fix .
 	.venv/bin/ruff format --quiet .
 
-# --- set-up: each step leaves a stamp, so that the second time takes seconds. Those of the virtual
-# environment lie inside it, so that they go when it goes. ---
+# --- set-up: each step leaves a stamp file, so that the second time takes seconds. Those of the
+# virtual environment lie inside it, so that they are deleted with it. ---
 
-# A Python that was upgraded finds nothing of what was installed for the one before.
+# After an upgrade, Python does not find what was installed for the version before.
 LOST := $(shell [ ! -e .venv/set-up/venv ] || .venv/bin/python -c 'import pip' 2>/dev/null || echo lost)
 .PHONY: lost
 lost:
@@ -249,7 +249,7 @@ lost:
 	done
 	mkdir -p $(@D)
 	touch $@
-	# What `sudo make install` leaves here is the user's to remove.
+	# The user must be able to remove what `sudo make install` leaves here.
 	if [ "$$(id -u)" = 0 ] && [ -n "$${SUDO_UID:-}" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" $(@D); fi
 
 .venv/set-up/run: pyproject.toml .venv/set-up/venv | .setup/libraries
@@ -281,7 +281,7 @@ test-packages:
 	[ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] ||
 	  unpack "an RTMP server" nginx libnginx-mod-rtmp
 	if [ ! -e /usr/sbin/mosquitto ]; then
-	  # With the libraries that are not installed; of two that will do, the first.
+	  # With those of its libraries that are not installed; of alternatives, the first.
 	  packages=(mosquitto)
 	  for package in $$(apt-cache depends mosquitto 2>/dev/null |
 	    awk '/Depends: lib/ && !other {print $$2} {other = /\|Depends:/}'); do
@@ -298,7 +298,7 @@ install:
 	  $(say) "make install writes to $(PREFIX) and $(SYSCONFDIR); please run it with sudo" >&2
 	  exit 1
 	fi
-	# The service's user has to read what a root with a stricter one would keep to itself.
+	# The service's user has to read what is installed, even if root's umask is stricter.
 	umask 022
 	$(MAKE) --no-print-directory install-files
 	[ -z "$(DESTDIR)" ] || exit 0

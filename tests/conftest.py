@@ -1,9 +1,9 @@
-"""What holds for all tests."""
+"""Settings and fixtures for all tests."""
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The same examples in every run, and as much time for each as a busy machine takes.
+# The same examples in every run, and no deadline for them, since the machine may be busy.
 settings.register_profile(
     "steady",
     deadline=None,
@@ -16,5 +16,5 @@ settings.load_profile("steady")
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A camera's server on a busy machine may take long to begin."""
+    """Waits longer for a camera's server, which may start slowly on a busy machine."""
     monkeypatch.setattr("daemon.sources.container.OPEN_TIMEOUT_S", 60.0)

@@ -1,4 +1,4 @@
-"""Expression nets that learnt nothing, as small as can be, and joints of them, with records."""
+"""Untrained expression nets, as small as can be, and joints of them, with their records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def alike(temperature: float) -> dict[str, float]:
 
 
 def record(**changes: Any) -> Record:
-    """The record of a tiny net, but for `changes`."""
+    """The record of a tiny net, with `changes` to its fields."""
     plain: dict[str, Any] = {
         "name": "tiny",
         "family": "expression",
@@ -58,7 +58,7 @@ def tiny(seed: int = 3, options: dict[str, Any] = OPTIONS) -> FaceNet:
 
 
 def save_tiny(path: Path, seed: int = 3, **changes: Any) -> Path:
-    """Write a tiny net and its record, in which `changes` stand; returns `path`."""
+    """Write a tiny net and its record, with `changes` to its fields; returns `path`."""
     written = record(seed=seed, **changes)
     checkpoint.save(path, tiny(seed, written.options), written)
     return path
@@ -79,7 +79,7 @@ def save_joint(
 
 
 def save_pair(folder: Path) -> Path:
-    """Write a joint of two nets that differ in all that nets can differ in; returns its path."""
+    """Write a joint of two nets that differ in every way that nets can; returns its path."""
     own = {"none": 1.1, "flip": 1.2, "four_crop": 1.4, "ten_crop": 1.5}
     save_tiny(folder / "a.safetensors", seed=1, temperature=own)
     wider = {"widths": [4, 8, 8, 8], "hidden": 16, "dropout": 0.0}

@@ -136,7 +136,7 @@ class Broker:
     def _on_publish(self, client: Any, data: Any, number: int, code: ReasonCode, more: Any) -> None:
         with self._changed:
             self._unsettled -= 1
-            self._note(code, "it does not take that")
+            self._note(code, "it refused a message")
             self._changed.notify_all()
 
     def _on_disconnect(

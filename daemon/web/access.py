@@ -1,4 +1,4 @@
-"""Who may read: the Host header, the token, and what browsers are told about our answers."""
+"""Who may read: checks of the Host header and the token, and the security headers of answers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from daemon.config.settings import DaemonSettings
 from daemon.config.urls import is_loopback
 
 OPEN_PATHS = ("/livez", "/readyz")
-# How the paths end that an open page asks for, ours or another: it stays signed in.
+# Ends of the paths that an open page, ours or another, asks for: they renew the cookie.
 _RENEWING = ("/", ".html", "/api/streams", "/api/pictures", ".m3u8", "/mjpeg", "/jpeg", "/events")
-# As long as browsers keep a cookie at most: one connection may hold for months, and renews none.
+# The most that browsers keep a cookie: one connection may last for months, and does not renew it.
 _COOKIE_S = 400 * 24 * 3600
 
 _HEADERS = {
@@ -42,10 +42,10 @@ class Guard:
     visitor's browser (DNS rebinding). On loopback, and wherever no token is asked for, only our
     own names are therefore accepted as Host, and those of `allowed_hosts`.
 
-    Token: every path but the health checks wants it: `Authorization: Bearer`, `?token=`, or the
-    cookie that opening a page with `?token=…` sets, and each request for a page, states, pictures
-    or events renews. The cookie holds a digest of the token, not the token. So does its name,
-    since browsers send a cookie to every port of a host: another daemon there has its own.
+    Token: every path but the health checks requires it: as `Authorization: Bearer`, as `?token=`,
+    or as the cookie. Opening a page with `?token=…` sets the cookie; each request for a page,
+    states, pictures or events renews it. It holds a digest of the token, not the token. Its name
+    holds another one: browsers send a cookie to every port of a host, where other daemons may run.
     """
 
     def __init__(self, settings: DaemonSettings) -> None:
@@ -54,12 +54,12 @@ class Guard:
         self.follow(settings)
 
     def follow(self, settings: DaemonSettings) -> None:
-        """Go by the token and the names of `settings` from the next request on; its address is
-        that of the server as long as that runs."""
+        """Use the token, names and origins of `settings` from the next request on; the address
+        stays that of the running server."""
         token = settings.token.get_secret_value().encode()
         # Without a token, on loopback, no other site may embed the pictures.
         policy = "cross-origin" if token or not self._is_loopback else "same-site"
-        # In one step: requests are answered on another thread.
+        # One assignment, since requests are answered on another thread.
         self._rules = _Rules(
             token=token,
             cookie_name=f"affectd-{_digest(token, b'affectd name')[:8]}",
@@ -70,11 +70,11 @@ class Guard:
         )
 
     def allows(self, origin: str) -> bool:
-        """Whether pages of that origin may read what they are otherwise let to."""
+        """Whether pages of `origin` may read answers (CORS); the token is checked all the same."""
         return origin in self._rules.origins
 
     def headers(self, request: Request) -> dict[str, str]:
-        """What the answer carries, beside its own."""
+        """The headers to add to the answer; one of them renews a cookie that the request has."""
         rules = self._rules
         if (
             rules.token
@@ -85,7 +85,7 @@ class Guard:
         return rules.headers
 
     def answer(self, request: Request) -> Response | None:
-        """The response that settles the request here, or None to let it pass."""
+        """The refusal or redirect that answers the request, or None to let it pass."""
         rules, path = self._rules, request.scope["path"]
         if not self._is_own_name(request.headers.get("host", ""), rules):
             beyond = "any address in numbers, this machine's own name (also as NAME.local), "
@@ -113,8 +113,8 @@ class Guard:
         name = name.lower()
         if is_loopback(name) or name == self._host or name in rules.names:
             return True
-        # Nobody else can make a browser call this machine by its number or its own name, nor by
-        # one in .local: no name server of the internet knows those.
+        # No web site can make these names its own: an IP address, this machine's host name, or one
+        # in .local, which no name server of the internet resolves.
         own = gethostname().lower()
         short = own.partition(".")[0]
         is_own = name in (own, short, f"{short}.local")
@@ -132,8 +132,8 @@ class _Rules:
 
 
 class Access:
-    """Middleware: answers what the guard does not let pass, and adds the security headers to
-    everything, but for those that an answer has already."""
+    """Middleware: answers requests that the guard does not let pass, and adds the security headers
+    to every answer, except those that it has already."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
@@ -158,8 +158,9 @@ class Access:
 
 
 class Origins(CORSMiddleware):
-    """Middleware: lets browsers show our answers to pages of other origins (CORS), which the guard
-    names. Browsers ask first where a page sends a token in a header, and send none themselves."""
+    """Middleware (CORS): lets pages of the origins that the guard allows read our answers in a
+    browser. If a page sends the token in a header, browsers ask first (a preflight request), and
+    without a token; so this stands before the guard."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         super().__init__(app, allow_headers=["Authorization"])
@@ -171,7 +172,7 @@ class Origins(CORSMiddleware):
 
 def _has_query_token(request: Request, rules: _Rules) -> bool:
     sent = request.query_params.get("token", "").encode()
-    # In an address a "+" is a blank: whoever puts a token there as it stands means the "+".
+    # In a query "+" means a blank, but a token that was put there unencoded may hold a "+".
     return hmac.compare_digest(sent.replace(b"+", b" "), rules.token.replace(b"+", b" "))
 
 
@@ -187,7 +188,8 @@ def _has_cookie(request: Request, rules: _Rules) -> bool:
 
 
 def _sign_in(request: Request, rules: _Rules) -> Response:
-    """Keep the token out of the address bar and the history from here on."""
+    """Set the cookie and redirect to the address without the token, to keep it out of the address
+    bar and the history."""
     rest = urlencode([item for item in request.query_params.multi_items() if item[0] != "token"])
     address = request.scope["path"] + (f"?{rest}" if rest else "")
     return RedirectResponse(address, 303, {"Set-Cookie": _cookie(request, rules)})
@@ -202,7 +204,7 @@ def _cookie(request: Request, rules: _Rules) -> str:
         max_age=_COOKIE_S,
         httponly=True,
         samesite="lax",
-        # As a web server in front says. Who makes it up harms nobody else.
+        # Set by a web server in front. A client that forges it harms only itself.
         secure=request.headers.get("x-forwarded-proto") == "https",
     )
     return response.headers["set-cookie"]

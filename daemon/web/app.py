@@ -41,7 +41,7 @@ from daemon.web.missing import missing
 
 PAGE = Path(__file__).parent / "page"
 MAX_READERS = 32
-# A browser that shows a picture alone puts it in a page of its own making, with a style.
+# A browser that opens a picture alone wraps it in a page of its own, with an inline style.
 _PICTURE_POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 )
@@ -55,8 +55,8 @@ _PAGE_TYPES = {
 
 @dataclass(frozen=True)
 class Site:
-    """The application, and what `WebServer` needs of it: who may come, those who read now, and what
-    ends their reading."""
+    """The application, and what `WebServer` needs of it: the guard, the limits that hold the
+    current readers, and the event that ends all reading."""
 
     app: Starlette
     health: Health
@@ -106,7 +106,8 @@ def make_site(
 
 @dataclass(frozen=True)
 class _Web:
-    """The answers. They run on the web server's event loop and only read what others write."""
+    """The request handlers. They run on the web server's event loop, and only read what other
+    threads write."""
 
     board: Board
     metrics: Metrics
@@ -227,7 +228,8 @@ def _ago(unix_s: float, now_s: float) -> float:
 
 
 def _load(ladder: Ladder | None) -> dict[str, Any] | None:
-    """How much work a live face gets, and how much it would get with room for it."""
+    """How much work a live face gets, and how much it would get on a machine that is fast enough;
+    None while no faces are read."""
     if ladder is None:
         return None
     rung, top = ladder.rung, ladder.top

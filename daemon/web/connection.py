@@ -1,4 +1,4 @@
-"""One HTTP connection, and how long it may be there without asking for anything."""
+"""One HTTP connection, and how long it may exist without a request."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ REQUEST_S = 10.0
 
 
 class Connection(H11Protocol):
-    """uvicorn's, except that a client has `request_s` from its coming, or from its last answer, to
-    send a whole request, however it spreads the bytes; and as long again, whenever it took some
-    of that answer meanwhile and more is left.
+    """uvicorn's, except that a client has `request_s`, from connecting or from its last answer, to
+    send a whole request, however slowly the bytes come. While it still fetches that answer, the
+    time is extended by `request_s` as long as it took some of it in the last `request_s`.
 
     At most `max_connections` are held. One more takes the place of the one that has been idle for
-    the longest (of one that still fetches its answer, if there is no other); while all of them
-    are being answered it is refused.
+    the longest (of one that still fetches its answer, if no other is idle); while all of them are
+    being answered it is refused.
     """
 
     max_connections = MAX_CONNECTIONS
@@ -29,7 +29,7 @@ class Connection(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waits_until: asyncio.TimerHandle | None = None
-        self._unsent_bytes = 0  # when it began to wait
+        self._unsent_bytes = 0  # at the start of the wait
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,7 +41,7 @@ class Connection(H11Protocol):
             ]
             given_up = min(idle, key=lambda one: (one._fetches, one._due_s), default=self)
             given_up.transport.abort()
-            # It leaves when the loop turns, and must not be given up twice until then.
+            # uvicorn removes it later, on the event loop; it must not be chosen twice until then.
             self.connections.discard(given_up)
             if given_up is self:
                 return

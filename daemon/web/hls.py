@@ -1,4 +1,4 @@
-"""Playlists and segments over HTTP. They lie in memory: no address leads to a file."""
+"""Playlists and segments over HTTP. They are in memory: no URL leads to a file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 MEDIA_TYPE = "video/mp4"
 # Players stay three segments behind the last; Chromium's own gives up where it finds fewer.
 START_SEGMENTS = 3
-START_S = 7.0  # that a reader waits for them beside their length: they are encoded once it asks
+START_S = 7.0  # beside their length, how long a reader waits: encoding starts once it asks
 _POLL_S = 0.1
 
 
 class Hls:
-    """The answers below /streams/NAME/hls/. `playlists` is read at every request; `waiting` are
-    those who asked for one that has not begun."""
+    """The answers below /streams/NAME/hls/. `playlists` is read at every request; `waiting` limits
+    the readers who wait for a playlist's first segments."""
 
     def __init__(
         self, playlists: Mapping[str, Playlist], board: Board, waiting: ClientLimit
@@ -49,13 +49,13 @@ class Hls:
 
     async def playlist(self, request: Request) -> Response:
         playlist, name = self._of(request), request.path_params["name"]
-        # Players ask for segments as the playlist writes them: whoever came with the token in the
-        # address has no other way to show it.
+        # Players use the playlist's URLs as they are: one that came with the token in its URL has
+        # no other way to send it for the segments.
         token = request.query_params.get("token")
         query = f"?token={quote(token, safe='')}" if token else ""
         text = _begun(playlist, query)
-        # The page's players ask again by themselves. A browser opens six connections to a host:
-        # were as many held here, none would be left for the states.
+        # The page's players ask again by themselves. A browser opens six connections to a host: if
+        # that many waited here, none would be left for the states.
         may_wait = request.query_params.get("wait") != "0"
         if text is None and may_wait:
             text = await self._wait(playlist, query, request.receive)
@@ -68,8 +68,8 @@ class Hls:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
     async def _wait(self, playlist: Playlist, query: str, receive: Receive) -> str | None:
-        """The playlist once it has begun; None if that takes too long, the reader of `receive`
-        leaves, or all have to; HTTPException where too many wait."""
+        """The playlist once players can start; None if that takes too long, or the reader (the
+        client of `receive`) leaves or is sent away. Raises HTTPException if too many wait."""
         with self._waiting.place() as free:
             if not free:
                 raise self._waiting.full()
@@ -87,7 +87,7 @@ class Hls:
         content = self._of(request).file(request.path_params["file"])
         if content is None:
             raise HTTPException(404, f"no segment of that name; the last {KEPT} are kept")
-        # No name is ever used twice.
+        # No name is ever used again.
         headers = {"Cache-Control": "private, max-age=60, immutable"}
         return Response(content, media_type=MEDIA_TYPE, headers=headers)
 

@@ -1,4 +1,4 @@
-"""Pictures and readings, for as long as somebody reads them, or one picture."""
+"""Pictures and readings in responses that do not end while somebody reads; and single pictures."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ STILL_S = 8.0  # Home Assistant, for one, gives up after 10 s.
 
 
 class ClientLimit:
-    """How many read at once, at most `limit`; the next one is turned away with a 503.
+    """Lets at most `limit` readers in at once; the next one gets a 503.
 
-    `closing` ends them all. Belongs to the web server's event loop.
+    `closing` ends them all. To be used on the web server's event loop only.
     """
 
     def __init__(self, limit: int, closing: asyncio.Event) -> None:
@@ -50,18 +50,18 @@ class ClientLimit:
             self._count -= 1
 
     def send_away(self) -> None:
-        """End those that read now; they may come again, and are asked for the token then."""
+        """End all current readers; they may connect again, and are asked for the token then."""
         self.leaving.set()
         self.leaving = asyncio.Event()
 
     def full(self) -> HTTPException:
-        """What one is told for whom no place is left."""
+        """The error for a reader for whom no place is left."""
         reason = f"{self.limit} readers are connected, which is the limit"
         return HTTPException(503, reason, {"Retry-After": "5"})
 
     async def read(self, *tasks: asyncio.Future[Any], timeout_s: float | None = None) -> None:
-        """Wait until one of `tasks` is done, `timeout_s` has passed, or they all have to go; those
-        that are not done are cancelled."""
+        """Wait until one of `tasks` is done, `timeout_s` has passed, or all readers must leave;
+        then cancel the tasks that are not done."""
         waited = {
             *tasks,
             asyncio.ensure_future(self.closing.wait()),
@@ -81,8 +81,8 @@ class ClientLimit:
 class LiveResponse(Response):
     """Runs `body`, which writes until the reader leaves, the feed ends or the server closes.
 
-    A reader that is slower than its feed makes `write` wait, and the feed drops what is old;
-    nobody else waits for it. The server's sockets give up a reader that takes nothing at all.
+    A reader that is slower than its feed makes `write` wait, and the feed drops old items; nobody
+    else waits for it. A reader that takes nothing at all is disconnected by the server's sockets.
     """
 
     def __init__(self, clients: ClientLimit, media_type: str, body: Body) -> None:
@@ -119,14 +119,14 @@ class LiveResponse(Response):
 
 
 async def until_left(receive: Receive) -> None:
-    """Return when the reader of `receive` has gone."""
+    """Return when the client of `receive` has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def still(feed: JpegFeed, clients: ClientLimit, receive: Receive) -> bytes | None:
-    """One stream's next picture, as JPEG. None where none comes within `STILL_S`, the reader of
-    `receive` leaves, or `clients` have to go; HTTPException where they are too many."""
+    """One stream's next picture, as JPEG. None if none comes within `STILL_S`, or the reader (the
+    client of `receive`) leaves or is sent away. Raises HTTPException if there are too many."""
     with clients.place() as free:
         if not free:
             raise clients.full()
@@ -141,7 +141,7 @@ def mjpeg(feed: JpegFeed) -> Body:
     """One stream's pictures as multipart/x-mixed-replace, which an <img> shows."""
 
     async def body(write: Write) -> None:
-        # A browser shows a part when it meets the next boundary, so that one follows at once.
+        # A browser shows a picture once it gets the next boundary, so that follows at once.
         await write(b"--%s\r\n" % BOUNDARY)
         async with feed.subscribe() as pictures:
             async for jpeg in pictures:
@@ -176,8 +176,8 @@ def pictures(feeds: Mapping[str, JpegFeed]) -> Body:
 def events(feed: Feed[Reading], stream: str | None) -> Body:
     """Readings as server-sent events, those of one stream or of all.
 
-    A reader that is too slow for them is told how many of them it missed. One without news gets
-    a comment every 15 s, so that nobody on the way takes the connection for dead.
+    A reader that is too slow for them is told how many it missed. When there are none, it gets a
+    comment every 15 s, so that no proxy takes the connection for dead.
     """
 
     def wanted(reading: Reading) -> bool:

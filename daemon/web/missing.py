@@ -1,4 +1,4 @@
-"""The answer to whoever asks for the output of a sink that is not there."""
+"""The answer to a request for the output of a sink that is not there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from daemon.monitoring.status import Board
 
 
 def missing(board: Board, name: str, kind: str, served: Iterable[str]) -> HTTPException:
-    """503 while the stream's sink of this kind is still to start, else 404; it names the streams
-    that are `served`."""
+    """503 if the stream has such a sink, which has not started yet; else 404, which names the
+    streams that are `served`."""
     stream = board.stream(name)
     if stream is not None and kind in (sink.name for sink in stream.sinks):
         detail = f"stream {name!r} has not started yet; try again"

@@ -21,7 +21,7 @@ log = logging.getLogger("affectd.web")
 
 READER_TIMEOUT_S = 30.0
 _LOOP_LIMIT_S = 30.0
-# The kernel would grow it to megabytes, and a slow reader would see pictures that are seconds old.
+# Else the kernel lets it grow to megabytes, and slow readers see pictures that are seconds old.
 _SEND_BUFFER_BYTES = 256 * 1024
 _STALLED_READERS_S = 0.5
 _IP_FREEBIND = 15  # <linux/in.h>, for IPv6 too; Python has no name for it.
@@ -31,8 +31,8 @@ _NOT_OURS = "no interface of this machine has this address"
 class WebServer:
     """Serves `site` (from `make_site`) at `host` and `port`; port 0 takes any free one.
 
-    A reader whose machine takes no byte for `reader_timeout_s` is given up (by the kernel, where
-    it can: Linux).
+    A reader whose machine takes no byte for `reader_timeout_s` is disconnected (by the kernel, on
+    Linux only).
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class WebServer:
         """Bind, then serve from a thread; returns when requests are answered.
 
         An address that the machine does not have is served as soon as it has it, and the log
-        says so (Linux). Raises AffectdError, naming the address, when it cannot be listened on: as
-        it may be later, when a name or a port is there, this is no fault of the configuration.
+        says so (Linux). Raises AffectdError, naming the address, when it cannot be listened on.
+        That is no ConfigError, since it may work later, once a name is known or a port is free.
         """
         listener = _listen(self._host, self._port, self._reader_timeout_s)
         self._port = listener.getsockname()[1]
@@ -74,7 +74,7 @@ class WebServer:
             self._site.app,
             lifespan="off",
             log_config=None,
-            # Below that, whoever sends nonsense could fill the log.
+            # At lower levels, clients that send nonsense could fill the log.
             log_level="error",
             http=self._connection,
             ws="none",
@@ -93,7 +93,8 @@ class WebServer:
             raise AffectdError(f"the web server did not start at {self.url}")
 
     def follow(self, settings: DaemonSettings) -> None:
-        """Go by another token and other names, and let those who read now show theirs."""
+        """Use the token and names of `settings`, and disconnect current readers, so that they have
+        to show the new token."""
         if self._server is None:
             return
         self._site.guard.follow(settings)
@@ -115,8 +116,8 @@ class WebServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, except that endless responses end with it. Off the main thread it leaves signals
-    alone."""
+    """uvicorn, except that responses without an end are ended when it stops. Since it does not run
+    on the main thread, it handles no signals."""
 
     def __init__(self, config: uvicorn.Config, closing: asyncio.Event, health_loop: Loop) -> None:
         super().__init__(config)
@@ -159,7 +160,7 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise AffectdError(f"{where}: the host {host!r} is not known: {error.strerror}") from error
-    # Where localhost is [::1] too, most who ask for it by number say 127.0.0.1.
+    # Where localhost is both, take IPv4: most who use a number and not the name say 127.0.0.1.
     family, kind, protocol, _, address = min(
         found, key=lambda one: host == "localhost" and one[0] != socket.AF_INET
     )
@@ -171,7 +172,8 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout_ms = round(reader_timeout_s * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
-            # While a feed has nothing to send, probes find who is gone: two go unanswered in time.
+            # While a feed has nothing to send, keep-alive probes find readers that are gone: two of
+            # them fit into the time-out.
             probe_s = max(1, round(reader_timeout_s / 3))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, probe_s)
@@ -181,7 +183,7 @@ def _listen(host: str, port: int, reader_timeout_s: float) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL or sys.platform != "linux":
                 raise
-            # After a power cut, the network may take longer than we do.
+            # After a power cut, the network may start later than affectd.
             listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             listener.bind(address)
             log.warning("%s: %s yet; it is served once one has", where, _NOT_OURS)

@@ -1,4 +1,4 @@
-"""What tests of the classifiers share."""
+"""Fixtures for tests of the classifiers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.classifiers.bars import write_bars
 
 @pytest.fixture(autouse=True)
 def ctrl_c() -> Iterator[None]:
-    """Python's own handler, for tests that press it: a shell ignores SIGINT for what it starts with
-    `&`, and so would they."""
+    """Python's own handler of SIGINT, for tests that send it: a shell starts jobs with `&` so that
+    they ignore SIGINT, and the tests would too."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

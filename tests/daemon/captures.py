@@ -1,6 +1,6 @@
 """A capture thread with everything around it, and sources that fail when a test says so.
 
-`Scripted` stands in for a source where one must fail at a chosen moment of a chosen clock.
+`Scripted` is a fake source, since one must fail at a chosen moment of a chosen clock.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def script(
     runs: list[tuple[int, Exception | None]],
     when_done: Callable[[], None],
 ) -> tuple[OpenSource, list[Scripted]]:
-    """An opener whose sources follow `runs` (-1 frames: cannot be opened), then `when_done`."""
+    """A function that opens one source for each of `runs`: how many frames it gives (-1: it cannot
+    be opened), and the error after them. After the last, `when_done` is called. Also returns the
+    list of the sources that were opened."""
     opened: list[Scripted] = []
     left = list(runs)
 

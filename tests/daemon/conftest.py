@@ -1,4 +1,4 @@
-"""What tests of the daemon share. Nothing here loads torch."""
+"""Fixtures for tests of the daemon. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def good_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sink that takes one thing again is up."""
+    """A failed sink is up again after one successful write."""
     monkeypatch.setattr(writer, "GOOD_AFTER_S", 0.0)
 
 
 @pytest.fixture
 def patient_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sinks on a busy machine may take long to finish their files."""
+    """Waits longer for sinks to finish their files, which may take long on a busy machine."""
     monkeypatch.setattr("daemon.pipeline.CLOSE_S", 60.0)

@@ -93,8 +93,8 @@ def output(
 
 
 class Encoded:
-    """A sink of packets that is given pictures: an encoder of its own stands before it, and all
-    is done when a call returns."""
+    """Gives pictures to a sink of packets, through an encoder of its own; all work is done when a
+    call returns."""
 
     takes: Takes = "pictures"
     wanted = True
@@ -114,7 +114,7 @@ class Encoded:
         try:
             return self._hand_on(self._encoder.encode(output))
         except SinkError:
-            self._encoder.finish()  # A sink that failed goes on with a keyframe.
+            self._encoder.finish()  # After a fault, a sink goes on with a keyframe.
             raise
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Encoded:
 
 
 def mp4(config: Mp4SinkSettings, *, live: bool = True) -> Encoded:
-    """Its clock goes by the pictures that it is given."""
+    """An mp4 sink whose clock shows the time of capture of the newest picture."""
     sink = Encoded(config, Mp4File(config, monotonic=lambda: sink.now_s), live=live)
     return sink
 
@@ -147,7 +147,7 @@ for seq in range(100_000):
 
 
 def record_and_kill(path: Path, pictures: int, segment_s: float = 0.0) -> None:
-    """Record in a process of its own, which is killed after so many pictures of 25 a second."""
+    """Record in a process of its own, which is killed after so many pictures, 25 a second."""
     recorder = subprocess.Popen(
         [sys.executable, "-c", _RECORDER, str(path), str(segment_s)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What tests of whole streams put around them: pipelines, their sinks, a detector that fails."""
+"""Helpers for tests of whole streams: pipelines, their sinks, a detector that fails."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def events(path: Path) -> dict[str, object]:
 
 
 class Faulty:
-    """A real detector whose looks number `bad` raise. A fake in that, since none of the real ones
-    can be made to fail on demand. After a fault it is there again once `may_go_on` is set."""
+    """A real detector that raises at its calls with numbers in `bad`; a fake in that, since no real
+    one can be made to fail on demand. After a fault it is made again once `may_go_on` is set."""
 
     name = description = "yunet"
 
@@ -122,5 +122,5 @@ class Faulty:
         return self._real.detect(image)
 
     def close(self) -> None:
-        """It is used again after a restart."""
+        """Only counted: the detector is used again after a restart."""
         self.closes += 1

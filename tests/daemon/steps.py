@@ -1,4 +1,4 @@
-"""One stream whose steps a test walks, picture by picture, with a real detector."""
+"""One stream whose steps a test runs picture by picture, with a real detector."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def only_stream(chosen: Settings, keep_all: bool) -> StreamSettings:
 
 
 def lobby_row() -> Row:
-    """The row of a stream that is live, on which faces stay as old as when they are seen."""
+    """The board's row of a live stream; its clock stands still, so that faces do not age."""
     row = Board(time.time, monotonic=Clock()).add("lobby", ())
     row.set_state("live")
     return row
@@ -82,7 +82,7 @@ def stepping(
     offline: bool = False,
     detector: Detector | None = None,
 ) -> Steps:
-    """The steps of that stream alone, without its thread."""
+    """The steps of such a stream alone, without its thread."""
     chosen = chosen or settings()
     return Steps(
         only_stream(chosen, keep_all),
@@ -97,7 +97,7 @@ def stepping(
 
 
 class Taken(NamedTuple):
-    """What came of a frame: what the stream handed out, and what the board said of its faces."""
+    """The result of a frame: what the stream handed out, and the faces that the board shows."""
 
     frame: Frame
     readings: Sequence[Reading]

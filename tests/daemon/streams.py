@@ -1,4 +1,4 @@
-"""What tests of whole streams share: real detectors, and a classifier to be held."""
+"""Helpers for tests of whole streams: real detectors, and a classifier that a test can hold."""
 
 from __future__ import annotations
 
@@ -47,15 +47,16 @@ def talking(count: int) -> list[Frame]:
 
 
 def sure_of(label: str, p: float = 0.94) -> NDArray[np.float32]:
-    """Probabilities of which `label` has `p`."""
+    """Probabilities, [7] summing to 1, of which `label` has `p`."""
     rest = (1.0 - p) / (len(LABELS) - 1)
     return np.array([p if name == label else rest for name in LABELS], np.float32)
 
 
 @dataclass
 class Known:
-    """Says what it is told to, in turn and then the last again. A fake, since a real net cannot
-    be held in mid-work, nor be made to answer as a test needs."""
+    """A classifier that gives the answers `says` in turn, then the last again and again; each call
+    waits for `go`. A fake, since a real net cannot be held in mid-work, nor be made to answer as a
+    test needs."""
 
     says: list[NDArray[np.float32]] = field(default_factory=lambda: [sure_of("happy")])
     fails: Exception | None = None
@@ -82,7 +83,7 @@ class Known:
 
 
 def free(says: Sequence[NDArray[np.float32]] = ()) -> Known:
-    """A known classifier that nothing holds."""
+    """A `Known` classifier that is not held."""
     known = Known(says=list(says)) if says else Known()
     known.go.set()
     return known
@@ -91,7 +92,7 @@ def free(says: Sequence[NDArray[np.float32]] = ()) -> Known:
 def batcher_for(
     classifier: Classifier, metrics: Metrics, ladder: Ladder | None = None, **options: Any
 ) -> Batcher:
-    """A batcher that tells nobody of steps; without `ladder` it takes none."""
+    """A batcher whose ladder's steps change nothing; without `ladder`, it never steps."""
     ladder = ladder or Ladder(rungs("none", {"none": 1}), math.inf)
     return Batcher(classifier, metrics, ladder=ladder, use=lambda rung: None, **options)
 
@@ -111,12 +112,12 @@ def batching(
 
 
 def settle(batcher: Batcher) -> None:
-    """Return when what the batcher has begun is delivered: it is counted before that."""
-    for _ in range(2):  # Of a file's crops and live ones that wait, either may be first, in turn.
+    """Return when the batcher has delivered what it had begun; metrics count it before that."""
+    for _ in range(2):  # Crops of files and live ones take turns, so these may come first once.
         now_s = time.monotonic()
         batcher.classify([Job("nobody", 0, np.zeros((48, 48), np.uint8), None, now_s, now_s)])
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
-    """A sample, 0 where there is none."""
+    """The value of a sample; 0 where there is none."""
     return registry.get_sample_value(name, labels) or 0.0

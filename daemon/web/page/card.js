@@ -23,7 +23,7 @@ export class Card {
     this.video.setAttribute("aria-label", this.image.alt);
     this.video.addEventListener("playing", () => this.reveal(this.video));
     this.player = null;
-    this.told = ""; // why the player has nothing
+    this.told = ""; // why the player shows nothing
     this.faces = new Map();
     this.heading = this.find("h2");
     this.heading.textContent = name;
@@ -35,7 +35,7 @@ export class Card {
     this.screen.show(blob);
   }
 
-  // The first picture need not wait for the next look at the states.
+  // Shows the first picture without waiting until the states are fetched again.
   reveal(picture) {
     if (this.element.dataset.state !== "live") return;
     picture.hidden = false;
@@ -66,7 +66,7 @@ export class Card {
     this.links(stream);
   }
 
-  // All by name; of one that fails also why.
+  // Lists all sinks by name; of a failed one also the reason.
   updateSinks(sinks) {
     const text = ({ name, state, reason: why, for_s }) =>
       state === "down" ? `${name} fails: ${reason(why)}, for ${duration(for_s)}` : name;

@@ -10,7 +10,7 @@ const pictures = new Pictures((name, blob) => cards.get(name)?.show(blob));
 let last = null;
 let lastHeardAt = performance.now();
 
-// What has nothing to say is hidden.
+// Sets the text of an element, and hides it if the text is empty.
 function say(id, text) {
   const element = document.getElementById(id);
   element.hidden = !text;

@@ -2,7 +2,7 @@
 // host, so that an <img> for each of sixteen streams would leave none for the states.
 
 const RETRY_MS = 2000;
-export const STALE_MS = 5000; // A picture shown longer ago than this is no live one.
+export const STALE_MS = 5000; // A picture that was shown longer ago than this is not live.
 
 export class Pictures {
   // `show(name, blob)` gets every picture that comes from `url`.
@@ -37,7 +37,7 @@ export class Pictures {
       try {
         await this.readOnce(signal);
       } catch {
-        // The server went away or we left; the states say so, and the next turn tries again.
+        // The server went away, or this was aborted; the states show it, and the loop tries again.
       }
       if (!signal.aborted) await new Promise((done) => setTimeout(done, RETRY_MS));
     }
@@ -55,7 +55,7 @@ export class Pictures {
   }
 }
 
-// Lines and stretches of known length out of a stream of chunks.
+// Reads lines, and blocks of known length, from a stream of chunks.
 class Bytes {
   constructor(reader) {
     this.reader = reader;

@@ -19,7 +19,7 @@ export async function follow(show, miss) {
         why = (await response.json()).error ?? why;
       }
     } catch {
-      // Nobody answered, or a web server in front that has nothing to say.
+      // Nobody answered, or a web server in front did, without JSON.
     }
     if (why) miss(why);
     await new Promise((done) => setTimeout(done, POLL_MS));

@@ -1,11 +1,11 @@
-// Plays a stream's HLS in a <video>, a few seconds behind: segments go in as they come. A browser
-// without Media Source Extensions (iPhones) is given the playlist, anew after each of its failures.
+// Plays a stream's HLS in a <video>, a few seconds behind: segments are appended as they come. A
+// browser without Media Source Extensions (iPhones) gets the playlist, again after each failure.
 
 const RETRY_MS = 2000;
 const POLL_MS = 400;
 const TIMEOUT_MS = 10000;
-const SEGMENT_TIMEOUT_MS = 20000; // up to ten seconds of video, by a slow line
-const START_SEGMENTS = 2; // as many of the newest are fetched at first
+const SEGMENT_TIMEOUT_MS = 20000; // up to ten seconds of video, over a slow line
+const START_SEGMENTS = 2; // how many of the newest segments are fetched at first
 const HURRY_S = 2.5; // further behind the newest picture than this it plays faster ...
 const HURRY_RATE = 1.1;
 const LEAP_S = 4; // ... and further than this it leaps ahead
@@ -13,7 +13,7 @@ const LEAP_TO_S = 1.5;
 const KEEP_S = 10;
 
 export class Video {
-  // `tell(text)` gets why nothing comes, and "" whenever something does.
+  // `tell(text)` gets the reason why there is no picture, and "" whenever there is one.
   constructor(element, url, tell) {
     this.element = element;
     this.url = url;
@@ -53,7 +53,7 @@ export class Video {
       try {
         await this.playOnce(signal);
       } catch {
-        // The server went away, or a segment was late; the next turn begins with the newest.
+        // The server went away, or a segment was late; the next try begins with the newest.
       }
       if (!signal.aborted) await pause(RETRY_MS);
     }
@@ -67,8 +67,8 @@ export class Video {
 
   async playOnce(signal) {
     if (!globalThis.MediaSource) {
-      await this.segments(signal); // Its own player does not say what is wrong.
-      // After an error it never asks again for the address that it has.
+      await this.segments(signal); // Finds out what is wrong: the browser's player does not say.
+      // After an error that player does not load the same address again unless it is set.
       if (this.element.error || !this.element.hasAttribute("src")) this.element.src = this.url;
       await this.begin();
       return;
@@ -80,7 +80,7 @@ export class Video {
       await happened(source, "sourceopen", signal);
       await this.feed(source, signal);
     } finally {
-      URL.revokeObjectURL(address); // The element may have another one's by then.
+      URL.revokeObjectURL(address); // src stays: it may be that of another try by now.
     }
   }
 
@@ -91,7 +91,7 @@ export class Video {
     for (;;) {
       const all = await this.segments(signal);
       const news = last === null ? all.slice(-START_SEGMENTS) : all.filter((s) => s.number > last);
-      // The server began anew with smaller numbers.
+      // The server started again with smaller numbers.
       if (all.length && last > all.at(-1).number) throw new Error("the playlist went back");
       for (const segment of news) {
         if (segment.map !== map) {
@@ -99,12 +99,12 @@ export class Video {
           const type = `video/mp4; codecs="${codec(header)}"`;
           if (!MediaSource.isTypeSupported(type)) {
             this.tell("This browser cannot play H.264");
-            this.work.abort(); // To ask again would have it encoded for nobody.
+            this.work.abort(); // Each further request would have it encoded for nobody.
             return;
           }
           if (buffer) buffer.changeType(type);
           else buffer = source.addSourceBuffer(type);
-          // One after the other, whatever their own times: what was missed leaves no hole.
+          // Append segments back to back, whatever their timestamps: a missed one leaves no gap.
           buffer.mode = "sequence";
           await append(buffer, header, signal);
           map = segment.map;
@@ -118,7 +118,7 @@ export class Video {
     }
   }
 
-  // What the playlist names; nothing while it has not begun: `?wait=0` holds no connection for it.
+  // The segments in the playlist; none while it has not begun: `?wait=0` is answered at once.
   async segments(signal) {
     try {
       const all = parse(await text(`${this.url}?wait=0`, signal), new URL(this.url, location));
@@ -130,7 +130,7 @@ export class Video {
     }
   }
 
-  // What may not play by itself has a button until somebody presses it.
+  // Starts playing. Where the browser forbids autoplay, shows the controls until they are used.
   async begin() {
     const video = this.element;
     if (!video.paused) return;
@@ -147,7 +147,7 @@ export class Video {
     this.tell(""); // It would lie over the button.
   }
 
-  // Stays near the end, and forgets what was shown.
+  // Stays near the newest picture, and removes old ones from the buffer.
   async follow(buffer, signal) {
     const { buffered } = buffer;
     if (!buffered.length) return;
@@ -185,7 +185,7 @@ function href(uri, base) {
   return new URL(uri, base).href;
 }
 
-// What the header says of its H.264: profile, constraints and level, from its avcC box.
+// The H.264 codec string (profile, constraints and level) from the avcC box of a header.
 function codec(header) {
   const name = [0x61, 0x76, 0x63, 0x43];
   const at = header.findIndex((_, index) => name.every((byte, n) => header[index + n] === byte));
@@ -199,7 +199,7 @@ async function append(buffer, data, signal) {
   await happened(buffer, "updateend", signal);
 }
 
-// Waits for an event, or fails at an error or an abort; what it listens to keeps nothing of it.
+// Waits for an event; rejects at an error or an abort. Removes all its listeners afterwards.
 async function happened(target, name, signal) {
   signal.throwIfAborted();
   const over = new AbortController();

@@ -29,8 +29,8 @@ function veil(why) {
   tell(why);
 }
 
-// By MJPEG where the stream has it, as on its card; its sinks are known before its paths are. Of
-// HLS the player says what is wrong.
+// Shows MJPEG where the stream has it, as its card does; its sinks are known before its URLs are.
+// Else HLS, whose player says itself what is wrong.
 function show({ streams }) {
   const stream = streams.find((one) => one.name === name);
   const byMjpeg = Boolean(stream?.sinks.some((sink) => sink.name === "mjpeg"));

@@ -1,4 +1,4 @@
-// What the page says in words.
+// The page's texts.
 
 export const STATES = {
   live: "Live",
@@ -31,7 +31,7 @@ export function reason(name) {
   return REASONS[name] ?? name ?? "";
 }
 
-// "3 min ago"; the least that is said is a second.
+// "3 min ago"; at least "1 s ago".
 export function ago(seconds) {
   return `${duration(Math.max(1, seconds))} ago`;
 }
@@ -63,7 +63,7 @@ export function count(n, one, many) {
   return n === 0 ? `no ${one}` : `${n} ${n === 1 ? one : many}`;
 }
 
-// What faces are spared while the machine is too slow for all of them; nothing where they are not.
+// How much less faces are read while the machine is too slow for all of them; else empty.
 export function busy(load) {
   if (!load || (load.crops === load.crops_wanted && load.thinning === 1)) return "";
   const parts = [];
@@ -74,7 +74,7 @@ export function busy(load) {
   return `More faces than this machine can read in time: ${parts.join(", and ")}.`;
 }
 
-// Leaves alone what says it already: readers of the screen would say it again.
+// Does nothing if the text is the same already: screen readers would read it out again.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,4 +1,4 @@
-"""What tests of the sinks share."""
+"""Fixtures for tests of the sinks."""
 
 from __future__ import annotations
 

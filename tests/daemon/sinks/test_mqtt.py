@@ -219,7 +219,7 @@ def test_a_topic_that_the_broker_refuses_is_named(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, users={"cam": "cam"}, rules=rules) as broker:
         refused = fault(broker.url(user="cam:cam"))
         assert refused.reason is Reason.AUTH_FAILED
-        assert str(refused).endswith(f": it does not take that (not authorized), at {DEVICE}")
+        assert str(refused).endswith(f": it refused a message (not authorized), at {DEVICE}")
         with sink(broker.url(user="cam:cam"), discovery="") as made:
             assert made.write(output(0, faces=()))
 

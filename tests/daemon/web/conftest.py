@@ -1,4 +1,4 @@
-"""What tests of the web server share."""
+"""Fixtures for tests of the web server."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import av
 
-# Longer than a network hiccup delays pictures, shorter than viewers would notice.
+# Longer than a network hiccup delays pictures, short enough for viewers to take them for live.
 LATE_S = 2.0
 # A packet that takes longer was waited for: the socket held no older one.
 READY_S = 0.01

@@ -11,8 +11,8 @@ from daemon.sources.picture import Orientation
 
 
 def is_pipe(path: str | Path | None) -> bool:
-    """Whether `path` is a named pipe. False also where that is not permitted to find out: opening
-    it then raises a clearer error."""
+    """Whether `path` is a named pipe. False also where permissions hide it: opening it then raises
+    a clearer error."""
     try:
         return path is not None and Path(path).is_fifo()
     except OSError:

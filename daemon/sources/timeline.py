@@ -5,7 +5,7 @@ from __future__ import annotations
 
 LARGEST_JITTER_S = 1.0
 LATEST_S = 1.0
-LEAP_S = 1.0  # The least gap in media time where a server skipped something: a segment.
+LEAP_S = 1.0  # A server that skips pictures skips at least this much: a segment.
 HASTE = 0.1
 CLOCK_DRIFT = 0.0002  # of a camera, at most: seconds in a second
 _NUDGE_S = 0.001

@@ -14,7 +14,7 @@ from daemon.sources.demo.pose import Points, curve
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`back` with `back_alpha` lies behind the face, `strands` over it where `cap` is."""
+    """`back` with `back_alpha` lies behind the face, hair (`strands`) over it where `cap` is 1."""
 
     back: Picture
     back_alpha: Plane

@@ -138,7 +138,7 @@ def _lay(s: Sprite, place: Place, y: Bytes, u: Bytes, v: Bytes) -> None:
     bottom = min(y.shape[0], (int(np.ceil(corners[:, 1].max())) + 1) & ~1)
     if right <= left or bottom <= top:
         return
-    # Pixel i covers i..i+1 in coordinates, and cv2 speaks of its middle as i.
+    # In our coordinates pixel i covers i..i+1; for cv2 its middle is at i.
     turn[:, 2] += turn[:, :2] @ [0.5, 0.5] - 0.5 - [left, top]
     warped = cv2.warpAffine(s.yuva, turn, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
     luma, _, _, alpha = cv2.split(warped)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from classifiers import checkpoint
 from classifiers.checkpoint import record_path
@@ -32,13 +33,19 @@ def faces(count: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.random.default_rng(1).integers(0, 256, (count, 48, 48), dtype=np.uint8)
 
 
-def test_a_saved_net_comes_back_with_its_record(weights: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_saved_net_comes_back_with_its_record(weights: Path, dtype: torch.dtype) -> None:
+    """In float16 it takes half of the room; it computes in float32 all the same."""
+    saved = checkpoint.save(weights, tiny(), checkpoint.read_record(weights), dtype)
     again = checkpoint.read_record(weights)
+    assert again == saved
     assert again.temperature == alike(1.5)
+    assert {v.dtype for v in load_file(weights).values() if v.is_floating_point()} == {dtype}
     net = tiny(seed=4)
     checkpoint.load_into(weights, net, again)
     for name, value in tiny().state_dict().items():
-        assert torch.equal(value, net.state_dict()[name])
+        whole = value.to(dtype).to(value.dtype) if value.is_floating_point() else value
+        assert torch.equal(whole, net.state_dict()[name])
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
@@ -204,20 +211,23 @@ def test_a_record_with_a_wrong_value_is_an_error_that_names_its_key(
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("key", "found", "said"),
     [
-        ({"none": 1.0}, r"temperature; missing or unknown: \['flip', 'four_crop', 'ten_crop'\]"),
-        ({"ten_crop": "1"}, r"temperature\.ten_crop is '1'; accepted: 0\.01 to 100"),
-        ({"ten_crop": 0}, r"temperature\.ten_crop is 0; accepted: 0\.01 to 100"),
-        ({"ten_crop": float("nan")}, r"temperature\.ten_crop is nan; accepted: 0\.01 to 100"),
-        ({"ten_crop": True}, r"temperature\.ten_crop is True; accepted: 0\.01 to 100"),
+        ("temperature", {"none": 1.0}, r"; missing or unknown: \['flip', 'four_crop', 'ten"),
+        ("temperature", {"ten_crop": "1"}, r"\.ten_crop is '1'; accepted: 0\.01 to 100"),
+        ("temperature", {"ten_crop": 0}, r"\.ten_crop is 0; accepted: 0\.01 to 100"),
+        ("temperature", {"ten_crop": float("nan")}, r"\.ten_crop is nan; accepted: 0\.01 to 100"),
+        ("temperature", {"ten_crop": True}, r"\.ten_crop is True; accepted: 0\.01 to 100"),
+        ("scores", {"public_none": 66.2}, r"\.public_none is 66\.2; accepted: 0 to 1"),
+        ("learnt_from", {"start": 3}, r"\.start is 3; accepted is a text"),
     ],
 )
-def test_a_wrong_temperature_of_a_mode_is_an_error_that_names_it(
-    weights: Path, found: dict[str, object], said: str
+def test_a_wrong_value_within_an_object_is_an_error_that_names_it(
+    weights: Path, key: str, found: dict[str, object], said: str
 ) -> None:
     path = record_path(weights)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": found}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: found}))
+    said = key + said
     with pytest.raises(CheckpointError, match=said):
         ExpressionClassifier.load(weights, device="cpu")
 

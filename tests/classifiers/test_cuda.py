@@ -105,6 +105,15 @@ def test_where_a_card_has_no_room_for_the_nets_auto_takes_the_processor_and_says
         ExpressionClassifier.load(weights, device="cuda")
 
 
+@pytest.mark.skipif("openvino" not in engines.installed(), reason="the extra `cpu` is missing")
+def test_openvino_takes_the_processor_though_there_is_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classifiers.expression.engines.cuda.cuda_fault", str)
+    net = ExpressionClassifier.load(save_tiny(tmp_path / "a.safetensors"), engine="openvino")
+    assert (net.device, net.engine) == ("cpu", "openvino float32")
+
+
 @pytest.fixture
 def card_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is none here; a processor computes in bfloat16 too, slowly, so only this is made up."""

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from classifiers.errors import CheckpointError
 from classifiers.expression import LABELS, TTA, joint, weight_files
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.tta import STATIC_TTA
+from classifiers.expression.tta import STATIC_TTA, standardise, views
 from classifiers.expression.weight_files import shipped
 from tests.classifiers.bars import write_bars
 from tests.inside import inside
@@ -64,6 +65,19 @@ def test_a_joint_is_the_weighted_sum_calibrated(pair: Path, faces: Faces) -> Non
         own = common["none" if tta == "temporal" else tta]
         powers = (0.3 * a.astype(np.float64) + 0.7 * b) ** (1.0 / own)
         assert both == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-5)
+
+
+def test_a_net_that_learns_from_a_joint_is_told_what_the_joint_says(
+    pair: Path, faces: Faces
+) -> None:
+    """Of what it is shown itself, here the middle of each face."""
+    shown = views(standardise(torch.from_numpy(faces)), 44, "none")[0]
+    files = (pair.parent / "a.safetensors", pair.parent / "b.safetensors", pair)
+    a, b, both = (load(path).predict_standardised(shown).double().numpy() for path in files)
+    alone = ExpressionClassifier.load(files[0], device="cpu", tta="none")
+    assert a == pytest.approx(alone.predict(faces), abs=1e-5)
+    powers = (0.3 * a + 0.7 * b) ** (1.0 / joint.read(pair).temperature["none"])
+    assert both == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-5)
 
 
 def test_a_joint_tells_what_it_is(pair: Path) -> None:

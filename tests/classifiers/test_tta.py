@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms.functional import ten_crop
 
 from classifiers.expression import TTA
 from classifiers.expression.architectures import VGG10
+from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.tta import (
     TEMPORAL_ORDER,
     VIEW_COUNT,
@@ -17,6 +20,7 @@ from classifiers.expression.tta import (
     views,
     with_temperature,
 )
+from tests.nets import save_tiny
 
 
 @pytest.fixture
@@ -106,3 +110,15 @@ def test_each_face_of_a_batch_has_its_own_view(faces: torch.Tensor) -> None:
         first = mean_probabilities(net, faces, 44, "temporal")
     assert torch.allclose(got, torch.stack(each), atol=1e-5)
     assert torch.equal(first, mean_probabilities(net, faces, 44, "none"))
+
+
+def test_ten_looks_by_a_classifier_come_to_its_ten_crops(
+    faces: torch.Tensor, tmp_path: Path
+) -> None:
+    weights, again = save_tiny(tmp_path / "tiny.safetensors"), faces[:1].repeat(10, 1, 1).numpy()
+    looks, ten = (
+        ExpressionClassifier.load(weights, device="cpu", tta=tta).predict(again, np.arange(10))
+        for tta in ("temporal", "ten_crop")
+    )
+    assert looks.mean(0) == pytest.approx(ten[0], abs=1e-6)
+    assert len(np.unique(looks, axis=0)) == 10

@@ -1,19 +1,24 @@
-"""Untrained expression nets, as small as can be, and joints of them, with their records."""
+"""Untrained expression nets, as small as can be, and joints of them, with their records; and
+what it takes to run them in int8."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from classifiers import checkpoint
 from classifiers.checkpoint import Record
-from classifiers.expression import LABELS, joint
+from classifiers.expression import LABELS, engines, joint
 from classifiers.expression.architectures import FaceNet, build
 from classifiers.expression.joint import Joint, Member
 from classifiers.expression.tta import STATIC_TTA
 
+needs_openvino = pytest.mark.skipif(
+    "openvino" not in engines.installed(), reason="the extra `cpu` is not installed"
+)
 OPTIONS: dict[str, Any] = {"widths": [4, 4, 8, 8], "hidden": 8, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
     "vgg10": {"widths": [4, 8, 8, 16], "hidden": 16},

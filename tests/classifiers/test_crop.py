@@ -53,7 +53,11 @@ def test_whole_multiples_are_averaged_back_exactly(times: int) -> None:
 
 @pytest.mark.parametrize("roll_deg", [-35.0, -10.0, 0.0, 10.0, 35.0, 170.0])
 @pytest.mark.parametrize("side", [60.0, 133.0, 290.0])
-def test_a_tilt_beyond_the_slack_is_turned_back(roll_deg: float, side: float) -> None:
+@pytest.mark.parametrize("framing", [WHOLE, Framing(side=0.9, shift=(0.1, -0.15))])
+def test_a_tilt_beyond_the_slack_is_turned_back(
+    roll_deg: float, side: float, framing: Framing
+) -> None:
+    """The window is shifted along the face, not along the picture."""
     face = pattern()
     slack_deg = math.degrees(SLACK_RAD)
     centre = 300.0, 230.0
@@ -66,12 +70,12 @@ def test_a_tilt_beyond_the_slack_is_turned_back(roll_deg: float, side: float) ->
     )
     box = (centre[0] - side / 2, centre[1] - side / 2, side, side)
     left = math.copysign(min(abs(roll_deg), slack_deg), roll_deg)
-    expected = crop(place(face, centre, side, left), box, None, WHOLE, True)
-    got = crop(luma, box, eyes, WHOLE, True)
+    expected = crop(place(face, centre, side, left), box, None, framing, True)
+    got = crop(luma, box, eyes, framing, True)
     inner = np.s_[6:-6, 6:-6]  # corners show what lies around the face
     assert difference(got[inner], expected[inner]) < 4.0
     if abs(roll_deg) > slack_deg:
-        level = crop(luma, box, None, WHOLE, True)
+        level = crop(luma, box, None, framing, True)
         assert difference(level[inner], expected[inner]) > 15.0
 
 
@@ -85,12 +89,33 @@ def test_fine_stripes_of_a_large_face_become_grey_and_no_pattern(side: float) ->
     assert got.std() < 8
 
 
+@pytest.mark.parametrize("side", [230.0, 500.0])
+def test_so_they_do_of_one_that_is_turned(side: float) -> None:
+    luma = np.zeros((720, 720), np.uint8)
+    luma[::2, 1::2] = luma[1::2, ::2] = 255
+    box = (360.0 - side / 2, 360.0 - side / 2, side, side)
+    got = crop(luma, box, ((310.0, 330.0), (410.0, 390.0)), WHOLE, True)
+    assert abs(got.mean() - 127.5) < 3
+    assert got.std() < 8
+
+
+def test_what_counts_of_a_box_are_its_middle_and_its_area() -> None:
+    luma = pattern().repeat(4, 0).repeat(4, 1)
+    square = crop(luma, (60, 50, 60, 60), None, FRAMINGS["yunet"], True)
+    assert (crop(luma, (45, 60, 90, 40), None, FRAMINGS["yunet"], True) == square).all()
+    assert (crop(luma, (70, 35, 40, 90), None, FRAMINGS["yunet"], True) == square).all()
+
+
 def test_beyond_the_picture_its_border_goes_on() -> None:
     luma = np.full((100, 100), 90, np.uint8)
     luma[:, 0] = 200
     got = crop(luma, (-48, 20, 96, 48), None, Framing(96 / math.sqrt(96 * 48), (0, 0)), True)
     assert (got[:, :23] == 200).all()
     assert (got[:, 26:] == 90).all()
+    for side in (240, 480):
+        got = crop(luma, (-side / 2, 20, side, side), None, WHOLE, True)
+        assert (got[:, :23] == 200).all()
+        assert (got[:, 26:] == 90).all()
     assert (crop(luma, (500, 500, 40, 40), None, WHOLE, True) == 90).all()
     assert (crop(np.full((1, 1), 7, np.uint8), (-3, 0, 9, 9), None, WHOLE, True) == 7).all()
 
@@ -125,7 +150,7 @@ def test_a_box_without_area_is_refused(box: tuple[float, float, float, float]) -
         crop(pattern(), box, None, WHOLE, True)
 
 
-def test_eyes_on_one_spot_leave_the_face_unturned() -> None:
+@pytest.mark.parametrize("other", [(20.0, 20.0), (30.0, math.nan)])
+def test_eyes_on_one_spot_or_nowhere_leave_the_face_unturned(other: tuple[float, float]) -> None:
     face = pattern()
-    spot = (20.0, 20.0)
-    assert (crop(face, (0, 0, 48, 48), (spot, spot), WHOLE, True) == face).all()
+    assert (crop(face, (0, 0, 48, 48), ((20.0, 20.0), other), WHOLE, True) == face).all()

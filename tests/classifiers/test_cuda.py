@@ -17,7 +17,7 @@ from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
 from classifiers.expression.tta import STATIC_TTA, mean_probabilities
-from tests.nets import SMALL, save_tiny, tiny
+from tests.nets import SMALL, needs_openvino, save_tiny, tiny
 
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
 VARIANTS: tuple[tuple[Device, EngineSetting], ...] = (
@@ -84,11 +84,15 @@ def test_where_a_card_fails_auto_takes_the_processor_and_says_so(
 def test_where_a_card_has_no_room_for_the_nets_auto_takes_the_processor_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Any other fault of its is raised."""
     plain = nn.Module.to
+    fault: RuntimeError = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2 MiB.\nand more"
+    )
 
     def to(net: nn.Module, *where: Any, **how: Any) -> nn.Module:
         if "cuda" in where:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB.\nand more")
+            raise fault
         return plain(net, *where, **how)
 
     monkeypatch.setattr("classifiers.expression.engines.cuda.cuda_fault", str)
@@ -103,9 +107,12 @@ def test_where_a_card_has_no_room_for_the_nets_auto_takes_the_processor_and_says
     ]
     with pytest.raises(torch.OutOfMemoryError):
         ExpressionClassifier.load(weights, device="cuda")
+    fault = RuntimeError("CUDA error: misaligned address")
+    with pytest.raises(RuntimeError, match="misaligned"):
+        ExpressionClassifier.load(weights)
 
 
-@pytest.mark.skipif("openvino" not in engines.installed(), reason="the extra `cpu` is missing")
+@needs_openvino
 def test_openvino_takes_the_processor_though_there_is_a_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

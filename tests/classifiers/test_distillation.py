@@ -17,7 +17,6 @@ from classifiers import checkpoint
 from classifiers.errors import CheckpointError, RecipeError
 from classifiers.expression import LABELS, data, provenance
 from classifiers.expression.classifier import ExpressionClassifier
-from classifiers.expression.engines import installed
 from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.joint import Joint, Member, save
 from classifiers.expression.training.interrupt import Interrupted
@@ -26,7 +25,7 @@ from classifiers.expression.training.run import Run
 from classifiers.expression.training.train import train
 from tests.classifiers.bars import PLAN
 from tests.fer import load_split
-from tests.nets import OPTIONS, alike, save_tiny
+from tests.nets import OPTIONS, alike, needs_openvino, save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +87,7 @@ def test_a_teacher_reads_once_also_for_a_run_that_goes_on(
         assert torch.equal(value, second.net.state_dict()[name]), name
 
 
-@pytest.mark.skipif("openvino" not in installed(), reason="the extra `cpu` is not installed")
+@needs_openvino
 @pytest.mark.parametrize("views", ["same", "ten_crop"])
 def test_a_teacher_that_reads_all_faces_says_what_by(
     fer: Path, tmp_path: Path, views: Literal["same", "ten_crop"]

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,18 @@ from torch import nn
 
 from classifiers import checkpoint
 from classifiers.errors import CheckpointError, EngineError, ExtraError
-from classifiers.expression import EngineSetting, data, engines, joint
+from classifiers.expression import EngineSetting, engines
 from classifiers.expression.architectures import FaceNet, build
 from classifiers.expression.classifier import ExpressionClassifier, fuse
-from classifiers.expression.engines.activations import find_ranges
-from classifiers.expression.evaluation.calibrate import calibrate
-from classifiers.expression.evaluation.measure import accuracy, classify, unknown_threshold
+from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.tta import STATIC_TTA
 from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT
-from tests.classifiers.bars import write_bars
 from tests.fer import load_split
 from tests.inside import inside
-from tests.nets import SMALL, record, save_pair, save_tiny, tiny
+from tests.nets import SMALL, needs_openvino, record, save_tiny, tiny
 from tests.shared import SHARED, needs_shared
 
-needs_openvino = pytest.mark.skipif(
-    "openvino" not in engines.installed(), reason="the extra `cpu` is not installed"
-)
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
 
 
@@ -59,6 +52,7 @@ def test_every_architecture_gives_torchs_logits(architecture: str) -> None:
     running, said = start(net, {}, "openvino")
     assert (running.engine, running.precision) == ("openvino", "float32")
     assert "`affectd calibrate` finds them" in said[0]
+    assert running.for_mode("four_crop") is running.for_mode("four_crop")  # it takes a second
     for batch in (1, 3, 20):
         x = torch.randn(batch, 1, 44, 44)
         with torch.inference_mode():
@@ -83,6 +77,24 @@ def test_a_reading_does_not_depend_on_its_batch() -> None:
     classifier = ExpressionClassifier.load("default", device="cpu", engine="openvino")
     alone = np.concatenate([classifier.predict(face[None]) for face in FACES])
     np.testing.assert_allclose(classifier.predict(FACES), alone, atol=1e-6)
+
+
+@needs_openvino
+def test_it_computes_on_as_many_threads_as_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from classifiers.expression.engines import openvino
+
+    asked: list[int] = []
+    compile_net = openvino.compile_net
+
+    def noted(*given: Any) -> engines.Logits:
+        asked.append(given[-1])
+        return compile_net(*given)
+
+    monkeypatch.setattr(openvino, "compile_net", noted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    running, _ = start(fuse(tiny().eval()), {}, "openvino")
+    running.for_mode("four_crop")
+    assert asked == [3, 3, 3]
 
 
 @needs_openvino
@@ -260,15 +272,6 @@ def test_openvino_and_cuda_exclude_each_other() -> None:
         engines.start(tiny().eval(), {}, 44, wanted="openvino", device="cuda")
 
 
-def test_ranges_are_of_every_layer_but_the_first() -> None:
-    net = tiny()
-    ranges = find_ranges(net, FACES, 44, "cpu")
-    layers = [n for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    assert list(ranges) == layers[1:]
-    assert all(low == 0.0 < high for low, high in ranges.values())  # after a ReLU
-    assert find_ranges(net, FACES, 44, "cpu") == ranges
-
-
 @pytest.mark.parametrize(
     ("activations", "said"),
     [
@@ -289,101 +292,3 @@ def test_a_record_with_impossible_activations_is_named(
     with pytest.raises(CheckpointError, match=said) as error:
         ExpressionClassifier.load(weights, device="cpu")
     assert str(path.name) in str(error.value)
-
-
-@needs_openvino
-def test_calibrate_writes_what_evaluate_then_finds(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """1. A net without activations. 2. `calibrate`. 3. `evaluate --engine openvino` agrees. 4. It
-    reads a rival by the same engine, unless another is named. 5. Again: what
-    float32 scored stays, what was lacking comes, and that int8 differs is told."""
-    bars = write_bars(tmp_path / "bars", train=30, public=4)
-    weights = save_tiny(tmp_path / "tiny.safetensors", options=SMALL["vgg10"])
-    done = inside(capsys, "calibrate", "expression", "--data", bars, "--weights", weights)
-    assert done.code == 0, done.err
-    assert done.err[-1] == f"Written: {checkpoint.record_path(weights)}"
-    found = checkpoint.read_record(weights)
-    assert len(found.activations) == 9
-    held = load_split(bars, "holdout")
-    sure = classify(ExpressionClassifier.load(weights, device="cpu", engine="openvino"), held)
-    assert found.unknown_below == unknown_threshold(sure, held.labels)
-    share = found.scores["public_flip_int8"]
-    measure = ("evaluate", "expression", "--data", bars, "--weights", weights)
-    low: list[str | Path] = [*measure, "--engine", "openvino", "--tta", "flip"]
-    done = inside(capsys, *low, "--against", weights)
-    assert done.code == 0, done.err
-    assert done.out[0].endswith(", flip, openvino int8 on cpu")
-    assert any(f"{100 * share:.2f} %" in line for line in done.out)
-    assert any(", openvino int8 on cpu" in line for line in done.out[1:])
-    done = inside(capsys, *low, "--against", weights, "--against-engine", "torch")
-    assert any(", torch float32 on " in line for line in done.out[1:]), done.err
-    assert found.temperature["none"] != 1.0  # which it was
-    known = {key: 0.5 for key in found.scores if key != "holdout_four_crop"}
-    checkpoint.write_record(weights, replace(found, scores=known))
-    told: list[str] = []
-    shares: list[float] = []
-    monkeypatch.setattr(engines, "MOST_DIFFERENCE", 0.0)
-    calibrate(weights, bars, log=told.append, report=lambda share, text: shares.append(share))
-    again = checkpoint.read_record(weights).scores
-    int8 = {key for key in again if key.endswith("int8")}
-    assert again == {
-        key: share if key in {*int8, "holdout_four_crop"} else 0.5
-        for key, share in found.scores.items()
-    }
-    assert shares[-1] == 1.0
-    assert told[-1].startswith("WARNING: probabilities by openvino int8 are ")
-    assert checkpoint.read_record(weights).temperature == pytest.approx(found.temperature, rel=0.01)
-
-
-@needs_openvino
-def test_calibrating_a_joint_fits_it_after_its_nets(tmp_path: Path) -> None:
-    bars = write_bars(tmp_path / "bars", train=30, public=4)
-    pair = save_pair(tmp_path)
-    before = joint.read(pair).temperature
-    assert [one.name for one in calibrate(pair, bars)] == ["tiny", "tiny", "joint"]
-    found = joint.read(pair)
-    assert {*found.temperature} == {*STATIC_TTA}
-    assert found.temperature != before
-    held = load_split(bars, "holdout")
-    sure = classify(ExpressionClassifier.load(pair, device="cpu", engine="openvino"), held)
-    assert found.unknown_below == unknown_threshold(sure, held.labels)
-    public = data.read(bars, False, {"Training", "PublicTest"}).split("public")
-    for tta in STATIC_TTA:
-        both = ExpressionClassifier.load(pair, device="cpu", tta=tta)
-        share = accuracy(classify(both, public), public)
-        assert found.scores[f"public_{tta}"] == pytest.approx(share, abs=1e-5)
-
-
-@needs_openvino
-def test_calibrate_leaves_a_net_of_other_data_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its figures would stand beside those of the data that it was trained on."""
-    bars = write_bars(tmp_path / "bars", train=30, public=4)
-    weights = save_tiny(tmp_path / "tiny.safetensors", data_sha256="a" * 64)
-    before = checkpoint.record_path(weights).read_bytes()
-    done = inside(capsys, "calibrate", "expression", "--data", bars, "--weights", weights)
-    assert done.code == 2
-    assert "its figures are of data whose fingerprint begins with aaaaaaa" in done.err[-1]
-    assert checkpoint.record_path(weights).read_bytes() == before
-
-
-@needs_openvino
-def test_calibrate_finds_out_first_that_it_may_not_write(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    weights = save_tiny(tmp_path / "tiny.safetensors")
-    (tmp_path / ".tiny.json.part").mkdir()
-    done = inside(capsys, "calibrate", "expression", "--data", "nowhere", "--weights", weights)
-    said = f"affectd: {checkpoint.record_path(weights)}: cannot be written: Is a directory"
-    assert done == (2, [], [said])
-
-
-def test_a_layer_that_is_always_fed_the_same_has_no_range() -> None:
-    """A record with an empty range could not be read again."""
-    net = tiny()
-    for layer in net.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            torch.nn.init.constant_(layer.bias, -100.0)  # Every ReLU after it is dead.
-    assert set(find_ranges(net, FACES, 44, "cpu")) == {"head.5"}

@@ -79,8 +79,6 @@ def _upright(eyes: tuple[Point, Point] | None) -> Point:
     if eyes is None:
         return 1.0, 0.0
     angle = math.atan2(eyes[1][1] - eyes[0][1], eyes[1][0] - eyes[0][0])
-    if not math.isfinite(angle):
-        return 1.0, 0.0
     angle = math.copysign(max(0.0, abs(angle) - SLACK_RAD), angle)
     return math.cos(angle), math.sin(angle)
 

@@ -16,6 +16,7 @@ from classifiers.expression import TTA, Device, EngineSetting, engines
 from classifiers.expression.architectures import build
 from classifiers.expression.classifier import ExpressionClassifier, fuse
 from classifiers.expression.engines.cuda import NO_CARD, cuda_fault
+from classifiers.expression.oom import explain_oom
 from classifiers.expression.tta import STATIC_TTA, mean_probabilities
 from tests.nets import SMALL, needs_openvino, save_tiny, tiny
 
@@ -110,6 +111,23 @@ def test_where_a_card_has_no_room_for_the_nets_auto_takes_the_processor_and_says
     fault = RuntimeError("CUDA error: misaligned address")
     with pytest.raises(RuntimeError, match="misaligned"):
         ExpressionClassifier.load(weights)
+
+
+@pytest.mark.parametrize(
+    ("said", "full"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.0 GiB.", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("CUDA error: misaligned address", False),
+    ],
+)
+def test_of_what_a_card_says_only_that_it_is_full_is_explained(said: str, full: bool) -> None:
+    with (
+        pytest.raises(EngineError if full else RuntimeError, match=r"end what else|misaligned"),
+        explain_oom(EngineError, "take less"),
+    ):
+        raise RuntimeError(said)
 
 
 @needs_openvino

@@ -190,6 +190,10 @@ def other_labels(path: Path) -> None:
             content(lambda found: found.update(temperature=0)),
             r"temperature is 0; accepted is an object",
         ),
+        (
+            content(lambda found: found.update(temperature={"none": 1.0})),
+            r"joint\.json: temperature; missing or unknown: \['flip', 'four_crop', 'ten_crop'\]",
+        ),
         (content(lambda found: found.update(unknown_below="x")), r"unknown_below is 'x'; accepted"),
         (member(sha256=None), r"joint\.json: members\[1\]\.sha256 is None; accepted is a text"),
         (

@@ -141,6 +141,19 @@ def test_jitter_is_seeded_and_within_its_bounds() -> None:
     at = np.array([middle(moved[i : i + 1]) for i in range(len(moved))]) - 24
     assert np.abs(at).max() <= 0.15 * 48 + 0.1
     assert np.abs(at).max() > 0.13 * 48  # of 400 uniform draws, one comes near
+    assert abs(np.corrcoef(at.T)[0, 1]) < 0.3  # right and down by draws of their own
+
+
+def test_jitter_enlarges_within_its_bounds() -> None:
+    """A dot 19.5 px right of the middle comes to 16.6 to 22.4."""
+    moved = jitter(np.repeat(dot(43, 24), 200, axis=0), 0.0, 0.15, 1)
+    right = np.array([middle(moved[i : i + 1])[0] for i in range(len(moved))]) - 23.5
+    assert (right.min(), right.max()) == pytest.approx((19.5 * 0.85, 19.5 * 1.15), abs=0.3)
+
+
+def test_a_jpeg_of_less_quality_loses_more(faces: Images) -> None:
+    poor, good = (np.abs(jpeg(faces, q).astype(int) - faces).mean() for q in (30, 90))
+    assert poor > 2 * good
 
 
 def test_costs_are_means_over_both_signs(faces: Images) -> None:

@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from detectors import store
-from detectors.base import Range
-from detectors.errors import DetectorError, ModelMismatchError, ModelMissingError, PullError
+from detectors.base import Detector, Range
+from detectors.errors import (
+    BackendError,
+    DetectorError,
+    ModelMismatchError,
+    ModelMissingError,
+    PullError,
+)
 from detectors.origins import Address
 from detectors.select import BackendSetting, Choice, resolve
 from tests.shared import MODELS, needs_shared
@@ -75,6 +81,26 @@ def test_auto_never_loads_a_file_that_is_not_the_pinned_one(tmp_path: Path, said
     put("blazeface-full", tmp_path)
     assert take("auto", tmp_path, said).backend == "mediapipe"
     assert "is not yunet: expected SHA-256" in said.all()
+
+
+def test_auto_passes_over_a_backend_that_does_not_start(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As MediaPipe where libEGL is missing, which is here. Whoever names it reads why; a model that
+    is there is not pulled for it."""
+
+    def fail(*_: object, **__: object) -> Detector:
+        raise BackendError("a library is missing")
+
+    monkeypatch.setattr("detectors.yunet.YuNet", fail)
+    monkeypatch.setattr("detectors.select._openvino", lambda model, log: None)
+    for name in ("yunet", "blazeface-full"):
+        put(name, tmp_path)
+    assert take("auto", tmp_path, said).backend == "mediapipe"
+    assert said == ["WARNING: detector yunet cannot be used: a library is missing"]
+    for pull in (False, True):
+        with pytest.raises(BackendError, match=r"^a library is missing$"):
+            take("yunet", tmp_path, said, pull)
 
 
 def test_a_named_backend_is_that_or_an_error(tmp_path: Path, said: Said) -> None:

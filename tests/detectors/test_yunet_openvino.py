@@ -114,6 +114,15 @@ def test_without_the_extra_opencv_computes(monkeypatch: pytest.MonkeyPatch) -> N
     assert said == []
 
 
+def test_on_a_processor_that_was_not_measured_opencv_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    said: list[str] = []
+    assert take(said).description == "yunet"
+    assert said == []
+
+
 def test_where_it_fails_opencv_computes_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("no plugin CPU\nat core.cpp:85")

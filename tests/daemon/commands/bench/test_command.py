@@ -6,9 +6,13 @@ import errno
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daemon import models
+from daemon.commands.bench.bar import Bar
+from daemon.config.settings import Settings
 from daemon.errors import Reason, SinkError
 from daemon.sinks.base import Output
 from daemon.sinks.events import EventsFile
@@ -47,6 +51,20 @@ def test_bench_measures_real_cameras(
         fed.append(sink)
         return write(sink, output)
 
+    steps: list[str] = []
+    load, begin = models.load, Bar.begin
+
+    def loaded(settings: Settings, *more: Any) -> models.Models:
+        """No work is to be shed."""
+        steps.append(f"models for readings of {settings.expression.max_age_ms:g} ms")
+        return load(settings, *more)
+
+    def began(bar: Bar) -> None:
+        steps.append("begin")
+        begin(bar)
+
+    monkeypatch.setattr(models, "load", loaded)
+    monkeypatch.setattr(Bar, "begin", began)
     monkeypatch.setattr(EventsFile, "write", noted)
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -71,6 +89,9 @@ def test_bench_measures_real_cameras(
     assert found["asked"]["sinks"] == ["mp4", "events"]
     assert fed
     assert found["asked"]["detector"] == "haar"
+    assert found["asked"]["max_age_ms"] == 1000.0
+    assert found["others_share"] is not None
+    assert steps == ["models for readings of 60000 ms", "begin"]
     assert found["faces"][0]["a_second"] > 0.0
     assert "This machine" in " ".join(done.out[-2:])  # two where it carries none
 

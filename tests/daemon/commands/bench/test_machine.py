@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines import installed
-from daemon.commands.bench import nets
+from daemon.commands.bench import machine, nets
 from daemon.commands.bench.power import Meter
 from daemon.config.settings import ExpressionSettings
 from tests.nets import save_tiny
@@ -40,8 +41,33 @@ def test_faces_are_timed_with_their_views(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ExpressionClassifier, "predict", predict)
     weights = str(save_tiny(tmp_path / "tiny.safetensors"))
     expression = ExpressionSettings(weights=weights, max_batch=3)
-    assert nets.Variant(expression, "torch", "cpu", "temporal").measure(0.0).a_second > 0.0
+    variant = nets.Variant(expression, "torch", "cpu", "temporal")
+    assert variant.measure(0.0).a_second > 0.0
     assert seen == [[0, 1, 2], [0, 1, 2]]
+    monkeypatch.setattr(nets, "once_s", lambda work, seconds: 0.5)  # for three faces
+    assert variant.measure(0.0).a_second == 6.0
+
+
+def test_what_others_take_is_told_without_what_bench_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 s of two processors 12 s were busy, 8 s by us. What Linux tells is made up, since
+    nobody can say what others do here."""
+    told = iter(["cpu 100 0 50 900 30 5 5 0 7 0\n", "cpu 1000 100 150 1500 230 55 55 0 9 0\n"])
+    monkeypatch.setattr(Path, "read_text", lambda path: next(told))
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    passed, own = iter([5.0, 15.0]), iter([1.0, 9.0])
+    monkeypatch.setattr(machine.time, "monotonic", lambda: next(passed))
+    monkeypatch.setattr(machine.time, "process_time", lambda: next(own))
+    assert machine.Others().share() == pytest.approx((12.0 - 8.0) / 20.0)
+
+
+def test_only_processors_that_it_may_use_count() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert machine.cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_power_is_counted_over_the_counter_s_end(tmp_path: Path) -> None:

@@ -32,6 +32,22 @@ def test_a_size_that_there_was_no_time_for_is_told(capsys: pytest.CaptureFixture
     assert "about 3 cameras of 480p" in printed
 
 
+def test_a_row_is_of_what_was_carried_else_of_what_was_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = a_record(3, 2, 0)
+    small, middle, large = record.cameras
+    assert small.carried is not None
+    young = replace(small.carried, age_p50_ms=41.0, age_p99_ms=97.0)
+    sizes = (replace(small, carried=young), replace(middle, failed=None), large)
+    table.show(replace(record, cameras=sizes), Console(soft_wrap=True, highlight=False, width=80))
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "480p 3 1.5 of 4 41 ms 97 ms 15.0 not told" in rows
+    assert "720p 2 or more 1.0 of 4 50 ms 50 ms 15.0 not told" in rows
+    assert "1080p 0 0.5 of 4 50 ms 50 ms 15.0 not told" in rows
+    assert "ten_crop 10 36" in rows
+
+
 def test_the_sentence_names_the_usual_size_where_it_can() -> None:
     each = "at 15 fps with 2 faces each"
     assert (

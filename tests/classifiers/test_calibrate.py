@@ -16,7 +16,7 @@ from classifiers.expression import data, engines, joint
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines.activations import BATCH, find_ranges
 from classifiers.expression.engines.activations import FACES as FACES_SEEN
-from classifiers.expression.evaluation.calibrate import calibrate
+from classifiers.expression.evaluation.calibrate import Calibrated, calibrate
 from classifiers.expression.evaluation.measure import (
     accuracy,
     classify,
@@ -187,3 +187,23 @@ def test_calibrate_finds_out_first_that_it_may_not_write(
     done = inside(capsys, "calibrate", "expression", "--data", "nowhere", "--weights", weights)
     said = f"affectd: {checkpoint.record_path(weights)}: cannot be written: Is a directory"
     assert done == (2, [], [said])
+
+
+def test_calibrate_tells_what_int8_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found is made up: a net that learnt nothing has nothing to lose."""
+    asked: list[object] = []
+
+    def found(weights: str, source: Path, **how: object) -> list[Calibrated]:
+        asked.extend((weights, source, how["strict"]))
+        scores = {f"public_{tta}": 0.69 for tta in STATIC_TTA}
+        low = {f"public_{tta}_int8": 0.685 for tta in STATIC_TTA}
+        return [Calibrated("net", tmp_path / "net.json", {**scores, **low})]
+
+    monkeypatch.setattr("daemon.commands.calibrate.calibrate", found)
+    what = ("calibrate", "expression", "--data", tmp_path, "--weights", "net", "--strict")
+    done = inside(capsys, *what)
+    assert asked == ["net", tmp_path, True]
+    rows = [" ".join(line.split()) for line in done.out]
+    assert rows[1:] == [f"net {tta} 69.00 % 68.50 % 0.50" for tta in STATIC_TTA]

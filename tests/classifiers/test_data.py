@@ -13,7 +13,7 @@ import pytest
 
 from classifiers.errors import DataError
 from classifiers.expression import LABELS, Split, data
-from classifiers.expression.data.faces import Usage
+from classifiers.expression.data.faces import Usage, gather
 from tests.classifiers.bars import write_bars
 from tests.fer import load_split
 
@@ -62,6 +62,16 @@ def test_labels_are_the_folders_and_no_picture_stands_on_two_sides(fer: Path) ->
     for faces in parts.values():
         for name, label in zip(faces.files, faces.labels, strict=True):
             assert f"/{LABELS[label]}/" in name
+
+
+def test_the_holdout_is_what_a_hash_that_begins_below_13_says() -> None:
+    """The shipped nets were trained without those; of others they would have learnt most."""
+    drawn = np.random.default_rng(0).integers(0, 256, (3000, 48, 48), np.uint8)
+    fer = data.FER2013(
+        Path("drawn"), {"Training": gather((x, i % 7, str(i)) for i, x in enumerate(drawn))}
+    )
+    assert {digest[0] for digest in fer.split("train").digests()} == {*range(13, 256)}
+    assert {digest[0] for digest in fer.split("holdout").digests()} == {*range(13)}
 
 
 def test_every_layout_gives_the_same_arrays(fer: Path, tmp_path: Path) -> None:
@@ -139,6 +149,8 @@ def test_faces_that_training_holds_too_are_known(fer: Path, tmp_path: Path) -> N
     files = [parts.split("train").files[0], parts.split("holdout").files[0]]
     for number, file in enumerate(files):
         shutil.copy(folder / file, folder / "test" / "fear" / f"PublicTest_copy{number}.jpg")
+    for file in ("train/happy/Training_blank.png", "test/happy/PublicTest_blank.png"):
+        cv2.imwrite(str(folder / file), GREY)  # which no net learns
     again = data.read(folder)
     # Of one face of Training, which falls to no holdout and leaves classes without any.
     first = np.array(again.usages["Training"].files) == files[0]
@@ -177,6 +189,7 @@ def test_a_bad_image_is_skipped_and_named_or_refused(
     (source / "train" / "sad" / "Training_5.png").write_bytes(b"P5\n999999 999999\n255\n")
     (source / "test" / "sad" / "PublicTest_4.jpg").write_bytes(whole[: len(whole) // 2])
     (source / "train" / "sad" / "Thumbs.db").write_bytes(b"not asked for")
+    (source / "test" / "sad" / "Training_6.jpg").write_bytes(whole)  # nor that, there
     if layout == "tar":
         source = write_tar(source, tmp_path / "fer")
     found = data.read(source)
@@ -217,6 +230,10 @@ def test_bad_sources_are_named(fer: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=rf"{name}: .*cut short or damaged"):
             data.read(tmp_path / name)
+    linked = shutil.copytree(fer, tmp_path / "linked")
+    (linked / "train" / "sad" / "Training_9.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(DataError, match=r"Training_9\.jpg: cannot be read: No such file"):
+        data.read(linked)
     with pytest.raises(DataError, match="no PrivateTest images for angry, disgust"):
         load_split(fer, "private")
 

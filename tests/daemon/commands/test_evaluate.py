@@ -40,7 +40,9 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
-    first, second = save_tiny(tmp_path / "a.safetensors"), save_tiny(tmp_path / "b.safetensors", 4)
+    own = {"none": 0.9, "flip": 1.1, "four_crop": 1.2, "ten_crop": 1.3}
+    first = save_tiny(tmp_path / "a.safetensors", temperature=own)
+    second = save_tiny(tmp_path / "b.safetensors", 4)
     table, folder = tmp_path / "new" / "p.csv", tmp_path / "new" / "report"
     done = inside(
         capsys,
@@ -54,6 +56,7 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     assert report["not_in_training"]["images"] == 28
     assert report["subject"]["command"].startswith("affectd evaluate expression --data ")
     assert len(report["subject"]["sha256"]) == 64
+    assert report["subject"]["temperature"] == own["none"]
     assert report["subject"]["split_sha256"] == load_split(bars, "public").fingerprint()
     assert report["subject"]["versions"]["torch"] == version("torch")
     with table.open(newline="") as file:
@@ -68,6 +71,12 @@ def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
     markdown = (folder / "report.md").read_text()
     assert len(names) == 13
     assert all(f"| {name} |" in markdown for name in names)
+    losses_of = [f"{report[part]['nll']:.4f}" for part in ("plain", "not_in_training")]
+    assert losses_of[0] != losses_of[1]
+    assert f"| NLL | {' | '.join(losses_of)} |" in markdown
+    assert ["NLL", *losses_of] in [line.split() for line in done.out]
+    for line in report["corruptions"]:
+        assert line["lost"] == pytest.approx(right - line["accuracy"])
     aims = [line for line in report["corruptions"] if line["aim"] is not None]
     for line in aims:
         met = "met" if line["met"] else "missed"

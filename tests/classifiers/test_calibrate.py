@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from classifiers import checkpoint
-from classifiers.expression import data, engines, joint
+from classifiers.expression import StaticTTA, data, engines, joint
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.engines.activations import BATCH, find_ranges
 from classifiers.expression.engines.activations import FACES as FACES_SEEN
@@ -117,7 +117,7 @@ def test_calibrate_writes_what_evaluate_then_finds(
 
 def fitted(classifier: ExpressionClassifier, held: data.Faces) -> dict[str, float]:
     """The temperature of each mode that is likeliest on these faces."""
-    found = {}
+    found: dict[str, float] = {}
     for tta in STATIC_TTA:
         classifier.tta = tta
         found[tta] = fit_temperature(classify(classifier, held), held)
@@ -159,7 +159,8 @@ def test_the_threshold_is_of_the_views_that_are_usual(
     pair, held = save_pair(tmp_path), load_split(bars, "holdout")
     joint.save(pair, replace(joint.read(pair), recipe={"tta": "flip"}))
     calibrate(pair, bars)
-    for file, tta in ((pair, "flip"), (tmp_path / "a.safetensors", "ten_crop")):
+    usual: dict[Path, StaticTTA] = {pair: "flip", tmp_path / "a.safetensors": "ten_crop"}
+    for file, tta in usual.items():
         low = ExpressionClassifier.load(file, device="cpu", engine="openvino", tta=tta)
         assert low.unknown_below == mean_top(classify(low, held), held.labels)
 

@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from classifiers.errors import DataError
-from classifiers.expression import LABELS
+from classifiers.expression import LABELS, StaticTTA
 from classifiers.expression.data import Faces
 from classifiers.expression.evaluation import plots, predictions, scores
-from classifiers.expression.evaluation.measure import losses, unknown_threshold
+from classifiers.expression.evaluation.measure import (
+    accuracy,
+    figures,
+    fit_temperature,
+    losses,
+    unknown_threshold,
+)
 from classifiers.expression.evaluation.report import Report, Subject, write
+from classifiers.expression.tta import STATIC_TTA
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -201,6 +208,42 @@ def test_of_the_likelihoods_the_difference_is_paired() -> None:
     assert found.nll == pytest.approx(losses(second, labels).mean())
     assert found.nll_ahead == pytest.approx(-1.0)
     assert found.nll_error == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("sureness", [0.4, 1.0, 2.5])
+def test_the_temperature_is_how_much_surer_than_right_a_net_is(sureness: float) -> None:
+    """Labels drawn from probabilities, whose logarithms the net says so many times as large."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, (20_000, 7))
+    right = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (right.cumsum(1) > rng.random((len(right), 1))).argmax(1)
+    said = right**sureness
+    guessed = (said / said.sum(1, keepdims=True)).astype(np.float32)
+    drawn = Faces(np.empty((len(labels), 0, 0), np.uint8), labels, ("",) * len(labels))
+    assert fit_temperature(guessed, drawn) == pytest.approx(sureness, rel=0.05)
+
+
+def test_figures_are_fitted_to_the_holdout_alone() -> None:
+    """And `unknown_below` goes by the calibrated probabilities of the mode that is asked for."""
+    plain: dict[tuple[str, StaticTTA], NDArray[np.float32]] = {}
+    splits: dict[str, Faces] = {}
+    for seed, split in enumerate(("holdout", "public")):
+        guessed, labels = sample(400, seed)
+        splits[split] = Faces(np.empty((400, 0, 0), np.uint8), labels, ("",) * 400)
+        for number, tta in enumerate(STATIC_TTA):
+            powers = guessed ** (0.5 + 0.3 * number + seed)
+            plain[split, tta] = powers / powers.sum(1, keepdims=True)
+    found = figures(plain, splits, "flip")
+    held = splits["holdout"]
+    fitted = {tta: fit_temperature(plain["holdout", tta], held) for tta in STATIC_TTA}
+    assert found["temperature"] == pytest.approx(fitted, abs=1e-4)
+    powers = plain["holdout", "flip"] ** (1.0 / fitted["flip"])
+    sure = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+    assert found["unknown_below"] == unknown_threshold(sure, held.labels)
+    assert {*found["scores"]} == {f"{split}_{tta}" for split, tta in plain}
+    assert found["scores"]["public_flip"] == pytest.approx(
+        accuracy(plain["public", "flip"], splits["public"]), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(("crossing", "found"), [(0.42, 0.42), (0.1, 0.30), (0.9, 0.60)])

@@ -190,7 +190,9 @@ def test_pull_waits_for_all_addresses_of_a_host_together(
 def test_pull_keeps_what_is_right_and_replaces_what_is_not(server: str, tmp_path: Path) -> None:
     path = tmp_path / YUNET.file
     path.write_bytes(b"another")
-    store.pull("yunet", tmp_path, origins=[Address(f"{server}/good")])
+    with path.open("rb") as read:  # as by a service that starts now
+        store.pull("yunet", tmp_path, origins=[Address(f"{server}/good")])
+        assert read.read() == b"another"
     before = path.stat()
     store.pull("yunet", tmp_path, origins=[])
     after = path.stat()  # Only the time of its last reading may be another.

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from daemon.frame import DetectorScaler
 from detectors.base import Detection
 from detectors.select import Choice, resolve
+from detectors.yunet import as_detections
 from tests.detectors.kinds import build
 from tests.shared import MODELS, VIDEO, needs_shared
 
@@ -97,6 +99,31 @@ def test_threads_and_sizes_do_not_disturb_each_other(choice: Choice) -> None:
 
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(work, range(5)))
+    nets = choice.make()._nets  # type: ignore[attr-defined]
+    assert len(nets._compiled) == yunet_openvino.MOST_SIZES + 1
+
+
+def test_of_a_picture_nothing_is_left_for_a_smaller_one(choice: Choice) -> None:
+    """Though both are padded to one size: a small face stands where the next has no pixels."""
+    (picture,) = pictures("bbaf2n.mpg", 480, every=10_000)
+    detector = choice.make()
+    box = detector.detect(picture)[0].box
+    side = round(max(box.width, box.height))
+    top, left = round(box.y), round(box.x)
+    small = cv2.resize(picture[top : top + side, left : left + side], (28, 28))
+    for place, kept in (
+        (np.s_[98:126, 50:78], np.s_[:97, :]),
+        (np.s_[50:78, 98:126], np.s_[:, :97]),
+    ):
+        whole = np.zeros((128, 128, 3), np.uint8)
+        whole[place] = small
+        assert detector.detect(whole)
+        assert detector.detect(np.zeros_like(whole)[kept]) == []
+
+
+def test_the_best_comes_first() -> None:
+    rows = np.array([[9.0] * 14 + [score] for score in (0.6, 0.9, 0.7)], np.float32)
+    assert [face.score for face in as_detections(rows)] == pytest.approx([0.9, 0.7, 0.6])
 
 
 def test_it_is_taken_where_it_is_installed() -> None:

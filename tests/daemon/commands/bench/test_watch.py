@@ -72,7 +72,8 @@ def two(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(Fleet, "replace", replace)
     metrics = Metrics(CollectorRegistry())
     loaded = Models(Choice("haar", "haar", None, Haar), None)
-    with Told(SETTINGS, loaded, metrics, FPS, FACES, ("mp4", "events"), tmp_path) as told:
+    told = Told(SETTINGS, loaded, metrics, FPS, FACES, ("mp4", "events"), tmp_path)
+    with told:
         told.show(tmp_path / "clip.mp4", 2)
         told.shown, told.metrics = [1, 1], metrics
         yield told

@@ -65,7 +65,7 @@ def as_detections(rows: NDArray[np.float32]) -> list[Detection]:
         found.append(
             Detection(
                 Box(x, y, w, h),
-                min(1.0, score),
+                score,
                 ordered((right_x, right_y), (left_x, left_y)),
                 (nose_x, nose_y),
             )

@@ -143,6 +143,31 @@ with quiet():
         assert (run.returncode, run.stdout, run.stderr) == (0, "", "ERROR: a real one\n")
 
 
+TWO_AT_ONCE = """
+import os, threading
+from contextlib import suppress
+from detectors.quiet import quiet
+within = threading.Event()
+def load():
+    with quiet():
+        within.set()
+other = threading.Thread(target=load)
+with quiet():
+    other.start()
+    within.wait(0.3)
+other.join()
+with suppress(ValueError), quiet():
+    raise ValueError
+os.write(2, b"heard\\n")
+"""
+
+
+def test_models_that_load_at_once_or_fail_leave_errors_their_way() -> None:
+    """Where one began within another, errors would from then on be written to nowhere."""
+    run = subprocess.run([sys.executable, "-c", TWO_AT_ONCE], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "heard\n")
+
+
 LOOK_AND_CLOSE = f"""
 import os, time, urllib.request
 import numpy as np

@@ -65,7 +65,7 @@ def compile_net(
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         found = request.infer([x.contiguous().numpy()], share_inputs=True)
-        return torch.from_numpy(np.array(found[0]))
+        return torch.from_numpy(found[0])
 
     return logits
 

@@ -147,14 +147,16 @@ TWO_AT_ONCE = """
 import os, threading
 from contextlib import suppress
 from detectors.quiet import quiet
-within = threading.Event()
+within, left = threading.Event(), threading.Event()
 def load():
     with quiet():
         within.set()
+        left.wait()
 other = threading.Thread(target=load)
 with quiet():
     other.start()
     within.wait(0.3)
+left.set()
 other.join()
 with suppress(ValueError), quiet():
     raise ValueError
@@ -163,7 +165,7 @@ os.write(2, b"heard\\n")
 
 
 def test_models_that_load_at_once_or_fail_leave_errors_their_way() -> None:
-    """Where one began within another, errors would from then on be written to nowhere."""
+    """Where one began within another and outlived it, errors would be written to nowhere."""
     run = subprocess.run([sys.executable, "-c", TWO_AT_ONCE], capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "heard\n")
 

@@ -44,6 +44,8 @@ def test_enough_knows_the_sizes_that_are_configured(tmp_path: Path) -> None:
     assert warning(settings_of(tmp_path, one, one), measured, 4) is not None
     assert warning(settings_of(tmp_path, "demo://a?size=1920x1080&fps=30"), measured, 4) is not None
     assert warning(settings_of(tmp_path, "demo://a?size=3840x2160&fps=15"), measured, 4) is not None
+    webcam = "width_px = 1920\nheight_px = 1080\nfps = 30"
+    assert warning(settings_of(tmp_path, "/dev/video0", more=webcam), measured, 4) is not None
     small = "demo://a?size=320x180&fps=15"
     assert warning(settings_of(tmp_path, *[small] * 3), measured, 4) is None
     said = warning(settings_of(tmp_path, *[small] * 4), measured, 4)

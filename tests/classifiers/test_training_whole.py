@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +14,7 @@ from classifiers import checkpoint
 from classifiers.expression import data
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.evaluation import measure
-from classifiers.expression.evaluation.measure import accuracy, classify, fit_temperature
+from classifiers.expression.evaluation.measure import accuracy, classify
 from classifiers.expression.training import train
 from classifiers.expression.training.journal import Step
 from classifiers.expression.training.run import Run
@@ -81,14 +80,3 @@ def test_steps_are_reported_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[Step] = []
     train._epoch(run, FACES, lambda: False, seen.append, lambda: now_s)
     assert [step.step for step in seen] == [3, 6, 9, 10]
-
-
-def test_temperature_is_found_where_it_is_known() -> None:
-    """Labels drawn from p; shown p sharpened by 2, the fit must find about 2."""
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1.5, (20000, 7))
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    labels = np.array([rng.choice(7, p=row) for row in p])
-    sharp = np.exp(2 * logits) / np.exp(2 * logits).sum(1, keepdims=True)
-    faces = data.Faces(np.zeros((len(labels), 1, 1), np.uint8), labels, ("",) * len(labels))
-    assert fit_temperature(sharp.astype(np.float32), faces) == pytest.approx(2.0, abs=0.1)

@@ -163,9 +163,7 @@ class _Daemon:
             loaded = load(self._path, os.environ)
             preflight.check(self._path, loaded.settings)
             preflight.check_reads(loaded.settings, self._started.expression.enabled)
-            preflight.check_covers(
-                in_effect(self._started, self._settings, loaded.settings), detector
-            )
+            preflight.check_covers(loaded.settings, detector)
         except (ConfigError, DetectorError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)

@@ -38,7 +38,7 @@ class _Style:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What a track looked like in the frame before, so that it does not flicker."""
+    """What a track looked like when it was last drawn, so that it does not flicker."""
 
     size_px: int
     plate: int | None = None
@@ -115,7 +115,6 @@ class Overlay:
         whole = Rect(0, 0, image.width, image.height)
         shown = [face for face in (self._face(view, whole) for view in faces) if face]
         if not (self._settings.enabled and shown):
-            self._kept = {}
             return
         image.make_writable()
         canvas, system = Canvas(image), ColourSystem.of(image)

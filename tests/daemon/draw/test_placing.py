@@ -27,6 +27,13 @@ def test_plates_of_faces_in_one_place_do_not_cover_each_other() -> None:
     assert not any(panel.rect.shared(plate) for plate in taken)
 
 
+def test_a_plate_without_room_above_its_face_lies_in_its_top() -> None:
+    face, frame = Rect(300, 0, 460, 180), Rect(0, 0, 1280, 720)
+    found = placing.plate(face, (150, 28), frame, RectGrid([face]), RectGrid(), None)
+    assert found
+    assert found.rect == Rect(300, 0, 450, 28)
+
+
 def test_a_panel_that_would_hide_another_face_goes_elsewhere_or_away() -> None:
     face, plate, frame = Rect(300, 200, 460, 380), Rect(300, 172, 450, 200), Rect(0, 0, 1280, 720)
     size = 110, 160
@@ -64,3 +71,15 @@ def test_a_trembling_box_does_not_move_its_panel() -> None:
         touched = changed(planes(blank()), image)
         sides.append(touched.x0 < x - 20)
     assert sides == [False, True, True, True, True]
+
+
+def test_a_trembling_box_does_not_change_the_size_of_its_text() -> None:
+    """One that comes much nearer does."""
+    overlay = Overlay(OverlaySettings(bars=False))
+    heights = []
+    for side in (150, 156, 144, 150, 192):
+        image = blank(1920, 1080)
+        overlay.draw(image, [view((800, 400, side, side))])
+        heights.append(400 - changed(planes(blank(1920, 1080)), image).y0)
+    assert len(set(heights[:4])) == 1
+    assert heights[4] > heights[0]

@@ -25,6 +25,9 @@ end = threading.Event()
 threading.Thread(target=end.wait, name="worker").start()
 print("ready", flush=True)
 sys.stdin.readline()
+if "due" in sys.argv:
+    print(signals.stop_is_due(), flush=True)
+    sys.exit()
 if "loading" in sys.argv:
     with signals.leaving_at_once():
         print("loading", flush=True)
@@ -39,14 +42,28 @@ print("ended", flush=True)
 sys.exit(signals.exit_code(number))
 """
 
+# As commands that come to an end of their own.
+COMMAND = """
+import sys
+from daemon.service import signals
+signals.raise_exit()
+try:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print("over", flush=True)
+finally:
+    print("cleaning up", flush=True)
+    sys.stdin.readline()
+"""
+
 
 @contextmanager
 def program(
-    *arguments: str, before: Callable[[], object] | None = None
+    *arguments: str, text: str = PROGRAM, before: Callable[[], object] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """The program in a session of its own, without a terminal unless `before` gives it one."""
+    """`text` in a session of its own, without a terminal unless `before` gives it one."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", text, *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -92,6 +109,19 @@ def test_a_signal_that_comes_before_the_wait_is_not_lost() -> None:
         process.send_signal(signal.SIGTERM)
         go_on(process)
         assert said(process) == "SIGTERM"
+
+
+@pytest.mark.parametrize(
+    ("number", "due"), [(None, False), (signal.SIGHUP, False), (signal.SIGTERM, True)]
+)
+def test_work_can_see_that_a_signal_to_end_has_come(
+    number: signal.Signals | None, due: bool
+) -> None:
+    with program("due") as process:
+        if number is not None:
+            process.send_signal(number)
+        go_on(process)
+        assert said(process) == str(due)
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
@@ -174,3 +204,34 @@ def test_without_a_terminal_sighup_is_a_reload() -> None:
         go_on(process)
         process.send_signal(signal.SIGHUP)
         assert said(process) == "reload"
+
+
+def heeds(hangup: bool) -> Callable[[], object]:
+    """What `nohup` does, or undoes."""
+    return lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL if hangup else signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_puts_in_order_what_is_half_done(number: signal.Signals) -> None:
+    """Also where a terminal that closes sends more than one SIGHUP."""
+    with program(text=COMMAND, before=heeds(True)) as process:
+        process.send_signal(number)
+        assert said(process) == "cleaning up"
+        process.send_signal(signal.SIGHUP)
+        go_on(process)
+        assert process.wait(60) == 128 + number
+
+
+def test_a_second_sigterm_ends_a_command_at_once() -> None:
+    with program(text=COMMAND, before=heeds(True)) as process:
+        process.send_signal(signal.SIGTERM)
+        assert said(process) == "cleaning up"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGTERM
+
+
+def test_a_command_behind_nohup_goes_on() -> None:
+    with program(text=COMMAND, before=heeds(False)) as process:
+        process.send_signal(signal.SIGHUP)
+        go_on(process)
+        assert said(process) == "over"

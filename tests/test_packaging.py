@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.service.clashes import clashes
-from tests.affectd import ROOT
+from tests.affectd import LIGHT, ROOT, STREAM, affectd
 
 
 def distribution(site: Path, name: str, files: list[str], top_level: str | None = None) -> None:
@@ -43,6 +43,16 @@ def test_a_stranger_that_owns_our_name_is_named(tmp_path: Path) -> None:
     ]
     assert "'daemon'" in lines[0]
     assert "pip uninstall python-daemon" in lines[0]
+
+
+@pytest.mark.parametrize(("command", "code"), [("run", 1), ("check", 1)])
+def test_beside_a_stranger_affectd_does_not_start(tmp_path: Path, command: str, code: int) -> None:
+    distribution(tmp_path, "python-daemon", ["daemon/__init__.py"])
+    (tmp_path / "affectd.toml").write_text(LIGHT + STREAM)
+    path = f"{ROOT}:{tmp_path}"
+    done = affectd(command, "affectd.toml", cwd=tmp_path, PYTHONPATH=path)
+    assert done.returncode == code
+    assert "the distribution python-daemon also owns the import name 'daemon'" in done.stderr
 
 
 def test_what_is_left_of_a_removed_distribution_does_no_harm(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def test_what_is_behind_and_left_out_is_counted_and_nothing_is_behind_while_it_i
     def opener(
         stream: StreamSettings, *, stop: threading.Event, callbacks: SourceCallbacks
     ) -> Source:
+        callbacks.on_damaged()
         callbacks.on_superseded(40)
         callbacks.on_behind(3.0)
         shown.append(rig.value("affectd_stream_behind_seconds"))
@@ -192,7 +193,11 @@ def test_what_is_behind_and_left_out_is_counted_and_nothing_is_behind_while_it_i
     rig = Rig("rtsp://cam/x", opener=opener, clock=clock, wait=wait)
     rig.capture.run()
     assert shown == [3.0, 0.0]
-    assert rig.value("affectd_frames_dropped_total", stage="decode", reason="superseded") == 40
+    dropped = [
+        rig.value("affectd_frames_dropped_total", stage="decode", reason=reason)
+        for reason in ("damaged", "superseded")
+    ]
+    assert dropped == [1, 40]
 
 
 def test_an_unexpected_fault_is_logged_once_with_its_trace_then_counted(

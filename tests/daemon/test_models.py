@@ -20,7 +20,7 @@ from daemon.monitoring.health import Health
 from daemon.monitoring.metrics import Metrics
 from detectors.errors import DetectorError
 from tests.daemon.streams import value
-from tests.nets import save_tiny
+from tests.nets import save_pair, save_tiny
 from tests.shared import MODELS, needs_shared
 from tests.waiting import wait_until
 
@@ -133,6 +133,18 @@ def test_late_readings_shed_work_as_configured(
     model = found.description["weights"]
     assert value(metrics.registry, "affectd_tta_crops", model=model) == 1.0
     assert value(metrics.registry, "affectd_load_steps_total", direction="down") == 1.0
+
+
+@needs_shared
+def test_a_joint_is_as_much_work_as_all_its_nets(
+    tmp_path: Path, metrics: Metrics, health: Health
+) -> None:
+    expression: dict[str, object] = {"weights": str(save_pair(tmp_path)), "device": "cpu"}
+    expression |= {"engine": "torch", "tta": "flip"}
+    found, _ = load(settings(expression=expression), metrics, health)
+    assert found.batcher is not None
+    found.batcher.stop()
+    assert found.batcher.ladder.top.view_count == found.batcher.classifier.view_count == 4
 
 
 @needs_shared

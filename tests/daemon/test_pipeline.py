@@ -13,13 +13,15 @@ import pytest
 from numpy.typing import NDArray
 
 from daemon import pipeline as pipeline_module
+from daemon.backoff import GOOD_AFTER_S
 from daemon.errors import Reason
 from daemon.monitoring.health import Health
 from daemon.monitoring.status import Board
 from daemon.reading import Reading
+from daemon.sinks.writer import HUNG_S
 from detectors.base import Detection
 from tests.clock import Clock
-from tests.daemon.pipelines import Around, Faulty, events, running
+from tests.daemon.pipelines import Around, Faulty, events, mp4, running
 from tests.daemon.sinks.writers import Gated
 from tests.daemon.streams import WAIT_S, batching, free
 from tests.serving import serving
@@ -175,6 +177,15 @@ def test_it_has_ended_when_the_last_of_its_threads_has(
     hung.gate.set()
     joining.join(WAIT_S)
     assert not joining.is_alive()
+
+
+def test_each_sink_has_the_time_that_its_settings_give_it(tmp_path: Path) -> None:
+    """A push whose server may be silent for a minute, and a film that is written every 8 s."""
+    push = {"kind": "rtsp", "url": "rtsp://127.0.0.1:1/x", "timeout_s": 60.0}
+    film = {**mp4(tmp_path / "x.mp4"), "fragment_s": 8.0}
+    pipeline = Around().pipeline(None, "lobby", DEMO.format(name="d"), push, film, policy="live")
+    times = [(writer._hung_s, writer._good_after_s) for writer in pipeline.writers]
+    assert times == [(65.0, GOOD_AFTER_S), (HUNG_S, GOOD_AFTER_S + 8.0)]
 
 
 @pytest.mark.parametrize(("policy", "state"), [("live", "stalled"), ("file", "live")])

@@ -13,8 +13,10 @@ import pytest
 from prometheus_client.samples import Sample
 
 from classifiers.expression.classifier import ExpressionClassifier
+from daemon import pipeline as pipeline_module
 from daemon.errors import SinkError
 from tests.daemon.pipelines import Around, Faulty, events, mp4, running
+from tests.daemon.sinks.writers import Gated
 from tests.daemon.streams import TALKING, WAIT_S, Known, batching, free
 from tests.media import frames_in, write_clip
 from tests.nets import save_tiny
@@ -157,6 +159,24 @@ def test_at_the_end_of_a_file_its_sinks_finish_before_the_daemon_stops(tmp_path:
         wait_until(lambda: not [t for t in threading.enumerate() if "film" in t.name], 60.0)
         assert frames_in(film) == 75
     assert around.state("film").sinks[0].state == "ended"
+
+
+def test_a_slow_sink_loses_no_picture_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands still in its first one, and the whole stream with it."""
+    slow = Gated()
+    monkeypatch.setattr(pipeline_module, "make_sink", lambda *_, **__: slow)
+    clip = write_clip(tmp_path / "in.mp4", width=64, height=64, frames=40)
+    around = Around()
+    pipeline = around.pipeline(None, "film", str(clip), events(tmp_path / "e.jsonl"))
+    with running(around, pipeline):
+        assert slow.entered.wait(WAIT_S)
+        pipeline.capture.join(0.5)
+        assert pipeline.capture.running
+        slow.gate.set()
+        wait_until(lambda: not pipeline.running, 60.0)
+    assert slow.seqs == list(range(40))
 
 
 def test_a_pipe_that_nobody_reads_holds_up_no_file(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_crops_of_all_streams_share_a_batch(echo: Echo, metrics: Metrics) -> Non
     assert echo.batches == [4]
     waited_s = value(metrics.registry, "affectd_batch_wait_seconds_sum", model="echo")
     assert 0.0 <= waited_s < 4 * WAIT_S
+    assert value(metrics.registry, "affectd_batch_crops_sum", model="echo") == 4
     first = inbox.results[0].probabilities
     assert first is not None
     assert first == pytest.approx([0.2, 0.8])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from daemon.errors import Reason
 from daemon.monitoring.health import Health
-from daemon.monitoring.status import StreamStatus
+from daemon.monitoring.status import STATES, StreamStatus
 from tests.clock import Clock
 
 
@@ -50,5 +50,8 @@ def test_ready_wants_models_and_one_stream_that_delivers() -> None:
     assert health.is_ready([live]) == (False, "the models are not loaded yet")
     health.models_loaded = True
     assert health.is_ready([down]) == (False, "no stream delivers: lobby is down (timeout)")
+    for state in STATES:
+        is_ready, _ = health.is_ready([StreamStatus("door", state, 0.0)])
+        assert is_ready == (state == "live")
     assert health.is_ready([down, live]) == (True, "1 of 2 streams deliver")
     assert health.is_ready([]) == (False, "no stream delivers: none is configured")

@@ -10,8 +10,13 @@ import pytest
 from daemon import app, models
 from daemon.config.file import load
 from daemon.errors import AffectdError
+from daemon.fleet import Fleet
+from daemon.models import Models
 from daemon.monitoring.metrics import Metrics
+from daemon.pipeline import Shared
 from daemon.redact import Redactor
+from detectors.haar import Haar
+from detectors.select import Choice
 
 CONFIG = """
 [daemon]
@@ -56,3 +61,15 @@ def test_while_models_load_the_streams_are_known(
     monkeypatch.setattr(models, "load", ask)
     with pytest.raises(AffectdError, match="asked"):
         daemon.run()
+
+
+def test_a_secret_that_a_reload_brings_is_shown_nowhere(tmp_path: Path) -> None:
+    """Whatever library says it, in whatever words."""
+    config = tmp_path / "affectd.toml"
+    config.write_text(CONFIG)
+    redactor = Redactor()
+    daemon = app._Daemon(load(config, {}), config, redactor)
+    config.write_text(CONFIG.replace("[daemon]", '[daemon]\ntoken = "new-token"'))
+    haar = Choice("haar", "haar", None, Haar)
+    daemon._reload(Fleet(Shared(Models(haar, None))), haar)
+    assert redactor.redact("tried new-token in vain") == "tried *** in vain"

@@ -173,9 +173,10 @@ def test_a_slow_sink_loses_no_picture_of_a_file(
     with running(around, pipeline):
         assert slow.entered.wait(WAIT_S)
         pipeline.capture.join(0.5)
-        assert pipeline.capture.running
+        waits = pipeline.capture.running
         slow.gate.set()
         wait_until(lambda: not pipeline.running, 60.0)
+    assert waits
     assert slow.seqs == list(range(40))
 
 

@@ -135,17 +135,17 @@ def test_crops_of_a_batch_that_failed_are_counted_by_their_stream(
 
 def test_readings_say_since_when_their_tracks_are_counted(metrics: Metrics, row: Row) -> None:
     """A stream that begins anew counts from 1 again, which nobody may take for the same face. A
-    command goes through a file once, and two runs of it agree."""
-    seen = []
+    command goes through a file once, and two runs of it agree. A file is named, no password."""
+    seen, chosen = [], settings({"url": "https://viewer:geheim@nas/clip.mp4"})
     with batching(free(), metrics) as batcher:
         for is_file in (False, True, False, True):
             began_s = time.time()
-            steps = stepping(batcher, metrics, row, keep_all=is_file)
+            steps = stepping(batcher, metrics, row, chosen, keep_all=is_file)
             made_s = time.time()
             readings = steps.take(talking(1)[0]).readings
             settle(batcher)
             (reading,) = *readings, *steps.arrived()
-            assert (reading.file is not None) is is_file
+            assert reading.file == ("https://viewer:***@nas/clip.mp4" if is_file else None)
             assert reading.tracked_since_s is not None
             assert began_s <= reading.tracked_since_s <= made_s
             seen.append((reading.track, reading.tracked_since_s))

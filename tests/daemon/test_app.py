@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from daemon.models import Models
 from daemon.monitoring.metrics import Metrics
 from daemon.pipeline import Shared
 from daemon.redact import Redactor
+from daemon.service import signals
 from detectors.haar import Haar
 from detectors.select import Choice
 
@@ -63,13 +65,40 @@ def test_while_models_load_the_streams_are_known(
         daemon.run()
 
 
+HAAR = Choice("haar", "haar", None, Haar)
+
+
+def reload(daemon: app._Daemon, text: str, fleet: type[Fleet] = Fleet) -> None:
+    """As SIGHUP does, while no stream runs."""
+    daemon._path.write_text(text)
+    daemon._reload(fleet(Shared(Models(HAAR, None))), HAAR)
+
+
 def test_a_secret_that_a_reload_brings_is_shown_nowhere(tmp_path: Path) -> None:
     """Whatever library says it, in whatever words."""
     config = tmp_path / "affectd.toml"
     config.write_text(CONFIG)
     redactor = Redactor()
     daemon = app._Daemon(load(config, {}), config, redactor)
-    config.write_text(CONFIG.replace("[daemon]", '[daemon]\ntoken = "new-token"'))
-    haar = Choice("haar", "haar", None, Haar)
-    daemon._reload(Fleet(Shared(Models(haar, None))), haar)
+    reload(daemon, CONFIG.replace("[daemon]", '[daemon]\ntoken = "new-token"'))
     assert redactor.redact("tried new-token in vain") == "tried *** in vain"
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_a_reload_waits_for_no_stream_once_affectd_is_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: bool
+) -> None:
+    config = tmp_path / "affectd.toml"
+    config.write_text(CONFIG)
+    daemon = app._Daemon(load(config, {}), config, Redactor())
+    asked: list[bool] = []
+
+    class Asking(Fleet):
+        """It asks, as one does that waits."""
+
+        def replace(self, *_: object, is_over: Callable[[], bool]) -> None:
+            asked.append(is_over())
+
+    monkeypatch.setattr(signals, "stop_is_due", lambda: due)
+    reload(daemon, CONFIG.replace("demo://lobby", "demo://other"), Asking)
+    assert asked == [due]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daemon.config.sink_settings import EventsSinkSettings
@@ -41,7 +43,8 @@ class EventsFile:
                 self.close()  # A deleted file must free its disk space, even without new readings.
             descriptor = self._current()  # Faults must show even with nothing to write.
             if lines:
-                _append(descriptor, lines)
+                with _locked(descriptor):
+                    _append(descriptor, lines)
         return bool(lines)
 
     def close(self) -> None:
@@ -57,8 +60,9 @@ class EventsFile:
             # Without O_NONBLOCK open(2) blocks on a pipe that nobody reads, write(2) on a full one.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self.path, flags, 0o644)
-            if self._ends_in_mid_line(self._descriptor):
-                _append(self._descriptor, [b"\n"])
+            with _locked(self._descriptor):
+                if self._ends_in_mid_line(self._descriptor):
+                    _append(self._descriptor, [b"\n"])
         return self._descriptor
 
     def _ends_in_mid_line(self, descriptor: int) -> bool:
@@ -76,6 +80,21 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    """Wait until nobody else who shares the file is in the middle of a line, or takes one back."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        yield
+        return
+    with suppress(OSError):  # Some network disks know no locks.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _append(descriptor: int, lines: Sequence[bytes]) -> None:

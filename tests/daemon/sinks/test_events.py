@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -101,6 +102,27 @@ def test_two_streams_may_share_a_file(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(seqs(path)) == sorted(3 * [*range(200), *range(1000, 1200)])
+
+
+def test_a_line_that_another_stream_is_writing_is_not_taken_for_one_left_over(
+    tmp_path: Path,
+) -> None:
+    """A write beyond a page shows by halves. 1. Half a line is there, under the lock of who writes.
+    2. A sink that opens the file waits. 3. The line is whole."""
+    path = tmp_path / "readings.jsonl"
+    line = f"{reading(1).to_json()}\n"
+    sink = make(path)
+    thread = threading.Thread(target=sink.write, args=(output(2, readings=[reading(2)]),))
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(line[:50])
+        file.flush()
+        thread.start()
+        thread.join(0.1)
+        file.write(line[50:])
+    thread.join()
+    sink.close()
+    assert seqs(path) == [1, 2]
 
 
 @pytest.mark.parametrize("readings", [[], [reading(0)]])

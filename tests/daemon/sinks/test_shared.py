@@ -322,6 +322,7 @@ def test_a_write_that_does_not_come_back_stops_no_stream(tmp_path: Path) -> None
         assert not made.is_up("gated")
         hung.gate.set()
         wait_until(lambda: made.is_up("gated"), WAIT_S)
+        assert made.writers[-1].wants
         for seq in range(QUEUE_PACKETS * 3, QUEUE_PACKETS * 4):
             made.put(noisy(seq))
     assert len(decoded(tmp_path / "x.mp4")) == QUEUE_PACKETS * 4

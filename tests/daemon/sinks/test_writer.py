@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.sink_settings import Mp4SinkSettings
+from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings
 from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS
+from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import mp4, output, picture, reading
 from tests.daemon.sinks.writers import WAIT_S, Bench, Gated
 from tests.media import frames_in
@@ -100,6 +101,10 @@ def test_keep_all_does_not_outwait_the_stop(bench: Bench) -> None:
     assert not giver.is_alive()
     assert bench.dropped("sink_gated", "stopping") == 50 - QUEUE_FRAMES - 1
     sink.gate.set()
+    wait_until(lambda: len(sink.written) == QUEUE_FRAMES + 1)
+    writer.put(output(50))  # There is room again, and a file must not go on after a gap.
+    assert writer.close(WAIT_S)
+    assert sink.seqs == list(range(QUEUE_FRAMES + 1))
 
 
 def test_close_writes_what_waits_and_finishes_the_file(bench: Bench, tmp_path: Path) -> None:
@@ -114,6 +119,21 @@ def test_close_writes_what_waits_and_finishes_the_file(bench: Bench, tmp_path: P
     assert bench.value("stage_seconds_count", stage="encode") == 30
     writer.put(output(30))
     assert bench.dropped("sink_mp4", "stopping") == 1
+
+
+def test_only_what_was_written_and_captured_has_an_age(bench: Bench, tmp_path: Path) -> None:
+    """1. A reading that comes with a slate. 2. A picture without one. 3. A reading of a picture,
+    and 4. of one from before the clock was set back. None of them was encoded."""
+    sink = EventsFile(EventsSinkSettings(kind="events", path=tmp_path / "readings.jsonl"))
+    writer = bench.writer(sink, "events", keep_all=True, clock_s=1000.5)
+    writer.put(output(0, captured_s=900.0, readings=[reading(0)], slate=True))
+    writer.put(output(1, captured_s=900.0))
+    writer.put(output(2, captured_s=1000.0, readings=[reading(2)]))
+    writer.put(output(3, captured_s=2000.0, readings=[reading(3)]))
+    assert writer.close(WAIT_S)
+    assert bench.value("frame_age_seconds_count", sink="events") == 2
+    assert bench.value("frame_age_seconds_sum", sink="events") == pytest.approx(0.5)
+    assert bench.value("stage_seconds_count", stage="encode") == 0
 
 
 def test_close_does_not_outwait_a_sink_that_hangs(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,60 @@ def test_an_error_of_the_last_moment_is_kept_too(bench: Bench, tmp_path: Path) -
     assert bench.dropped("sink_events", "down") == 1
 
 
+def test_one_that_fails_to_the_end_keeps_nobody_and_its_losses_are_counted(bench: Bench) -> None:
+    sink = Gated("readings")
+    sink.gate.set()
+    sink.fault = SinkError(Reason.DISK_FULL, "no room left")
+    writer = bench.writer(sink, first_delay_s=600.0)
+    writer.put(output(0, readings=[reading(0), reading(1)]))
+    wait_until(lambda: bench.heard)
+    assert not writer.wants  # Nothing need be encoded for it.
+    writer.put(output(1, readings=[reading(2)]))
+    assert writer.close(20.0)
+    assert bench.dropped("sink_gated", "down") == 3
+    assert writer.error is None
+
+
+def test_pictures_that_cannot_be_encoded_while_it_is_down_are_no_fault_of_later(
+    bench: Bench,
+) -> None:
+    sink = Gated("readings")
+    sink.gate.set()
+    sink.fault = SinkError(Reason.DISK_FULL, "no room left")
+    writer = bench.writer(sink, first_delay_s=600.0)
+    writer.put(output(0, readings=[reading(0)]))
+    wait_until(lambda: bench.heard)
+    writer.fail(SinkError(Reason.ENCODE_ERROR, "it cannot be encoded"))
+    sink.fault = None
+    assert writer.close(20.0)
+    assert len(sink.written) == 1
+    assert bench.value("sink_errors_total", sink="gated", reason="encode_error") == 0
+
+
+@pytest.mark.usefixtures("good_at_once")
+def test_once_it_has_worked_a_fault_is_as_the_first(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told again, and the next try is soon."""
+    sink = Gated()
+    sink.gate.set()
+    writer = bench.writer(sink)
+
+    def has(name: str, least: float, **labels: str) -> bool:
+        writer.put(output(0))
+        return bench.value(name, sink="gated", **labels) >= least
+
+    with caplog.at_level(logging.INFO, "affectd.sink"):
+        for _ in range(2):
+            errors = bench.value("sink_errors_total", sink="gated", reason="disk_full")
+            sink.fault = SinkError(Reason.DISK_FULL, "no room left")
+            wait_until(partial(has, "sink_errors_total", errors + 2, reason="disk_full"))
+            sink.fault = None
+            wait_until(lambda: has("sink_up", 1))
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"] * 2
+    assert writer._backoff.take_s() == 0.01
+
+
 def test_a_bug_in_a_sink_is_traced_once_and_counted(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -208,17 +263,23 @@ def test_a_sink_that_fails_again_at_once_was_not_up_in_between(bench: Bench) -> 
     assert bench.heard[:4] == [True, False, False, False]
 
 
-def test_a_sink_that_ends_well_soon_after_a_fault_was_up(bench: Bench) -> None:
-    """Its file is whole, and is to show as ended."""
+@pytest.mark.parametrize(("good_after_s", "holds_s"), [(600.0, 0.0), (0.0, 600.0)])
+def test_a_sink_that_ends_well_soon_after_a_fault_was_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, good_after_s: float, holds_s: float
+) -> None:
+    """Its file is whole, and is to show as ended. Before that nobody knows, for as long as it may
+    keep pictures to itself."""
+    monkeypatch.setattr("daemon.sinks.writer.GOOD_AFTER_S", good_after_s)
     sink = Gated()
     sink.gate.set()
     sink.fault = SinkError(Reason.NOT_WRITABLE, "not mounted")
-    writer = bench.writer(sink, keep_all=True)
+    writer = bench.writer(sink, keep_all=True, holds_s=holds_s)
     writer.put(output(0))
     wait_until(lambda: bench.heard == [False])
     sink.fault = None
     writer.put(output(1))
-    wait_until(lambda: len(sink.written) > 0)
+    writer.put(output(2))
+    wait_until(lambda: len(sink.written) == 2)
     assert bench.heard == [False]
     assert writer.close(60.0)
     assert bench.heard == [False, True]

@@ -61,6 +61,8 @@ class Bench:
         keep_all: bool = False,
         retry: bool = True,
         clock_s: float = 0.0,
+        first_delay_s: float = 0.01,
+        holds_s: float = 0.0,
     ) -> Writer[Output]:
         writer = Writer(
             sink,
@@ -72,7 +74,8 @@ class Bench:
             retry=retry,
             clock=lambda: clock_s,
             on_state=lambda up, reason, error: self.heard.append(up),
-            first_delay_s=0.01,
+            first_delay_s=first_delay_s,
+            holds_s=holds_s,
         )
         self.writers.append(writer)
         writer.start()

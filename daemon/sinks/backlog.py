@@ -142,10 +142,6 @@ class _Packets(Backlog[Packet]):
             self._needs_keyframe = False
         return packet
 
-    def failed(self, item: Packet, *, again: bool) -> None:
-        self._needs_keyframe = True
-        super().failed(item, again=again)
-
     def comes_back(self) -> None:
         self._needs_keyframe = True
         self.clear()

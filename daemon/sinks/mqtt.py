@@ -120,7 +120,6 @@ class MqttTopics:
 
     def _drop(self) -> None:
         broker, self._broker = self._broker, None
-        self._faces = {}  # They are out of date by the next connection.
         if broker is not None:
             broker.drop()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from daemon.config.sink_settings import Mp4SinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.frame import plane
+from daemon.sinks.disk import PieceFile
 from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.mp4 import Mp4File
 from tests.affectd import ROOT
@@ -244,3 +246,28 @@ def test_after_a_pause_that_the_container_cannot_hold_a_new_file_begins(tmp_path
         [begin + n / 25 for begin in begins[:2] for n in range(50)], abs=1e-4
     )
     assert times(second) == pytest.approx([n / 25 for n in range(50)], abs=1e-4)
+
+
+def test_a_disk_with_room_for_no_picture_is_not_strewn_with_empty_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = PieceFile.append
+
+    def head_alone(file: PieceFile, piece: bytes) -> None:
+        if piece and file.size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(file, piece)
+
+    # A fake, since no disk here ends between the head and the first picture.
+    monkeypatch.setattr(PieceFile, "append", head_alone)
+    sink = make(tmp_path / "x.mp4", fragment_s=0.2)
+
+    def write(begin: int) -> None:
+        for seq in range(begin, begin + 50):
+            sink.write(output(seq))
+
+    for begin in (0, 50):
+        with pytest.raises(SinkError) as caught:
+            write(begin)
+        assert caught.value.reason is Reason.DISK_FULL
+        assert list(tmp_path.iterdir()) == []

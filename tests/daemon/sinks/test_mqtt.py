@@ -99,6 +99,16 @@ def test_at_the_end_nothing_is_left_that_is_not_so(broker: Mosquitto) -> None:
     assert listener.all(AVAILABLE) == ["online", "offline", "online"]
 
 
+def test_after_a_crash_the_broker_goes_on_saying_so(broker: Mosquitto) -> None:
+    with Listener(broker) as listener:
+        with sink(broker.url()) as made:
+            made.write(output(0, faces=()))
+        wait_until(lambda: listener.last(AVAILABLE) == "offline")
+    with Listener(broker) as late:
+        wait_until(lambda: late.all(AVAILABLE))
+    assert late.all(AVAILABLE) == ["offline"]
+
+
 def test_without_discovery(broker: Mosquitto) -> None:
     with Listener(broker) as listener, sink(broker.url(prefix="/a/b/"), discovery="") as made:
         made.write(output(0, faces=()))
@@ -126,7 +136,7 @@ def test_the_state_is_told_when_it_is_another_and_not_too_often(broker: Mosquitt
 def test_a_face_that_is_missed_for_a_moment_switches_nothing_off(broker: Mosquitto) -> None:
     """1. Two faces. 2. One is missed. 3. It is gone for longer. 4. The source is away. 5. What
     comes late of before says nothing new. 6. It is back. 7. A reading, between two pictures, says
-    what it shows by now."""
+    what it shows by now. 8. The source's time begins anew."""
     both = [face("happy", track=1), face("sad", track=2, side_px=90)]
     seconds = count().__next__
     with sink(broker.url(), monotonic=seconds) as made, Listener(broker) as listener:
@@ -138,10 +148,12 @@ def test_a_face_that_is_missed_for_a_moment_switches_nothing_off(broker: Mosquit
         assert made.write(output(5, pts_s=6.3, faces=both[1:]))
         fear = [face("fear", track=2)]
         assert made.write(output(5, pts_s=6.3, faces=fear, readings=[reading(5)], slate=True))
-        wait_until(lambda: len(listener.states()) == 5)
+        assert made.write(output(6, pts_s=1.0, faces=both[:1]))
+        wait_until(lambda: len(listener.states()) == 6)
     found = [(said["live"], said["faces"], said["expression"]) for said in listener.states()]
     assert found[:2] == [(True, 2, "sad"), (True, 1, "happy")]
-    assert found[2:] == [(False, 0, None), (True, 1, "sad"), (True, 1, "fear")]
+    assert found[2:5] == [(False, 0, None), (True, 1, "sad"), (True, 1, "fear")]
+    assert found[5] == (True, 1, "happy")
 
 
 def test_the_state_counts_labels() -> None:

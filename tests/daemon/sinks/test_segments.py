@@ -249,6 +249,40 @@ def test_a_clock_that_is_set_begins_a_segment_of_the_right_name(
     assert (len(lumas(first)), len(lumas(second))) == (30, 30)
 
 
+@pytest.mark.parametrize("slate", [False, True])
+def test_what_grows_too_old_goes_while_no_segment_begins(tmp_path: Path, slate: bool) -> None:
+    """In the midst of a long one, and while the camera is away."""
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", segment_s=DAY_S, keep_days=2)
+    old = segment(tmp_path, "x-20261119T115500Z.mp4", ended_s=NOON_S - 2 * DAY_S + 5)
+    sink = mp4(config)
+    sink.write(output(0, captured_s=NOON_S))
+    assert old.exists()
+    for seq in range(1, 30):
+        sink.write(output(seq, captured_s=NOON_S + 20, slate=slate))
+    sink.close()
+    assert names(tmp_path) == ["x-20261121T120000Z.mp4"]
+
+
+def test_a_clock_that_is_set_leaves_a_single_recording_one(tmp_path: Path) -> None:
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", fragment_s=0.2)
+    sink = Encoded(config, Mp4File(config, monotonic=lambda: 1000.0))
+    for seq in range(30):
+        sink.write(output(seq, captured_s=NOON_S + (DAY_S if seq >= 10 else 0.0)))
+    sink.close()
+    assert names(tmp_path) == ["x.mp4"]
+    assert len(lumas(tmp_path / "x.mp4")) == 30
+
+
+def test_a_clock_that_is_set_back_does_not_end_the_deleting(tmp_path: Path) -> None:
+    config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", segment_s=60, keep_gb=1500e-9)
+    segments = SegmentFiles(config)
+    segments.prune(NOON_S + DAY_S, None)
+    for hour in (1, 2):
+        segment(tmp_path, f"x-20261121T0{hour}0000Z.mp4")
+    segments.prune_now_and_then(NOON_S, None)
+    assert names(tmp_path) == ["x-20261121T020000Z.mp4"]
+
+
 def test_a_slate_is_not_recorded_and_finishes_the_segment(tmp_path: Path) -> None:
     config = Mp4SinkSettings(kind="mp4", path=tmp_path / "x.mp4", segment_s=3600)
     sink = mp4(config)

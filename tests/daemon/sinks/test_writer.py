@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.sink_settings import EventsSinkSettings, Mp4SinkSettings
-from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS
+from daemon.config.sink_settings import EventsSinkSettings, HlsSinkSettings, Mp4SinkSettings
+from daemon.sinks.backlog import QUEUE_FRAMES, QUEUE_READINGS, backlog_for
+from daemon.sinks.encode.stream_encoder import StreamEncoder
 from daemon.sinks.events import EventsFile
 from tests.daemon.outputs import mp4, output, picture, reading
 from tests.daemon.sinks.writers import WAIT_S, Bench, Gated
@@ -61,6 +62,34 @@ def test_readings_are_bounded_and_every_lost_one_is_counted(bench: Bench) -> Non
     lost = int(bench.dropped("sink_gated", "slow"))
     assert 0 < lost < 1000
     assert seqs == [0, *range(1 + lost, total)]
+
+
+def test_readings_that_failed_come_before_those_that_waited() -> None:
+    backlog = backlog_for("readings", lambda count: None)
+    backlog.put(output(0, readings=[reading(0)]))
+    failed = backlog.take()
+    for seq in range(1, QUEUE_FRAMES + 3):
+        backlog.put(output(seq, readings=[reading(seq)]))
+    backlog.failed(failed, again=True)
+    taken = iter(backlog.take, None)
+    assert [r.seq for o in taken for r in o.readings] == list(range(QUEUE_FRAMES + 3))
+
+
+def test_packets_of_while_a_sink_was_down_are_old_and_it_goes_on_with_a_keyframe() -> None:
+    encoder = StreamEncoder(HlsSinkSettings(kind="hls"), live=True, repeats=True)
+    packets = [packet for seq in range(60) for packet in encoder.encode(output(seq))]
+    lost: list[int] = []
+    backlog = backlog_for("packets", lost.append)
+    for packet in packets[:30]:
+        backlog.put(packet)
+    backlog.comes_back()
+    assert backlog.take() is None
+    assert sum(lost) == 30
+    for packet in packets[30:]:
+        backlog.put(packet)
+    first = next(packet for packet in packets[30:] if packet.is_keyframe)
+    assert backlog.take() is first
+    assert sum(lost) == packets.index(first) > 30
 
 
 def test_keep_all_waits_for_room_and_loses_nothing(bench: Bench) -> None:

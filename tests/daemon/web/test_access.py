@@ -212,14 +212,17 @@ def test_a_machine_with_a_full_name_is_called_by_its_first_part_too(
         assert hosts(house, *bad) == [403] * len(bad)
 
 
-def test_a_changed_token_counts_at_once_and_readers_have_to_come_again(guarded: House) -> None:
+@pytest.mark.parametrize("path", ["/events", "/streams/lobby/mjpeg"])
+def test_a_changed_token_counts_at_once_and_readers_have_to_come_again(
+    guarded: House, path: str
+) -> None:
     old = httpx.Headers([(b"Authorization", "Bearer s3cret pässword".encode())])
     new = httpx.Headers({"Authorization": "Bearer new"})
     with guarded.client() as client:
         client.get("/", params={"token": "s3cret pässword"})
         assert client.get("/metrics").status_code == 200
-        with client.stream("GET", "/events", headers=old) as events:
-            chunks = events.iter_raw()
+        with client.stream("GET", path, headers=old) as response:
+            chunks = response.iter_raw()
             next(chunks)
             guarded.web.follow(secret("new"))
             assert list(chunks) == []

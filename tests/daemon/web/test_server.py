@@ -126,6 +126,9 @@ def test_a_port_can_be_served_again_at_once(house: House) -> None:
 
 def test_the_web_servers_own_loop_is_watched_while_it_runs() -> None:
     with serving("lobby") as house:
+        (loop,) = house.health._watched()
+        began_s = loop.beaten_s
+        wait_until(lambda: loop.beaten_s > began_s)
         assert house.health.is_alive() == (True, "loops that turn: 1")
     assert house.health.is_alive() == (True, "loops that turn: 0")
 

@@ -15,7 +15,7 @@ from daemon.frame import plane
 from daemon.reading import FaceView
 
 LABELS = tuple(label for label in COLOURS if label != "unknown")
-BT709, BT601, FULL = 1, 5, 2
+BT709, BT601, BT2020, FULL = 1, 5, 9, 2
 
 
 def blank(

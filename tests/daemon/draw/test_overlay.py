@@ -16,7 +16,7 @@ from daemon.draw.overlay import Overlay
 from daemon.draw.paint import Rect
 from daemon.frame import plane
 from daemon.reading import FaceView
-from tests.daemon.draw.frames import BT709, blank, changed, drawn, planes, rgb, view
+from tests.daemon.draw.frames import BT709, LABELS, blank, changed, drawn, planes, rgb, view
 
 
 @pytest.mark.parametrize("label", [*COLOURS, None])
@@ -30,6 +30,22 @@ def test_colours_come_from_the_settings() -> None:
     image = drawn(blank(), view((200, 120, 120, 140)), colours={"happy": "#FF0080"})
     pixel = image.to_ndarray(format="rgb24")[200, 200].astype(int)
     assert np.abs(pixel - (255, 0, 128)).max() <= 6
+
+
+def test_a_small_face_lies_in_front_of_a_large_one() -> None:
+    large, small = view((100, 60, 300, 250), "angry"), view((380, 150, 60, 60), "happy", track=2)
+    for faces in ((large, small), (small, large)):
+        pixel = drawn(blank(), *faces).to_ndarray(format="rgb24")[150, 399].astype(int)
+        assert np.abs(pixel - rgb(COLOURS["happy"])).max() <= 6
+
+
+def test_a_face_that_was_not_read_yet_has_a_thinner_border() -> None:
+    def inner(label: str | None) -> int:
+        image = drawn(blank(1920, 1080), view((800, 400, 300, 320), label))
+        return int(plane(image, 0)[500, 803])
+
+    assert inner(None) == 120
+    assert inner("happy") != 120
 
 
 def test_planes_away_from_the_face_are_untouched() -> None:
@@ -185,6 +201,12 @@ def test_the_age_is_said_only_of_an_old_reading() -> None:
     assert (fresh[right_of_label] == fresh[0, 0]).all()
     assert (old[right_of_label] != old[0, 0]).any()
     assert not np.array_equal(old[right_of_label], older[right_of_label])
+    assert not np.array_equal(plate(120.0), plate(240.0))
+    waiting = [
+        drawn(blank(), view((200, 120, 120, 140), None, age_s=age_s)).to_ndarray()
+        for age_s in (0.0, 60.0)
+    ]
+    assert np.array_equal(*waiting)
     fresh_spread, old_spread = (int(np.ptp(picture[200, 200])) for picture in (fresh, old))
     assert old_spread < 0.6 * fresh_spread, "an old reading's colour is faded"
 
@@ -200,6 +222,36 @@ def test_bars_are_as_long_as_the_probabilities() -> None:
         return int((np.abs(panel - rgb(COLOURS["disgust"])).max(2) < 10).sum())
 
     assert painted(0.9) == pytest.approx(2 * painted(0.45), rel=0.1)
+
+
+def test_bars_stand_one_below_the_other_as_their_names_do() -> None:
+    rows = []
+    for label in LABELS:
+        image = blank(1920, 1080)
+        image.colorspace = BT709
+        drawn(image, view((800, 400, 300, 320), label, share=0.9))
+        panel = image.to_ndarray(format="rgb24")[:, 1104:].astype(int)
+        bar = (np.abs(panel - rgb(COLOURS[label])).max(2) < 10).sum(1) > 40
+        rows.append(float(np.flatnonzero(bar).mean()))
+    assert np.diff(rows) == pytest.approx((rows[-1] - rows[0]) / (len(LABELS) - 1), abs=1)
+    assert rows[0] < rows[-1]
+
+
+def test_text_is_as_large_as_the_settings_say_or_the_face_and_does_not_tremble() -> None:
+    def above(overlay: Overlay, height: int) -> int:
+        """The height of the plate above a face."""
+        image = blank(1920, 1080)
+        before = planes(image)
+        overlay.draw(image, [view((800, 400, 300, height))])
+        return 400 - changed(before, image).y0
+
+    def first(height: int, **settings: object) -> int:
+        return above(Overlay(OverlaySettings.model_validate({"bars": False, **settings})), height)
+
+    assert first(150) < first(170) < first(190)
+    assert first(150, font_px=40) == first(190, font_px=40) > first(190)
+    overlay = Overlay(OverlaySettings(bars=False))
+    assert [above(overlay, height) for height in (170, 160, 170)] == [first(170)] * 3
 
 
 @pytest.mark.parametrize(

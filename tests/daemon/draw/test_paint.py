@@ -8,9 +8,9 @@ import pytest
 
 from daemon.config.settings import COLOURS
 from daemon.draw import glyphs
-from daemon.draw.paint import Canvas, ColourSystem, Rect
+from daemon.draw.paint import Canvas, ColourSystem, Paint, Rect
 from daemon.frame import plane
-from tests.daemon.draw.frames import BT601, BT709, FULL, blank, drawn, rgb, view
+from tests.daemon.draw.frames import BT601, BT709, BT2020, FULL, blank, drawn, rgb, view
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p"])
@@ -31,9 +31,29 @@ def test_paint_by_the_book() -> None:
     hd = av.VideoFrame(1280, 720, "yuv420p")
     assert ColourSystem.of(hd).paint((255, 0, 0)) == (63, 102, 240)
     assert ColourSystem.of(av.VideoFrame(640, 480, "yuv420p")).paint((255, 0, 0))[0] == 81
+    wide = blank()
+    wide.colorspace = BT2020
+    assert ColourSystem.of(wide).paint((255, 0, 0))[0] == 74
     full = ColourSystem.of(blank(pixel_format="yuvj420p"))
     assert full.paint((255, 255, 255)) == (255, 128, 128)
     assert full.paint((0, 0, 255)) == (29, 255, 107)
+
+
+def test_what_shines_through() -> None:
+    image = blank(64, 48)
+    canvas, paint = Canvas(image), Paint(200, 28, 228)
+    canvas.tint(Rect(0, 0, 16, 16), paint, 0.25)
+    canvas.shade(Rect(32, 0, 48, 16), 200, 0.25)
+    assert [int(plane(image, index)[4, 4]) for index in range(3)] == [140, 103, 153]
+    assert [int(plane(image, index)[4, 20]) for index in range(3)] == [120, 128, 128]
+    assert int(plane(image, 0)[8, 40]) == 140
+
+
+def test_a_frame_of_odd_sides_is_covered_to_its_edges() -> None:
+    image = blank(63, 47)
+    canvas, paint = Canvas(image), Paint(200, 28, 228)
+    canvas.fill(canvas.frame, paint)
+    assert [set(plane(image, index).flat) for index in range(3)] == [{200}, {28}, {228}]
 
 
 @pytest.mark.parametrize("x", [-60, -6, 50, 90, 200])

@@ -27,11 +27,16 @@ def test_plates_of_faces_in_one_place_do_not_cover_each_other() -> None:
     assert not any(panel.rect.shared(plate) for plate in taken)
 
 
-def test_a_plate_without_room_above_its_face_lies_in_its_top() -> None:
-    face, frame = Rect(300, 0, 460, 180), Rect(0, 0, 1280, 720)
-    found = placing.plate(face, (150, 28), frame, RectGrid([face]), RectGrid(), None)
-    assert found
-    assert found.rect == Rect(300, 0, 450, 28)
+def test_a_plate_may_lie_on_its_own_face_and_rather_on_another_than_on_text() -> None:
+    frame, size = Rect(0, 0, 640, 360), (100, 28)
+    high = Rect(300, 0, 460, 180)
+    on_own = placing.plate(high, size, frame, RectGrid([high]), RectGrid(), None)
+    assert on_own
+    assert on_own.rect.y0 == high.y0
+    low, above, text = Rect(300, 100, 460, 360), Rect(300, 0, 460, 100), Rect(300, 100, 350, 360)
+    on_other = placing.plate(low, size, frame, RectGrid([low, above]), RectGrid([text]), None)
+    assert on_other
+    assert above.covers(on_other.rect)
 
 
 def test_a_panel_that_would_hide_another_face_goes_elsewhere_or_away() -> None:
@@ -83,3 +88,17 @@ def test_a_trembling_box_does_not_change_the_size_of_its_text() -> None:
         heights.append(400 - changed(planes(blank(1920, 1080)), image).y0)
     assert len(set(heights[:4])) == 1
     assert heights[4] > heights[0]
+
+
+def test_a_trembling_box_does_not_move_its_plate() -> None:
+    """Where there is room above the face in one frame and none in the next, it stays inside."""
+    overlay = Overlay(OverlaySettings(bars=False))
+    above = []
+    for y in (40, 10, 24, 10, 24, 200):
+        image = blank()
+        overlay.draw(image, [view((200, y, 120, 140))])
+        above.append(changed(planes(blank()), image).y0 < y - 8)
+    assert above == [True, False, False, False, False, False]
+    alone = blank()
+    Overlay(OverlaySettings(bars=False)).draw(alone, [view((200, 24, 120, 140))])
+    assert changed(planes(blank()), alone).y0 < 16

@@ -100,6 +100,16 @@ def test_a_reader_of_the_server_sees_what_was_pushed(
 
 
 @needs_gstreamer
+def test_a_source_that_pauses_is_not_taken_for_a_server_that_does() -> None:
+    with RtspServer("--record") as server:
+        sink = push(server.url("/in"), timeout_s=2.0)
+        sink.write(output(0))
+        time.sleep(3.0)  # Longer than the server may take.
+        assert sink.write(output(1))
+        sink.close()
+
+
+@needs_gstreamer
 def test_another_size_is_published_anew() -> None:
     with RtspServer("--record") as server:
         sink = push(server.url("/in"))

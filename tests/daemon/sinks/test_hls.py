@@ -111,6 +111,15 @@ def test_old_segments_leave_the_list_and_then_memory() -> None:
     assert runs == [f'#EXT-X-MAP:URI="init-{watched.told("EXT-X-DISCONTINUITY-SEQUENCE")[0]}.mp4"']
 
 
+def test_headers_leave_memory_with_their_segments() -> None:
+    """A camera that comes and goes brings one each time."""
+    playlist = Playlist()
+    for _ in range(100):
+        playlist.begin(b"header", 1)
+        playlist.add(b"media", 1.0, 0.0)
+    assert len(playlist._headers) <= KEPT + 1
+
+
 def test_a_new_size_is_a_discontinuity_with_a_header_of_its_own() -> None:
     watched = Watched()
     watched.watch(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import socket
 import threading
 import time
@@ -107,6 +108,22 @@ def test_a_source_that_pauses_is_not_taken_for_a_server_that_does() -> None:
         time.sleep(3.0)  # Longer than the server may take.
         assert sink.write(output(1))
         sink.close()
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_sent_to_the_whole_group_does_not_end_a_publication(number: int) -> None:
+    """As by Ctrl-C and by systemd's stop: affectd ends it, with its last picture."""
+    with RtspServer("--record") as server:
+        config = RtspSinkSettings(kind="rtsp", url=SecretStr(server.url("/in")))
+        made = Push(config)
+        sink = Encoded(config, made)
+        sink.write(output(0))
+        assert made._publication is not None
+        process = made._publication._process
+        process.send_signal(number)
+        sink.close()
+    assert process.returncode not in (-number, 1)
 
 
 @needs_gstreamer

@@ -163,6 +163,25 @@ def test_beyond_loopback_any_name_is_accepted() -> None:
     assert answer.status_code == 200
 
 
+def test_on_loopback_a_token_opens_no_other_name(guarded: House) -> None:
+    assert hosts(guarded, "cameras.example", "localhost") == [403, 401]
+
+
+@pytest.mark.parametrize(
+    ("settings", "policy"),
+    [
+        (DaemonSettings(), "same-site"),
+        (DaemonSettings(token=SecretStr("t")), "cross-origin"),
+        (DaemonSettings(listen="0.0.0.0:0", allow_anonymous=True), "cross-origin"),
+    ],
+    ids=["loopback", "token", "anonymous"],
+)
+def test_who_may_embed_the_pictures(settings: DaemonSettings, policy: str) -> None:
+    with serving("lobby", settings=settings) as house:
+        found = ask(house, "127.0.0.1").headers["cross-origin-resource-policy"]
+    assert found == policy
+
+
 def ask(house: House, host: str) -> httpx.Response:
     url = f"http://127.0.0.1:{house.web.port}/metrics"
     return httpx.get(url, headers={"Host": host}, timeout=60, trust_env=False)

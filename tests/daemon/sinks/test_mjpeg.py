@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,13 +22,13 @@ def decode(jpeg: bytes) -> NDArray[np.uint8]:
 
 
 def watch(
-    sink: MjpegPictures, feed: JpegFeed, *, captured_s: float = 0.0, **kind: object
+    sink: MjpegPictures, feed: JpegFeed, *, captured_s: float = 0.0, **kind: Any
 ) -> NDArray[np.uint8]:
     """What a viewer sees of one picture."""
 
     async def view() -> bytes:
         async with feed.subscribe() as viewer:
-            image = picture(**kind)  # type: ignore[arg-type]
+            image = picture(**kind)
             assert sink.write(output(0, captured_s=captured_s, image=image))
             return await asyncio.wait_for(viewer.next(), 60.0)
 
@@ -52,7 +53,7 @@ def test_colours_are_the_camera_s(
     pix_fmt: str, color_range: int, colorspace: int, height: int
 ) -> None:
     """Players take a picture of 720 lines for BT.709 where it says nothing."""
-    kind = {
+    kind: dict[str, Any] = {
         "height": height,
         "pix_fmt": pix_fmt,
         "color_range": color_range,

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus, unquote
 import pytest
 
 from daemon.redact import Redactor, redact_text, redact_url, secrets_in_url
-from daemon.url import split_url
+from daemon.url import decoded, split_url
 
 ODD = "@/:#?%&ü =+\"'<>$!"
 
@@ -54,6 +54,10 @@ def test_the_rule_that_tells_password_from_host(
         port,
         tail,
     )
+
+
+def test_a_password_is_taken_as_encoded_only_if_all_of_it_may_be() -> None:
+    assert [decoded(one) for one in ("a%41b", "%41 100%", "%4")] == ["aAb", "%41 100%", "%4"]
 
 
 def test_encoding_brings_any_password_through_and_does_not_encode_twice() -> None:
@@ -149,13 +153,16 @@ def test_the_filter_masks_message_arguments_and_trace(
     try:
         raise RuntimeError("rtsp://u:geheim@cam/x refused hunter%20two")
     except RuntimeError:
-        logger.exception("failed", stack_info=True)
+        logger.exception("hunter two failed", stack_info=True)  # the stack shows this line
     logger.warning("hunter two %d", "not a number")
     text = out.getvalue()
     assert "RuntimeError: rtsp://u:***@cam/x refused ***" in text
     assert "Stack (most recent call last)" in text
     for secret in ("pa@ss", "ss@", "geheim", "hunter two", "hunter%20two"):
         assert secret not in text
+    record = logging.makeLogRecord({"msg": "failed", "exc_text": "ValueError: hunter two"})
+    assert redactor.filter(record)
+    assert record.exc_text == "ValueError: ***"  # of a trace that another handler wrote out
 
 
 def test_a_longer_secret_is_masked_before_one_that_it_holds() -> None:

@@ -92,6 +92,22 @@ def test_the_share_that_is_done_grows(tmp_path: Path, monkeypatch: pytest.Monkey
     assert shares == pytest.approx([eighths / 8 for eighths in range(1, 9)])
 
 
+def test_what_is_written_meanwhile_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a line of a reading, by a daemon that goes on."""
+    monkeypatch.setattr(event_tables, "_SHARE_LINES", 1)
+    source = write(tmp_path / "r.jsonl", reading(1), reading(2))
+
+    def go_on(share: float) -> None:
+        if share > 0.5:  # in the second pass
+            with source.open("a") as file:
+                file.write(GOOD[:90])
+
+    assert to_csv(source, tmp_path / "r.csv", on_share=go_on).readings == 2
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("convert", [to_csv, to_parquet])
 def test_other_labels_get_columns_of_their_own(tmp_path: Path, convert: Convert) -> None:
     event = reading(2).to_event() | {"probabilities": {"awe": 1}}

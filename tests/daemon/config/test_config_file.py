@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from classifiers.expression import LABELS
 from daemon.config.file import load
 from daemon.config.sink_settings import EventsSinkSettings, MjpegSinkSettings
 from daemon.errors import ConfigError
@@ -118,6 +119,11 @@ def test_values_get_the_types_of_the_schema(tmp_path: Path) -> None:
             "expression.prior = { angry = 0.1, disgust = 0.1, fear = 0.1, happy = 0.1, sad = 0.1, "
             "surprise = 0.1, neutral = 0.1 }",
             "expression.prior: all shares sum to 0.7; accepted is 1",
+        ),
+        (
+            "expression.prior = { angry = 0.1, disgust = 0.1, fear = 0.1, happy = 0.1, sad = 0.1, "
+            "surprise = 0.1, neutral = 0.42 }",
+            "expression.prior: all shares sum to 1.02; accepted is 1",
         ),
         (
             "[daemon]\nlisten = '9464'",
@@ -297,6 +303,8 @@ def test_sinks_that_may_share(tmp_path: Path) -> None:
         read(tmp_path, f"{STREAM}{text}[[stream]]\nname = 'b'\nurl = 'b'\n{text}")
     pushes = [f"[[stream.sink]]\nkind = 'rtsp'\nurl = 'rtsp://nas/{path}'\n" for path in "ab"]
     read(tmp_path, STREAM + "".join(pushes))
+    films = [f"[[stream.sink]]\n{film.format(tmp_path)}" for film in (FILM, SEGMENTS)]
+    read(tmp_path, STREAM + "".join(films))
 
 
 def test_readings_of_faces_that_are_not_read(tmp_path: Path) -> None:
@@ -304,6 +312,14 @@ def test_readings_of_faces_that_are_not_read(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, "expression.enabled = false\n" + STREAM + events)
     assert line.startswith("expression.enabled = false reads no face, and the sink of kind events ")
     assert "of stream 'lobby'" in line
+
+
+def test_all_shares_of_a_prior_are_made_to_sum_to_1(tmp_path: Path) -> None:
+    rest = "".join(f"{label} = 0.1, " for label in LABELS[:-1])
+    prior = f"expression.prior = {{ {rest}{LABELS[-1]} = 0.405 }}\n"
+    shares = read(tmp_path, prior + STREAM).settings.expression.prior
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares[LABELS[-1]] == pytest.approx(0.405 / 1.005)
 
 
 def test_a_fault_is_told_whatever_secrets_are_empty_or_short(tmp_path: Path) -> None:

@@ -97,6 +97,25 @@ def test_what_came_after_a_wait_is_not_behind(clip: Path) -> None:
     assert behind_s[-1] == pytest.approx(4.0)
 
 
+def test_pictures_that_lean_on_what_was_left_out_are_not_shown(tmp_path: Path) -> None:
+    """Of a camera with B-frames around its keyframes; the rest is whole and in order."""
+    open_gop = "open-gop=1:keyint=12:min-keyint=12:scenecut=0:b-adapt=0:ref=1"
+    options = {"preset": "veryfast", "bf": "3", "x264-params": open_gop}
+    clip = write_clip(tmp_path / "open.mkv", frames=60, options=options)
+    left: list[int] = []
+    clock = Clock()
+    callbacks = SourceCallbacks(on_superseded=left.append)
+    source = open_video(clip, live=True, callbacks=callbacks, monotonic=clock)
+    source._stop.wait = clock.wait  # type: ignore[assignment, method-assign]
+    frames = source.frames()
+    assert [next(frames).seq for _ in range(3)] == [0, 1, 2]
+    source._behind_s = LATE_S + 1.0
+    numbers = [round(frame.pts_s * 25) for frame in frames]
+    assert sum(left) > 12
+    assert numbers == list(range(numbers[0], 60))
+    assert source.damaged == 0
+
+
 @needs_gstreamer
 @pytest.mark.usefixtures("patient")
 def test_a_camera_that_is_read_too_slowly_is_shown_as_it_is_after_a_while() -> None:

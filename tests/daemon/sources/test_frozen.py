@@ -57,6 +57,14 @@ def test_one_picture_that_differs_is_enough() -> None:
     assert found_after_s(shown) == -1.0
 
 
+def test_a_decoder_may_fill_the_memory_of_a_picture_anew() -> None:
+    shown, stillness = picture(), Stillness(5.0)
+    stillness.begin(0.0)
+    for second in range(30):
+        plane(shown, 0)[:] = 16 + 5 * second
+        assert not stillness.is_frozen(shown, float(second))
+
+
 def test_zero_never_finds_anything() -> None:
     assert found_after_s([picture()] * 1000, timeout_s=0.0) == -1.0
 
@@ -78,6 +86,9 @@ def test_what_stands_still_by_nature_is_opened_ever_more_rarely() -> None:
 
     # A scene that stands still between the keyframes of a slow camera is given time too.
     stillness.begin(now_s)
+    for _ in range(30):
+        now_s += 0.5
+        assert not stillness.is_frozen(picture(), now_s)
     assert not stillness.is_frozen(noisy(9), now_s)
     assert stillness.patience_s > 5.0
 

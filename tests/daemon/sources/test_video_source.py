@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from itertools import count
+from contextlib import closing
+from itertools import count, islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
+from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import BT601, DetectorScaler, is_full_range, plane
+from daemon.sources import decoder
 from daemon.sources.base import SourceCallbacks
+from daemon.sources.open import open_source
 from daemon.sources.picture import to_frame_image
 from daemon.sources.video import VideoSource
 from tests.daemon.sources.videos import frames_of, open_video, set_display_matrix
@@ -191,6 +196,20 @@ def test_a_looped_file_goes_on_in_time(tmp_path: Path) -> None:
     assert pts_s == pytest.approx([i / 25 for i in range(13)])
 
 
+def test_a_file_is_opened_as_its_stream_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(decoder, "works", lambda device: True)
+    clip = write_clip(tmp_path / "clip.mkv", codec="ffv1", frames=3)
+    stream = StreamSettings(name="s", url=SecretStr(str(clip)), loop=True, decoder="cuda")
+    told: list[float] = []
+    callbacks = SourceCallbacks(on_decoded=told.append)
+    with closing(open_source(stream, stop=threading.Event(), callbacks=callbacks)) as source:
+        assert [frame.seq for frame in islice(source.frames(), 5)] == [0, 1, 2, 3, 4]
+    assert len(told) >= 5
+    assert "cuda does not decode ffv1" in caplog.text
+
+
 def test_a_file_read_as_live_keeps_its_own_pace(tmp_path: Path) -> None:
     source = open_video(write_clip(tmp_path / "paced.mp4", frames=8), live=True)
     began_s = time.monotonic()
@@ -258,9 +277,14 @@ def test_stop_and_close_end_a_source(tmp_path: Path) -> None:
     source.close()
 
 
-def test_the_decode_time_of_every_frame_is_told(tmp_path: Path) -> None:
+def test_the_decode_time_of_every_frame_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last packet completes several, which share its time."""
     told: list[float] = []
-    clip = write_clip(tmp_path / "clip.mp4", frames=10)
+    clip = write_clip(tmp_path / "clip.mp4", frames=10, options={"bf": "3"})
+    ticks = count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
     source = VideoSource(
         "s",
         str(clip),
@@ -269,6 +293,7 @@ def test_the_decode_time_of_every_frame_is_told(tmp_path: Path) -> None:
         callbacks=SourceCallbacks(on_decoded=told.append),
     )
     assert len(list(source.frames())) == len(told) == 10
+    assert 0.0 < sum(told) < next(ticks)
     assert min(told) > 0.0
 
 

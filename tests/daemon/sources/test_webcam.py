@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from pydantic import SecretStr
 from daemon.config.settings import StreamSettings
 from daemon.errors import Reason, SourceError
 from daemon.frame import is_full_range, plane
+from daemon.sources import webcam
 from daemon.sources.base import SourceCallbacks
+from daemon.sources.open import open_source
 from daemon.sources.webcam import Unpacker, WebcamSource, check_device
+from tests.clock import Clock
 
 Buffer = NDArray[np.uint8]
+SELECT_TIMEOUT = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
 
 
 def _settings(url: str = "v4l2:///dev/video0", stall_timeout_s: float = 10.0) -> StreamSettings:
@@ -133,7 +138,7 @@ class _Camera:
 
     def __init__(self, code: str, width: int, height: int, buffers: list[Buffer | None]) -> None:
         self.settings: dict[int, float] = {}
-        self.released = 0
+        self.released = self.reads = 0
         self._buffers = list(buffers)
         self._answers = {
             cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*code)),
@@ -153,6 +158,8 @@ class _Camera:
         return self._answers.get(prop, 0.0)
 
     def read(self) -> tuple[bool, Buffer | None]:
+        self.reads += 1
+        assert self.reads < 10_000
         buffer = self._buffers.pop(0) if self._buffers else None
         return buffer is not None, buffer
 
@@ -164,14 +171,23 @@ def test_a_camera_is_asked_for_raw_pictures_and_read(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO)
     camera = _Camera("YUYV", 64, 48, [_yuyv(64, 48), _yuyv(64, 48)[:5], _yuyv(64, 48)])
     damaged: list[int] = []
+    decoded_s: list[float] = []
     source = WebcamSource(
         _settings(),
         stop=threading.Event(),
-        callbacks=SourceCallbacks(on_damaged=lambda: damaged.append(1)),
+        callbacks=SourceCallbacks(
+            on_damaged=lambda: damaged.append(1), on_decoded=decoded_s.append
+        ),
         open_camera=lambda device: camera,
     )
-    assert camera.settings[cv2.CAP_PROP_CONVERT_RGB] == 0
-    assert camera.settings[cv2.CAP_PROP_FRAME_WIDTH] == 1280
+    assert camera.settings == {
+        cv2.CAP_PROP_CONVERT_RGB: 0,
+        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
+        cv2.CAP_PROP_FRAME_WIDTH: 1280,
+        cv2.CAP_PROP_FRAME_HEIGHT: 720,
+        cv2.CAP_PROP_FPS: 30.0,
+        cv2.CAP_PROP_BUFFERSIZE: 1,  # Else its pictures are old.
+    }
     assert "/dev/video0 gives YUYV 64x48 at 30 fps (asked for 1280x720 at 30)" in caplog.text
     reader = source.frames()
     frames = [next(reader), next(reader)]
@@ -179,9 +195,21 @@ def test_a_camera_is_asked_for_raw_pictures_and_read(caplog: pytest.LogCaptureFi
     assert frames[0].pts_s == 0.0 < frames[1].pts_s
     assert isinstance(frames[0].image, av.VideoFrame)
     assert damaged == [1]
+    assert len(decoded_s) == 2
     source.close()
     assert list(reader) == []
     assert camera.released == 1
+
+
+def test_who_opens_a_camera_by_its_settings_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = _Camera("YUYV", 64, 48, [_yuyv(64, 48)[:5], _yuyv(64, 48)])
+    monkeypatch.setattr(webcam, "check_device", lambda device: None)
+    monkeypatch.setattr(webcam, "_open_v4l2", lambda device: camera)
+    damaged: list[int] = []
+    callbacks = SourceCallbacks(on_damaged=lambda: damaged.append(1))
+    source = open_source(_settings(), stop=threading.Event(), callbacks=callbacks)
+    assert next(source.frames()).seq == 0
+    assert damaged == [1]
 
 
 def test_a_camera_on_its_side_is_turned_as_its_stream_says() -> None:
@@ -195,26 +223,42 @@ def test_a_camera_on_its_side_is_turned_as_its_stream_says() -> None:
 
 
 def test_a_camera_that_stalls_or_sends_rubbish_or_is_gone_is_a_fault() -> None:
-    def fault(buffers: list[Buffer | None], device: str) -> SourceError:
-        ticks = iter(range(10_000))
+    def fault(buffers: list[Buffer | None], device: str) -> tuple[Reason, int]:
+        """What it is, and how many pictures came before."""
+        clock, stop = Clock(), threading.Event()
+        stop.wait = clock.wait  # type: ignore[assignment, method-assign]
         source = WebcamSource(
             _settings(f"v4l2://{device}"),
-            stop=threading.Event(),
-            monotonic=lambda: float(next(ticks)),
+            stop=stop,
+            monotonic=clock,
             open_camera=lambda device: _Camera("MJPG", 64, 48, buffers),
         )
-        source._stop.wait = lambda timeout=None: False  # type: ignore[method-assign]
+        pictures = 0
         with pytest.raises(SourceError) as caught:
-            list(source.frames())
-        return caught.value
+            for _ in source.frames():
+                pictures += 1
+                clock.now_s += 9.0
+        return caught.value.reason, pictures
 
-    stalled = fault([_jpeg(64, 48)], "/dev/null")  # a device file that stays there
-    assert stalled.reason is Reason.STALLED
-    assert fault([np.zeros((1, 99), np.uint8)] * 50, "/dev/null").reason is Reason.DECODE_ERROR
-    assert fault([_jpeg(64, 48)], "/dev/video-gone").reason is Reason.NOT_FOUND
+    sound, rubbish = _jpeg(64, 48), np.zeros((1, 99), np.uint8)
+    # A device file that stays there; now and then nothing comes, and goes on.
+    assert fault([sound, sound, None, sound], "/dev/null") == (Reason.STALLED, 3)
+    now_and_then = [*[rubbish] * 49, sound] * 2
+    assert fault([*now_and_then, *[rubbish] * 50], "/dev/null") == (Reason.DECODE_ERROR, 2)
+    assert fault([sound], "/dev/video-gone") == (Reason.NOT_FOUND, 1)
 
 
-def test_devices_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
+def test_a_camera_that_will_not_do_is_let_go() -> None:
+    camera = _Camera("H264", 64, 48, [])
+    with pytest.raises(SourceError, match="the camera sends H264"):
+        WebcamSource(_settings(), stop=threading.Event(), open_camera=lambda device: camera)
+    assert camera.released == 1
+
+
+def test_devices_that_cannot_be_opened_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SELECT_TIMEOUT, raising=False)
     with pytest.raises(SourceError, match=r"/dev/video77: there is no such device \(there is "):
         WebcamSource(_settings("/dev/video77"), stop=threading.Event())
     plain = tmp_path / "video0"
@@ -224,6 +268,7 @@ def test_devices_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
     for url in ("v4l2:///dev/null", "V4L2:///dev/null"):
         with pytest.raises(SourceError, match=r"^/dev/null cannot be opened: it is no camera"):
             WebcamSource(_settings(url), stop=threading.Event())
+    assert os.environ[SELECT_TIMEOUT] == "1"  # OpenCV's own are ten seconds.
 
 
 def test_a_camera_that_another_program_holds(monkeypatch: pytest.MonkeyPatch) -> None:

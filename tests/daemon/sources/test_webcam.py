@@ -234,10 +234,15 @@ def test_a_camera_that_stalls_or_sends_rubbish_or_is_gone_is_a_fault() -> None:
             open_camera=lambda device: _Camera("MJPG", 64, 48, buffers),
         )
         pictures = 0
-        with pytest.raises(SourceError) as caught:
+
+        def watch() -> None:
+            nonlocal pictures
             for _ in source.frames():
                 pictures += 1
                 clock.now_s += 9.0
+
+        with pytest.raises(SourceError) as caught:
+            watch()
         return caught.value.reason, pictures
 
     sound, rubbish = _jpeg(64, 48), np.zeros((1, 99), np.uint8)

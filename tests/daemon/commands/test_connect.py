@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon.config.settings import StreamSettings
+from daemon.sources.base import Source
+from tests.clock import Clock
+from tests.daemon.captures import Scripted
 from tests.daemon.commands.interrupted import interrupt, started
 from tests.inside import Done, inside, write_config
 from tests.media import write_clip
@@ -118,6 +123,23 @@ def test_a_file_whose_pictures_are_broken(tmp_path: Path, capsys: Capsys) -> Non
     done = connect(capsys, config(tmp_path, clip=str(clip)))
     said = f"clip: unreachable (decode_error): {clip}: holds no picture that can be decoded"
     assert done == (1, [said], [])
+
+
+def test_a_fault_of_our_own_is_told_and_what_was_opened_is_closed(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Scripted(Clock(), 1, None)
+
+    def opener(stream: StreamSettings, *, stop: threading.Event) -> Source:
+        if stream.name == "bad":
+            raise RuntimeError("no memory for p@ss")
+        return source
+
+    monkeypatch.setattr("daemon.commands.connect.open_source", opener)
+    path = config(tmp_path, bad="rtsp://viewer:p@ss@127.0.0.1/main", good="demo://x")
+    said = "bad: unreachable (internal): RuntimeError: no memory for ***"
+    assert connect(capsys, path) == (1, [said, "good: 16x16"], [])
+    assert source.closed == 1
 
 
 @needs_gstreamer

@@ -19,10 +19,14 @@ from tests.rtsp import RtspServer, needs_gstreamer
 
 
 def given_on(
-    clip: Path, *, behind_s: float = LATE_S + 1.0, waits: tuple[int, ...] = ()
+    clip: Path,
+    *,
+    behind_s: float = LATE_S + 1.0,
+    waits: tuple[int, ...] = (),
+    corrupt: tuple[int, ...] = (),
 ) -> tuple[list[int], list[int]]:
     """The numbers of the pictures that are given on, and how many were left out at a time. All
-    packets lie ready but those of `waits`."""
+    packets lie ready but those of `waits`; those of `corrupt` are damaged."""
     clock = Clock()
     left: list[int] = []
     read = 0
@@ -32,6 +36,7 @@ def given_on(
         for packet in packets:
             if read in waits:
                 clock.wait(2 * READY_S)
+            packet.is_corrupt = read in corrupt
             read += 1
             yield packet
 
@@ -39,13 +44,14 @@ def given_on(
     with av.open(str(clip)) as container:
         video = container.streams.video[0]
         packets = newest(
-            Arrivals(coming(container.demux(video)), clock),
+            Arrivals(coming(container.demux()), clock),
             video.index,
             behind_s=lambda: behind_s,
             leave_out=left.append,
         )
         for packet in packets:
-            if packet.pts is not None and packet.time_base is not None:  # Else it is the end.
+            # Without a time it is the end.
+            if packet.stream is video and packet.pts is not None and packet.time_base is not None:
                 numbers.append(round(float(packet.pts * packet.time_base) * 25))
                 assert read - numbers[-1] <= MOST_LOOKED_AT
     return numbers, left
@@ -66,6 +72,15 @@ def test_of_what_lies_ready_and_is_late_the_newest_keyframe_is_first(clip: Path)
     numbers, left = given_on(clip, waits=(40, 47))
     assert numbers == list(range(36, 50))
     assert left == [12, 12, 12]
+
+
+def test_a_damaged_keyframe_is_nothing_to_begin_with(clip: Path) -> None:
+    assert given_on(clip, corrupt=(48,)) == (list(range(36, 50)), [12, 12, 12])
+
+
+def test_sound_is_no_keyframe_and_no_picture(tmp_path: Path) -> None:
+    loud = write_clip(tmp_path / "loud.mp4", frames=50, audio=True)
+    assert given_on(loud) == ([48, 49], [12, 12, 12, 12])
 
 
 def test_a_camera_without_a_keyframe_in_what_lies_ready_loses_nothing(tmp_path: Path) -> None:

@@ -253,7 +253,10 @@ def test_a_camera_that_stalls_or_sends_rubbish_or_is_gone_is_a_fault() -> None:
     assert fault([sound], "/dev/video-gone") == (Reason.NOT_FOUND, 1)
 
 
-def test_a_camera_that_will_not_do_is_let_go() -> None:
+def test_a_camera_that_will_not_do_or_was_never_read_is_let_go() -> None:
+    camera = _Camera("YUYV", 64, 48, [])
+    WebcamSource(_settings(), stop=threading.Event(), open_camera=lambda device: camera).close()
+    assert camera.released == 1
     camera = _Camera("H264", 64, 48, [])
     with pytest.raises(SourceError, match="the camera sends H264"):
         WebcamSource(_settings(), stop=threading.Event(), open_camera=lambda device: camera)

@@ -22,6 +22,7 @@ from daemon.sources.base import SourceCallbacks
 from daemon.sources.open import open_source
 from daemon.sources.picture import to_frame_image
 from daemon.sources.video import VideoSource
+from tests.clock import Clock
 from tests.daemon.sources.videos import frames_of, open_video, set_display_matrix
 from tests.media import write_clip
 from tests.shared import VIDEO, needs_shared
@@ -186,13 +187,20 @@ def test_b_frames_in_an_avi_are_evenly_spaced(tmp_path: Path, codec: str) -> Non
     assert blue[:20] == sorted(blue[:20])  # in the order of the pictures
 
 
+def _times_open(clip: Path) -> int:
+    return sum(file.resolve() == clip for file in Path("/proc/self/fd").iterdir())
+
+
 def test_a_looped_file_goes_on_in_time(tmp_path: Path) -> None:
-    source = open_video(write_clip(tmp_path / "loop.mp4", frames=5), loop=True)
+    clip = write_clip(tmp_path / "loop.mp4", frames=5)
+    source = open_video(clip, loop=True)
     pts_s = []
     for frame in source.frames():
         pts_s.append(frame.pts_s)
+        assert _times_open(clip) == 1
         if frame.seq == 12:
             source.close()
+    assert _times_open(clip) == 0
     assert pts_s == pytest.approx([i / 25 for i in range(13)])
 
 
@@ -211,10 +219,11 @@ def test_a_file_is_opened_as_its_stream_says(
 
 
 def test_a_file_read_as_live_keeps_its_own_pace(tmp_path: Path) -> None:
-    source = open_video(write_clip(tmp_path / "paced.mp4", frames=8), live=True)
-    began_s = time.monotonic()
+    clip, clock = write_clip(tmp_path / "paced.mp4", frames=8), Clock()
+    source = open_video(clip, live=True, monotonic=clock)
+    source._stop.wait = clock.wait  # type: ignore[assignment, method-assign]
     assert len(list(source.frames())) == 8
-    assert time.monotonic() - began_s >= 7 / 25
+    assert sum(clock.waits_s) == pytest.approx(7 / 25)
 
 
 def test_sound_that_goes_on_does_not_hide_that_the_video_stands_still(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from daemon.config.sink_settings import EventsSinkSettings
@@ -43,7 +43,7 @@ class EventsFile:
                 self.close()  # A deleted file must free its disk space, even without new readings.
             descriptor = self._current()  # Faults must show even with nothing to write.
             if lines:
-                with _locked(descriptor):
+                with _one_writer(self.path):
                     _append(descriptor, lines)
         return bool(lines)
 
@@ -60,7 +60,7 @@ class EventsFile:
             # Without O_NONBLOCK open(2) blocks on a pipe that nobody reads, write(2) on a full one.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self.path, flags, 0o644)
-            with _locked(self._descriptor):
+            with _one_writer(self.path):
                 if self._ends_in_mid_line(self._descriptor):
                     _append(self._descriptor, [b"\n"])
         return self._descriptor
@@ -82,19 +82,11 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-@contextmanager
-def _locked(descriptor: int) -> Iterator[None]:
-    """Wait until nobody else who shares the file is in the middle of a line, or takes one back."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        yield
-        return
-    with suppress(OSError):  # Some network disks know no locks.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+@cache
+def _one_writer(path: Path) -> threading.Lock:
+    """Held while lines are written to `path`, or taken back, so that no other stream that shares
+    the file takes half of them for what a killed process left."""
+    return threading.Lock()
 
 
 def _append(descriptor: int, lines: Sequence[bytes]) -> None:

@@ -278,17 +278,6 @@ def test_no_bars(face: FaceView, settings: dict[str, object]) -> None:
     assert changed(before, image).y1 <= y + height + 4
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_small_face_lies_in_front_of_a_large_one(order: int) -> None:
-    """Where their borders cross, whichever was found first."""
-    faces = [view((100, 60, 200, 200), "sad"), view((280, 160, 80, 90), "happy", track=2)]
-    image = drawn(blank(), *faces[::order], bars=False)
-    pixel = image.to_ndarray(format="rgb24")[200, 298].astype(int)
-    crossing = image.to_ndarray(format="rgb24")[160, 298].astype(int)
-    assert np.abs(pixel - rgb(COLOURS["sad"])).max() <= 6
-    assert np.abs(crossing - rgb(COLOURS["happy"])).max() <= 6
-
-
 def test_the_plate_says_different_things() -> None:
     pictures = [
         drawn(blank(), view((200, 120, 120, 140), label, share=share), bars=False).to_ndarray()

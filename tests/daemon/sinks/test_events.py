@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -105,23 +104,36 @@ def test_two_streams_may_share_a_file(tmp_path: Path) -> None:
 
 
 def test_a_line_that_another_stream_is_writing_is_not_taken_for_one_left_over(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write beyond a page shows by halves. 1. Half a line is there, under the lock of who writes.
-    2. A sink that opens the file waits. 3. The line is whole."""
+    """1. One stream has written half a line. 2. Another opens the file, and waits. 3. Both lines
+    are whole, and nothing is between them."""
     path = tmp_path / "readings.jsonl"
-    line = f"{reading(1).to_json()}\n"
-    sink = make(path)
-    thread = threading.Thread(target=sink.write, args=(output(2, readings=[reading(2)]),))
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(line[:50])
-        file.flush()
-        thread.start()
-        thread.join(0.1)
-        file.write(line[50:])
-    thread.join()
-    sink.close()
+    path.touch()
+    write, is_half, may_go_on = os.write, threading.Event(), threading.Event()
+
+    def by_halves(descriptor: int, data: bytes) -> int:
+        if is_half.is_set() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            return write(descriptor, data)
+        done = write(descriptor, data[:50])
+        is_half.set()
+        assert may_go_on.wait(60)
+        return done
+
+    monkeypatch.setattr(os, "write", by_halves)
+    sinks = make(path), make(path)
+    first, second = (
+        threading.Thread(target=sink.write, args=(output(seq, readings=[reading(seq)]),))
+        for seq, sink in enumerate(sinks, 1)
+    )
+    first.start()
+    assert is_half.wait(60)
+    second.start()
+    second.join(0.1)
+    may_go_on.set()
+    for thread, sink in zip((first, second), sinks, strict=True):
+        thread.join()
+        sink.close()
     assert seqs(path) == [1, 2]
 
 

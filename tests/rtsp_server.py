@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--silent", action="store_true", help="accept, and never send a picture")
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", type=int, default=25)
+    # The server may abort when readers come to one encoder at the same time.
+    parser.add_argument("--unshared", action="store_true", help="an encoder for each reader")
     parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="with --user")
     args = parser.parse_args()
     Gst.init(None)
@@ -108,7 +110,7 @@ def camera(args: argparse.Namespace) -> Any:
         picture += " ! valve drop=true"
     factory = GstRtspServer.RTSPMediaFactory.new()
     factory.set_launch(f"( {picture} ! {ENCODE} )")
-    factory.set_shared(True)
+    factory.set_shared(not args.unshared)
     return factory
 
 

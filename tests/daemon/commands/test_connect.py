@@ -147,7 +147,7 @@ def test_a_fault_of_our_own_is_told_and_what_was_opened_is_closed(
 def test_cameras(tmp_path: Path, capsys: Capsys) -> None:
     """By TCP, by UDP, with a wrong password, and with a certificate of its own, trusted and not."""
     with (
-        RtspServer("--fps", "15", user="viewer", password=PASSWORD) as server,
+        RtspServer("--fps", "15", "--unshared", user="viewer", password=PASSWORD) as server,
         tls_before(server.port, certificate(tmp_path, "localhost")) as tls_port,
     ):
         good = server.url()

@@ -82,7 +82,8 @@ def evaluate_expression(task: Task, out: Console, err: Console) -> Report:
     ):
         if value and not task.against:
             raise ConfigError(f"{option} is of the net that --against names; accepted: with it")
-    device_for(task.device, "--device")  # `load` would name a key of the configuration
+    if task.device == "cuda":
+        device_for(task.device, "--device")  # `load` would name a key of the configuration
     _check_targets(task)
     load = partial(ExpressionClassifier.load, device=task.device, log=err.print)
     classifier = load(task.weights, engine=task.engine, tta=task.tta)

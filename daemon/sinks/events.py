@@ -43,8 +43,7 @@ class EventsFile:
                 self.close()  # A deleted file must free its disk space, even without new readings.
             descriptor = self._current()  # Faults must show even with nothing to write.
             if lines:
-                with _one_writer(self.path):
-                    _append(descriptor, lines)
+                _append(descriptor, lines)
         return bool(lines)
 
     def close(self) -> None:
@@ -60,7 +59,8 @@ class EventsFile:
             # Without O_NONBLOCK open(2) blocks on a pipe that nobody reads, write(2) on a full one.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self.path, flags, 0o644)
-            with _one_writer(self.path):
+            state = os.fstat(self._descriptor)
+            with _one_writer(state.st_dev, state.st_ino):
                 if self._ends_in_mid_line(self._descriptor):
                     _append(self._descriptor, [b"\n"])
         return self._descriptor
@@ -83,28 +83,30 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 @cache
-def _one_writer(path: Path) -> threading.Lock:
-    """Held while lines are written to `path`, or taken back, so that no other stream that shares
-    the file takes half of them for what a killed process left."""
-    return threading.Lock()
+def _one_writer(device: int, inode: int) -> threading.RLock:
+    """Held while lines are written to a file, or taken back, so that no other stream that shares it
+    takes half of them for what a killed process left."""
+    return threading.RLock()
 
 
 def _append(descriptor: int, lines: Sequence[bytes]) -> None:
     """Write all lines at the end, or raise OSError: a file is then as before, a pipe ends with a
     whole line."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
         for line in lines:
             _wait_for_reader(descriptor)
             os.write(descriptor, line)  # Whole or not at all, since it is less than PIPE_BUF.
         return
     data, done = b"".join(lines), 0
-    try:
-        while done < len(data):
-            done += os.write(descriptor, data[done:])
-    except OSError:
-        if done:
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size - done)
-        raise
+    with _one_writer(state.st_dev, state.st_ino):
+        try:
+            while done < len(data):
+                done += os.write(descriptor, data[done:])
+        except OSError:
+            if done:
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - done)
+            raise
 
 
 def _wait_for_reader(descriptor: int) -> None:

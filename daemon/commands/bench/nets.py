@@ -14,7 +14,7 @@ from classifiers.expression import TTA, Device, EngineSetting
 from classifiers.expression.classifier import ExpressionClassifier
 from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines import installed
-from classifiers.expression.engines.cuda import device_for
+from classifiers.expression.engines.cuda import cuda_fault
 from classifiers.expression.oom import explain_oom
 from classifiers.expression.tta import VIEW_COUNT
 from daemon.commands.bench.record import FaceRate
@@ -50,13 +50,10 @@ class Variant:
 
 
 def variants(expression: ExpressionSettings) -> list[Variant]:
-    """Every mode by every engine of the processor, or of the card where the daemon takes that.
-
-    Raises EngineError for a card that is named and does not work.
-    """
+    """Every mode by every engine of the processor, or of the card where the daemon takes that."""
     device: Device = "cpu"
     engines: tuple[EngineSetting, ...] = installed()
-    if expression.engine != "openvino" and device_for(expression.device)[0] == "cuda":
+    if expression.engine != "openvino" and expression.device != "cpu" and not cuda_fault():
         # By `auto` a card computes in bfloat16, where it has that.
         device, engines = "cuda", ("auto", "torch")
     return [Variant(expression, engine, device, tta) for tta in VIEW_COUNT for engine in engines]

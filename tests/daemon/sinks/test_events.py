@@ -106,10 +106,11 @@ def test_two_streams_may_share_a_file(tmp_path: Path) -> None:
 def test_a_line_that_another_stream_is_writing_is_not_taken_for_one_left_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. One stream has written half a line. 2. Another opens the file, and waits. 3. Both lines
-    are whole, and nothing is between them."""
-    path = tmp_path / "readings.jsonl"
+    """1. One stream has written half a line. 2. Another opens the file, by another name, and waits.
+    3. Both lines are whole, and nothing is between them."""
+    path, link = tmp_path / "readings.jsonl", tmp_path / "link.jsonl"
     path.touch()
+    link.symlink_to(path)
     write, is_half, may_go_on = os.write, threading.Event(), threading.Event()
 
     def by_halves(descriptor: int, data: bytes) -> int:
@@ -121,7 +122,7 @@ def test_a_line_that_another_stream_is_writing_is_not_taken_for_one_left_over(
         return done
 
     monkeypatch.setattr(os, "write", by_halves)
-    sinks = make(path), make(path)
+    sinks = make(path), make(link)
     first, second = (
         threading.Thread(target=sink.write, args=(output(seq, readings=[reading(seq)]),))
         for seq, sink in enumerate(sinks, 1)

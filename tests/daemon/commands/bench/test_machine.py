@@ -21,12 +21,21 @@ def test_on_a_card_the_mode_that_the_daemon_takes_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There it is bfloat16, by `auto`, beside float32."""
-    monkeypatch.setattr("classifiers.expression.engines.cuda.cuda_fault", str)
+    monkeypatch.setattr(nets, "cuda_fault", lambda: "")
     found = nets.variants(ExpressionSettings())
     assert {(v.device, v.engine) for v in found} == {("cuda", "auto"), ("cuda", "torch")}
     for settings in (ExpressionSettings(device="cpu"), ExpressionSettings(engine="openvino")):
         found = nets.variants(settings)
         assert {(v.device, v.engine) for v in found} == {("cpu", e) for e in installed()}
+
+
+def test_without_the_card_that_is_named_the_processor_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where expressions are off nobody has missed the card until then, and cameras are measured."""
+    monkeypatch.setattr(nets, "cuda_fault", lambda: "there is none")
+    found = nets.variants(ExpressionSettings(enabled=False, device="cuda"))
+    assert {v.device for v in found} == {"cpu"}
 
 
 def test_faces_are_timed_with_their_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

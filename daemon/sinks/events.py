@@ -8,7 +8,6 @@ import select
 import stat
 import threading
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from daemon.config.sink_settings import EventsSinkSettings
@@ -16,6 +15,7 @@ from daemon.sinks.base import Output, Takes
 from daemon.sinks.disk import make_folder, sink_errors
 
 READER_S = 5.0
+_LOCKS: dict[tuple[int, int], threading.RLock] = {}  # by file: its device and inode
 
 
 class EventsFile:
@@ -59,8 +59,7 @@ class EventsFile:
             # Without O_NONBLOCK open(2) blocks on a pipe that nobody reads, write(2) on a full one.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self.path, flags, 0o644)
-            state = os.fstat(self._descriptor)
-            with _one_writer(state.st_dev, state.st_ino):
+            with _one_writer(os.fstat(self._descriptor)):
                 if self._ends_in_mid_line(self._descriptor):
                     _append(self._descriptor, [b"\n"])
         return self._descriptor
@@ -82,11 +81,10 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-@cache
-def _one_writer(device: int, inode: int) -> threading.RLock:
+def _one_writer(state: os.stat_result) -> threading.RLock:
     """Held while lines are written to a file, or taken back, so that no other stream that shares it
     takes half of them for what a killed process left."""
-    return threading.RLock()
+    return _LOCKS.setdefault((state.st_dev, state.st_ino), threading.RLock())
 
 
 def _append(descriptor: int, lines: Sequence[bytes]) -> None:
@@ -99,7 +97,7 @@ def _append(descriptor: int, lines: Sequence[bytes]) -> None:
             os.write(descriptor, line)  # Whole or not at all, since it is less than PIPE_BUF.
         return
     data, done = b"".join(lines), 0
-    with _one_writer(state.st_dev, state.st_ino):
+    with _one_writer(state):
         try:
             while done < len(data):
                 done += os.write(descriptor, data[done:])

@@ -18,8 +18,8 @@ def other(number: int) -> None:
 
 def test_a_fault_is_told_once_until_its_place_was_quiet() -> None:
     """1. A fault comes back, each time with another text: told once. 2. One from another place is
-    told at once, as is another kind from
-    there. 3. The first goes on for hours: not told. 4. It comes back after a pause."""
+    told at once, as is another kind from there. 3. The first goes on for hours: not told. 4. It
+    comes back after a pause."""
     now_s = 0.0
     traces = Traces(lambda: now_s)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from daemon.classify.batcher import Batcher
+from daemon.classify.reader import FaceReader
 from daemon.config.settings import Settings, StreamSettings
 from daemon.frame import Frame
 from daemon.mailbox import Mailbox
@@ -17,6 +18,7 @@ from daemon.reading import FaceView, Reading
 from daemon.sinks.base import Outlet
 from daemon.steps import Steps
 from daemon.stream import Stream
+from daemon.track import Tracker
 from detectors.base import Detector
 from tests.clock import Clock
 from tests.daemon.streams import TALKING, yunet
@@ -93,6 +95,29 @@ def stepping(
         metrics=metrics,
         row=row,
         stop=threading.Event(),
+    )
+
+
+def reading_by(
+    batcher: Batcher,
+    tracker: Tracker,
+    metrics: Metrics,
+    *,
+    wake: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.time,
+) -> FaceReader:
+    """The reader of such a stream alone, which is live."""
+    chosen = settings()
+    return FaceReader(
+        only_stream(chosen, keep_all=False),
+        chosen.expression,
+        batcher,
+        tracker,
+        metrics,
+        offline=False,
+        stop=threading.Event(),
+        wake=wake,
+        clock=clock,
     )
 
 

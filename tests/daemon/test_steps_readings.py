@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 from classifiers.expression import LABELS
-from daemon.classify.reader import FaceReader
 from daemon.config.settings import TrackingSettings
 from daemon.frame import Frame, plane
 from daemon.ladder import Ladder, Rung
@@ -20,7 +19,7 @@ from daemon.monitoring.status import Row
 from daemon.reading import UNKNOWN
 from daemon.track import Smoother, Tracker
 from detectors.base import Detection
-from tests.daemon.steps import lobby_row, only_stream, settings, stepping, walk
+from tests.daemon.steps import lobby_row, reading_by, settings, stepping, walk
 from tests.daemon.streams import (
     WAIT_S,
     batching,
@@ -95,17 +94,7 @@ def test_a_clock_that_is_set_meanwhile_makes_no_reading_old(
     now_s[0] = frame.captured_s + passed_s
     tracks, detector = Tracker(TrackingSettings()), yunet().make()
     with batching(free(), metrics) as batcher:
-        reader = FaceReader(
-            only_stream(settings(), keep_all=False),
-            settings().expression,
-            batcher,
-            tracks,
-            metrics,
-            offline=False,
-            stop=threading.Event(),
-            wake=woken.set,
-            clock=lambda: now_s[0],
-        )
+        reader = reading_by(batcher, tracks, metrics, wake=woken.set, clock=lambda: now_s[0])
         image = frame.image.to_ndarray(format="bgr24")
         found = tracks.update(detector.detect(image), frame.pts_s)
         reader.ask(reader.jobs(frame, found, detector))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
@@ -11,13 +10,12 @@ import numpy as np
 import pytest
 
 from classifiers.expression.crop import FRAMINGS, crop
-from daemon.classify.reader import FaceReader
 from daemon.config.settings import TrackingSettings
 from daemon.frame import plane
 from daemon.monitoring.metrics import Metrics
 from daemon.track import Tracker
 from detectors.base import Box, Detection, Detector
-from tests.daemon.steps import lobby_row, only_stream, settings, stepping
+from tests.daemon.steps import lobby_row, reading_by, stepping
 from tests.daemon.streams import WAIT_S, Known, batching, free, talking, value
 from tests.shared import needs_shared
 
@@ -36,16 +34,7 @@ def test_a_crop_goes_by_the_detector_the_eyes_and_the_range_of_the_picture(
     tracks = Tracker(TrackingSettings())
     found = tracks.update([Detection(Box(120.0, 60.0, 100.0, 110.0), 0.9, eyes)], frame.pts_s)
     with batching(free(), metrics) as batcher:
-        reader = FaceReader(
-            only_stream(settings(), keep_all=False),
-            settings().expression,
-            batcher,
-            tracks,
-            metrics,
-            offline=False,
-            stop=threading.Event(),
-            wake=lambda: None,
-        )
+        reader = reading_by(batcher, tracks, metrics)
         # A fake, since what it found is told above.
         detector = cast(Detector, SimpleNamespace(name=name, description=name))
         (job,) = reader.jobs(frame, found, detector)

@@ -13,6 +13,16 @@ from daemon.reading import UNKNOWN
 from daemon.version import affectd_version
 
 NOBODY = "none"  # what the expression is while no face is in view
+_ICON = "mdi:emoticon-outline"
+_ICONS = {
+    "angry": "mdi:emoticon-angry-outline",
+    "disgust": "mdi:emoticon-sick-outline",
+    "fear": "mdi:emoticon-frown-outline",
+    "happy": "mdi:emoticon-happy-outline",
+    "sad": "mdi:emoticon-sad-outline",
+    "surprise": "mdi:emoticon-excited-outline",
+    "neutral": "mdi:emoticon-neutral-outline",
+}
 
 
 def device_id(topics: str) -> str:
@@ -54,7 +64,7 @@ def discovery(topics: str, stream: str) -> str:
         "expression": {
             "platform": "sensor",
             "name": "Expression",
-            "icon": "mdi:emoticon-outline",
+            "icon": _ICON,
             "device_class": "enum",
             "options": [*LABELS, UNKNOWN, NOBODY],
             "value_template": f"{{{{ value_json.expression or '{NOBODY}' }}}}",
@@ -64,7 +74,7 @@ def discovery(topics: str, stream: str) -> str:
         components[label] = {
             "platform": "binary_sensor",
             "name": label.capitalize(),
-            "icon": "mdi:emoticon-outline",
+            "icon": _ICONS[label],
             "value_template": f"{{{{ 'ON' if value_json.labels.{label} else 'OFF' }}}}",
         }
     return json.dumps(

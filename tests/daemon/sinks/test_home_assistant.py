@@ -89,6 +89,12 @@ def test_every_expression_is_an_option(told: dict[str, Any]) -> None:
     assert shown(told, state(True, ()))["expression"] == "none"
 
 
+def test_expressions_can_be_told_apart_by_their_icons(told: dict[str, Any]) -> None:
+    icons = {told["components"][label]["icon"] for label in LABELS}
+    assert len(icons) == len(LABELS)
+    assert all(re.fullmatch(r"mdi:emoticon-[a-z]+-outline", icon) for icon in icons)
+
+
 def test_of_a_camera_that_is_away_nothing_else_is_shown(told: dict[str, Any]) -> None:
     assert shown(told, state(False, ())) == {"camera": "OFF"}
 

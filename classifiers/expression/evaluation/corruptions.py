@@ -136,7 +136,7 @@ def costs(
 
     read: what gives probabilities [N, 7]; clean: which images it gets right as they are, [N].
     """
-    found = []
+    found: list[Cost] = []
     for corruption in corruptions(seed):
         right = {
             name: read(change(images)).argmax(1) == labels for name, change in corruption.variants

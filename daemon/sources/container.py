@@ -23,6 +23,8 @@ from daemon.url import local_path, split_url
 OPEN_TIMEOUT_S = 10.0
 # Where the frame rate is unknown, libav may report the tick rate of the container's clock.
 _MOST_FPS = 1000
+# PyAV 18 raises for tags that are not UTF-8, unless it is told otherwise; 19 takes all.
+_READS_ANY_TAG = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
 # These containers have their length in the header, which distinguishes a cut file from a short one.
 _HONEST_LENGTH = ("mov", "matroska", "avi", "flv")
 # The video tracks of these are the same pictures in several sizes.
@@ -98,7 +100,7 @@ class Opened:
     def audio_start_s(self) -> float | None:
         """When the sound begins, in seconds on the clock of the pictures; None where unknown."""
         for sound in self.container.streams.audio:
-            if sound.start_time is not None and sound.time_base is not None:
+            if sound.start_time is not None and sound.time_base:
                 return float(sound.start_time * sound.time_base)
         return None
 
@@ -139,7 +141,7 @@ def open_container(
             f"file:{target}" if is_file else target,
             timeout=None if is_file else (limit_s, stall_timeout_s),
             options=options,
-            metadata_errors="replace",
+            **_READS_ANY_TAG,
             hwaccel=accelerated,
         )
     except (av.error.FFmpegError, ValueError) as error:

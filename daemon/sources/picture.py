@@ -152,7 +152,7 @@ def _rebuilt(image: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
         rows = plane(image, index)[: height // part, : width // part]
         orientation.write(rows, plane(made, index))
     made.pts = image.pts
-    if image.time_base is not None:
+    if image.time_base:
         made.time_base = image.time_base
     tag_alike(made, image)
     return made

@@ -142,7 +142,7 @@ class VideoSource(Source):
         ):
             if self._ending():
                 return
-            if packet.pts is not None and packet.time_base is not None:
+            if packet.pts is not None and packet.time_base:
                 length = packet.duration or 0
                 end_s = max(end_s, float((packet.pts + length) * packet.time_base))
             images: list[av.VideoFrame] | None = []

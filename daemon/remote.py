@@ -10,12 +10,10 @@ from daemon.errors import Reason, plain
 from daemon.url import split_url
 
 PROBE_S = 2.0
-_UNTRUSTED = "the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken"
-_TLS_FAILED = {
-    "https": _UNTRUSTED,
-    "rtsps": _UNTRUSTED,
-    "rtmps": "no TLS is spoken there",  # libav's rtmps checks no certificate
-}
+_TLS = ("https", "rtsps", "rtmps")
+_TLS_FAILED = (
+    "TLS failed; the certificate is not trusted (tls_verify = false takes any) or no TLS is spoken"
+)
 
 
 def tls_options(verify: bool) -> dict[str, str]:
@@ -39,6 +37,6 @@ def network_fault(url: str, why: str) -> tuple[Reason, str]:
         return Reason.TIMEOUT, f"{parts.host} does not answer"
     except OSError as refused:
         return Reason.CONNECT_REFUSED, plain(refused)
-    if parts.scheme in _TLS_FAILED:
-        return Reason.TLS, f"TLS failed; {_TLS_FAILED[parts.scheme]}"
+    if parts.scheme in _TLS:
+        return Reason.TLS, _TLS_FAILED
     return Reason.CONNECT_REFUSED, why

@@ -196,6 +196,7 @@ class RtmpSinkSettings(PushSinkSettings):
     schemes = ("rtmp", "rtmps")
 
     kind: Literal["rtmp"]
+    tls_verify: bool = True
 
 
 class SrtSinkSettings(PushSinkSettings):

@@ -12,7 +12,7 @@ from typing import IO
 
 import av
 
-from daemon.config.sink_settings import PushSinkSettings, RtspSinkSettings
+from daemon.config.sink_settings import PushSinkSettings, RtmpSinkSettings, RtspSinkSettings
 from daemon.errors import Reason, SinkError
 from daemon.redact import redact_url
 from daemon.remote import network_fault, tls_options
@@ -207,9 +207,14 @@ def _addresses(config: PushSinkSettings) -> tuple[str, str]:
 
 
 def _options(config: PushSinkSettings) -> dict[str, str]:
-    if not isinstance(config, RtspSinkSettings):
-        return {"flvflags": "no_duration_filesize"} if config.kind == "rtmp" else {}
-    options = {"rtsp_transport": config.transport, "timeout": str(round(1e6 * config.timeout_s))}
-    if scheme_of(config.url.get_secret_value()) == "rtsps":
+    options: dict[str, str] = {}
+    if isinstance(config, RtspSinkSettings):
+        options["rtsp_transport"] = config.transport
+        options["timeout"] = str(round(1e6 * config.timeout_s))
+    elif isinstance(config, RtmpSinkSettings):
+        options["flvflags"] = "no_duration_filesize"
+    else:
+        return options
+    if scheme_of(config.url.get_secret_value()) in ("rtsps", "rtmps"):
         options |= tls_options(config.tls_verify)
     return options

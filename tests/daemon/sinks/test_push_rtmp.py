@@ -25,8 +25,10 @@ from tests.tls import certificate, needs_openssl, tls_before
 TICK_S = 0.02
 
 
-def push(url: str, timeout_s: float = 60.0) -> Encoded:
-    config = RtmpSinkSettings(kind="rtmp", url=SecretStr(url), timeout_s=timeout_s)
+def push(url: str, timeout_s: float = 60.0, *, tls_verify: bool = True) -> Encoded:
+    config = RtmpSinkSettings(
+        kind="rtmp", url=SecretStr(url), timeout_s=timeout_s, tls_verify=tls_verify
+    )
     return Encoded(config, Push(config))
 
 
@@ -76,13 +78,25 @@ def test_a_reader_of_the_server_sees_what_was_pushed(tmp_path: Path) -> None:
 
 @needs_rtmp
 @needs_openssl
-def test_rtmps_encrypts_and_looks_at_no_certificate(tmp_path: Path) -> None:
-    pair = certificate(tmp_path, "somebody")
-    with RtmpServer(tmp_path) as server, tls_before(server.port, pair) as port:
-        sink = push(f"rtmps://localhost:{port}/live/cam")
-        for seq in range(10):
-            sink.write(output(seq))
-        sink.close()
+def test_rtmps_looks_at_the_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1. One that the server made itself is refused, by PyAV 19. 2. With tls_verify = false it will
+    do. 3. It is trusted if the system does so."""
+    own = certificate(tmp_path, "localhost")
+    with RtmpServer(tmp_path) as server, tls_before(server.port, own) as port:
+        url = f"rtmps://localhost:{port}/live/cam"
+        if not av.__version__.startswith("18."):
+            refused = fault(url)
+            assert refused.reason is Reason.TLS
+            assert "tls_verify = false" in str(refused)
+        arrives(push(url, tls_verify=False))
+        monkeypatch.setenv("SSL_CERT_FILE", str(own[0]))
+        arrives(push(url))
+
+
+def arrives(sink: Encoded) -> None:
+    for seq in range(10):
+        sink.write(output(seq))
+    sink.close()
 
 
 def test_rtmps_to_a_server_that_speaks_no_tls() -> None:

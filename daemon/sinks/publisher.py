@@ -1,7 +1,7 @@
 """The process that talks to a server for a push sink: packets come over standard input.
 
-A process of its own, because PyAV holds the interpreter lock while it connects and disconnects,
-and libav's writes have no time-out: inside the daemon, one silent server would stop every stream.
+A process of its own, because PyAV 18 holds the interpreter lock while it connects and disconnects,
+and its writes have no time-out: inside the daemon, one silent server would stop every stream.
 Here only this sink waits, and a timer (SIGALRM) ends the process.
 
 Standard input: a message of JSON (`PublishTask`), then one for each packet. A message is its length

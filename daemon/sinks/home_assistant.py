@@ -13,7 +13,6 @@ from daemon.reading import UNKNOWN
 from daemon.version import affectd_version
 
 NOBODY = "none"  # what the expression is while no face is in view
-_ICON = "mdi:emoticon-outline"
 _ICONS = {
     "angry": "mdi:emoticon-angry-outline",
     "disgust": "mdi:emoticon-sick-outline",
@@ -64,7 +63,7 @@ def discovery(topics: str, stream: str) -> str:
         "expression": {
             "platform": "sensor",
             "name": "Expression",
-            "icon": _ICON,
+            "icon": "mdi:emoticon-outline",
             "device_class": "enum",
             "options": [*LABELS, UNKNOWN, NOBODY],
             "value_template": f"{{{{ value_json.expression or '{NOBODY}' }}}}",

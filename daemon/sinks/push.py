@@ -207,14 +207,14 @@ def _addresses(config: PushSinkSettings) -> tuple[str, str]:
 
 
 def _options(config: PushSinkSettings) -> dict[str, str]:
-    options: dict[str, str] = {}
-    if isinstance(config, RtspSinkSettings):
-        options["rtsp_transport"] = config.transport
-        options["timeout"] = str(round(1e6 * config.timeout_s))
-    elif isinstance(config, RtmpSinkSettings):
-        options["flvflags"] = "no_duration_filesize"
-    else:
-        return options
+    match config:
+        case RtspSinkSettings():
+            timeout_us = str(round(1e6 * config.timeout_s))
+            options = {"rtsp_transport": config.transport, "timeout": timeout_us}
+        case RtmpSinkSettings():
+            options = {"flvflags": "no_duration_filesize"}
+        case _:
+            return {}
     if scheme_of(config.url.get_secret_value()) in ("rtsps", "rtmps"):
         options |= tls_options(config.tls_verify)
     return options

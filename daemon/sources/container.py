@@ -86,7 +86,7 @@ class Opened:
         printing. Where the container declares none, it may change in mid-stream."""
         is_photo = self.kind in ("image2", "mpjpeg") or self.kind.endswith("_pipe")
         tells = self.video.codec_context if self.codes_pixel else self.video
-        return SQUARE if is_photo else tells.sample_aspect_ratio or SQUARE
+        return SQUARE if is_photo else Fraction(tells.sample_aspect_ratio or SQUARE)
 
     @property
     def start_s(self) -> float:

@@ -20,7 +20,7 @@ from classifiers.expression.training.run import Run
 from tests.classifiers.noise import FACES, PLAN, loss_of_three_steps
 from tests.nets import OPTIONS, save_tiny
 
-takes_python_3_13_0 = pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
+on_python_3_13_0_too = pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 
 
 def at_step(step: int, **changes: Any) -> Run:
@@ -248,7 +248,7 @@ def test_a_processor_that_has_bfloat16_computes_in_it(
     assert got == pytest.approx(plain, rel=0.02)
 
 
-@takes_python_3_13_0
+@on_python_3_13_0_too
 def test_a_net_that_was_traced_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """To float32's rounding, and by one program; the slow test below lets torch compile it too."""
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
@@ -256,7 +256,7 @@ def test_a_net_that_was_traced_takes_the_same_steps(monkeypatch: pytest.MonkeyPa
     need_one_program_for_the_same_steps()
 
 
-@takes_python_3_13_0
+@on_python_3_13_0_too
 @pytest.mark.slow
 def test_a_compiled_net_takes_the_same_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

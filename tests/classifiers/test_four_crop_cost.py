@@ -45,7 +45,7 @@ def distance(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
     return float((p * np.log(p / q)).sum(1).mean())
 
 
-@pytest.mark.parametrize("weights", ["default", "resnet17-half"])
+@pytest.mark.parametrize("weights", ["default", "vgg10-wide"])
 def test_four_crops_say_what_ten_do(weights: str) -> None:
     classifier = ExpressionClassifier.load(weights, device="cpu")
     ten, four, flip = (guessed(classifier, tta) for tta in ("ten_crop", "four_crop", "flip"))
@@ -56,7 +56,7 @@ def test_four_crops_say_what_ten_do(weights: str) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "most"),
-    [("default", 0.31), ("vgg10-half", 0.29), ("vgg10-small", 0.3), ("resnet17-half", 0.36)],
+    [("default", 0.34), ("vgg10-wide", 0.31), ("vgg10-half", 0.29), ("vgg10-small", 0.3)],
 )
 @torch.no_grad()
 def test_four_crops_cost_about_a_third_of_ten(weights: str, most: float) -> None:

@@ -19,7 +19,7 @@ def a_record(*most_of: int) -> BenchRecord:
     shipped = read_record(locate("default"))
     name = f"{shipped.name}-{shipped.sha256[:7]}"
     asked = BenchSetup(
-        15, 2, ("mp4",), "yunet", 480, name, "ten_crop", "torch float32", MAX_AGE_MS, 4478.0
+        15, 2, ("mp4",), "yunet", 480, name, "ten_crop", "torch float32", MAX_AGE_MS, 6987.0
     )
     cameras = tuple(
         Cameras(*size, a_load(count) if count else None, a_load(count + 1, 0.5))

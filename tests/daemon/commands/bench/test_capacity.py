@@ -99,7 +99,7 @@ def test_a_size_of_which_no_number_was_too_many_says_nothing(tmp_path: Path) -> 
         ('[detector]\nbackend = "mediapipe"', None),
         (
             '[expression]\nweights = "joint"',
-            r"6,\d+ MFLOP a face \(joint, ten_crop\) where 4,478 were measured",
+            r"11,\d+ MFLOP a face \(joint, ten_crop\) where 6,987 were measured",
         ),
         ('[expression]\nengine = "torch"', "torch in float32 where openvino int8 was measured"),
         ('[detector]\nbackend = "haar"', "haar where yunet by openvino was measured"),
@@ -132,7 +132,7 @@ def test_expressions_and_pictures_that_were_not_measured(tmp_path: Path) -> None
     settings = settings_of(tmp_path, "rtsp://10.0.0.1/a", more=more)
     said = warning(settings, replace(measured, asked=asked), 4)
     assert said is not None
-    assert "448 MFLOP a face (default, none) where 0 were measured" in said
+    assert "699 MFLOP a face (default, none) where 0 were measured" in said
     assert "pictures to be encoded where none were measured" in said
 
 

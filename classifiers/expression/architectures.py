@@ -148,7 +148,7 @@ class ResNet18(FaceNet):
         for stage, width in enumerate(widths):
             layers += [BasicBlock(before, width, 2 if stage else 1), BasicBlock(width, width, 1)]
             before = width
-        shared = 7  # stem of three and two stages of two
+        shared = 5  # stem of three and one stage of two
         super().__init__(layers, _head(before, dropout), shared)
 
 

@@ -43,7 +43,7 @@ CUT: dict[str, tuple[int, ...]] = {
 SHARED: dict[str, tuple[int, ...]] = {
     "VGG10": (7, 14, 20),
     "DarknetResNet": (7, 11),
-    "ResNet18": (7,),
+    "ResNet18": (5, 7),
 }
 
 Read = dict[str, torch.Tensor]

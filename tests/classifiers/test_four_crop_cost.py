@@ -23,6 +23,7 @@ from tests.shared import SHARED, needs_shared
 
 EVERY = 24
 LEAST_ALIKE = 0.9  # labels that four_crop shares with ten_crop; measured: 0.97 and 0.95
+NEARER = 0.6  # than `flip` to `ten_crop`; measured: 0.43 and 0.27
 MOST_LOST = 0.04  # of accuracy on these faces: two standard errors of the difference
 
 pytestmark = needs_shared
@@ -44,23 +45,18 @@ def distance(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
     return float((p * np.log(p / q)).sum(1).mean())
 
 
-@pytest.mark.parametrize(
-    # Of the distance of flip from ten_crop; measured: 0.87 and 0.27. One view of the first was
-    # taught to say what ten say, so there flip is near already.
-    ("weights", "most"),
-    [("default", 1.0), ("vgg10-wide", 0.6)],
-)
-def test_four_crops_say_what_ten_do(weights: str, most: float) -> None:
+@pytest.mark.parametrize("weights", ["default", "vgg10-wide"])
+def test_four_crops_say_what_ten_do(weights: str) -> None:
     classifier = ExpressionClassifier.load(weights, device="cpu")
     ten, four, flip = (guessed(classifier, tta) for tta in ("ten_crop", "four_crop", "flip"))
     assert (ten.argmax(1) == four.argmax(1)).mean() >= LEAST_ALIKE
     assert accuracy(four, faces()) >= accuracy(ten, faces()) - MOST_LOST
-    assert distance(ten, four) < most * distance(ten, flip)
+    assert distance(ten, four) < NEARER * distance(ten, flip)
 
 
 @pytest.mark.parametrize(
     ("weights", "most"),
-    [("default", 0.34), ("vgg10-wide", 0.31), ("vgg10-half", 0.29), ("vgg10-small", 0.3)],
+    [("default", 0.37), ("vgg10-wide", 0.31), ("vgg10-half", 0.29), ("vgg10-small", 0.3)],
 )
 @torch.no_grad()
 def test_four_crops_cost_about_a_third_of_ten(weights: str, most: float) -> None:

@@ -36,6 +36,10 @@ Ranges = Mapping[str, tuple[float, float]]
 MOST_DIFFERENCE = 0.02
 DRAWN_FACES = 16
 
+# Read at once by torch on a processor: the maps of more, such as ten crops of 16 faces, leave its
+# cache; docs/performance.md has the figures.
+VIEWS_PER_THREAD = 32
+
 
 @dataclass(frozen=True)
 class Running:
@@ -110,7 +114,7 @@ def start(
     `torch.set_num_threads` or OMP_NUM_THREADS sets both. Raises EngineError, or ExtraError where
     OpenVINO is wanted and not installed, and RuntimeError where `device` itself fails.
     """
-    plain = Running("torch", "float32", net, crop_px, lambda layers, shape: layers)
+    plain = Running("torch", "float32", net, crop_px, _float32)
     asked = wanted == "openvino"
     if asked and device != "cpu":
         raise EngineError(
@@ -176,6 +180,18 @@ def _drawn_views(net: nn.Module, crop_px: int) -> torch.Tensor:
     faces = nn.functional.interpolate(blobs, (crop_px, crop_px), mode="bicubic").clamp(0.0, 1.0)
     x = standardise(faces[:, 0] * 255.0).contiguous(memory_format=torch.channels_last)
     return x.to(next(net.parameters()).device)
+
+
+def _float32(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
+    """The layers as they are; on a processor they see a few views at a time."""
+
+    def logits(x: torch.Tensor) -> torch.Tensor:
+        if x.is_cuda:
+            return layers(x)  # type: ignore[no-any-return]
+        few = torch.split(x, VIEWS_PER_THREAD * torch.get_num_threads())
+        return torch.cat([layers(part) for part in few])
+
+    return logits
 
 
 def _bfloat16(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:

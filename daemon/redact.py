@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import traceback
+from collections.abc import Collection
 from functools import cache
 from urllib.parse import unquote
 
@@ -87,9 +88,9 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{user}:{MASK}@{address}" if colon else f"{scheme}://{MASK}@{address}"
 
 
-def secrets_in_url(url: str) -> set[str]:
+def secrets_in_url(url: str, names: Collection[str] = ()) -> set[str]:
     """The secrets of a URL, decoded: its password, or a user without one; the secrets in its query;
-    a stream key that follows an application.
+    a stream key that follows an application, unless it is one of `names`, which lines have to show.
 
     A secret in a query may contain the query's separators unencoded, so everything up to the end of
     the URL is one; what stands before the first separator is another, from `LEAST_PIECE` characters
@@ -106,7 +107,8 @@ def secrets_in_url(url: str) -> set[str]:
         value = match[0][len(match[1]) :]
         found += [split.tail[match.end(1) :], value if len(value) >= LEAST_PIECE else None]
     key = _STREAM_KEY.match(url)
-    if key and key[2]:  # A path of one part is mostly the stream's name, which every line has.
+    # A path of one part is mostly the stream's name, which every line has.
+    if key and key[2] and url[key.end(1) :] not in names:
         found.append(url[key.end(1) :])
     return {unquote(written, errors="surrogateescape") for written in found if written}
 

@@ -144,11 +144,12 @@ def _expand(
 
 def _secrets(expanded: Mapping[Key, tuple[str, Expanded]]) -> frozenset[str]:
     secrets: set[str] = set()
+    names = {one.text for key, (_, one) in expanded.items() if key[::2] == ("stream", "name")}
     for key, (_, result) in expanded.items():
         secrets |= result.hidden
         if is_secret(key):
             secrets |= _telling(result)
-            secrets |= {result.text} if key[-1] == "token" else secrets_in_url(result.text)
+            secrets |= {result.text} if key[-1] == "token" else secrets_in_url(result.text, names)
     return frozenset(secrets - {""})
 
 

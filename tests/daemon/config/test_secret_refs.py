@@ -159,3 +159,12 @@ def test_secrets_that_stand_in_the_file_are_returned_too(tmp_path: Path) -> None
     assert secrets("https://cam/x?token=ab&y=1") == {"ab&y=1"}  # two letters are everywhere
     assert secrets("clip.mp4") == secrets("/dev/video0") == set()
     assert secrets("clip.mp4", "daemon.token = 'raw'") == {"raw"}
+
+
+def test_a_stream_key_that_is_the_streams_name_is_no_secret(tmp_path: Path) -> None:
+    def secrets(key: str) -> frozenset[str]:
+        sink = f"[[stream.sink]]\nkind = 'rtmp'\nurl = 'rtmp://nas/live/{key}"
+        return stream(tmp_path, f"demo://x'\n{sink}", {}).secrets
+
+    assert secrets("k3y") == {"k3y"}
+    assert secrets("lobby") == set()  # or no line could say which stream it is about

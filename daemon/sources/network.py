@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,9 @@ _ONE_TRACK = {"merge_pmt_versions": "1", "seg_format_options": "merge_pmt_versio
 # A picture's file name is no pattern. And where timestamps step back, files were joined, but libav
 # takes it for an overflow of their 33 bits and adds 26 hours; `Timeline` handles both cases.
 _OF_A_FILE = {"pattern_type": "none", "correct_ts_overflow": "0"}
+# Many cameras and servers announce sound in FLV, and send none; libav would wait 90 s for it.
+_FLV = re.compile(r"[./]flv\b")
+_PICTURES_SUFFICE = {"analyzeduration": "1000000"}  # in microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Network:
         options = _ONE_TRACK | {"timeout": str(int(limit_s * 1e6))}
         if target.startswith("rtsp"):
             options |= {"rtsp_transport": self.transport, "allowed_media_types": "video"}
+        elif _FLV.search(target):
+            options |= _PICTURES_SUFFICE
         if target.startswith(_TLS):
             options |= tls_options(self.tls_verify)
         return options

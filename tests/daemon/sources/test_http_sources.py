@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 
 import av
@@ -26,17 +27,24 @@ FPS = 10
 
 
 class WebCamera:
-    """Serves /video as motion JPEG while `is_on`, and the files of `folder`."""
+    """Serves /video as motion JPEG while `is_on`, /flv from clip.flv, and the files of `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.is_on = True
         self.over = threading.Event()
         self.asked: list[str] = []
+        self.flv_sent_s = 0.0
         camera = self
 
         class Answer(SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
                 camera.asked.append(self.path)
+                if self.path.startswith("/flv?"):
+                    self.send_response(200)
+                    self.end_headers()
+                    with suppress(OSError):
+                        camera.send_flv(self.wfile, (folder / "clip.flv").read_bytes())
+                    return
                 if self.path != "/video":
                     super().do_GET()
                     return
@@ -57,6 +65,19 @@ class WebCamera:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), answer)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="web camera")
+
+    def send_flv(self, file: BufferedIOBase, flv: bytes) -> None:
+        """Send what `flv` holds as time passes, with sound announced that does not come."""
+        began_s = time.monotonic()
+        begin = 13  # behind the header's nine bytes and the length of no tag
+        file.write(flv[:4] + bytes([flv[4] | 0x04]) + flv[5:begin])
+        while begin < len(flv):
+            self.flv_sent_s = int.from_bytes(flv[begin + 4 : begin + 7]) / 1000
+            if self.over.wait(max(0.0, began_s + self.flv_sent_s - time.monotonic())):
+                return
+            end = begin + 11 + int.from_bytes(flv[begin + 1 : begin + 4]) + 4
+            file.write(flv[begin:end])
+            begin = end
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self._server.server_port}{path}"
@@ -119,6 +140,16 @@ def test_motion_jpeg_in_its_own_time_and_a_stall_of_it(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             list(frames)
         assert caught.value.reason is Reason.STALLED
+
+
+def test_flv_whose_sound_never_comes_begins_without_it(tmp_path: Path) -> None:
+    remuxed(write_clip(tmp_path / "clip.mp4", frames=750, fps=25), tmp_path / "clip.flv")
+    with WebCamera(tmp_path) as camera:
+        _, frames = playing(camera.url("/flv?stream=main"), stall_timeout_s=WAIT_S)
+        assert camera.flv_sent_s < 5.0
+        camera.over.set()
+        with pytest.raises(SourceError):
+            list(frames)
 
 
 def test_hls_that_grows(tmp_path: Path) -> None:

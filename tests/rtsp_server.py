@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=-1, help="end the stream after so many")
     parser.add_argument("--record", action="store_true", help="take what others publish")
     parser.add_argument("--silent", action="store_true", help="accept, and never send a picture")
+    parser.add_argument("--only", choices=["TCP", "UDP"], help="what it sends over")
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", type=int, default=25)
     # The server may abort when readers come to one encoder at the same time.
@@ -111,6 +112,8 @@ def camera(args: argparse.Namespace) -> Any:
     factory = GstRtspServer.RTSPMediaFactory.new()
     factory.set_launch(f"( {picture} ! {ENCODE} )")
     factory.set_shared(not args.unshared)
+    if args.only:
+        factory.set_protocols(getattr(GstRtsp.RTSPLowerTrans, args.only))
     return factory
 
 

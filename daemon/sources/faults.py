@@ -78,6 +78,12 @@ def open_fault(
     if isinstance(error, av.error.InvalidDataError):
         what = "what the server sends is no video" if is_url(target) else _NO_VIDEO_FILE
         return SourceError(Reason.UNSUPPORTED, f"{shown}: {what}")
+    if target.startswith("rtsp:") and getattr(error, "errno", None) == errno.EPROTONOSUPPORT:
+        asked, other = ("UDP", "tcp") if options.get("rtsp_transport") == "udp" else ("TCP", "udp")
+        return SourceError(
+            Reason.UNSUPPORTED,
+            f'{shown}: the server does not send over {asked}; accepted is transport = "{other}"',
+        )
     if is_url(target) and isinstance(error, OSError):
         reason, what = network_fault(target, plain(error))
         return SourceError(reason, f"{shown}: {what}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -36,6 +37,20 @@ def test_pictures_by_udp_and_a_stall_of_them() -> None:
             list(frames)
         assert caught.value.reason is Reason.STALLED
         assert time.monotonic() - frozen_s < 40.0
+
+
+@needs_gstreamer
+@pytest.mark.parametrize(("has", "lacks"), [("tcp", "udp"), ("udp", "tcp")])
+def test_a_camera_that_sends_over_one_transport_alone(
+    has: Literal["tcp", "udp"], lacks: Literal["tcp", "udp"]
+) -> None:
+    with RtspServer("--only", has.upper()) as server:
+        refused = fault(server.url(), Network(transport=lacks))
+        first, _ = playing(server.url(), network=Network(transport=has), stall_timeout_s=WAIT_S)
+    assert refused.reason is Reason.UNSUPPORTED
+    said = f'does not send over {lacks.upper()}; accepted is transport = "{has}"'
+    assert str(refused).endswith(said)
+    assert first[0].image.width == 320
 
 
 @needs_gstreamer

@@ -6,7 +6,6 @@ import logging
 import re
 import threading
 import traceback
-from collections.abc import Collection
 from functools import cache
 from urllib.parse import unquote
 
@@ -14,6 +13,7 @@ from daemon.url import local_path, split_url
 
 MASK = "***"
 LEAST_PIECE = 4
+_LEAST_KEY = 8
 LONGEST_LINE = 8192
 # What is surely a host even if an `@` follows later; all else may be user:password.
 _SURELY_HOST = re.compile(r"(\[[^]]*\]|\d+\.\d+\.\d+\.\d+|localhost)(:\d+)?|[^:@]*")
@@ -88,9 +88,8 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{user}:{MASK}@{address}" if colon else f"{scheme}://{MASK}@{address}"
 
 
-def secrets_in_url(url: str, names: Collection[str] = ()) -> set[str]:
-    """The secrets of a URL, decoded: its password, or a user without one; the secrets in its query;
-    a stream key that follows an application, unless it is one of `names`, which lines have to show.
+def secrets_in_url(url: str) -> set[str]:
+    """The secrets of a URL, decoded: its password, or a user without one; those in its query.
 
     A secret in a query may contain the query's separators unencoded, so everything up to the end of
     the URL is one; what stands before the first separator is another, from `LEAST_PIECE` characters
@@ -106,11 +105,15 @@ def secrets_in_url(url: str, names: Collection[str] = ()) -> set[str]:
     for match in _SECRET_QUERY.finditer(split.tail):
         value = match[0][len(match[1]) :]
         found += [split.tail[match.end(1) :], value if len(value) >= LEAST_PIECE else None]
-    key = _STREAM_KEY.match(url)
-    # A path of one part is mostly the stream's name, which every line has.
-    if key and key[2] and url[key.end(1) :] not in names:
-        found.append(url[key.end(1) :])
     return {unquote(written, errors="surrogateescape") for written in found if written}
+
+
+def stream_key(url: str) -> str:
+    """The key with which `url` publishes, decoded; empty where it is rather a name, such as `cam`,
+    which many lines have to show: a short one, or one that no application precedes."""
+    key = _STREAM_KEY.match(url)
+    text = unquote(url[key.end(1) :], errors="surrogateescape") if key and key[2] else ""
+    return text if len(text) >= _LEAST_KEY else ""
 
 
 def redact_text(text: str) -> str:

@@ -23,7 +23,7 @@ from daemon.config.regular_file import read_regular
 from daemon.config.secret_refs import Expanded, FileRefError, RefError, expand
 from daemon.config.settings import Settings, StreamSettings
 from daemon.errors import ConfigError, UnusableError
-from daemon.redact import LEAST_PIECE, Redactor, secrets_in_url
+from daemon.redact import LEAST_PIECE, Redactor, secrets_in_url, stream_key
 from daemon.url import split_url
 
 _LONG_NUMBER = "holds a whole number of thousands of digits, which no key accepts"
@@ -143,13 +143,14 @@ def _expand(
 
 
 def _secrets(expanded: Mapping[Key, tuple[str, Expanded]]) -> frozenset[str]:
-    secrets: set[str] = set()
-    names = {one.text for key, (_, one) in expanded.items() if key[::2] == ("stream", "name")}
+    # What a source plays is no secret, and lines have to show the streams' names.
+    secrets = {stream_key(one.text) for key, (_, one) in expanded.items() if "sink" in key}
+    secrets -= {one.text for key, (_, one) in expanded.items() if key[::2] == ("stream", "name")}
     for key, (_, result) in expanded.items():
         secrets |= result.hidden
         if is_secret(key):
             secrets |= _telling(result)
-            secrets |= {result.text} if key[-1] == "token" else secrets_in_url(result.text, names)
+            secrets |= {result.text} if key[-1] == "token" else secrets_in_url(result.text)
     return frozenset(secrets - {""})
 
 

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, SecretStr
 from daemon.config.paths import names_file
 from daemon.url import is_address, local_path, scheme_of, split_url, webcam_path
 
-SOURCES = ("rtsp", "rtsps", "http", "https", "v4l2", "demo", "file")
+NETWORK = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https")
+SOURCES = (*NETWORK, "v4l2", "demo", "file")
 
 
 def with_scheme(url: SecretStr, *accepted: str) -> SecretStr:
@@ -36,7 +37,7 @@ def check_source(url: str) -> None:
     scheme = scheme_of(url)
     if scheme and scheme not in SOURCES:
         raise ValueError(f"scheme {scheme}:// is unknown; accepted: {', '.join(SOURCES)}")
-    if network := re.match(r"(rtsps?|https?)(?::|;?//|;/)", url, re.IGNORECASE):
+    if network := re.match(r"(rtsps?|rtmps?|https?)(?::|;?//|;/)", url, re.IGNORECASE):
         check_host(url, network[1])
     elif scheme == "v4l2":
         device = webcam_path(url) or ""

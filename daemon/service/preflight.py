@@ -18,6 +18,7 @@ from daemon.config.sink_settings import (
     SinkSettings,
     SrtSinkSettings,
 )
+from daemon.config.urls import NETWORK
 from daemon.errors import SourceError, UnusableError
 from daemon.url import local_path
 from detectors import select, store
@@ -27,9 +28,9 @@ from detectors.errors import DetectorError
 _OF_SOME = {
     **dict.fromkeys(("width_px", "height_px", "fps"), (("v4l2",), "webcams")),
     "loop": (("", "file"), "files"),
-    "decoder": (("", "file", "rtsp", "rtsps", "http", "https"), "files and network cameras"),
+    "decoder": (("", "file", *NETWORK), "files and network cameras"),
     "transport": (("rtsp", "rtsps"), "rtsp:// and rtsps://"),
-    "tls_verify": (("rtsps", "https"), "rtsps:// and https://"),
+    "tls_verify": (("rtsps", "rtmps", "https"), "rtsps://, rtmps:// and https://"),
 }
 
 

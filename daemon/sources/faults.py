@@ -85,7 +85,8 @@ def open_fault(
             f'{shown}: the server does not send over {asked}; accepted is transport = "{other}"',
         )
     if is_url(target) and isinstance(error, OSError):
-        reason, what = network_fault(target, plain(error))
+        why = "the server refuses to play it" if target.startswith("rtmp") else plain(error)
+        reason, what = network_fault(target, why)
         return SourceError(reason, f"{shown}: {what}")
     return SourceError(Reason.UNSUPPORTED, f"{shown}: {plain(error)}")
 

@@ -1,4 +1,4 @@
-"""Video files, http(s):// and rtsp(s):// by libav: every codec and container that PyAV has."""
+"""Video files and cameras on the network by libav: every codec and container that PyAV has."""
 
 from __future__ import annotations
 

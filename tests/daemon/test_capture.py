@@ -322,6 +322,7 @@ def test_a_reader_that_gave_up_ends_the_capture(tmp_path: Path) -> None:
         ("http://cam/video.mjpg", "auto", True),
         ("rtsp://cam/x.mp4", "auto", True),
         ("rtsps://cam/x", "auto", True),
+        ("rtmp://cam/live/x", "auto", True),
         ("v4l2:///dev/video0", "auto", True),
         ("/dev/video0", "auto", True),
         ("demo://", "auto", True),

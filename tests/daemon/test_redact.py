@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 
-from daemon.redact import Redactor, redact_text, redact_url, secrets_in_url
+from daemon.redact import Redactor, redact_text, redact_url, secrets_in_url, stream_key
 from daemon.url import decoded, split_url
 
 ODD = "@/:#?%&ü =+\"'<>$!"
@@ -231,10 +231,11 @@ def test_what_a_url_holds_of_secrets() -> None:
     assert secrets_in_url("rtsp://u:a b@cam/x") == {"a b"}
     assert secrets_in_url("http://cam/x?token=abcd e&y=1") == {"abcd", "abcd e&y=1"}
     assert secrets_in_url("http://cam/x?token=%26&y=1") == {"&&y=1"}  # too short alone
-    assert secrets_in_url("rtmp://a.example/live2/ab-cd") == {"ab-cd"}
-    assert secrets_in_url("rtmp://a.example/live2?backup=1/ab-cd") == {"ab-cd"}
-    assert secrets_in_url("rtmp://nas/webcam") == set()
     assert secrets_in_url("rtsp://cam/x") == secrets_in_url("clip.mp4") == set()
+    assert stream_key("rtmp://a.example/live2/abcd%2Defgh") == "abcd-efgh"
+    assert stream_key("rtmp://a.example/live2?backup=1/abcd-efgh") == "abcd-efgh"
+    assert stream_key("rtmp://nas/backyard") == stream_key("rtsp://cam/live/backyard") == ""
+    assert stream_key("rtmp://nas/live/cam") == ""
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_fault_is_one_line(tmp_path: Path, text: str, line: str) -> None:
         ("url = 3", "stream[1].url: found 3, accepted is a string"),
         ("", "stream[1].url: missing, accepted is a string"),
         ("url = ''", "stream[1].url: is empty; accepted are a file, /dev/videoN or a URL"),
-        ("url = 'rtmp://x'", "stream[1].url: scheme rtmp:// is unknown; accepted: rtsp, "),
+        ("url = 'srt://x'", "stream[1].url: scheme srt:// is unknown; accepted: rtsp, "),
         ("url = 'rtsp://'", "stream[1].url: names no host; accepted is rtsp://HOST/PATH"),
         ("url = 'rtsp://u:p@'", "stream[1].url: names no host; accepted is rtsp://HOST/PATH"),
         ("url = 'http://[::1/x'", "stream[1].url: names no host; accepted is http://HOST/PATH"),

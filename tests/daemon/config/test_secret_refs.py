@@ -161,10 +161,16 @@ def test_secrets_that_stand_in_the_file_are_returned_too(tmp_path: Path) -> None
     assert secrets("clip.mp4", "daemon.token = 'raw'") == {"raw"}
 
 
-def test_a_stream_key_that_is_the_streams_name_is_no_secret(tmp_path: Path) -> None:
+def test_a_stream_key_is_a_secret_but_not_a_streams_name_nor_what_a_source_plays(
+    tmp_path: Path,
+) -> None:
     def secrets(key: str) -> frozenset[str]:
-        sink = f"[[stream.sink]]\nkind = 'rtmp'\nurl = 'rtmp://nas/live/{key}"
+        sink = f"[[stream.sink]]\nkind = 'rtmp'\nurl = 'rtmp://nas/live/{key}'"
+        sink += "\n[[stream]]\nname = 'backyard'\nurl = 'demo://y"
         return stream(tmp_path, f"demo://x'\n{sink}", {}).secrets
 
-    assert secrets("k3y") == {"k3y"}
-    assert secrets("lobby") == set()  # or no line could say which stream it is about
+    assert secrets("abcd-efgh") == {"abcd-efgh"}
+    assert secrets("backyard") == set()  # or no line could say which stream it is about
+    assert secrets("cam") == set()
+    assert stream(tmp_path, "rtmp://nas/live/main-stream", {}).secrets == set()
+    assert stream(tmp_path, "rtmp://nas/bcs/main?user=u&password=geheim", {}).secrets == {"geheim"}

@@ -105,13 +105,18 @@ def test_a_scene_that_cannot_be_drawn_is_an_error_at_the_start(
             ["fps: is for webcams, and does nothing for"],
         ),
         ("clip.mp4", "transport = 'udp'", ["transport: is for rtsp:// and rtsps://, and does"]),
-        ("http://cam/x", "tls_verify = false", ["tls_verify: is for rtsps:// and https://, and"]),
+        (
+            "http://cam/x",
+            "tls_verify = false",
+            ["tls_verify: is for rtsps://, rtmps:// and https://"],
+        ),
         (
             "demo://x",
             "width_px = 640\nheight_px = 480",
             ["width_px: is for w", "height_px: is for"],
         ),
         ("rtsps://cam/x", "tls_verify = false\ntransport = 'tcp'", []),
+        ("rtmps://cam/x", "tls_verify = false\ndecoder = 'auto'", []),
         ("/dev/video0", "fps = 15\nwidth_px = 640\nheight_px = 480", []),
     ],
 )

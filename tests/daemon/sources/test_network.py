@@ -68,7 +68,7 @@ def test_a_server_that_dies_in_the_middle_of_an_answer(answer: int) -> None:
         assert fault(url).reason in (Reason.CONNECT_REFUSED, Reason.END_OF_STREAM)
 
 
-@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "rtmp", "rtmps", "http", "https"])
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_server_that_accepts_and_says_nothing(scheme: str, transport: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

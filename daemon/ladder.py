@@ -20,7 +20,7 @@ _FRESH = 0.2  # weight of the newest batch in the average cost of a face
 
 _FEWER: dict[TTA, tuple[TTA, ...]] = {
     "ten_crop": ("ten_crop", "flip", "none"),
-    "four_crop": ("four_crop", "flip", "none"),
+    "scales": ("scales", "flip", "none"),
     "flip": ("flip", "none"),
 }
 _THINNING = (2, 4)

@@ -85,9 +85,9 @@ def save_joint(
 
 def save_pair(folder: Path) -> Path:
     """Write a joint of two nets that differ in every way that nets can; returns its path."""
-    own = {"none": 1.1, "flip": 1.2, "four_crop": 1.4, "ten_crop": 1.5}
+    own = {"none": 1.1, "flip": 1.2, "scales": 1.4, "ten_crop": 1.5}
     save_tiny(folder / "a.safetensors", seed=1, temperature=own)
     wider = {"widths": [4, 8, 8, 8], "hidden": 16, "dropout": 0.0}
     save_tiny(folder / "b.safetensors", seed=2, temperature=alike(0.7), crop_px=40, options=wider)
-    common = {"none": 0.5, "flip": 0.6, "four_crop": 0.9, "ten_crop": 0.8}
+    common = {"none": 0.5, "flip": 0.6, "scales": 0.9, "ten_crop": 0.8}
     return save_joint(folder / "joint.json", {"a.safetensors": 0.3, "b.safetensors": 0.7}, common)

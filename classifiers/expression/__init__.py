@@ -13,6 +13,6 @@ DeviceSetting = Literal["auto", Device]
 Engine = Literal["torch", "openvino"]
 EngineSetting = Literal["auto", Engine]
 Split = Literal["train", "holdout", "public", "private"]
-StaticTTA = Literal["none", "flip", "four_crop", "ten_crop"]
+StaticTTA = Literal["none", "flip", "scales", "ten_crop"]
 """The modes for a face that is looked at once; `temporal` would show one view of it, as `none`."""
 TTA = Literal[StaticTTA, "temporal"]

@@ -42,17 +42,12 @@ def _head(width: int, dropout: float) -> nn.Sequential:
 
 
 class FaceNet(nn.Module):
-    """Its `features`, a sequence of layers, and then its `head`.
+    """Its `features`, a sequence of layers, and then its `head`."""
 
-    `shared` is how many of the first layers the views of `four_crop` share. The more, the cheaper,
-    and the further from views that were cut from the picture; docs/performance.md has the figures.
-    """
-
-    def __init__(self, features: Sequence[nn.Module], head: nn.Sequential, shared: int) -> None:
+    def __init__(self, features: Sequence[nn.Module], head: nn.Sequential) -> None:
         super().__init__()
         self.features = nn.Sequential(*features)
         self.head = head
-        self.shared = shared
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.features(x)  # [N, C, s, s]
@@ -82,8 +77,7 @@ class VGG10(FaceNet):
             nn.Dropout(dropout),
             nn.Linear(hidden, len(LABELS)),
         )
-        shared = 20  # three blocks, but for the last pooling
-        super().__init__(layers, head, shared)
+        super().__init__(layers, head)
 
 
 class DarknetBlock(nn.Module):
@@ -119,8 +113,7 @@ class DarknetResNet(FaceNet):
         for before, width, number in zip(widths, stages, blocks, strict=False):
             layers += _conv(3, before, width, stride=2, activation=_leaky)
             layers += [DarknetBlock(width) for _ in range(number)]
-        shared = 9 + sum(blocks[:2])  # stem and two stages, of three and their blocks
-        super().__init__(layers, _head(widths[-1], dropout), shared)
+        super().__init__(layers, _head(widths[-1], dropout))
 
 
 class BasicBlock(nn.Module):
@@ -148,8 +141,7 @@ class ResNet18(FaceNet):
         for stage, width in enumerate(widths):
             layers += [BasicBlock(before, width, 2 if stage else 1), BasicBlock(width, width, 1)]
             before = width
-        shared = 5  # stem of three and one stage of two
-        super().__init__(layers, _head(before, dropout), shared)
+        super().__init__(layers, _head(before, dropout))
 
 
 ARCHITECTURES: dict[str, Callable[..., FaceNet]] = {

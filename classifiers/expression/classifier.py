@@ -83,7 +83,7 @@ class ExpressionClassifier:
             fuse(net.module.eval()).to(device).to(memory_format=torch.channels_last)
         self._running = tuple(
             engines.start(
-                net.module, net.ranges, net.crop_px, wanted=engine, device=device, tta=tta, log=log
+                net.module, net.ranges, net.crop_px, wanted=engine, device=device, log=log
             )
             for net in self.nets
         )
@@ -147,7 +147,7 @@ class ExpressionClassifier:
         if tta == "temporal" and view_indices is not None:
             indices = torch.from_numpy(view_indices).to(self.device, non_blocking=True)
         means = [
-            mean_probabilities(run.for_mode(tta), faces, net.crop_px, tta, indices)
+            mean_probabilities(run.logits, faces, net.crop_px, tta, indices)
             for net, run in zip(self.nets, self._running, strict=True)
         ]
         return self.joined(means, tta).cpu().numpy()

@@ -8,26 +8,24 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from torch import nn
+from torch.nn.functional import interpolate
 
 from classifiers.errors import CheckpointError
 from classifiers.expression import TTA, StaticTTA
-from classifiers.expression.architectures import FaceNet
-from classifiers.expression.four_crop import FourCrop
 
 STATIC_TTA: tuple[StaticTTA, ...] = get_args(StaticTTA)
 
-# Views by number, as torchvision's `TenCrop` orders them: corners top left, top right, bottom left,
-# bottom right, then the centre; from 5 on the same of the mirrored face.
-VIEWS: dict[TTA, tuple[int, ...]] = {
+VIEW_COUNT: dict[TTA, int] = {"none": 1, "flip": 2, "scales": 3, "ten_crop": 10, "temporal": 1}
+"""How many views of a face each mode reads."""
+
+# Views of one scale by number, as torchvision's `TenCrop` orders them: corners top left, top right,
+# bottom left, bottom right, then the centre; from 5 on the same of the mirrored face.
+CUTS: dict[TTA, tuple[int, ...]] = {
     "none": (4,),
     "flip": (4, 9),
-    "four_crop": (0, 5, 3, 8),
     "ten_crop": tuple(range(10)),
     "temporal": (4,),
 }
-VIEW_COUNT: dict[TTA, int] = {tta: len(numbers) for tta, numbers in VIEWS.items()}
-"""How many views of a face each mode reads; those of `four_crop` cost about three."""
 
 # The ten over time: centre, its mirror, then opposite corners in pairs, each pair one plain and one
 # mirrored, so that any few in a row lie far apart.
@@ -50,16 +48,37 @@ def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
 
     For `temporal` it is the centre, its first look. Cuts are slices; only the final stack copies.
     """
+    if tta == "scales":
+        return _scales(x, crop_px)
     last = x.shape[-1] - crop_px
     middle = round(last / 2)
     places = ((0, 0), (0, last), (last, 0), (last, last), (middle, middle))
     sides = (x, x.flip(-1))
     cuts = []
-    for number in VIEWS[tta]:
+    for number in CUTS[tta]:
         mirrored, place = divmod(number, len(places))
         top, left = places[place]
         cuts.append(sides[mirrored][..., top : top + crop_px, left : left + crop_px])
     return torch.stack(cuts)
+
+
+def _scales(x: torch.Tensor, crop_px: int) -> torch.Tensor:
+    """The whole face, the centre mirrored, and a part that is nearer by as much as the whole is
+    farther: what a detector's boxes differ by most. Returns [3, N, C, crop_px, crop_px]."""
+    side = x.shape[-1]
+    near = round(crop_px * crop_px / side)
+    scaled = [
+        interpolate(
+            _centre(x, px), (crop_px, crop_px), mode="bilinear", antialias=True, align_corners=False
+        )
+        for px in (side, near)
+    ]
+    return torch.stack([scaled[0], _centre(x, crop_px).flip(-1), scaled[1]])
+
+
+def _centre(x: torch.Tensor, px: int) -> torch.Tensor:
+    first = round((x.shape[-1] - px) / 2)
+    return x[..., first : first + px, first : first + px]
 
 
 def temporal_view(x: torch.Tensor, crop_px: int, view_indices: torch.Tensor) -> torch.Tensor:
@@ -77,11 +96,6 @@ def _temporal_order(device: torch.device) -> torch.Tensor:
     return torch.tensor(TEMPORAL_ORDER, device=device)
 
 
-def tta_module(net: FaceNet, crop_px: int, tta: TTA) -> nn.Module:
-    """What `mean_probabilities` is to call: the net itself, or for `four_crop` its `FourCrop`."""
-    return FourCrop(net, crop_px) if tta == "four_crop" else net
-
-
 def mean_probabilities(
     net: Callable[[torch.Tensor], torch.Tensor],
     faces: torch.Tensor,
@@ -91,18 +105,17 @@ def mean_probabilities(
 ) -> torch.Tensor:
     """Mean class probabilities over the views, not calibrated.
 
-    net: float32 [B, 1, crop_px, crop_px] to logits [B, 7], as `tta_module` gives it: for
-    `four_crop` from whole faces [N, 1, S, S] to [4 N, 7]. faces: uint8 [N, S, S] on the net's
-    device.
+    net: float32 [B, 1, crop_px, crop_px] to logits [B, 7]. faces: uint8 [N, S, S] on its device.
     view_indices: int64 [N] there, how many readings of each one's track are averaged already;
     `temporal` goes by them, and None is zeros.
     Returns float32 [N, 7], rows summing to 1.
     """
     x = standardise(faces)
     if tta == "temporal" and view_indices is not None:
-        x = temporal_view(x, crop_px, view_indices).flatten(0, 1)
-    elif tta != "four_crop":
-        x = views(x, crop_px, tta).flatten(0, 1)  # [T N, 1, c, c]
+        x = temporal_view(x, crop_px, view_indices)
+    else:
+        x = views(x, crop_px, tta)
+    x = x.flatten(0, 1)  # [T N, 1, c, c]
     logits = net(x.contiguous(memory_format=torch.channels_last)).float()
     return logits.view(VIEW_COUNT[tta], len(faces), -1).softmax(-1).mean(0)
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.expression import StaticTTA
 from classifiers.expression.classifier import ExpressionClassifier, Net
-from classifiers.expression.tta import STATIC_TTA, mean_probabilities, tta_module
+from classifiers.expression.tta import STATIC_TTA, mean_probabilities
 from tests.bench.parts.arguments import parser_of
 
 Work = Callable[[], object]
@@ -42,7 +42,7 @@ def layers(net: Net, faces: torch.Tensor, tta: StaticTTA, dtype: torch.dtype) ->
         for layer in net.module.modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     ]
-    mean_probabilities(tta_module(net.module, net.crop_px, tta), faces, net.crop_px, tta)
+    mean_probabilities(net.module, faces, net.crop_px, tta)
     for hook in hooks:
         hook.remove()
     for layer, shape in found:

@@ -32,14 +32,13 @@ Way = Callable[[Faces, TTA], None]
 
 
 def plain_way(weights: str) -> Way:
-    """One face at a time. Views that share layers have none of their own: it cuts all ten."""
+    """One face at a time."""
     net = as_trained(weights)
 
     @torch.inference_mode()
     def read(faces: Faces, tta: TTA) -> None:
-        views: TTA = tta if tta in ("none", "flip") else "ten_crop"
         for face in faces:
-            mean_probabilities(net.module, torch.from_numpy(face[None]), net.crop_px, views)
+            mean_probabilities(net.module, torch.from_numpy(face[None]), net.crop_px, tta)
 
     return read
 

@@ -27,9 +27,9 @@ from classifiers.expression.classifier import ExpressionClassifier, Net
 from classifiers.expression.evaluation.corruptions import jitter
 from classifiers.expression.joint import Joint
 from classifiers.expression.tta import (
+    CUTS,
     TEMPORAL_ORDER,
     VIEW_COUNT,
-    VIEWS,
     mean_probabilities,
     temperature_of,
     with_temperature,
@@ -78,7 +78,7 @@ def ten(net: Net, faces: NDArray[np.uint8], device: str) -> torch.Tensor:
 
 def seen(way: TTA, number: int) -> list[int]:
     """The views that a way reads of frame `number`."""
-    return [TEMPORAL_ORDER[number % len(TEMPORAL_ORDER)]] if way == "temporal" else list(VIEWS[way])
+    return [TEMPORAL_ORDER[number % len(TEMPORAL_ORDER)]] if way == "temporal" else list(CUTS[way])
 
 
 def read(

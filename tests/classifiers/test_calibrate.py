@@ -99,7 +99,7 @@ def test_calibrate_writes_what_evaluate_then_finds(
     assert any(", openvino int8 on cpu" in line for line in done.out[1:])
     done = inside(capsys, *int8, "--against", weights, "--against-engine", "torch")
     assert any(", torch float32 on " in line for line in done.out[1:]), done.err
-    known = {key: 0.5 for key in found.scores if key != "holdout_four_crop"}
+    known = {key: 0.5 for key in found.scores if key != "holdout_scales"}
     checkpoint.write_record(weights, replace(found, scores=known))
     told: list[str] = []
     shares: list[float] = []
@@ -107,7 +107,7 @@ def test_calibrate_writes_what_evaluate_then_finds(
     calibrate(weights, bars, log=told.append, report=lambda share, text: shares.append(share))
     again = checkpoint.read_record(weights).scores
     assert again == {
-        key: share if key.endswith("int8") or key == "holdout_four_crop" else 0.5
+        key: share if key.endswith("int8") or key == "holdout_scales" else 0.5
         for key, share in found.scores.items()
     }
     assert shares[-1] == 1.0

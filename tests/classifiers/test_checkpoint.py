@@ -213,7 +213,7 @@ def test_a_record_with_a_wrong_value_is_an_error_that_names_its_key(
 @pytest.mark.parametrize(
     ("key", "found", "said"),
     [
-        ("temperature", {"none": 1.0}, r"; missing or unknown: \['flip', 'four_crop', 'ten"),
+        ("temperature", {"none": 1.0}, r"; missing or unknown: \['flip', 'scales', 'ten"),
         ("temperature", {"ten_crop": "1"}, r"\.ten_crop is '1'; accepted: 0\.01 to 100"),
         ("temperature", {"ten_crop": 0}, r"\.ten_crop is 0; accepted: 0\.01 to 100"),
         ("temperature", {"ten_crop": float("nan")}, r"\.ten_crop is nan; accepted: 0\.01 to 100"),
@@ -248,7 +248,7 @@ def test_a_record_that_json_does_not_read_is_an_error(weights: Path, text: str) 
 
 
 def test_each_mode_is_calibrated_by_its_own_temperature(tmp_path: Path) -> None:
-    own = {"none": 0.5, "flip": 0.8, "four_crop": 1.5, "ten_crop": 2.0}
+    own = {"none": 0.5, "flip": 0.8, "scales": 1.5, "ten_crop": 2.0}
     plain = save_tiny(tmp_path / "plain.safetensors", temperature=alike(1.0))
     weights = save_tiny(tmp_path / "tiny.safetensors", temperature=own)
     modes: tuple[TTA, ...] = (*STATIC_TTA, "temporal")

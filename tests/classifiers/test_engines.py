@@ -25,7 +25,7 @@ from classifiers.expression.weight_files import shipped
 from tests.affectd import ROOT
 from tests.fer import load_split
 from tests.inside import inside
-from tests.nets import SMALL, needs_openvino, record, save_tiny, tiny
+from tests.nets import SMALL, needs_openvino, save_tiny, tiny
 from tests.shared import SHARED, needs_shared
 
 FACES = np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
@@ -52,7 +52,7 @@ def test_every_architecture_gives_torchs_logits(architecture: str) -> None:
     running, said = start(net, {}, "openvino")
     assert (running.engine, running.precision) == ("openvino", "float32")
     assert "`affectd calibrate` finds them" in said[0]
-    assert running.for_mode("four_crop") is running.for_mode("four_crop")  # it takes a second
+    assert running.logits is running.logits  # it takes a second
     for batch in (1, 3, 20):
         x = torch.randn(batch, 1, 44, 44)
         with torch.inference_mode():
@@ -95,9 +95,8 @@ def test_it_computes_on_as_many_threads_as_torch(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(openvino, "compile_net", noted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    running, _ = start(fuse(tiny().eval()), {}, "openvino")
-    running.for_mode("four_crop")
-    assert asked == [3, 3, 3]
+    start(fuse(tiny().eval()), {}, "openvino")
+    assert asked == [3]
 
 
 @needs_openvino
@@ -109,47 +108,25 @@ def test_a_joint_runs_each_of_its_nets() -> None:
 
 
 @needs_openvino
-@pytest.mark.parametrize("architecture", SMALL)
-def test_four_crops_share_layers_in_either_engine(tmp_path: Path, architecture: str) -> None:
-    torch.manual_seed(1)
-    known = record(architecture=architecture, options=SMALL[architecture])
-    net = build(architecture, SMALL[architecture])
-    checkpoint.save(tmp_path / "net.safetensors", net, known)
-    torch_s, openvino_s = (
-        ExpressionClassifier.load(
-            tmp_path / "net.safetensors", device="cpu", tta="four_crop", engine=engine
-        ).predict(FACES)
-        for engine in ("torch", "openvino")
-    )
-    np.testing.assert_allclose(torch_s, openvino_s, atol=1e-4)
-
-
-@needs_openvino
-def test_parts_for_four_crops_that_do_not_compile_are_found_at_load(
+def test_a_net_that_does_not_compile_is_found_at_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenVINO compiles what is whole here, so a part is made to fail."""
+    """OpenVINO compiles all that is whole here, so it is made to fail."""
     from classifiers.expression.engines import openvino
 
-    compiled = openvino.compile_net
-
-    def compile_net(net: nn.Module, ranges: engines.Ranges, shape: Any, threads: int) -> Any:
-        if shape != (1, 44, 44):
-            raise RuntimeError("no room for the graph\nand more")
-        return compiled(net, ranges, shape, threads)
+    def compile_net(*given: Any) -> Any:
+        raise RuntimeError("no room for the graph\nand more")
 
     monkeypatch.setattr(openvino, "compile_net", compile_net)
     weights, said = save_tiny(tmp_path / "tiny.safetensors"), list[str]()
-    found = ExpressionClassifier.load(
-        weights, device="cpu", tta="four_crop", engine="auto", log=said.append
-    )
+    found = ExpressionClassifier.load(weights, device="cpu", engine="auto", log=said.append)
     assert found.engine == "torch float32"
     assert said[-1] == (
         "WARNING: openvino float32 fails here, so expressions are read by torch float32: "
         "no room for the graph"
     )
     with pytest.raises(EngineError, match=r"openvino, which fails here: no room for the graph$"):
-        ExpressionClassifier.load(weights, device="cpu", tta="four_crop", engine="openvino")
+        ExpressionClassifier.load(weights, device="cpu", engine="openvino")
 
 
 @needs_openvino
@@ -189,7 +166,7 @@ def test_answers_too_far_from_torchs_are_not_taken_unasked() -> None:
 
 @needs_openvino
 def test_a_layer_that_is_not_known_is_named() -> None:
-    net = FaceNet([nn.Conv2d(1, 2, 3), nn.Tanh()], nn.Sequential(nn.Flatten()), 1).eval()
+    net = FaceNet([nn.Conv2d(1, 2, 3), nn.Tanh()], nn.Sequential(nn.Flatten())).eval()
     running, said = start(net, {}, "auto")
     assert running.engine == "torch"
     assert said == [

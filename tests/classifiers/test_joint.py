@@ -193,7 +193,7 @@ def other_labels(path: Path) -> None:
         ),
         (
             content(lambda found: found.update(temperature={"none": 1.0})),
-            r"joint\.json: temperature; missing or unknown: \['flip', 'four_crop', 'ten_crop'\]",
+            r"joint\.json: temperature; missing or unknown: \['flip', 'scales', 'ten_crop'\]",
         ),
         (content(lambda found: found.update(unknown_below="x")), r"unknown_below is 'x'; accepted"),
         (member(sha256=None), r"joint\.json: members\[1\]\.sha256 is None; accepted is a text"),

@@ -162,7 +162,7 @@ def test_only_the_holdout_is_looked_at(fer: Path, pair: Path, tmp_path: Path) ->
         ('members = ["default"]\nstep = "x"', "step is 'x'; accepted is a float"),
         (
             'members = ["default"]\ntta = "all"',
-            "tta is 'all'; accepted: none, flip, four_crop, ten",
+            "tta is 'all'; accepted: none, flip, scales, ten",
         ),
         ('members = ["default"]\ntta = "temporal"', "tta is 'temporal'; accepted: none, flip"),
         (f"members = {['default'] * 9}", "9 members in steps of 0.05 give 3108105 mixtures"),

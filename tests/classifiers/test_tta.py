@@ -42,6 +42,22 @@ def test_every_mode_makes_its_number_of_views(faces: torch.Tensor, tta: TTA) -> 
     assert views(standardise(faces), 44, tta).shape == (VIEW_COUNT[tta], 3, 1, 44, 44)
 
 
+@pytest.mark.parametrize(("crop_px", "near"), [(44, 40), (47, 46), (41, 35), (32, 21)])
+def test_three_scales_show_all_of_a_face_its_mirrored_centre_and_a_nearer_part(
+    crop_px: int, near: int
+) -> None:
+    """Seen in a picture whose grey is the column, from -23.5 to 23.5."""
+    columns = (torch.arange(48) - 23.5).expand(1, 1, 48, 48)
+    far, mirrored, nearer = views(columns, crop_px, "scales")[:, 0, 0]
+    assert far[0, -1] - far[0, 0] == pytest.approx(48 - 48 / crop_px, abs=0.5)
+    assert torch.equal(mirrored[0], mirrored[0].sort(descending=True).values)
+    assert mirrored[0, 0] - mirrored[0, -1] == crop_px - 1
+    assert nearer[0, -1] - nearer[0, 0] == pytest.approx(near - 1, abs=0.5)
+    for view in (far, mirrored, nearer):
+        assert view.mean() == pytest.approx(0.0, abs=0.51)  # around the middle
+        assert torch.allclose(view, view[:1])
+
+
 def test_standardised_faces_do_not_know_their_light() -> None:
     """Half the contrast and another brightness change next to nothing."""
     ramp = torch.arange(48 * 48, dtype=torch.float32).view(1, 48, 48) / (48 * 48) * 200

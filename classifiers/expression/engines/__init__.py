@@ -14,19 +14,17 @@ import torch
 from torch import nn
 
 from classifiers.errors import EngineError, ExtraError, first_line
-from classifiers.expression import TTA, Engine, EngineSetting
+from classifiers.expression import Engine, EngineSetting
 from classifiers.expression.architectures import FaceNet
-from classifiers.expression.crop import FACE_PX
 from classifiers.expression.engines.cuda import has_bfloat16, whole_float32
-from classifiers.expression.four_crop import FourCrop
 from classifiers.expression.tta import standardise
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
 """Standardised views, float32 [B, 1, c, c] on the device, to logits [B, 7]; any B, one thread."""
 
 Compile = Callable[[nn.Module, tuple[int, int, int]], Logits]
-"""Makes layers of a net, under their names in it, ready for inputs of [channels, height, width];
-raises EngineError, ExtraError, ImportError or RuntimeError where the engine cannot."""
+"""Makes a net ready for inputs of [channels, height, width]; raises EngineError, ExtraError,
+ImportError or RuntimeError where the engine cannot."""
 
 Ranges = Mapping[str, tuple[float, float]]
 """Least and largest input of a net's layers, by the layer's name."""
@@ -43,8 +41,7 @@ VIEWS_PER_THREAD = 32
 
 @dataclass(frozen=True)
 class Running:
-    """A net as an engine runs it: whole, or for `four_crop` in two parts. Each is made when first
-    asked for, and raises what `compile` does."""
+    """A net as an engine runs it, made when it is first asked for."""
 
     engine: Engine
     precision: Literal["float32", "bfloat16", "int8"]
@@ -55,38 +52,10 @@ class Running:
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
 
-    def for_mode(self, tta: TTA) -> Logits:
-        """What reads the views that `tta` shows, or for `four_crop` whole faces."""
-        return self._four_crop if tta == "four_crop" else self.logits
-
     @cached_property
     def logits(self) -> Logits:
-        """What reads views."""
+        """What reads views. Raises what `compile` does."""
         return self.compile(self.net, (1, self.crop_px, self.crop_px))
-
-    @cached_property
-    @torch.inference_mode()
-    def _four_crop(self) -> FourCrop:
-        """What reads the four views of faces of FACE_PX, by the same engine."""
-        four = FourCrop(self.net, self.crop_px)
-        face = (1, FACE_PX, FACE_PX)
-        device = next(self.net.parameters()).device
-        _, channels, _, side = four.early(torch.zeros(1, *face, device=device)).shape
-        side = side * self.crop_px // FACE_PX
-        four.early = _Part(self.compile(four.early, face))
-        four.late = _Part(self.compile(four.late, (channels, side, side)))
-        return four
-
-
-class _Part(nn.Module):
-    """What an engine made of layers, in their place."""
-
-    def __init__(self, run: Logits) -> None:
-        super().__init__()
-        self._run = run
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._run(x)
 
 
 def installed() -> tuple[Engine, ...]:
@@ -101,11 +70,9 @@ def start(
     *,
     wanted: EngineSetting,
     device: str,
-    tta: TTA = "none",
     log: Callable[[str], None] = lambda line: None,
 ) -> Running:
-    """Make a net ready to run on `device`, and to read by `tta`; it is in eval mode there, with its
-    norms folded in.
+    """Make a net ready to run on `device`; it is in eval mode there, with its norms folded in.
 
     OpenVINO computes in int8 the layers whose inputs `ranges` knows. `auto` takes it on an x86
     processor, where it was measured to be the fastest, if it is installed; on a graphics card torch
@@ -140,7 +107,6 @@ def start(
     if found is plain:
         return plain
     try:
-        found.for_mode(tta)
         with torch.inference_mode():
             answered = found.logits(views)
     except ExtraError as error:
@@ -182,21 +148,21 @@ def _drawn_views(net: nn.Module, crop_px: int) -> torch.Tensor:
     return x.to(next(net.parameters()).device)
 
 
-def _float32(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
-    """The layers as they are; on a processor they see a few views at a time."""
+def _float32(net: nn.Module, shape: tuple[int, int, int]) -> Logits:
+    """The net as it is; on a processor it sees a few views at a time."""
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         if x.is_cuda:
-            return layers(x)  # type: ignore[no-any-return]
+            return net(x)  # type: ignore[no-any-return]
         few = torch.split(x, VIEWS_PER_THREAD * torch.get_num_threads())
-        return torch.cat([layers(part) for part in few])
+        return torch.cat([net(part) for part in few])
 
     return logits
 
 
-def _bfloat16(layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
-    """The same layers in bfloat16; in and out is float32."""
-    low = deepcopy(layers).to(torch.bfloat16)
+def _bfloat16(net: nn.Module, shape: tuple[int, int, int]) -> Logits:
+    """The same net in bfloat16; in and out is float32."""
+    low = deepcopy(net).to(torch.bfloat16)
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         return low(x.to(torch.bfloat16)).float()  # type: ignore[no-any-return]
@@ -208,7 +174,7 @@ def _is_x86() -> bool:
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
-def _openvino(ranges: Ranges, layers: nn.Module, shape: tuple[int, int, int]) -> Logits:
+def _openvino(ranges: Ranges, net: nn.Module, shape: tuple[int, int, int]) -> Logits:
     from classifiers.expression.engines.openvino import compile_net
 
-    return compile_net(layers, ranges, shape, torch.get_num_threads())
+    return compile_net(net, ranges, shape, torch.get_num_threads())

@@ -22,7 +22,6 @@ from classifiers.expression.tta import (
     STATIC_TTA,
     VIEW_COUNT,
     mean_probabilities,
-    tta_module,
     with_temperature,
 )
 from classifiers.extras import extra
@@ -46,10 +45,10 @@ def probabilities(
     device: str,
 ) -> NDArray[np.float32]:
     """Uncalibrated probabilities of every face, float32 [N, 7]. Leaves the net in eval mode."""
-    read = tta_module(net.eval(), crop_px, tta)
+    net.eval()
     images = torch.from_numpy(faces.images).to(device)
     parts = [
-        mean_probabilities(read, part, crop_px, tta)
+        mean_probabilities(net, part, crop_px, tta)
         for part in images.tensor_split(_number(faces.images))
     ]
     return torch.cat(parts).cpu().numpy().astype(np.float32)  # only here a card is waited for

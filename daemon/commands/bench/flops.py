@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from classifiers.checkpoint import Record, read_record
 from classifiers.expression import TTA, StaticTTA
 from classifiers.expression.architectures import build
-from classifiers.expression.tta import mean_probabilities, tta_module
+from classifiers.expression.tta import mean_probabilities
 from classifiers.expression.weight_files import locate, nets_of
 
 
@@ -25,5 +25,5 @@ def flops(record: Record, tta: StaticTTA) -> int:
     net = build(record.architecture, record.options).eval()
     face = torch.zeros(1, record.input_px, record.input_px)
     with FlopCounterMode(display=False) as counter:
-        mean_probabilities(tta_module(net, record.crop_px, tta), face, record.crop_px, tta)
+        mean_probabilities(net, face, record.crop_px, tta)
     return int(counter.get_total_flops())

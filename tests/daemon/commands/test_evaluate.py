@@ -40,7 +40,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_at_once(bars: Path, tmp_path: Path, capsys: Capsys) -> None:
-    own = {"none": 0.9, "flip": 1.1, "four_crop": 1.2, "ten_crop": 1.3}
+    own = {"none": 0.9, "flip": 1.1, "scales": 1.2, "ten_crop": 1.3}
     first = save_tiny(tmp_path / "a.safetensors", temperature=own)
     second = save_tiny(tmp_path / "b.safetensors", 4)
     table, folder = tmp_path / "new" / "p.csv", tmp_path / "new" / "report"

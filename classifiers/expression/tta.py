@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import get_args
 
@@ -63,17 +63,11 @@ def views(x: torch.Tensor, crop_px: int, tta: TTA) -> torch.Tensor:
 
 
 def _scales(x: torch.Tensor, crop_px: int) -> torch.Tensor:
-    """The whole face, the centre mirrored, and a part that is nearer by as much as the whole is
-    farther: what a detector's boxes differ by most. Returns [3, N, C, crop_px, crop_px]."""
-    side = x.shape[-1]
-    near = round(crop_px * crop_px / side)
-    scaled = [
-        interpolate(
-            _centre(x, px), (crop_px, crop_px), mode="bilinear", antialias=True, align_corners=False
-        )
-        for px in (side, near)
-    ]
-    return torch.stack([scaled[0], _centre(x, crop_px).flip(-1), scaled[1]])
+    """The whole face, its centre mirrored, and a part that is as much nearer as the whole is
+    farther: [3, N, C, crop_px, crop_px]."""
+    near = round(crop_px * crop_px / x.shape[-1])
+    resize = partial(interpolate, size=(crop_px, crop_px), mode="bilinear", antialias=True)
+    return torch.stack([resize(x), _centre(x, crop_px).flip(-1), resize(_centre(x, near))])
 
 
 def _centre(x: torch.Tensor, px: int) -> torch.Tensor:

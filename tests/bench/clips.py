@@ -1,6 +1,6 @@
 """What a net reads in real clips: the share of each label, as the daemon would show it.
 
-    python -m tests.bench.clips [--weights default] [--clips DIR] [--backend auto] [--neutral 0.5]
+    python -m tests.bench.clips [--weights default] [--tta scales] [--backend yunet] [--neutral 0.5]
 
 Every clip goes through `affectd video` with its smoothing and its thresholds; a reading is a face
 in a frame. Prints a Markdown table of the labels that occur; and, since `unknown` hides what lies
@@ -14,11 +14,11 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
-from classifiers.expression import LABELS
+from classifiers.expression import LABELS, TTA
 from daemon.commands.video.files import VideoFiles
 from daemon.commands.video.run import annotate_video
 from daemon.reading import UNKNOWN
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--weights", default="default", help="shipped weights, or a file")
     parser.add_argument("--clips", type=Path, default=VIDEO, help="a folder of clips")
     parser.add_argument("--backend", default="auto", help="of the detector")
+    parser.add_argument("--tta", choices=get_args(TTA), default="ten_crop")
     parser.add_argument("--neutral", type=float, help="its share, told by expression.prior")
     parser.add_argument("--keep", type=Path, help="leave annotated clips and readings here")
     options = parser.parse_args()
@@ -90,7 +91,7 @@ def main() -> None:
         config.write_text(
             f"[detector]\nbackend = {json.dumps(options.backend)}\n"
             f"[expression]\nweights = {json.dumps(options.weights)}\n"
-            f"{prior}"
+            f"tta = {json.dumps(options.tta)}\n{prior}"
             '[[stream]]\nname = "unused"\nurl = "demo://unused"\n'
         )
         print(table({clip.name: read(clip, config, folder) for clip in clips}))
